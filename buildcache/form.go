@@ -1,0 +1,47 @@
+package buildcache
+
+import "fmt"
+
+// Form is how a cache is wrapped: the kind of its root.
+type Form string
+
+// The forms. BuildKit writes the first three; the last one other tools make of an artifact, and BuildKit imports it.
+const (
+	DockerList     Form = "docker-list"
+	OCIIndex       Form = "oci-index"
+	Artifact       Form = "artifact"
+	DockerManifest Form = "docker-manifest"
+)
+
+// Forms returns the forms that ocicache writes, in the order in which help texts name them.
+func Forms() []Form { return []Form{DockerList, OCIIndex, Artifact} }
+
+// ParseForm reads the name of a form that ocicache writes.
+func ParseForm(name string) (Form, error) {
+	for _, f := range Forms() {
+		if string(f) == name {
+			return f, nil
+		}
+	}
+	return "", fmt.Errorf("unknown form %q (want docker-list, oci-index or artifact)", name)
+}
+
+// MediaType returns the media type of a root in this form.
+func (f Form) MediaType() string {
+	switch f {
+	case DockerList:
+		return MediaTypeDockerList
+	case OCIIndex:
+		return MediaTypeOCIIndex
+	case DockerManifest:
+		return MediaTypeDockerManifest
+	default:
+		return MediaTypeOCIManifest
+	}
+}
+
+// IsList says whether layers and config stand side by side in a list, instead of in the members of a manifest.
+func (f Form) IsList() bool { return f == DockerList || f == OCIIndex }
+
+// docker says whether layers have Docker's media types in this form.
+func (f Form) docker() bool { return f == DockerList || f == DockerManifest }

@@ -1,0 +1,54 @@
+package buildcache
+
+import "fmt"
+
+// Limit says that BuildKits before a version can't use a cache, and what they do instead.
+type Limit struct {
+	Before string // such as "v0.12"
+	Reason string
+	Effect Effect
+}
+
+// String returns the limit as a sentence.
+func (l Limit) String() string {
+	what := "silently get no hits from it"
+	if l.Effect == BuildFails {
+		what = "fail builds that hit it"
+	}
+	return fmt.Sprintf("BuildKits before %s %s: %s", l.Before, what, l.Reason)
+}
+
+// Limits returns which BuildKits can't use a cache, by its form, its layers and its records. Measured with v0.8.3,
+// v0.11.6 and v0.12.5: a Docker list of gzip or uncompressed layers suits them all.
+func Limits(root *Root, config *Config) []Limit {
+	var limits []Limit
+	if !root.Form.IsList() {
+		limits = append(limits, Limit{"v0.12", "it is a manifest instead of a list", HitsLost})
+	}
+	if before := zstdBefore(root); before != "" {
+		limits = append(limits, Limit{before, "it has zstd layers", BuildFails})
+	}
+	for _, record := range config.Records {
+		if len(record.Chains) > 0 {
+			limits = append(limits, Limit{"v0.10", "its records have chains", HitsLost})
+			break
+		}
+	}
+	return limits
+}
+
+// zstdBefore returns the first version that unpacks the root's zstd layers, or "" if it has none. Docker's media type
+// for them was understood later than OCI's.
+func zstdBefore(root *Root) string {
+	before := ""
+	for _, layer := range root.Layers {
+		switch t, _ := parseLayerType(layer.MediaType); {
+		case t.suffix != zstdSuffix:
+		case t.docker:
+			return "v0.12"
+		default:
+			before = "v0.11"
+		}
+	}
+	return before
+}

@@ -1,0 +1,199 @@
+package buildcache
+
+import (
+	"github.com/opencontainers/go-digest"
+)
+
+// Effect is what a problem does to whoever uses the cache.
+type Effect string
+
+// The effects, worst first.
+const (
+	// BuildFails: a build that hits the cache ends with an error.
+	BuildFails Effect = "build-fails"
+	// HitsLost: builds run steps that the cache should have saved them, without a word.
+	HitsLost Effect = "hits-lost"
+	// RegistryRefuses: BuildKit does not mind, but some registry will not take the cache.
+	RegistryRefuses Effect = "registry-refuses"
+	// Waste: nothing breaks; space or time is lost.
+	Waste Effect = "waste"
+)
+
+// Severity is error or warning.
+type Severity string
+
+// The severities. A cache that BuildKit imports in full has no error.
+const (
+	SeverityError   Severity = "error"
+	SeverityWarning Severity = "warning"
+)
+
+// Severity returns error for the effects that a build suffers from, else warning.
+func (e Effect) Severity() Severity {
+	if e == BuildFails || e == HitsLost {
+		return SeverityError
+	}
+	return SeverityWarning
+}
+
+// Kind names one way in which a cache can be wrong. The names are part of the interface: scripts match them.
+type Kind string
+
+// The kinds. Kinds() says what each means.
+const (
+	RootMissing       Kind = "root-missing"
+	RootDamaged       Kind = "root-damaged"
+	RootInvalid       Kind = "root-invalid"
+	RootTooLarge      Kind = "root-too-large"
+	RootNoMediaType   Kind = "root-no-media-type"
+	RootNoLayers      Kind = "root-no-layers"
+	ConfigMissing     Kind = "config-missing"
+	ConfigDamaged     Kind = "config-damaged"
+	ConfigInvalid     Kind = "config-invalid"
+	ConfigTooLarge    Kind = "config-too-large"
+	ConfigRepeated    Kind = "config-repeated"
+	ConfigMisplaced   Kind = "config-misplaced"
+	RecordLinkRange   Kind = "record-link-range"
+	RecordLoop        Kind = "record-loop"
+	RecordEmptyInput  Kind = "record-empty-input"
+	RecordRandomLink  Kind = "record-random-link"
+	RecordDigest      Kind = "record-digest"
+	LayerIndexRange   Kind = "layer-index-range"
+	LayerLoop         Kind = "layer-loop"
+	LayerUnlisted     Kind = "layer-unlisted"
+	LayerUnused       Kind = "layer-unused"
+	LayerNoDiffID     Kind = "layer-no-diffid"
+	LayerDiffID       Kind = "layer-diffid"
+	LayerCreatedAt    Kind = "layer-createdat"
+	LayerMediaTypeBad Kind = "layer-media-type"
+	LayerMislabelled  Kind = "layer-mislabelled"
+	LayerUnreadable   Kind = "layer-unreadable"
+	LayerForeign      Kind = "layer-foreign"
+	LayerConflict     Kind = "layer-conflict"
+	BlobMissing       Kind = "blob-missing"
+	BlobSize          Kind = "blob-size"
+	BlobDamaged       Kind = "blob-damaged"
+	DigestInvalid     Kind = "digest-invalid"
+	NoResults         Kind = "no-results"
+	IndexInvalid      Kind = "index-invalid"
+	TagShadowed       Kind = "tag-shadowed"
+	Untagged          Kind = "untagged"
+	Unreachable       Kind = "unreachable"
+	Leftover          Kind = "leftover"
+)
+
+// KindInfo says what a kind of problem means and what helps.
+type KindInfo struct {
+	Kind   Kind
+	Effect Effect // the usual one; a problem may have a milder one, where the cache does without what is wrong
+	Means  string
+	Remedy string
+}
+
+const (
+	remedyExport  = "export the cache again"
+	remedyCopy    = "copy the cache again from where it is whole, or export it again"
+	remedyConvert = "convert it to the form it should have: the root is written anew"
+	remedyShrink  = "export fewer stages (mode=min) or split the cache over several tags"
+)
+
+// Kinds returns what is known of every kind, in the order in which they are documented.
+func Kinds() []KindInfo {
+	return []KindInfo{
+		{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or " + remedyExport},
+		{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
+		{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
+		{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
+		{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
+		{RootNoLayers, RegistryRefuses, "the root has no layers, which some registries refuse", "leave it out of the transfer"},
+		{ConfigMissing, HitsLost, "the cache config is not there", remedyCopy},
+		{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyCopy},
+		{ConfigInvalid, HitsLost, "BuildKit can't read the cache config", remedyExport},
+		{ConfigTooLarge, HitsLost, "the cache config is larger than the 1 MiB that BuildKit imports", remedyShrink},
+		{ConfigRepeated, Waste, "a list with several cache configs, of which BuildKit reads the last", remedyConvert},
+		{ConfigMisplaced, Waste, "a cache config among the layers of a manifest, where BuildKit ignores it", remedyConvert},
+		{RecordLinkRange, HitsLost, "a record links to one that does not exist; BuildKit rejects the whole cache", remedyExport},
+		{RecordLoop, HitsLost, "records link in a circle; BuildKit rejects the whole cache", remedyExport},
+		{RecordEmptyInput, HitsLost, "a record has an input without alternatives; BuildKit rejects the whole cache", remedyExport},
+		{RecordRandomLink, HitsLost, "a record links to a random one, which BuildKit drops; it rejects the whole cache", remedyExport},
+		{RecordDigest, HitsLost, "a record with results has no valid cache key, so nothing can hit it", remedyExport},
+		{LayerIndexRange, HitsLost, "a result or parent points to no layer; BuildKit rejects the whole cache", remedyExport},
+		{LayerLoop, HitsLost, "layers are each other's parents; BuildKit rejects the whole cache", remedyExport},
+		{LayerUnlisted, HitsLost, "a layer of the config is missing in the root; results on it are dropped", remedyExport},
+		{LayerUnused, Waste, "a layer that no result needs", "nothing breaks; a new export leaves it out"},
+		{LayerNoDiffID, HitsLost, "a layer without the annotation " + AnnotationDiffID + ", which BuildKit needs", remedyExport},
+		{LayerDiffID, BuildFails, "a layer's uncompressed bytes differ from its diffID", remedyExport},
+		{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", remedyExport},
+		{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
+		{LayerMislabelled, Waste, "a layer's bytes are packed otherwise than its media type says; BuildKit copes, others may not", "convert it with --compression"},
+		{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
+		{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
+		{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
+		{BlobMissing, BuildFails, "a blob is not there", remedyCopy},
+		{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
+		{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyCopy},
+		{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
+		{NoResults, Waste, "the cache has no results, so nothing can hit it", remedyExport},
+		{IndexInvalid, HitsLost, "index.json can't be read", "restore index.json, or " + remedyExport},
+		{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
+		{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "tag it"},
+		{Unreachable, Waste, "blobs that no tag reaches", "export with reset=true, which deletes them"},
+		{Leftover, Waste, "leftovers of an interrupted write", "delete them when nothing writes here"},
+	}
+}
+
+// Info returns what is known of the kind.
+func (k Kind) Info() KindInfo {
+	for _, info := range Kinds() {
+		if info.Kind == k {
+			return info
+		}
+	}
+	return KindInfo{Kind: k}
+}
+
+// Problem is one finding about one cache.
+type Problem struct {
+	Kind     Kind          `json:"kind"`
+	Effect   Effect        `json:"effect"`
+	Severity Severity      `json:"severity"`
+	Cache    string        `json:"cache,omitempty"`  // the cache's tag, where there is more than one cache to speak of
+	Where    string        `json:"where"`            // such as "records[3]" or a file's name
+	Digest   digest.Digest `json:"digest,omitempty"` // the blob concerned
+	Detail   string        `json:"detail"`
+	Remedy   string        `json:"remedy"`
+}
+
+// NewProblem returns a problem with the usual effect and remedy of its kind.
+func NewProblem(kind Kind, where, detail string) Problem {
+	info := kind.Info()
+	if detail == "" {
+		detail = info.Means
+	}
+	return Problem{
+		Kind: kind, Effect: info.Effect, Severity: info.Effect.Severity(),
+		Where: where, Detail: detail, Remedy: info.Remedy,
+	}
+}
+
+// WithEffect returns the problem with another effect, and the severity that follows from it.
+func (p Problem) WithEffect(e Effect) Problem {
+	p.Effect, p.Severity = e, e.Severity()
+	return p
+}
+
+// On returns the problem as one of the blob d.
+func (p Problem) On(d digest.Digest) Problem {
+	p.Digest = d
+	return p
+}
+
+// HasErrors says whether one of the problems is an error.
+func HasErrors(problems []Problem) bool {
+	for _, p := range problems {
+		if p.Severity == SeverityError {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,95 @@
+package buildcache
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob is what a layer becomes when its bytes are packed anew. Sizes are in bytes; TOCDigest and UncompressedSize are
+// set for Estargz only.
+type Blob struct {
+	Digest           digest.Digest
+	Size             int64
+	Compression      Compression
+	DiffID           digest.Digest
+	TOCDigest        digest.Digest
+	UncompressedSize int64
+}
+
+// ReplaceLayers returns root and config with other blobs for some layers, by their old digest. Order, parents,
+// records and all that is unknown stay; so do the places of the layers, which is why records need no change. The
+// caller marshals the config and points the root's Config to it.
+func ReplaceLayers(root *Root, config *Config, blobs map[digest.Digest]Blob) (*Root, *Config) {
+	newRoot, newConfig := *root, *config
+	newRoot.Layers = make([]Descriptor, len(root.Layers))
+	for i, layer := range root.Layers {
+		if blob, ok := blobs[layer.Digest]; ok {
+			layer = blob.describe(layer, root.Form)
+		}
+		newRoot.Layers[i] = layer
+	}
+	newConfig.Layers = make([]Layer, len(config.Layers))
+	for i, layer := range config.Layers {
+		if blob, ok := blobs[layer.Blob]; ok {
+			layer.Blob = blob.Digest
+			layer.Annotations = blob.annotate(layer.Annotations)
+		}
+		newConfig.Layers[i] = layer
+	}
+	return &newRoot, &newConfig
+}
+
+// describe returns the descriptor of the blob in place of old.
+func (b Blob) describe(old Descriptor, form Form) Descriptor {
+	d := old.Clone()
+	d.MediaType = LayerMediaType(form, b.Compression)
+	d.Digest, d.Size, d.URLs = b.Digest, b.Size, nil
+	d.Extra = withoutData(d.Extra)
+	maps.DeleteFunc(d.Annotations, func(name, _ string) bool { return describesOldBytes(name) })
+	if d.Annotations == nil {
+		d.Annotations = map[string]string{}
+	}
+	d.Annotations[AnnotationDiffID] = b.DiffID.String()
+	if b.Compression == Estargz {
+		d.Annotations[AnnotationTOCDigest] = b.TOCDigest.String()
+		d.Annotations[AnnotationUncompressedSize] = strconv.FormatInt(b.UncompressedSize, 10)
+	}
+	return d
+}
+
+// describesOldBytes says whether an annotation is untrue once a layer's bytes have changed.
+func describesOldBytes(name string) bool {
+	switch name {
+	case AnnotationTOCDigest, AnnotationUncompressedSize:
+		return true
+	}
+	for _, prefix := range []string{
+		AnnotationDistributionSource,
+		"containerd.io/snapshot/overlaybd/",
+		"containerd.io/snapshot/nydus-",
+		"io.github.containers.zstd-chunked.",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b Blob) annotate(old *LayerAnnotations) *LayerAnnotations {
+	if old == nil {
+		return nil
+	}
+	a := *old
+	a.MediaType, a.DiffID, a.Size = LayerMediaType(Artifact, b.Compression), b.DiffID, b.Size
+	return &a
+}
+
+// withoutData drops the bytes that a descriptor embeds, which are the old ones once it points elsewhere.
+func withoutData(extra Extra) Extra {
+	return slices.DeleteFunc(extra, func(m Member) bool { return strings.EqualFold(m.Name, "data") })
+}

@@ -1,0 +1,221 @@
+package buildcache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Reading limits, in bytes.
+const (
+	// MaxRoot is the largest root that is read: no registry takes a larger one.
+	MaxRoot = 4 << 20
+	// MaxConfig is the largest cache config that is read.
+	MaxConfig = 16 << 20
+	// MaxImport is the largest root and the largest config that BuildKit imports, in every version so far. What is
+	// larger is exported without a word and never hit.
+	MaxImport = 1 << 20
+)
+
+// Errors of ParseRoot. The first two BuildKit's importer has too, and gives up on the cache.
+var (
+	ErrAmbiguousRoot = errors.New("both a manifest and a list of manifests")
+	ErrMediaType     = errors.New("mediaType does not match the content")
+	// ErrNotCache marks a manifest without a cache config: an image, an index of images, an artifact of others.
+	ErrNotCache = errors.New("no cache config in it")
+)
+
+// Root is the manifest of a cache, in any form.
+type Root struct {
+	Form      Form
+	MediaType string       // as the root itself says it, "" where it says none
+	Config    Descriptor   // the cache config; in a list the last one, as for BuildKit
+	Layers    []Descriptor // in order, with the duplicates that BuildKit writes on purpose
+	Ignored   []Descriptor // configs of a list before the last one, which no importer reads
+	Extra     Extra
+	version   int
+}
+
+// DetectMediaType tells a manifest from a list of manifests by content, as BuildKit's importer does: the members
+// decide, and a known mediaType must agree with them. Without one the answer is Docker's media type.
+func DetectMediaType(raw []byte) (string, error) {
+	var keys struct {
+		MediaType *string         `json:"mediaType"`
+		Config    json.RawMessage `json:"config"`
+		Manifests json.RawMessage `json:"manifests"`
+		Layers    json.RawMessage `json:"layers"`
+	}
+	if err := json.Unmarshal(raw, &keys); err != nil {
+		return "", err
+	}
+	manifest := keys.Config != nil || keys.Layers != nil
+	if manifest && keys.Manifests != nil {
+		return "", ErrAmbiguousRoot
+	}
+	inferred := MediaTypeDockerList
+	if manifest {
+		inferred = MediaTypeDockerManifest
+	}
+	if keys.MediaType == nil {
+		return inferred, nil
+	}
+	switch *keys.MediaType {
+	case MediaTypeDockerList, MediaTypeOCIIndex:
+		if manifest {
+			return "", fmt.Errorf("%w: %s", ErrMediaType, *keys.MediaType)
+		}
+	case MediaTypeDockerManifest, MediaTypeOCIManifest:
+		if !manifest {
+			return "", fmt.Errorf("%w: %s", ErrMediaType, *keys.MediaType)
+		}
+	default:
+		return inferred, nil
+	}
+	return *keys.MediaType, nil
+}
+
+// ParseRoot reads the root of a cache. It fails where BuildKit's importer would give up on the bytes, with
+// ErrNotCache where they are well-formed but no cache, and with a *SizeError above MaxRoot.
+func ParseRoot(raw []byte) (*Root, error) {
+	if len(raw) > MaxRoot {
+		return nil, &SizeError{What: "root", Size: int64(len(raw)), Limit: MaxRoot}
+	}
+	mediaType, err := DetectMediaType(raw)
+	if err != nil {
+		return nil, err
+	}
+	root := &Root{}
+	switch mediaType {
+	case MediaTypeDockerList, MediaTypeOCIIndex:
+		root.Form = OCIIndex
+		if mediaType == MediaTypeDockerList {
+			root.Form = DockerList
+		}
+		err = root.decodeList(raw)
+	default:
+		root.Form = Artifact
+		if mediaType == MediaTypeDockerManifest {
+			root.Form = DockerManifest
+		}
+		err = root.decodeManifest(raw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if root.Config.Digest == "" {
+		return nil, ErrNotCache
+	}
+	return root, nil
+}
+
+func (r *Root) decodeList(raw []byte) error {
+	// BuildKit reads into this type, so what does not fit it is refused here as well.
+	if err := json.Unmarshal(raw, new(ocispec.Index)); err != nil {
+		return err
+	}
+	var entries []Descriptor
+	err := decodeObject(raw, &r.Extra, field{"schemaVersion", &r.version, false},
+		field{"mediaType", &r.MediaType, false}, field{"manifests", &entries, false})
+	if err != nil {
+		return err
+	}
+	for _, d := range entries {
+		if d.MediaType != MediaTypeConfig {
+			r.Layers = append(r.Layers, d)
+			continue
+		}
+		if r.Config.Digest != "" {
+			r.Ignored = append(r.Ignored, r.Config)
+		}
+		r.Config = d
+	}
+	return nil
+}
+
+func (r *Root) decodeManifest(raw []byte) error {
+	if err := json.Unmarshal(raw, new(ocispec.Manifest)); err != nil {
+		return err
+	}
+	var config Descriptor
+	err := decodeObject(raw, &r.Extra, field{"schemaVersion", &r.version, false},
+		field{"mediaType", &r.MediaType, false}, field{"config", &config, false}, field{"layers", &r.Layers, false})
+	if err != nil {
+		return err
+	}
+	if config.MediaType == MediaTypeConfig {
+		r.Config = config
+	}
+	return nil
+}
+
+// MarshalJSON writes the root. For a cache that BuildKit exported these are the bytes BuildKit wrote, and after
+// WithForm those that BuildKit would have written in that form.
+func (r *Root) MarshalJSON() ([]byte, error) {
+	head := []field{{"schemaVersion", 2, false}, {"mediaType", r.Form.MediaType(), false}}
+	layers := r.Layers
+	if layers == nil {
+		layers = []Descriptor{} // never null: BuildKit would call the root ambiguous, registries refuse it
+	}
+	if !r.Form.IsList() {
+		return encodeObject(r.Extra, append(head, field{"config", r.Config, false}, field{"layers", layers, false})...)
+	}
+	entries := append(layers[:len(layers):len(layers)], r.Config)
+	return encodeObject(r.Extra, append(head, field{"manifests", entries, false})...)
+}
+
+// WithForm returns the root in another form: the same config and the same layers in the same order, with the media
+// types that BuildKit gives layers there. Configs that no importer read are left behind.
+func (r *Root) WithForm(form Form) *Root {
+	out := &Root{Form: form, MediaType: form.MediaType(), Config: r.Config, Extra: r.Extra, version: 2}
+	out.Layers = make([]Descriptor, len(r.Layers))
+	for i, layer := range r.Layers {
+		layer.MediaType = layerTypeIn(form, layer.MediaType)
+		out.Layers[i] = layer
+	}
+	return out
+}
+
+// IsCanonical says whether the root already is what WithForm makes of it for its own form, so that a conversion to
+// that form has nothing to do.
+func (r *Root) IsCanonical() bool {
+	if r.MediaType != r.Form.MediaType() || r.version != 2 || len(r.Ignored) > 0 {
+		return false
+	}
+	for _, layer := range r.Layers {
+		if layerTypeIn(r.Form, layer.MediaType) != layer.MediaType {
+			return false
+		}
+	}
+	return true
+}
+
+// LayersByDigest returns the descriptor that BuildKit's importer uses for each layer blob: of several with one
+// digest, the last.
+func (r *Root) LayersByDigest() map[digest.Digest]Descriptor {
+	byDigest := make(map[digest.Digest]Descriptor, len(r.Layers))
+	for _, layer := range r.Layers {
+		byDigest[layer.Digest] = layer
+	}
+	return byDigest
+}
+
+// SizeError says that something is larger than a limit. Sizes are in bytes.
+type SizeError struct {
+	What        string
+	Size, Limit int64
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s has %d bytes, the limit is %d", e.What, e.Size, e.Limit)
+}
+
+// SetConfig points the root to another config, given as its bytes.
+func (r *Root) SetConfig(raw []byte) {
+	config := r.Config.Clone()
+	config.Digest, config.Size = digest.FromBytes(raw), int64(len(raw))
+	config.Extra = withoutData(config.Extra)
+	r.Config = config
+}

@@ -1,0 +1,225 @@
+package buildcache
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// maxSame bounds how often one kind of problem is reported for one cache, so that a hostile config of many megabytes
+// gives no report of many gigabytes.
+const maxSame = 100
+
+// Validate holds a root and its config against the rules of BuildKit's importer (v0.34.2: remotecache/import.go,
+// remotecache/v1/parse.go, worker.FromRemote), as far as the two alone can show. rootSize is that of the root's bytes;
+// the config's is taken from its descriptor, as BuildKit does. Time and memory are linear in the two.
+//
+// What it can't see: whether blobs are there and whole, and whether a cache key is the right one.
+func Validate(root *Root, rootSize int64, config *Config) []Problem {
+	v := &validator{root: root, config: config, listed: root.LayersByDigest(), seen: map[Kind]int{}}
+	v.checkSizes(rootSize)
+	v.checkRoot()
+	v.checkLinks()
+	used := v.checkResults()
+	v.checkLayers(used)
+	return v.problems
+}
+
+type validator struct {
+	root     *Root
+	config   *Config
+	listed   map[digest.Digest]Descriptor
+	problems []Problem
+	seen     map[Kind]int
+}
+
+func (v *validator) report(p Problem) {
+	v.seen[p.Kind]++
+	switch n := v.seen[p.Kind]; {
+	case n <= maxSame:
+		v.problems = append(v.problems, p)
+	case n == maxSame+1:
+		p.Where, p.Digest, p.Detail = "", "", "more of the same, not listed"
+		v.problems = append(v.problems, p)
+	}
+}
+
+func (v *validator) checkSizes(rootSize int64) {
+	if rootSize > MaxImport {
+		v.report(NewProblem(RootTooLarge, "root", fmt.Sprintf("the root has %d bytes (%d layers); BuildKit imports at most %d",
+			rootSize, len(v.root.Layers), MaxImport)))
+	}
+	if size := v.root.Config.Size; size > MaxImport {
+		v.report(NewProblem(ConfigTooLarge, "config", fmt.Sprintf("the cache config has %d bytes (%d records); BuildKit imports at most %d",
+			size, len(v.config.Records), MaxImport)).On(v.root.Config.Digest))
+	}
+}
+
+func (v *validator) checkRoot() {
+	if v.root.MediaType == "" {
+		v.report(NewProblem(RootNoMediaType, "root", ""))
+	}
+	if len(v.root.Layers) == 0 {
+		v.report(NewProblem(RootNoLayers, "root", ""))
+	}
+	for _, d := range v.root.Ignored {
+		v.report(NewProblem(ConfigRepeated, "root", "").On(d.Digest))
+	}
+	if err := CheckDigest(v.root.Config.Digest); err != nil {
+		v.report(NewProblem(DigestInvalid, "root.config", err.Error()).WithEffect(HitsLost))
+	}
+}
+
+// checkLayers reports what is wrong with the descriptors of layers. What no result needs can't do a build any harm.
+func (v *validator) checkLayers(used map[digest.Digest]bool) {
+	for i, layer := range v.root.Layers {
+		where := fmt.Sprintf("root.layers[%d]", i)
+		if layer.MediaType == MediaTypeConfig {
+			v.report(NewProblem(ConfigMisplaced, where, "").On(layer.Digest))
+			continue
+		}
+		effective := v.listed[layer.Digest]
+		if layer.Size != effective.Size || layer.MediaType != effective.MediaType || layer.DiffID() != effective.DiffID() {
+			v.report(NewProblem(LayerConflict, where, "").On(layer.Digest))
+			continue // the importer never sees this one
+		}
+		for _, p := range checkLayer(where, layer) {
+			if !used[layer.Digest] && p.Severity == SeverityError {
+				p = p.WithEffect(Waste)
+			}
+			v.report(p.On(layer.Digest))
+		}
+		if !used[layer.Digest] {
+			v.report(NewProblem(LayerUnused, where, "").On(layer.Digest))
+		}
+	}
+}
+
+func checkLayer(where string, layer Descriptor) []Problem {
+	var problems []Problem
+	report := func(kind Kind, detail string) { problems = append(problems, NewProblem(kind, where, detail)) }
+	if err := CheckDigest(layer.Digest); err != nil {
+		report(DigestInvalid, err.Error())
+	}
+	if layer.Size <= 0 {
+		report(BlobSize, fmt.Sprintf("the descriptor says %d bytes", layer.Size))
+	}
+	if _, ok := LayerCompression(layer.MediaType); !ok {
+		report(LayerMediaTypeBad, fmt.Sprintf("no way to unpack media type %q", layer.MediaType))
+	}
+	if t, ok := parseLayerType(layer.MediaType); ok && (t.foreign || len(layer.URLs) > 0) {
+		report(LayerForeign, "")
+	}
+	if diffID := layer.DiffID(); diffID == "" {
+		report(LayerNoDiffID, "")
+	} else if err := CheckDigest(diffID); err != nil {
+		report(LayerNoDiffID, "annotation "+AnnotationDiffID+": "+err.Error())
+	}
+	if _, err := layer.CreatedAt(); err != nil {
+		report(LayerCreatedAt, err.Error())
+	}
+	return problems
+}
+
+// checkLinks follows the links between records as BuildKit's parser does, with a stack of its own: links of a hostile
+// config may go as deep as the config is long.
+func (v *validator) checkLinks() {
+	const (
+		unseen = iota
+		open
+		done
+	)
+	state := make([]uint8, len(v.config.Records))
+	type frame struct {
+		record int
+		links  []int
+	}
+	for start := range v.config.Records {
+		if state[start] != unseen {
+			continue
+		}
+		state[start] = open
+		stack := []frame{{start, v.links(start)}}
+		for len(stack) > 0 {
+			top := &stack[len(stack)-1]
+			if len(top.links) == 0 {
+				state[top.record] = done
+				stack = stack[:len(stack)-1]
+				continue
+			}
+			next := top.links[0]
+			top.links = top.links[1:]
+			switch state[next] {
+			case unseen:
+				state[next] = open
+				stack = append(stack, frame{next, v.links(next)})
+			case open:
+				v.report(NewProblem(RecordLoop, recordAt(top.record), fmt.Sprintf("records[%d] and records[%d] depend on each other", top.record, next)))
+			}
+		}
+	}
+}
+
+// links returns the records that record i links to, and reports the links that BuildKit rejects.
+func (v *validator) links(i int) []int {
+	var links []int
+	for slot, alternatives := range v.config.Records[i].Inputs {
+		if len(alternatives) == 0 {
+			v.report(NewProblem(RecordEmptyInput, recordAt(i), fmt.Sprintf("inputs[%d] is empty", slot)))
+		}
+		for _, input := range alternatives {
+			if input.Link < 0 || input.Link >= len(v.config.Records) {
+				v.report(NewProblem(RecordLinkRange, recordAt(i), fmt.Sprintf("it links to records[%d] of %d", input.Link, len(v.config.Records))))
+				continue
+			}
+			if strings.HasPrefix(v.config.Records[input.Link].Digest.String(), "random:") {
+				v.report(NewProblem(RecordRandomLink, recordAt(i), fmt.Sprintf("it links to records[%d]", input.Link)))
+			}
+			links = append(links, input.Link)
+		}
+	}
+	return links
+}
+
+func recordAt(i int) string { return fmt.Sprintf("config.records[%d]", i) }
+
+// checkResults walks from every result to its layers and returns the blobs that results need.
+func (v *validator) checkResults() map[digest.Digest]bool {
+	chains := newChainWalker(v.config.Layers, v.listed)
+	results := 0
+	for i, record := range v.config.Records {
+		if strings.HasPrefix(record.Digest.String(), "random:") {
+			continue
+		}
+		if len(record.Results)+len(record.Chains) > 0 && record.Digest == "" {
+			v.report(NewProblem(RecordDigest, recordAt(i), ""))
+		}
+		for _, result := range record.Results {
+			results++
+			v.reportChain(i, result.Layer, chains.walk(result.Layer))
+		}
+		for _, chain := range record.Chains {
+			results++
+			for _, layer := range chain.Layers {
+				v.reportChain(i, layer, chains.one(layer))
+			}
+		}
+	}
+	if results == 0 {
+		v.report(NewProblem(NoResults, "config", ""))
+	}
+	return chains.used
+}
+
+func (v *validator) reportChain(record, layer int, outcome chainOutcome) {
+	switch outcome {
+	case chainWhole:
+	case chainOutOfRange:
+		v.report(NewProblem(LayerIndexRange, recordAt(record), fmt.Sprintf("its result on layers[%d] leads to no layer (there are %d)", layer, len(v.config.Layers))))
+	case chainLoops:
+		v.report(NewProblem(LayerLoop, recordAt(record), fmt.Sprintf("the parents of layers[%d] lead in a circle", layer)))
+	case chainUnlisted:
+		v.report(NewProblem(LayerUnlisted, recordAt(record), fmt.Sprintf("layers[%d] or a parent of it is not in the root", layer)))
+	}
+}

@@ -1,0 +1,89 @@
+package progress
+
+import (
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// bars draws one bar for everything and one for each blob that is under way.
+type bars struct {
+	mu    sync.Mutex
+	pool  *mpb.Progress
+	all   *mpb.Bar
+	total int64
+	blobs map[digest.Digest]*mpb.Bar
+}
+
+func newBars(w io.Writer) (layout.Handler, func()) {
+	show := make(chan struct{})
+	timer := time.AfterFunc(quiet, func() { close(show) })
+	b := &bars{
+		pool:  mpb.New(mpb.WithOutput(w), mpb.WithWidth(64), mpb.WithRenderDelay(show)),
+		blobs: map[digest.Digest]*mpb.Bar{},
+	}
+	return b.handle, func() {
+		timer.Stop()
+		b.end()
+	}
+}
+
+func (b *bars) handle(e layout.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e.Kind {
+	case layout.EventPlan:
+		b.total += e.Total
+		if b.all == nil {
+			b.all = b.add(e.Verb, b.total)
+		}
+		b.all.SetTotal(b.total, false)
+	case layout.EventStart:
+		b.blobs[e.Digest] = b.add(short(e.Digest), e.Total)
+	case layout.EventBytes:
+		if bar := b.blobs[e.Digest]; bar != nil {
+			bar.IncrInt64(e.Bytes)
+		}
+		if b.all != nil {
+			b.all.IncrInt64(e.Bytes)
+		}
+	case layout.EventDone:
+		if bar := b.blobs[e.Digest]; bar != nil {
+			bar.Abort(true)
+			delete(b.blobs, e.Digest)
+		}
+	}
+}
+
+// short returns the beginning of a digest, which may be malformed.
+func short(d digest.Digest) string {
+	_, hex, _ := strings.Cut(d.String(), ":")
+	return hex[:min(len(hex), 12)]
+}
+
+func (b *bars) add(name string, total int64) *mpb.Bar {
+	return b.pool.AddBar(total,
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(name, decor.WC{W: 13, C: decor.DindentRight})),
+		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.Name("  "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")))
+}
+
+// end removes what is left of the bars, so that they do not stand between the lines of a result or an error.
+func (b *bars) end() {
+	b.mu.Lock()
+	for _, bar := range b.blobs {
+		bar.Abort(true)
+	}
+	if b.all != nil {
+		b.all.Abort(true)
+	}
+	b.mu.Unlock()
+	b.pool.Wait()
+}

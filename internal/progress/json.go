@@ -1,0 +1,51 @@
+package progress
+
+import (
+	"encoding/json"
+	"io"
+	"sync"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// line is one line of JSON. Bytes are told once, when a blob is done.
+type line struct {
+	Event  string `json:"event"` // plan, start or done
+	Verb   string `json:"verb"`
+	Digest string `json:"digest,omitempty"`
+	Blobs  int    `json:"blobs,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+func newJSON(w io.Writer) (layout.Handler, func()) {
+	var mu sync.Mutex
+	enc := json.NewEncoder(w)
+	closed := false
+	handle := func(e layout.Event) {
+		l := line{Verb: e.Verb, Digest: e.Digest.String()}
+		switch e.Kind {
+		case layout.EventPlan:
+			l.Event, l.Blobs, l.Bytes = "plan", e.Count, e.Total
+		case layout.EventStart:
+			l.Event, l.Bytes = "start", e.Total
+		case layout.EventDone:
+			l.Event = "done"
+			if e.Err != nil {
+				l.Error = e.Err.Error()
+			}
+		case layout.EventBytes:
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !closed {
+			_ = enc.Encode(l) // progress that can't be shown stops no work
+		}
+	}
+	return handle, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		closed = true
+	}
+}
