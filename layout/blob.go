@@ -1,0 +1,229 @@
+package layout
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// blobMode is the mode that BuildKit gives blobs.
+const blobMode = 0o444
+
+// blobPath returns where a blob lies. Digests are checked here, before they become paths.
+func (d *Dir) blobPath(blob digest.Digest) (string, error) {
+	if err := buildcache.CheckDigest(blob); err != nil {
+		return "", err
+	}
+	return filepath.Join(d.path, blobsName, blob.Algorithm().String(), blob.Encoded()), nil
+}
+
+// OpenFile returns a blob as a file, unverified. Symbolic links are followed.
+func (d *Dir) OpenFile(_ context.Context, blob buildcache.Descriptor) (*os.File, error) {
+	path, err := d.blobPath(blob.Digest)
+	if err != nil {
+		return nil, d.blobError(blob, err)
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not stop us for ever
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, d.blobError(blob, ErrBlobMissing)
+	}
+	if err != nil {
+		return nil, d.blobError(blob, err)
+	}
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, d.blobError(blob, errors.Join(errors.New("not a regular file"), err, file.Close()))
+	}
+	return file, nil
+}
+
+// Open returns a blob's bytes, unverified.
+func (d *Dir) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	file, err := d.OpenFile(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	return file, nil
+}
+
+// Has says whether a blob is there with its size. Its bytes are not looked at.
+func (d *Dir) Has(_ context.Context, blob buildcache.Descriptor) (bool, error) {
+	path, err := d.blobPath(blob.Digest)
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return info.Mode().IsRegular() && info.Size() == blob.Size, nil
+}
+
+func (d *Dir) blobError(blob buildcache.Descriptor, err error) error {
+	return &BlobError{Digest: blob.Digest, Place: d.path, Err: err}
+}
+
+// Put stores a blob. From another file the bytes come by reflink or by copy_file_range, where the file system can, or
+// by a hard link with Options.Link. They are hashed in every case.
+func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc) (err error) {
+	if has, err := d.Has(ctx, blob); err != nil || has {
+		return err
+	}
+	path, err := d.blobPath(blob.Digest)
+	if err != nil {
+		return d.blobError(blob, err)
+	}
+	if err := d.fs.Mkdir(filepath.Dir(path)); err != nil {
+		return d.blobError(blob, err)
+	}
+	src, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	if file, ok := src.(*os.File); ok {
+		return d.putFile(ctx, blob, path, file)
+	}
+	temp, err := d.createTemp()
+	if err != nil {
+		return d.blobError(blob, err)
+	}
+	if _, err := io.Copy(temp, Verify(ctx, d, blob, src)); err != nil {
+		return errors.Join(err, temp.Discard())
+	}
+	return d.commit(temp, blob, path)
+}
+
+// putFile stores a blob that lies in a file.
+func (d *Dir) putFile(ctx context.Context, blob buildcache.Descriptor, path string, src *os.File) error {
+	if d.options.Link {
+		err := d.link(ctx, blob, path, src)
+		if !errors.Is(err, errNoLink) {
+			return err
+		}
+	}
+	temp, err := d.createTemp()
+	if err != nil {
+		return d.blobError(blob, err)
+	}
+	if err := d.fill(ctx, temp, src, blob); err != nil {
+		return errors.Join(d.blobError(blob, err), temp.Discard())
+	}
+	return d.commit(temp, blob, path)
+}
+
+func (d *Dir) commit(temp *durable.File, blob buildcache.Descriptor, path string) error {
+	if err := temp.Commit(path, blobMode); err != nil {
+		return d.blobError(blob, err)
+	}
+	return nil
+}
+
+// fill copies src to temp and checks what arrived.
+func (d *Dir) fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache.Descriptor) error {
+	if err := d.fs.Check(durable.OpWrite, temp.File().Name()); err != nil {
+		return err
+	}
+	if err := unix.IoctlFileClone(int(temp.File().Fd()), int(src.Fd())); err != nil {
+		// No reflinks here: let the kernel copy.
+		if _, err := temp.File().ReadFrom(src); err != nil {
+			return err
+		}
+	}
+	if _, err := temp.File().Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return checkFile(ctx, temp.File(), blob)
+}
+
+// errNoLink says that the file system can't link here, so that a copy has to do.
+var errNoLink = errors.New("no hard link possible")
+
+// link makes path another name of src's file, once that is known to be right.
+func (d *Dir) link(ctx context.Context, blob buildcache.Descriptor, path string, src *os.File) error {
+	if err := checkFile(ctx, src, blob); err != nil {
+		return d.blobError(blob, err)
+	}
+	name, err := filepath.EvalSymlinks(src.Name())
+	if err != nil {
+		return d.blobError(blob, err)
+	}
+	err = d.fs.Link(name, path)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK),
+		errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, fs.ErrExist):
+		if _, err := src.Seek(0, io.SeekStart); err != nil {
+			return d.blobError(blob, err)
+		}
+		return errNoLink
+	default:
+		return d.blobError(blob, err)
+	}
+}
+
+// checkFile reads an open file from where it stands and compares size and digest.
+func checkFile(ctx context.Context, file *os.File, blob buildcache.Descriptor) error {
+	verifier := blob.Digest.Verifier()
+	n, err := io.Copy(verifier, &contextReader{ctx: ctx, raw: file})
+	switch {
+	case err != nil:
+		return err
+	case n != blob.Size:
+		return fmt.Errorf("%w: want %d bytes, got %d", ErrBlobSize, blob.Size, n)
+	case !verifier.Verified():
+		return ErrBlobDamaged
+	}
+	return nil
+}
+
+// Ingest stores what write writes, and returns its digest and size. If write fails, nothing is stored.
+func (d *Dir) Ingest(ctx context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
+	var none buildcache.Descriptor
+	temp, err := d.createTemp()
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", d.path, err)
+	}
+	hash := sha256.New()
+	counter := &countingWriter{w: io.MultiWriter(hash, temp)}
+	if err := write(counter); err != nil {
+		return none, errors.Join(err, temp.Discard())
+	}
+	blob := buildcache.Descriptor{Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.n}
+	path, err := d.blobPath(blob.Digest)
+	if err == nil {
+		err = d.fs.Mkdir(filepath.Dir(path))
+	}
+	if err != nil {
+		return none, errors.Join(d.blobError(blob, err), temp.Discard())
+	}
+	if has, err := d.Has(ctx, blob); err != nil || has {
+		return blob, errors.Join(err, temp.Discard())
+	}
+	return blob, d.commit(temp, blob, path)
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,228 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// Kind says what an entry turned out to be.
+type Kind int
+
+// The kinds of entries.
+const (
+	KindCache    Kind = iota
+	KindOther         // an image, an index of images, an artifact of somebody else
+	KindDangling      // its root is not there
+	KindInvalid       // its root can't be read as any manifest
+)
+
+// Found is an entry and what it is.
+type Found struct {
+	Entry
+	Kind Kind
+	Err  error // why the root can't be read, for KindInvalid
+}
+
+// Survey looks at every entry of a place. Roots are not verified.
+func Survey(ctx context.Context, src Source) ([]Found, error) {
+	entries, err := src.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Found, len(entries))
+	for i, entry := range entries {
+		found[i] = Found{Entry: entry}
+		raw, err := ReadUnverified(ctx, src, entry.Root, buildcache.MaxRoot)
+		if err == nil {
+			_, err = buildcache.ParseRoot(raw)
+		}
+		var size *buildcache.SizeError
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrBlobMissing):
+			found[i].Kind = KindDangling
+		case errors.Is(err, buildcache.ErrNotCache):
+			found[i].Kind = KindOther
+		case ctx.Err() != nil:
+			return nil, err
+		case errors.As(err, &size) && !buildcache.IsManifestType(entry.Root.MediaType):
+			found[i].Kind = KindOther
+		default:
+			found[i].Kind, found[i].Err = KindInvalid, err
+		}
+	}
+	return found, nil
+}
+
+// unnamer is a Source that can tell which roots of caches lie in it without a name.
+type unnamer interface {
+	UnnamedRoots(ctx context.Context) ([]digest.Digest, error)
+}
+
+// All returns every cache of a place. It fails with a *NotFoundError where there is none, and with a *DanglingError
+// where a tag names nothing.
+func All(ctx context.Context, src Source) ([]Entry, error) {
+	found, err := Survey(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	var caches []Entry
+	for _, f := range found {
+		switch f.Kind {
+		case KindCache:
+			caches = append(caches, f.Entry)
+		case KindDangling:
+			return nil, dangling(ctx, src, f.Entry)
+		case KindInvalid:
+			return nil, invalid(src, f)
+		case KindOther:
+		}
+	}
+	if len(caches) == 0 {
+		return nil, notFound(ctx, src, found, "")
+	}
+	return caches, nil
+}
+
+// One returns the cache with the tag. With tag "" it is the one that BuildKit takes by default, latest, else the only
+// one there. It fails with a *NotFoundError, an *AmbiguousError or a *DanglingError.
+func One(ctx context.Context, src Source, tag string) (Entry, error) {
+	found, err := Survey(ctx, src)
+	if err != nil {
+		return Entry{}, err
+	}
+	at := Pick(found, tag)
+	if at < 0 && tag == "" {
+		at = Pick(found, "latest")
+	}
+	if at < 0 && tag == "" {
+		caches := tagsOf(found)
+		if len(caches) > 1 {
+			return Entry{}, &AmbiguousError{Place: placeName(src), Tags: caches}
+		}
+		at = only(found)
+	}
+	if at < 0 {
+		return Entry{}, notFound(ctx, src, found, tag)
+	}
+	switch f := found[at]; f.Kind {
+	case KindCache:
+		return f.Entry, nil
+	case KindDangling:
+		return Entry{}, dangling(ctx, src, f.Entry)
+	case KindInvalid:
+		return Entry{}, invalid(src, f)
+	default:
+		return Entry{}, notFound(ctx, src, found, tag)
+	}
+}
+
+// Pick returns the place of the entry that BuildKit takes for a tag, or -1.
+func Pick(found []Found, tag string) int {
+	if tag == "" {
+		return -1
+	}
+	index := buildcache.Index{Entries: make([]buildcache.Descriptor, len(found))}
+	for i, f := range found {
+		index.Entries[i] = f.Root
+	}
+	return index.Find(tag)
+}
+
+// only returns the place of the single entry that is no image, or -1.
+func only(found []Found) int {
+	at := -1
+	for i, f := range found {
+		if f.Kind == KindOther {
+			continue
+		}
+		if at >= 0 {
+			return -1
+		}
+		at = i
+	}
+	return at
+}
+
+// tagsOf lists the caches for a message: by tag, or by digest where they have none.
+func tagsOf(found []Found) []string {
+	var tags []string
+	for _, f := range found {
+		switch {
+		case f.Kind != KindCache:
+		case f.Tag == "":
+			tags = append(tags, "untagged "+f.Root.Digest.String())
+		default:
+			tags = append(tags, f.Tag)
+		}
+	}
+	return tags
+}
+
+func notFound(ctx context.Context, src Source, found []Found, tag string) error {
+	e := &NotFoundError{Place: placeName(src), Tag: tag, Tags: tagsOf(found)}
+	for _, f := range found {
+		if f.Kind == KindOther {
+			e.Images = true
+			e.Inline = e.Inline || hasInlineCache(ctx, src, f.Root)
+		}
+	}
+	if u, ok := src.(unnamer); ok && len(e.Tags) == 0 {
+		unnamed, err := u.UnnamedRoots(ctx)
+		if err != nil {
+			return errors.Join(e, err)
+		}
+		e.Unnamed = unnamed
+	}
+	return e
+}
+
+func dangling(ctx context.Context, src Source, entry Entry) error {
+	e := &DanglingError{Place: placeName(src), Tag: entry.Tag, Root: entry.Root.Digest}
+	if u, ok := src.(unnamer); ok {
+		unnamed, err := u.UnnamedRoots(ctx)
+		if err != nil {
+			return errors.Join(e, err)
+		}
+		e.Unnamed = unnamed
+	}
+	return e
+}
+
+func invalid(src Source, f Found) error {
+	return fmt.Errorf("%s: root %s of tag %q: %w", placeName(src), f.Root.Digest, f.Tag, f.Err)
+}
+
+// Cache is a root with its config, read and verified.
+type Cache struct {
+	Entry
+	Manifest  *buildcache.Root
+	Config    *buildcache.Config
+	RawRoot   []byte
+	RawConfig []byte
+}
+
+// Load reads the root and the config of a cache, and verifies both.
+func Load(ctx context.Context, src Source, entry Entry) (*Cache, error) {
+	cache := &Cache{Entry: entry}
+	var err error
+	if cache.RawRoot, err = ReadBlob(ctx, src, entry.Root, buildcache.MaxRoot); err != nil {
+		return nil, fmt.Errorf("read root: %w", err)
+	}
+	if cache.Manifest, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
+		return nil, fmt.Errorf("root %s: %w", entry.Root.Digest, err)
+	}
+	config := cache.Manifest.Config
+	if cache.RawConfig, err = ReadBlob(ctx, src, config, buildcache.MaxConfig); err != nil {
+		return nil, fmt.Errorf("read cache config: %w", err)
+	}
+	if cache.Config, err = buildcache.ParseConfig(cache.RawConfig); err != nil {
+		return nil, fmt.Errorf("cache config %s: %w", config.Digest, err)
+	}
+	return cache, nil
+}

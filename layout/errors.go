@@ -1,0 +1,120 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// What can be wrong with a blob. A *BlobError wraps one of them.
+var (
+	ErrBlobMissing = errors.New("no such blob")
+	ErrBlobSize    = errors.New("wrong size")
+	ErrBlobDamaged = errors.New("bytes differ from the digest")
+)
+
+// ErrNotLayout marks a path that holds no OCI layout.
+var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs directory)")
+
+// BlobError says which blob of which place is wrong.
+type BlobError struct {
+	Digest digest.Digest
+	Place  string // a path, or a repository
+	Err    error
+}
+
+func (e *BlobError) Error() string { return fmt.Sprintf("blob %s in %s: %v", e.Digest, e.Place, e.Err) }
+
+// Unwrap returns the cause.
+func (e *BlobError) Unwrap() error { return e.Err }
+
+// NotFoundError says that a place does not have what was asked for: a tag, or any cache at all.
+type NotFoundError struct {
+	Place string
+	Tag   string   // "" if any cache would have done
+	Tags  []string // those that caches have there
+	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
+	Images, Inline bool
+	// Unnamed are roots of caches that lie there without being named.
+	Unnamed []digest.Digest
+}
+
+func (e *NotFoundError) Error() string {
+	switch {
+	case e.Tag != "" && len(e.Tags) > 0:
+		return fmt.Sprintf("%s: no cache has the tag %q (there are: %s)", e.Place, e.Tag, strings.Join(e.Tags, ", "))
+	case e.Tag != "":
+		return fmt.Sprintf("%s: no cache has the tag %q", e.Place, e.Tag)
+	case e.Images:
+		return fmt.Sprintf("%s: there are images in it, but no cache", e.Place)
+	default:
+		return fmt.Sprintf("%s: there is no cache in it", e.Place)
+	}
+}
+
+// AmbiguousError says that one cache was wanted, and there are several.
+type AmbiguousError struct {
+	Place string
+	Tags  []string
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%s: several caches and none chosen (there are: %s)", e.Place, strings.Join(e.Tags, ", "))
+}
+
+// DanglingError says that a tag names a root that is not there. BuildKit leaves such a tag when one build exports
+// several local caches.
+type DanglingError struct {
+	Place   string
+	Tag     string
+	Root    digest.Digest
+	Unnamed []digest.Digest // roots of caches that lie there without being named
+}
+
+func (e *DanglingError) Error() string {
+	text := fmt.Sprintf("%s: the tag %q names %s, which is not there", e.Place, e.Tag, e.Root)
+	if len(e.Unnamed) == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s (unnamed cache roots there: %s)", text, joinDigests(e.Unnamed))
+}
+
+func joinDigests(digests []digest.Digest) string {
+	words := make([]string, len(digests))
+	for i, d := range digests {
+		words[i] = d.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// LockedError says that another process holds a lock for longer than one wanted to wait.
+type LockedError struct {
+	Path   string
+	Holder string // such as "process 812 (buildctl)", or "" where it can't be known
+}
+
+func (e *LockedError) Error() string {
+	if e.Holder == "" {
+		return fmt.Sprintf("%s is locked by another process", e.Path)
+	}
+	return fmt.Sprintf("%s is locked by %s", e.Path, e.Holder)
+}
+
+// TagMovedError says that somebody pointed a tag elsewhere while it was being worked on. Digests are "" for no tag.
+type TagMovedError struct {
+	Place    string
+	Tag      string
+	Was, Now digest.Digest
+}
+
+func (e *TagMovedError) Error() string {
+	if e.Now == "" {
+		return fmt.Sprintf("%s: the tag %q was removed meanwhile (it was %s)", e.Place, e.Tag, e.Was)
+	}
+	if e.Was == "" {
+		return fmt.Sprintf("%s: the tag %q was made by somebody else meanwhile (%s)", e.Place, e.Tag, e.Now)
+	}
+	return fmt.Sprintf("%s: the tag %q moved meanwhile, from %s to %s", e.Place, e.Tag, e.Was, e.Now)
+}

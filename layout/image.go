@@ -1,0 +1,128 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/umoci/oci/cas"
+	"github.com/opencontainers/umoci/oci/casext"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// maxDepth bounds how deep Docker's lists may be nested. Nobody nests them at all.
+const maxDepth = 16
+
+// walkImage visits what an image or an index of images reaches, each digest once. umoci knows OCI's media types and
+// follows them; Docker's are leaves to it, so what those reach is added here.
+func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen map[digest.Digest]bool, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("image %s: nested more than %d deep", root.Digest, maxDepth)
+	}
+	engine := casext.NewEngine(blobReader{src: src})
+	var docker []buildcache.Descriptor
+	start := ocispec.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}
+	err := engine.Walk(ctx, start, func(path casext.DescriptorPath) error {
+		d := path.Descriptor()
+		if seen[d.Digest] {
+			return casext.ErrSkipDescriptor
+		}
+		seen[d.Digest] = true
+		if d.MediaType == buildcache.MediaTypeDockerList || d.MediaType == buildcache.MediaTypeDockerManifest {
+			docker = append(docker, buildcache.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+			return casext.ErrSkipDescriptor
+		}
+		if !buildcache.IsManifestType(d.MediaType) {
+			return casext.ErrSkipDescriptor // umoci would log that it passes over it
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("walk image %s: %w", root.Digest, err)
+	}
+	for _, d := range docker {
+		raw, err := ReadBlob(ctx, src, d, buildcache.MaxRoot)
+		if err != nil {
+			return err
+		}
+		for _, child := range buildcache.Successors(raw) {
+			if !buildcache.IsManifestType(child.MediaType) {
+				seen[child.Digest] = true
+				continue
+			}
+			if err := walkImage(ctx, src, child, seen, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// blobReader shows a Source to umoci's walk, which asks an engine for nothing but blobs.
+type blobReader struct {
+	cas.Engine
+	src Source
+}
+
+// GetBlob returns an unverified blob; umoci verifies what it walks.
+func (r blobReader) GetBlob(ctx context.Context, blob digest.Digest) (io.ReadCloser, error) {
+	return r.src.Open(ctx, buildcache.Descriptor{Digest: blob})
+}
+
+// hasInlineCache says whether an image's config carries a BuildKit cache. It is for hints, so what can't be read
+// counts as no.
+func hasInlineCache(ctx context.Context, src Source, root buildcache.Descriptor) bool {
+	raw, err := ReadBlob(ctx, src, root, buildcache.MaxRoot)
+	if err != nil {
+		return false
+	}
+	for _, child := range buildcache.Successors(raw) {
+		if child.Size > buildcache.MaxRoot {
+			continue
+		}
+		config, err := ReadBlob(ctx, src, child, buildcache.MaxRoot)
+		var image struct {
+			Cache []byte `json:"moby.buildkit.cache.v0"`
+		}
+		if err == nil && json.Unmarshal(config, &image) == nil && len(image.Cache) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Reach returns the blobs that the entries of index.json reach, of caches and of images. What is missing on the way
+// is no error for caches; it is for images, whose further blobs can't be known then.
+func (d *Dir) Reach(ctx context.Context) (map[digest.Digest]bool, error) {
+	entries, err := d.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[digest.Digest]bool{}
+	for _, entry := range entries {
+		raw, err := ReadUnverified(ctx, d, entry.Root, buildcache.MaxRoot)
+		if errors.Is(err, ErrBlobMissing) {
+			continue
+		}
+		root, parseErr := buildcache.ParseRoot(raw)
+		if err != nil || parseErr != nil {
+			if err := walkImage(ctx, d, entry.Root, seen, 0); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		seen[entry.Root.Digest] = true
+		for _, child := range append(root.Layers, root.Config) {
+			seen[child.Digest] = true
+		}
+		for _, config := range root.Ignored {
+			seen[config.Digest] = true
+		}
+	}
+	return seen, nil
+}

@@ -1,0 +1,110 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// Tag points tag to root in index.json, if it still points to was. The entry keeps its place and its annotations.
+func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+	return d.changeIndex(ctx, func(index *buildcache.Index) error {
+		at, now := index.Find(tag), digest.Digest("")
+		if tag == "" {
+			at = slices.IndexFunc(index.Entries, func(e buildcache.Descriptor) bool { return e.Tag() == "" && e.Digest == was })
+		}
+		if at >= 0 {
+			now = index.Entries[at].Digest
+		}
+		if now != was {
+			return &TagMovedError{Place: d.path, Tag: tag, Was: was, Now: now}
+		}
+		if tag == "" {
+			index.Replace(at, root)
+		} else {
+			index.Put(tag, root)
+		}
+		return nil
+	})
+}
+
+// changeIndex lets change work on index.json and replaces the file. Preparing the new file may wait for a disk, so it
+// is done without the lock; if somebody else was quicker, it is done again from the start.
+func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) error) error {
+	const tries = 100
+	for range tries {
+		done, err := d.tryChangeIndex(ctx, change)
+		if err != nil || done {
+			return err
+		}
+	}
+	return &LockedError{Path: filepath.Join(d.path, indexName)}
+}
+
+func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index) error) (done bool, err error) {
+	before, err := d.Index(ctx)
+	if err != nil {
+		return false, err
+	}
+	after := before.Clone()
+	if err := change(after); err != nil {
+		return false, err
+	}
+	file, err := d.prepareIndex(after)
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
+	}
+	defer func() { err = errors.Join(err, file.Discard()) }()
+	done, err = d.swapIndex(ctx, before, file)
+	if err != nil || !done {
+		return false, err
+	}
+	return true, d.fs.SyncDir(d.path)
+}
+
+func (d *Dir) prepareIndex(index *buildcache.Index) (*durable.File, error) {
+	data, err := json.Marshal(index)
+	if err != nil {
+		return nil, err
+	}
+	file, err := d.createTemp()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := file.Write(data); err != nil {
+		return nil, errors.Join(err, file.Discard())
+	}
+	if err := file.Sync(0o644); err != nil {
+		return nil, errors.Join(err, file.Discard())
+	}
+	return file, nil
+}
+
+// swapIndex puts file in the place of index.json under its lock, if index.json still is what before was read from.
+func (d *Dir) swapIndex(ctx context.Context, before *buildcache.Index, file *durable.File) (done bool, err error) {
+	lock, unlock, err := d.lockIndex(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	now, err := d.Index(ctx)
+	if err != nil || !reflect.DeepEqual(now, before) {
+		return false, err
+	}
+	if !durable.Names(filepath.Join(d.path, indexLockName), lock) {
+		return false, nil // somebody removed our lock; what it guarded may have changed
+	}
+	if err := file.Rename(filepath.Join(d.path, indexName)); err != nil {
+		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
+	}
+	return true, nil
+}
