@@ -1,0 +1,168 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Report is what VerifyLayout found.
+type Report struct {
+	Caches   int                  `json:"caches"` // how many were verified
+	Others   int                  `json:"others"` // how many entries are no caches, and were passed over
+	Problems []buildcache.Problem `json:"problems"`
+}
+
+// VerifyLayout verifies every cache of a layout directory, and what lies beside them: the index, blobs that no tag
+// reaches, blobs of others whose bytes are damaged, leftovers.
+func VerifyLayout(ctx context.Context, dir *layout.Dir, o Options) (Report, error) {
+	report := Report{Problems: []buildcache.Problem{}}
+	found, err := layout.Survey(ctx, dir)
+	var broken *layout.IndexError
+	if errors.As(err, &broken) {
+		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
+		return report, nil
+	}
+	if err != nil {
+		return report, err
+	}
+	done := map[digest.Digest]bool{}
+	for _, f := range found {
+		if f.Kind == layout.KindOther {
+			report.Others++
+			continue
+		}
+		report.Caches++
+		problems, err := Verify(ctx, dir, f.Entry, o)
+		if err != nil {
+			return report, err
+		}
+		report.Problems = append(report.Problems, problems...)
+		markVerified(ctx, dir, f, done)
+	}
+	beside, err := verifyBeside(ctx, dir, found, done, o)
+	report.Problems = append(report.Problems, beside...)
+	return report, err
+}
+
+// VerifyTag verifies the one cache with a tag, and nothing beside it. A tag that names nothing is a problem found; one
+// that is not there is a *layout.NotFoundError.
+func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (Report, error) {
+	report := Report{Caches: 1, Problems: []buildcache.Problem{}}
+	found, err := layout.Survey(ctx, src)
+	if err != nil {
+		return report, err
+	}
+	at := layout.Pick(found, tag)
+	if at < 0 || found[at].Kind == layout.KindOther {
+		_, err := layout.One(ctx, src, tag)
+		return report, err
+	}
+	problems, err := Verify(ctx, src, found[at].Entry, o)
+	report.Problems = append(report.Problems, problems...)
+	return report, err
+}
+
+// markVerified notes the blobs that Verify has hashed.
+func markVerified(ctx context.Context, dir *layout.Dir, f layout.Found, done map[digest.Digest]bool) {
+	raw, err := layout.ReadUnverified(ctx, dir, f.Root, buildcache.MaxRoot)
+	if err != nil {
+		return
+	}
+	done[f.Root.Digest] = true
+	root, err := buildcache.ParseRoot(raw)
+	if err != nil {
+		return
+	}
+	done[root.Config.Digest] = true
+	for _, layer := range root.Layers {
+		done[layer.Digest] = true
+	}
+}
+
+func verifyBeside(
+	ctx context.Context, dir *layout.Dir, found []layout.Found, done map[digest.Digest]bool, o Options,
+) ([]buildcache.Problem, error) {
+	problems, err := checkIndex(ctx, dir, found)
+	if err != nil {
+		return nil, err
+	}
+	damaged, err := checkOthers(ctx, dir, done, o)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, damaged...)
+	unreached, err := Unreachable(ctx, dir)
+	var missing *layout.BlobError
+	switch {
+	case errors.As(err, &missing):
+		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error()))
+	case err != nil:
+		return nil, err
+	case len(unreached.Blobs) > 0:
+		detail := fmt.Sprintf("%d blob(s) with %d bytes that no tag reaches", len(unreached.Blobs), unreached.Bytes)
+		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", detail))
+	}
+	leftovers, err := dir.Leftovers()
+	for _, name := range leftovers {
+		problems = append(problems, buildcache.NewProblem(buildcache.Leftover, name, ""))
+	}
+	return problems, err
+}
+
+func checkIndex(ctx context.Context, dir *layout.Dir, found []layout.Found) ([]buildcache.Problem, error) {
+	index, err := dir.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	caches := map[digest.Digest]bool{}
+	for _, f := range found {
+		caches[f.Root.Digest] = f.Kind == layout.KindCache
+	}
+	return index.Check(caches), nil
+}
+
+// checkOthers hashes the blobs that are not in skip. A damaged one is an error even where nothing reaches it: the next
+// export that has this blob will find it there and leave it as it is.
+func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bool, o Options) ([]buildcache.Problem, error) {
+	blobs, err := dir.Blobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	blobs = slices.DeleteFunc(blobs, func(b buildcache.Descriptor) bool { return skip[b.Digest] })
+	o.announce(blobs)
+	found := make([]*buildcache.Problem, len(blobs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(o.jobs())
+	for i, blob := range blobs {
+		group.Go(func() error {
+			return o.OnEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) error {
+				read, err := readBlob(ctx, dir, blob, false, done)
+				if err != nil || read.digest == blob.Digest {
+					return err
+				}
+				detail := fmt.Sprintf("its bytes have the digest %s", read.digest)
+				p := buildcache.NewProblem(buildcache.BlobDamaged, "blobs", detail).On(blob.Digest)
+				found[i] = &p
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var problems []buildcache.Problem
+	for _, p := range found {
+		if p != nil {
+			problems = append(problems, *p)
+		}
+	}
+	return problems, nil
+}

@@ -1,0 +1,35 @@
+package inspect
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Unreached is what lies in a layout directory while no tag reaches it.
+type Unreached struct {
+	Blobs []digest.Digest `json:"blobs"`
+	Bytes int64           `json:"bytes"`
+}
+
+// Unreachable returns the blobs of a layout that no entry of index.json reaches, of caches or of images.
+func Unreachable(ctx context.Context, dir *layout.Dir) (Unreached, error) {
+	var u Unreached
+	reached, err := dir.Reach(ctx)
+	if err != nil {
+		return u, err
+	}
+	blobs, err := dir.Blobs(ctx)
+	if err != nil {
+		return u, err
+	}
+	for _, blob := range blobs {
+		if !reached[blob.Digest] {
+			u.Blobs = append(u.Blobs, blob.Digest)
+			u.Bytes += blob.Size
+		}
+	}
+	return u, nil
+}

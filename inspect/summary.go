@@ -1,0 +1,216 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Summary is what is in one cache. Sizes are in bytes, times in UTC and absent where the cache does not say them.
+type Summary struct {
+	Tag       string          `json:"tag,omitempty"`
+	Digest    digest.Digest   `json:"digest"`
+	Size      int64           `json:"size"`
+	Form      buildcache.Form `json:"form"`
+	MediaType string          `json:"mediaType"` // as the root says it
+	Config    Blob            `json:"config"`
+	Layers    []Layer         `json:"layers"` // in the config's order; then those that only the root names
+	Records   int             `json:"records"`
+	Results   int             `json:"results"`
+	Oldest    *time.Time      `json:"oldest,omitempty"` // of the results
+	Newest    *time.Time      `json:"newest,omitempty"`
+	Totals    Totals          `json:"totals"`
+	// Limits say which BuildKits can't use the cache.
+	Limits []string `json:"limits,omitempty"`
+	// OverLimit says that root or config is larger than BuildKit imports.
+	OverLimit bool `json:"overLimit"`
+}
+
+// Blob is a blob of a cache that is no layer.
+type Blob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+}
+
+// Layer is one layer in its place on its parent.
+type Layer struct {
+	Index       int                    `json:"index"`  // in the config's layers, or -1 where the config does not name it
+	Parent      int                    `json:"parent"` // index, or -1
+	Digest      digest.Digest          `json:"digest"`
+	MediaType   string                 `json:"mediaType,omitempty"`
+	Compression buildcache.Compression `json:"compression,omitempty"` // by its bytes; "" where they are not there
+	Size        int64                  `json:"size"`
+	DiffID      digest.Digest          `json:"diffID,omitempty"`
+	CreatedAt   *time.Time             `json:"createdAt,omitempty"`
+	Results     int                    `json:"results"`            // how many results end in this layer
+	Missing     bool                   `json:"missing"`            // the blob is not there
+	Unlisted    bool                   `json:"unlisted,omitempty"` // the root does not name it
+}
+
+// Totals add up the layers.
+type Totals struct {
+	Layers        int                              `json:"layers"` // places in the config
+	Blobs         int                              `json:"blobs"`  // distinct ones
+	Duplicates    int                              `json:"duplicates"`
+	Bytes         int64                            `json:"bytes"` // of the distinct blobs
+	ByCompression map[buildcache.Compression]int64 `json:"byCompression"`
+	Missing       int                              `json:"missing"`
+}
+
+// Summarize reads root and config of a cache and looks at the first and last bytes of its layers. A cache whose root or
+// config can't be read is an error; missing layers are part of the answer.
+func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Summary, error) {
+	cache, err := layout.Load(ctx, src, entry)
+	if err != nil {
+		return nil, err
+	}
+	s := &Summary{
+		Tag: entry.Tag, Digest: entry.Root.Digest, Size: int64(len(cache.RawRoot)),
+		Form: cache.Manifest.Form, MediaType: cache.Manifest.MediaType,
+		Config:  Blob{cache.Manifest.Config.Digest, cache.Manifest.Config.Size},
+		Records: len(cache.Config.Records),
+	}
+	s.OverLimit = s.Size > buildcache.MaxImport || s.Config.Size > buildcache.MaxImport
+	for _, limit := range buildcache.Limits(cache.Manifest, cache.Config) {
+		s.Limits = append(s.Limits, limit.String())
+	}
+	if err := s.addLayers(ctx, src, cache); err != nil {
+		return nil, err
+	}
+	s.addResults(cache.Config)
+	return s, nil
+}
+
+func (s *Summary) addLayers(ctx context.Context, src layout.Source, cache *layout.Cache) error {
+	listed := cache.Manifest.LayersByDigest()
+	named := map[digest.Digest]bool{}
+	for i, place := range cache.Config.Layers {
+		named[place.Blob] = true
+		layer := Layer{Index: i, Parent: place.Parent, Digest: place.Blob}
+		d, ok := listed[place.Blob]
+		layer.Unlisted = !ok
+		layer.describe(d)
+		s.Layers = append(s.Layers, layer)
+	}
+	for _, d := range cache.Manifest.Layers {
+		if named[d.Digest] {
+			continue
+		}
+		named[d.Digest] = true
+		layer := Layer{Index: -1, Parent: buildcache.NoParent, Digest: d.Digest}
+		layer.describe(d)
+		s.Layers = append(s.Layers, layer)
+	}
+	s.Totals.ByCompression = map[buildcache.Compression]int64{}
+	return s.lookAtBlobs(ctx, src)
+}
+
+func (l *Layer) describe(d buildcache.Descriptor) {
+	l.MediaType, l.Size, l.DiffID = d.MediaType, d.Size, d.DiffID()
+	if t, err := d.CreatedAt(); err == nil {
+		l.CreatedAt = known(t)
+	}
+}
+
+// lookAtBlobs finds out how the blobs are packed, each once, and adds them up.
+func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
+	type look struct {
+		compression buildcache.Compression
+		missing     bool
+	}
+	seen := map[digest.Digest]look{}
+	for i := range s.Layers {
+		layer := &s.Layers[i]
+		l, ok := seen[layer.Digest]
+		if !ok {
+			packing, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
+			l = look{compression: packing.Compression, missing: errors.Is(err, layout.ErrBlobMissing)}
+			if err != nil && !l.missing {
+				return err
+			}
+			seen[layer.Digest] = l
+			s.Totals.Blobs++
+			s.Totals.Bytes += layer.Size
+			if l.missing {
+				s.Totals.Missing++
+			} else {
+				s.Totals.ByCompression[l.compression] += layer.Size
+			}
+		}
+		layer.Compression, layer.Missing = l.compression, l.missing
+	}
+	s.Totals.Layers = len(s.Layers)
+	s.Totals.Duplicates = s.Totals.Layers - s.Totals.Blobs
+	return nil
+}
+
+// detect tells how a blob is packed, whatever its size should be. Without random access estargz looks like gzip.
+func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (packing compress.Packing, err error) {
+	if files, ok := src.(layout.RandomAccess); ok {
+		file, err := files.OpenFile(ctx, blob)
+		if err != nil {
+			return packing, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		info, err := file.Stat()
+		if err != nil {
+			return packing, err
+		}
+		return compress.Detect(file, info.Size())
+	}
+	r, err := src.Open(ctx, blob)
+	if err != nil {
+		return packing, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	head := make([]byte, 4)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return packing, err
+	}
+	return compress.Packing{Compression: compress.DetectHead(head[:n])}, nil
+}
+
+func (s *Summary) addResults(config *buildcache.Config) {
+	add := func(top int, at time.Time) {
+		s.Results++
+		if top >= 0 && top < len(config.Layers) {
+			s.Layers[top].Results++
+		}
+		if t := known(at); t != nil {
+			if s.Oldest == nil || t.Before(*s.Oldest) {
+				s.Oldest = t
+			}
+			if s.Newest == nil || t.After(*s.Newest) {
+				s.Newest = t
+			}
+		}
+	}
+	for _, record := range config.Records {
+		for _, result := range record.Results {
+			add(result.Layer, result.CreatedAt.Time)
+		}
+		for _, chain := range record.Chains {
+			top := -1
+			if len(chain.Layers) > 0 {
+				top = chain.Layers[len(chain.Layers)-1]
+			}
+			add(top, chain.CreatedAt.Time)
+		}
+	}
+}
+
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

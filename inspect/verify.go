@@ -1,0 +1,173 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Options are for Verify. The zero value hashes every blob and unpacks none.
+type Options struct {
+	Deep    bool // unpack every layer and compare its diffID
+	Jobs    int  // blobs at once; 0 means one for each processor
+	OnEvent layout.Handler
+	// Checks are further rules to hold root and config against, such as those of a registry.
+	Checks []func(*layout.Cache) []buildcache.Problem
+}
+
+func (o Options) jobs() int {
+	if o.Jobs > 0 {
+		return o.Jobs
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// announce says how much there is to read.
+func (o Options) announce(blobs []buildcache.Descriptor) {
+	total := layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: len(blobs)}
+	for _, blob := range blobs {
+		total.Total += blob.Size
+	}
+	o.OnEvent.Send(total)
+}
+
+// Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that it
+// could not be found out.
+func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
+	v := &verifier{src: src, entry: entry, options: o}
+	if err := v.run(ctx); err != nil {
+		return nil, err
+	}
+	for i := range v.problems {
+		v.problems[i].Cache = entry.Tag
+	}
+	return v.problems, nil
+}
+
+type verifier struct {
+	src      layout.Source
+	entry    layout.Entry
+	options  Options
+	problems []buildcache.Problem
+}
+
+func (v *verifier) report(p buildcache.Problem) { v.problems = append(v.problems, p) }
+
+func (v *verifier) run(ctx context.Context) error {
+	cache := &layout.Cache{Entry: v.entry}
+	if err := v.readRoot(ctx, cache); err != nil || cache.Manifest == nil {
+		return err
+	}
+	if err := v.readConfig(ctx, cache); err != nil {
+		return err
+	}
+	used := map[digest.Digest]bool{}
+	if cache.Config != nil {
+		v.problems = append(v.problems, buildcache.Validate(cache.Manifest, int64(len(cache.RawRoot)), cache.Config)...)
+		for _, check := range v.options.Checks {
+			v.problems = append(v.problems, check(cache)...)
+		}
+		used = buildcache.UsedBlobs(cache.Manifest, cache.Config)
+	}
+	return v.checkBlobs(ctx, cache.Manifest, used)
+}
+
+func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
+	root := v.entry.Root
+	raw, err := layout.ReadUnverified(ctx, v.src, root, buildcache.MaxRoot)
+	var size *buildcache.SizeError
+	switch {
+	case errors.Is(err, layout.ErrBlobMissing):
+		v.report(buildcache.NewProblem(buildcache.RootMissing, "root", "").On(root.Digest))
+		return nil
+	case errors.As(err, &size):
+		v.report(buildcache.NewProblem(buildcache.RootTooLarge, "root", err.Error()).On(root.Digest))
+		return nil
+	case err != nil:
+		return err
+	}
+	if got := root.Digest.Algorithm().FromBytes(raw); got != root.Digest {
+		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", fmt.Sprintf("its bytes have the digest %s", got)).On(root.Digest))
+	}
+	cache.RawRoot = raw
+	if cache.Manifest, err = buildcache.ParseRoot(raw); err != nil {
+		v.report(buildcache.NewProblem(buildcache.RootInvalid, "root", err.Error()).On(root.Digest))
+	}
+	return nil
+}
+
+func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
+	config := cache.Manifest.Config
+	if buildcache.CheckDigest(config.Digest) != nil {
+		v.report(buildcache.NewProblem(buildcache.ConfigMissing, "root.config", "the config's digest is malformed").On(config.Digest))
+		return nil
+	}
+	raw, err := layout.ReadUnverified(ctx, v.src, config, buildcache.MaxConfig)
+	var size *buildcache.SizeError
+	switch {
+	case errors.Is(err, layout.ErrBlobMissing):
+		v.report(buildcache.NewProblem(buildcache.ConfigMissing, "config", "").On(config.Digest))
+		return nil
+	case errors.As(err, &size):
+		v.report(buildcache.NewProblem(buildcache.ConfigTooLarge, "config", err.Error()).On(config.Digest))
+		return nil
+	case err != nil:
+		return err
+	}
+	switch got := config.Digest.Algorithm().FromBytes(raw); {
+	case got != config.Digest:
+		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", fmt.Sprintf("its bytes have the digest %s", got)).On(config.Digest))
+	case int64(len(raw)) != config.Size:
+		// BuildKit reads local configs without looking at the size; registries compare it.
+		detail := fmt.Sprintf("the root says %d bytes, it has %d", config.Size, len(raw))
+		v.report(buildcache.NewProblem(buildcache.BlobSize, "root.config", detail).On(config.Digest).WithEffect(buildcache.RegistryRefuses))
+	}
+	cache.RawConfig = raw
+	if cache.Config, err = buildcache.ParseConfig(raw); err != nil {
+		v.report(buildcache.NewProblem(buildcache.ConfigInvalid, "config", err.Error()).On(config.Digest))
+	}
+	return nil
+}
+
+// checkBlobs looks into every distinct layer blob.
+func (v *verifier) checkBlobs(ctx context.Context, root *buildcache.Root, used map[digest.Digest]bool) error {
+	var layers []buildcache.Descriptor
+	var places []int
+	byDigest := root.LayersByDigest()
+	for i, layer := range root.Layers {
+		d, ok := byDigest[layer.Digest]
+		if !ok || buildcache.CheckDigest(layer.Digest) != nil {
+			continue // seen before, or reported as malformed
+		}
+		delete(byDigest, layer.Digest)
+		layers, places = append(layers, d), append(places, i)
+	}
+	v.options.announce(layers)
+	found := make([][]buildcache.Problem, len(layers))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.options.jobs())
+	for i, layer := range layers {
+		group.Go(func() error {
+			where := fmt.Sprintf("root.layers[%d]", places[i])
+			return v.options.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) error {
+				var err error
+				found[i], err = checkBlob(ctx, v.src, layer, where, used[layer.Digest], v.options.Deep, done)
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, problems := range found {
+		v.problems = append(v.problems, problems...)
+	}
+	return nil
+}
