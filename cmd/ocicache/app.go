@@ -1,0 +1,114 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/ocicache/ocicache/internal/progress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// app is what every command has: where it writes to, and the flags that all commands share.
+type app struct {
+	stdout, stderr io.Writer
+
+	json        bool
+	progress    string
+	jobs        int
+	lockTimeout time.Duration
+	debug       bool
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ocicache",
+		Short: "Make BuildKit cache exports usable anywhere",
+		Long: `ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
+layers, and inspects and verifies them. A cache that it wrote is a cache that BuildKit still hits.
+
+A reference names a cache in a place: a bare path or oci:DIR[:TAG].
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found an error, 4 not found, 5 locked by another process,
+130 interrupted.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.NoArgs,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.check() },
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	a.addFlags(root.PersistentFlags())
+	root.AddCommand(a.convertCommand(), a.inspectCommand(), a.verifyCommand(), a.versionCommand())
+	for _, cmd := range root.Commands() {
+		cmd.Args = usageArgs(cmd.Args)
+	}
+	root.Args = usageArgs(root.Args)
+	addManCommand(root)
+	return root
+}
+
+func (a *app) addFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&a.json, "json", false, "write the result as one JSON object")
+	flags.StringVar(&a.progress, "progress", string(progress.Auto), "show progress on standard error: auto, plain, json or none")
+	flags.IntVar(&a.jobs, "jobs", 0, "blobs to work on at once (default one for each processor)")
+	flags.DurationVar(&a.lockTimeout, "lock-timeout", layout.DefaultLockTimeout, "how long to wait for another process's lock; 0 not at all")
+	flags.BoolVar(&a.debug, "debug", false, "say what happens to each blob, and errors with their types")
+}
+
+func (a *app) check() error {
+	if a.jobs < 0 {
+		return &usageError{fmt.Errorf("--jobs %d: want 1 or more, or 0 for one for each processor", a.jobs)}
+	}
+	if a.lockTimeout < 0 {
+		return &usageError{fmt.Errorf("--lock-timeout %v: want 0 or more", a.lockTimeout)}
+	}
+	if _, err := progress.Parse(a.progress); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// usageArgs makes a wrong number of arguments a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// show starts to show progress.
+func (a *app) show() (layout.Handler, func()) {
+	mode := progress.Mode(a.progress)
+	if a.debug && mode != progress.JSON {
+		mode = progress.Trace
+	}
+	if mode == progress.Auto {
+		mode = progress.Plain
+		if file, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+			mode = progress.Bars
+		}
+	}
+	return progress.New(mode, a.stderr)
+}
+
+// write puts a result on standard output: as JSON if that is asked for, else as text says it.
+func (a *app) write(result any, text func(io.Writer) error) error {
+	if !a.json {
+		return text(a.stdout)
+	}
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(result)
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// hint returns what probably helps against an error, or "". It goes by the error's type, never by its text.
+func hint(err error) string {
+	for _, find := range []func(error) string{hintUsage, hintPlace, hintCache, hintSystem} {
+		if text := find(err); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+func hintUsage(err error) string {
+	var noPlace *noPlaceError
+	if errors.As(err, &noPlace) {
+		if meant := layout.ColonHint(noPlace.path); meant != "" {
+			return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", meant)
+		}
+	}
+	return ""
+}
+
+// hintPlace is about finding a cache.
+func hintPlace(err error) string {
+	var (
+		ambiguous *layout.AmbiguousError
+		notFound  *layout.NotFoundError
+		dangling  *layout.DanglingError
+		locked    *layout.LockedError
+		moved     *layout.TagMovedError
+		taken     *convert.TakenError
+	)
+	switch {
+	case errors.As(err, &ambiguous):
+		return "choose one with --tag TAG or oci:DIR:TAG"
+	case errors.As(err, &dangling):
+		return hintDangling(dangling)
+	case errors.As(err, &notFound):
+		return hintNotFound(notFound)
+	case errors.Is(err, layout.ErrNotLayout):
+		return "a cache export is the directory that --cache-to type=local,dest=DIR was given"
+	case errors.As(err, &locked):
+		return "wait until the other process is done, or give --lock-timeout more time"
+	case errors.As(err, &moved):
+		return "another process wrote to the same tag; nothing of it was touched, run the command again"
+	case errors.As(err, &taken):
+		return "images are never overwritten; give the result another tag with oci:DIR:TAG"
+	}
+	return ""
+}
+
+func hintDangling(e *layout.DanglingError) string {
+	if len(e.Unnamed) > 0 {
+		return "one build that exports several local caches leaves such a tag; the unnamed root is probably the cache, " +
+			"BuildKit can import it with digest=" + e.Unnamed[0].String()
+	}
+	return "export the cache again, in a build that exports no other local cache"
+}
+
+func hintNotFound(e *layout.NotFoundError) string {
+	switch {
+	case len(e.Unnamed) > 0:
+		return "these cache roots lie there without a name: " + e.Unnamed[0].String() + "; BuildKit can import one with digest="
+	case e.Inline:
+		return "an image there carries an inline cache, which BuildKit imports from the image itself; it has no layers of its own to convert"
+	case e.Images:
+		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
+	case e.Tag == "":
+		return "BuildKit writes no cache when a build has nothing to export"
+	}
+	return ""
+}
+
+// hintCache is about what is in a cache.
+func hintCache(err error) string {
+	var (
+		proof  *convert.ProofError
+		diffID *convert.DiffIDError
+		blob   *layout.BlobError
+		size   *buildcache.SizeError
+	)
+	switch {
+	case errors.As(err, &proof):
+		return "nothing was published; " + proof.Problems[0].Remedy + " ('ocicache verify' lists everything)"
+	case errors.As(err, &diffID):
+		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
+	case errors.As(err, &blob) && isBlobFault(blob):
+		return buildcache.BlobDamaged.Info().Remedy + "; 'ocicache verify' lists all damage"
+	case errors.As(err, &size):
+		return buildcache.RootTooLarge.Info().Remedy
+	}
+	return ""
+}
+
+func isBlobFault(err error) bool {
+	return errors.Is(err, layout.ErrBlobMissing) || errors.Is(err, layout.ErrBlobSize) || errors.Is(err, layout.ErrBlobDamaged)
+}
+
+// hintSystem is about the machine.
+func hintSystem(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "the disk is full; nothing was published, and what was done is kept for the next run"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return "no permission to write there; give a DST to leave the source as it is"
+	}
+	return ""
+}

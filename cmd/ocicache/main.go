@@ -1,0 +1,27 @@
+// Command ocicache makes BuildKit cache exports usable anywhere: it converts, recompresses, inspects and verifies them,
+// with no daemon and no network.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program. It returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+
+	app := &app{stdout: stdout, stderr: stderr}
+	root := app.command()
+	root.SetArgs(args)
+	return app.exit(ctx, root.ExecuteContext(ctx))
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+)
+
+// size writes bytes for people, in units of 1000.
+func size(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0))) }
+
+// count writes a number and what there are that many of.
+func count(n int, singular string) string { return english.Plural(n, singular, "") }
+
+// short writes the beginning of a digest, enough to find it again in a listing.
+func short(d digest.Digest) string {
+	_, hex, ok := strings.Cut(d.String(), ":")
+	if !ok {
+		return d.String()
+	}
+	return hex[:min(len(hex), 12)]
+}
+
+// table writes rows whose columns are parted by tabs.
+func table(w io.Writer, write func(io.Writer)) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	write(t)
+	return t.Flush()
+}
+
+func (r convertResult) render(w io.Writer) error {
+	for i, cache := range r.Caches {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := r.renderCache(w, cache); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
+	name := r.Destination
+	if c.Tag != "" {
+		name += ", tag " + c.Tag
+	}
+	switch {
+	case c.Unchanged && r.Source == r.Destination:
+		fmt.Fprintf(w, "%s: nothing to do\n", name)
+	case c.DryRun:
+		fmt.Fprintf(w, "%s: this would be done, nothing was written\n", name)
+	default:
+		fmt.Fprintf(w, "%s: converted\n", name)
+	}
+	err := table(w, func(w io.Writer) {
+		row := func(what, before, after string) { fmt.Fprintf(w, "  %s\t%s\t%s\n", what, before, after) }
+		row("", "before", "after")
+		row("form", string(c.From.Form), string(c.To.Form))
+		row("media type", orNone(c.From.MediaType), c.To.MediaType)
+		row("root", c.From.Digest.String(), orUnknown(c.To.Digest))
+		row("config", c.From.Config.String(), orUnknown(c.To.Config))
+		row("layers", layersLine(c, false), layersLine(c, true))
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "  %s\n", actionsLine(c))
+	for _, note := range c.Notes {
+		fmt.Fprintf(w, "  note: %s\n", note)
+	}
+	return nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "(none)"
+	}
+	return text
+}
+
+func orUnknown(d digest.Digest) string {
+	if d == "" {
+		return "(known when it is done)"
+	}
+	return d.String()
+}
+
+// layersLine says how many layer blobs there are on one side, how they are packed and how large they are.
+func layersLine(c *convert.Result, after bool) string {
+	var total int64
+	var packed []buildcache.Compression
+	for _, layer := range c.Layers {
+		compression, bytes := layer.FromCompression, layer.FromSize
+		if after {
+			compression, bytes = layer.ToCompression, layer.ToSize
+		}
+		total += bytes
+		if compression != "" {
+			packed = append(packed, compression)
+		}
+	}
+	slices.Sort(packed)
+	text := count(len(c.Layers), "blob")
+	if words := names(slices.Compact(packed)); len(words) > 0 {
+		text += ", " + strings.Join(words, " and ")
+	}
+	if after && c.DryRun && c.To.Digest == "" {
+		return text
+	}
+	return text + ", " + size(total)
+}
+
+// actionsLine says what became of the layers.
+func actionsLine(c *convert.Result) string {
+	steps := map[convert.Action]int{}
+	for _, layer := range c.Layers {
+		steps[layer.Action]++
+	}
+	parts := []string{}
+	for _, action := range []struct {
+		convert.Action
+		words string
+	}{
+		{convert.Recompress, "recompressed"}, {convert.Reuse, "taken from earlier work"}, {convert.Keep, "kept as they are"},
+	} {
+		if n := steps[action.Action]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, action.words))
+		}
+	}
+	if len(parts) == 0 {
+		return "no layers"
+	}
+	return "layer blobs: " + strings.Join(parts, ", ")
+}

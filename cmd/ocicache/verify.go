@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dustin/go-humanize/english"
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+)
+
+type verifyFlags struct {
+	deep, strict bool
+	tag          string
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	flags := &verifyFlags{}
+	cmd := &cobra.Command{
+		Use:   "verify REF",
+		Short: "Find every way in which BuildKit would stumble over caches",
+		Long: `Find every way in which BuildKit would stumble over caches. It hashes every blob; with --deep it also unpacks every
+layer and compares its diffID.
+
+A problem is an error if builds fail or lose hits by it, else a warning. A cache that BuildKit imports in full has no
+error. Exit status 3 says that there is an error, with --strict also that there is a warning.
+
+A bare path stands for every cache in it, and for the layout itself.`,
+		Example: `  ocicache verify ./cache --deep
+  ocicache verify oci:./cache:main --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runVerify(cmd.Context(), flags, args[0]) },
+	}
+	cmd.Flags().BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID")
+	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 for warnings too")
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "the cache to verify")
+	return cmd
+}
+
+// verifyResult is what verify writes with --json.
+type verifyResult struct {
+	Path string `json:"path"`
+	inspect.Report
+	Errors   int `json:"errors"`
+	Warnings int `json:"warnings"`
+}
+
+func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) error {
+	ref, err := parse(text, flags.tag)
+	if err != nil {
+		return err
+	}
+	dir, err := a.open(ref, false)
+	if err != nil {
+		return err
+	}
+	handler, stop := a.show()
+	report, err := verify(ctx, dir, ref.Tag, inspect.Options{Deep: flags.deep, Jobs: a.jobs, OnEvent: handler})
+	stop()
+	if err != nil {
+		return err
+	}
+	result := verifyResult{Path: dir.String(), Report: report}
+	for _, p := range report.Problems {
+		if p.Severity == buildcache.SeverityError {
+			result.Errors++
+		} else {
+			result.Warnings++
+		}
+	}
+	if err := a.write(result, result.render); err != nil {
+		return err
+	}
+	if result.Errors > 0 || flags.strict && result.Warnings > 0 {
+		return errFound
+	}
+	return nil
+}
+
+func verify(ctx context.Context, dir *layout.Dir, tag string, o inspect.Options) (inspect.Report, error) {
+	if tag == "" {
+		return inspect.VerifyLayout(ctx, dir, o)
+	}
+	return inspect.VerifyTag(ctx, dir, tag, o)
+}
+
+func (r verifyResult) render(w io.Writer) error {
+	for _, p := range r.Problems {
+		where := p.Where
+		if p.Cache != "" {
+			where = p.Cache + ": " + where
+		}
+		fmt.Fprintf(w, "%s: %s: %s: %s\n", p.Severity, p.Kind, where, p.Detail)
+		if p.Digest != "" {
+			fmt.Fprintf(w, "  blob: %s\n", p.Digest)
+		}
+		fmt.Fprintf(w, "  effect: %s\n  remedy: %s\n", p.Effect, p.Remedy)
+	}
+	fmt.Fprintf(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
+	if r.Others > 0 {
+		fmt.Fprintf(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+	}
+	fmt.Fprintln(w)
+	return nil
+}
