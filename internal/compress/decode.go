@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -39,20 +40,36 @@ func Unpack(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
 
 // UnpackTar returns the tar that is packed in raw, and writes everything that is packed to full. The two are the same
 // but for estargz, where the tar is the one that was made into an estargz blob, without the table of contents
-// (estargz.Unpack does the same with random access).
+// (estargz.Unpack does the same with random access). It may take garbage behind the end of gzip for nothing: the caller
+// must compare what full got with a digest.
 func UnpackTar(raw io.Reader, p Packing, full io.Writer) (io.ReadCloser, error) {
 	if p.Compression != buildcache.Estargz {
-		r, err := Unpack(raw, p.Compression)
+		r, err := unpackFast(raw, p.Compression)
 		if err != nil {
 			return nil, err
 		}
 		return &teeReader{r: r, full: full}, nil
 	}
-	r, err := Unpack(io.LimitReader(raw, p.TOCOffset), buildcache.Estargz)
+	r, err := unpackFast(io.LimitReader(raw, p.TOCOffset), buildcache.Estargz)
 	if err != nil {
 		return nil, err
 	}
 	return &teeReader{r: r, full: full, rest: func() error { return unpackRest(raw, full) }}, nil
+}
+
+// unpackFast is Unpack, with the help of igzip where that is to be had.
+func unpackFast(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
+	if c != buildcache.Gzip && c != buildcache.Estargz {
+		return Unpack(raw, c)
+	}
+	r, raw, err := unpackGzipFast(raw)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return Unpack(raw, c)
+	}
+	return &unpacker{Reader: r, raw: bytes.NewReader(nil), compression: c, close: r.Close}, nil
 }
 
 // unpackRest unpacks an estargz blob's table of contents and footer.
