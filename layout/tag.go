@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -83,7 +85,11 @@ func (d *Dir) prepareIndex(index *buildcache.Index) (*durable.File, error) {
 	if _, err := file.Write(data); err != nil {
 		return nil, errors.Join(err, file.Discard())
 	}
-	if err := file.Sync(0o644); err != nil {
+	mode := fs.FileMode(0o644)
+	if info, err := os.Stat(filepath.Join(d.path, indexName)); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err := file.Sync(mode); err != nil {
 		return nil, errors.Join(err, file.Discard())
 	}
 	return file, nil

@@ -36,7 +36,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	if errors.Is(err, errFound) {
 		return exitFound
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil { // whatever failed, a signal was the reason
 		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; nothing was published, run it again to go on")
 		return exitInterrupted
 	}
