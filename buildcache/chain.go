@@ -19,14 +19,39 @@ type chainWalker struct {
 	listed   map[digest.Digest]Descriptor
 	outcomes []chainOutcome
 	onPath   []bool
-	used     map[digest.Digest]bool // blobs of whole chains
+	inUse    []bool
+	used     map[digest.Digest]bool // blobs of layers in use
 }
 
 func newChainWalker(layers []Layer, listed map[digest.Digest]Descriptor) *chainWalker {
 	return &chainWalker{
 		layers: layers, listed: listed,
-		outcomes: make([]chainOutcome, len(layers)), onPath: make([]bool, len(layers)),
+		outcomes: make([]chainOutcome, len(layers)), onPath: make([]bool, len(layers)), inUse: make([]bool, len(layers)),
 		used: map[digest.Digest]bool{},
+	}
+}
+
+// follow goes from every result to its layers, and tells found what came of it. BuildKit does so for random records
+// as well, before it drops them; they use no layers.
+func (w *chainWalker) follow(records []Record, found func(record, layer int, outcome chainOutcome)) {
+	for i, record := range records {
+		random := record.isRandom()
+		for _, result := range record.Results {
+			outcome := w.walk(result.Layer)
+			if outcome == chainWhole && !random {
+				w.use(result.Layer)
+			}
+			found(i, result.Layer, outcome)
+		}
+		for _, chain := range record.Chains {
+			last, outcome := w.each(chain.Layers)
+			if outcome == chainWhole && !random {
+				for _, layer := range chain.Layers {
+					w.used[w.layers[layer].Blob] = true
+				}
+			}
+			found(i, last, outcome)
+		}
 	}
 }
 
@@ -52,9 +77,6 @@ func (w *chainWalker) walk(i int) chainOutcome {
 	}
 	for _, p := range path {
 		w.outcomes[p], w.onPath[p] = outcome, false
-		if outcome == chainWhole {
-			w.used[w.layers[p].Blob] = true
-		}
 	}
 	return outcome
 }
@@ -70,30 +92,31 @@ func (w *chainWalker) step(i int) chainOutcome {
 	return chainUnknown
 }
 
-// one looks at layer i alone, for chains that name every layer themselves.
-func (w *chainWalker) one(i int) chainOutcome {
-	if i < 0 || i >= len(w.layers) {
-		return chainOutOfRange
+// use notes layer i and its parents, which are whole, as needed.
+func (w *chainWalker) use(i int) {
+	for ; i != NoParent && !w.inUse[i]; i = w.layers[i].Parent {
+		w.inUse[i] = true
+		w.used[w.layers[i].Blob] = true
 	}
-	if _, ok := w.listed[w.layers[i].Blob]; !ok {
-		return chainUnlisted
+}
+
+// each looks at layers one by one, for chains that name every layer themselves, up to the first with something wrong.
+func (w *chainWalker) each(layers []int) (last int, outcome chainOutcome) {
+	for _, i := range layers {
+		last = i
+		if i < 0 || i >= len(w.layers) {
+			return last, chainOutOfRange
+		}
+		if _, ok := w.listed[w.layers[i].Blob]; !ok {
+			return last, chainUnlisted
+		}
 	}
-	w.used[w.layers[i].Blob] = true
-	return chainWhole
+	return last, chainWhole
 }
 
 // UsedBlobs returns the layer blobs that some result of the config needs, out of those that root lists.
 func UsedBlobs(root *Root, config *Config) map[digest.Digest]bool {
 	w := newChainWalker(config.Layers, root.LayersByDigest())
-	for _, record := range config.Records {
-		for _, result := range record.Results {
-			w.walk(result.Layer)
-		}
-		for _, chain := range record.Chains {
-			for _, layer := range chain.Layers {
-				w.one(layer)
-			}
-		}
-	}
+	w.follow(config.Records, func(int, int, chainOutcome) {})
 	return w.used
 }

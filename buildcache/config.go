@@ -2,6 +2,7 @@ package buildcache
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -44,6 +45,9 @@ type Record struct {
 	Inputs  [][]Input // for each input of the operation, the alternatives
 	Extra   Extra
 }
+
+// isRandom says whether the record is one that can't be hit, and that BuildKit drops when it has read it.
+func (r Record) isRandom() bool { return strings.HasPrefix(r.Digest.String(), "random:") }
 
 // Result is a layer with all of its parents.
 type Result struct {

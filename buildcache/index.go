@@ -1,6 +1,7 @@
 package buildcache
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -30,6 +31,11 @@ func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCI
 func ParseIndex(raw []byte) (*Index, error) {
 	if len(raw) > MaxIndex {
 		return nil, &SizeError{What: "index.json", Size: int64(len(raw)), Limit: MaxIndex}
+	}
+	// BuildKit reads into this type, so what does not fit it is refused here as well. So is what follows the object: that
+	// is a file which BuildKit has written anew and not yet cut to its length.
+	if err := json.Unmarshal(raw, new(ocispec.Index)); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
 	}
 	index := &Index{}
 	if err := decodeObject(raw, &index.extra, index.fields()...); err != nil {
@@ -109,25 +115,43 @@ func (x *Index) Clone() *Index {
 }
 
 // Check reports entries that BuildKit can't find by a tag: those without one, and those whose tag another entry takes
-// first. An entry that is named by more than one name is found by any of them.
+// first. An entry that is named by more than one name is found by any of them, and a root by any of its entries.
 func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
+	first := x.byTag()
+	found := map[digest.Digest]bool{}
+	for _, i := range first {
+		found[x.Entries[i].Digest] = true
+	}
 	var problems []Problem
 	for i, d := range x.Entries {
 		if !caches[d.Digest] {
 			continue
 		}
 		where := fmt.Sprintf("index.json manifests[%d]", i)
-		name := d.Annotations[annotationImageName]
-		finds := func(tag string) bool { return tag != "" && x.Find(tag) == i }
+		tags := slices.DeleteFunc([]string{d.Tag(), d.Annotations[annotationImageName]}, func(tag string) bool { return tag == "" })
 		switch {
-		case finds(d.Tag()) || finds(name):
-		case d.Tag() == "" && name == "":
-			problems = append(problems, NewProblem(Untagged, where, "").On(d.Digest))
-		default:
-			p := NewProblem(TagShadowed, where, fmt.Sprintf("BuildKit finds manifests[%d] under the tag %q", x.Find(d.Tag()), d.Tag()))
+		case slices.ContainsFunc(tags, func(tag string) bool { return x.Entries[first[tag]].Digest == d.Digest }):
+		case len(tags) > 0:
+			p := NewProblem(TagShadowed, where, fmt.Sprintf("BuildKit finds manifests[%d] under the tag %q", first[tags[0]], tags[0]))
 			p.Cache = d.Tag()
 			problems = append(problems, p.On(d.Digest))
+		case !found[d.Digest]:
+			problems = append(problems, NewProblem(Untagged, where, "").On(d.Digest))
 		}
 	}
 	return problems
+}
+
+// byTag returns what Find returns, for all tags at once.
+func (x *Index) byTag() map[string]int {
+	first := map[string]int{}
+	for _, annotation := range []string{annotationImageName, ocispec.AnnotationRefName} {
+		for i, d := range x.Entries {
+			tag := d.Annotations[annotation]
+			if _, taken := first[tag]; tag != "" && !taken {
+				first[tag] = i
+			}
+		}
+	}
+	return first
 }

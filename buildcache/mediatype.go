@@ -68,7 +68,7 @@ func parseLayerType(mediaType string) (layerType, bool) {
 		{dockerForeign, dockSeparator, layerType{docker: true, foreign: true}},
 	} {
 		rest, ok := strings.CutPrefix(mediaType, base.prefix)
-		if !ok {
+		if !ok || mediaType == dockerForeign+dockSeparator+zstdSuffix { // there is no such type
 			continue
 		}
 		base.suffix = strings.TrimPrefix(rest, base.separator)
@@ -111,6 +111,13 @@ func LayerCompression(mediaType string) (Compression, bool) {
 	default:
 		return Uncompressed, true
 	}
+}
+
+// IsSniffed says whether BuildKit looks at the bytes of a layer of this media type to tell how they are packed. It does
+// for all types but OCI's of a plain tar, which it takes at their word.
+func IsSniffed(mediaType string) bool {
+	t, ok := parseLayerType(mediaType)
+	return ok && (t.docker || t.suffix != "")
 }
 
 // LayerMediaType returns the media type of a layer of compression c in a root of the given form.

@@ -1,6 +1,8 @@
 package buildcache
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -80,6 +82,13 @@ const (
 	Untagged          Kind = "untagged"
 	Unreachable       Kind = "unreachable"
 	Leftover          Kind = "leftover"
+
+	// What the profiles of registries find.
+
+	RegistryForm       Kind = "registry-form"
+	RegistryConfigType Kind = "registry-config-type"
+	RegistryRootSize   Kind = "registry-root-size"
+	RegistryLayerSize  Kind = "registry-layer-size"
 )
 
 // KindInfo says what a kind of problem means and what helps.
@@ -98,53 +107,57 @@ const (
 )
 
 // Kinds returns what is known of every kind, in the order in which they are documented.
-func Kinds() []KindInfo {
-	return []KindInfo{
-		{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or " + remedyExport},
-		{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
-		{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
-		{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
-		{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
-		{RootNoLayers, RegistryRefuses, "the root has no layers, which some registries refuse", "leave it out of the transfer"},
-		{ConfigMissing, HitsLost, "the cache config is not there", remedyCopy},
-		{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyCopy},
-		{ConfigInvalid, HitsLost, "BuildKit can't read the cache config", remedyExport},
-		{ConfigTooLarge, HitsLost, "the cache config is larger than the 1 MiB that BuildKit imports", remedyShrink},
-		{ConfigRepeated, Waste, "a list with several cache configs, of which BuildKit reads the last", remedyConvert},
-		{ConfigMisplaced, Waste, "a cache config among the layers of a manifest, where BuildKit ignores it", remedyConvert},
-		{RecordLinkRange, HitsLost, "a record links to one that does not exist; BuildKit rejects the whole cache", remedyExport},
-		{RecordLoop, HitsLost, "records link in a circle; BuildKit rejects the whole cache", remedyExport},
-		{RecordEmptyInput, HitsLost, "a record has an input without alternatives; BuildKit rejects the whole cache", remedyExport},
-		{RecordRandomLink, HitsLost, "a record links to a random one, which BuildKit drops; it rejects the whole cache", remedyExport},
-		{RecordDigest, HitsLost, "a record with results has no valid cache key, so nothing can hit it", remedyExport},
-		{LayerIndexRange, HitsLost, "a result or parent points to no layer; BuildKit rejects the whole cache", remedyExport},
-		{LayerLoop, HitsLost, "layers are each other's parents; BuildKit rejects the whole cache", remedyExport},
-		{LayerUnlisted, HitsLost, "a layer of the config is missing in the root; results on it are dropped", remedyExport},
-		{LayerUnused, Waste, "a layer that no result needs", "nothing breaks; a new export leaves it out"},
-		{LayerNoDiffID, HitsLost, "a layer without the annotation " + AnnotationDiffID + ", which BuildKit needs", remedyExport},
-		{LayerDiffID, BuildFails, "a layer's uncompressed bytes differ from its diffID", remedyExport},
-		{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", remedyExport},
-		{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
-		{LayerMislabelled, Waste, "a layer's bytes are packed otherwise than its media type says; BuildKit copes, others may not", "convert it with --compression"},
-		{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
-		{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
-		{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
-		{BlobMissing, BuildFails, "a blob is not there", remedyCopy},
-		{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
-		{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyCopy},
-		{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
-		{NoResults, Waste, "the cache has no results, so nothing can hit it", remedyExport},
-		{IndexInvalid, HitsLost, "index.json can't be read", "restore index.json, or " + remedyExport},
-		{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
-		{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "tag it"},
-		{Unreachable, Waste, "blobs that no tag reaches", "export with reset=true, which deletes them"},
-		{Leftover, Waste, "leftovers of an interrupted write", "delete them when nothing writes here"},
-	}
+func Kinds() []KindInfo { return slices.Clone(kinds) }
+
+var kinds = []KindInfo{
+	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or " + remedyExport},
+	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
+	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
+	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
+	{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
+	{RootNoLayers, RegistryRefuses, "the root has no layers, which some registries refuse", "leave it out of the transfer"},
+	{ConfigMissing, HitsLost, "the cache config is not there", remedyCopy},
+	{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyCopy},
+	{ConfigInvalid, HitsLost, "BuildKit can't read the cache config", remedyExport},
+	{ConfigTooLarge, HitsLost, "the cache config is larger than the 1 MiB that BuildKit imports", remedyShrink},
+	{ConfigRepeated, Waste, "a list with several cache configs, of which BuildKit reads the last", remedyConvert},
+	{ConfigMisplaced, Waste, "a cache config among the layers of a manifest, where BuildKit ignores it", remedyConvert},
+	{RecordLinkRange, HitsLost, "a record links to one that does not exist; BuildKit rejects the whole cache", remedyExport},
+	{RecordLoop, HitsLost, "records link in a circle; BuildKit rejects the whole cache", remedyExport},
+	{RecordEmptyInput, HitsLost, "a record has an input without alternatives; BuildKit rejects the whole cache", remedyExport},
+	{RecordRandomLink, HitsLost, "a record links to a random one, which BuildKit drops; it rejects the whole cache", remedyExport},
+	{RecordDigest, HitsLost, "a record with results has no valid cache key, or depends on one without, so nothing can hit it", remedyExport},
+	{LayerIndexRange, HitsLost, "a result or parent points to no layer; BuildKit rejects the whole cache", remedyExport},
+	{LayerLoop, HitsLost, "layers are each other's parents; BuildKit rejects the whole cache", remedyExport},
+	{LayerUnlisted, HitsLost, "a layer of the config is missing in the root; results on it are dropped", remedyExport},
+	{LayerUnused, Waste, "a layer that no result needs", "nothing breaks; a new export leaves it out"},
+	{LayerNoDiffID, HitsLost, "a layer without the annotation " + AnnotationDiffID + ", which BuildKit needs", remedyExport},
+	{LayerDiffID, BuildFails, "a layer's uncompressed bytes differ from its diffID", remedyExport},
+	{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", remedyExport},
+	{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
+	{LayerMislabelled, Waste, "a layer's bytes are packed otherwise than its media type says; BuildKit copes, others may not", "convert it with --compression"},
+	{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
+	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
+	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
+	{BlobMissing, BuildFails, "a blob is not there", remedyCopy},
+	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
+	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyCopy},
+	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
+	{NoResults, Waste, "the cache has no results, so nothing can hit it", remedyExport},
+	{IndexInvalid, HitsLost, "index.json can't be read", "restore index.json, or " + remedyExport},
+	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
+	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "tag it"},
+	{Unreachable, Waste, "blobs that no tag reaches", "export with reset=true, which deletes them"},
+	{Leftover, Waste, "leftovers of an interrupted write", "delete them when nothing writes here"},
+	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
+	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
+	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},
+	{RegistryLayerSize, RegistryRefuses, "a layer is larger than the registry takes", "convert it with --compression zstd, or use another registry"},
 }
 
 // Info returns what is known of the kind.
 func (k Kind) Info() KindInfo {
-	for _, info := range Kinds() {
+	for _, info := range kinds {
 		if info.Kind == k {
 			return info
 		}

@@ -93,3 +93,14 @@ func (b Blob) annotate(old *LayerAnnotations) *LayerAnnotations {
 func withoutData(extra Extra) Extra {
 	return slices.DeleteFunc(extra, func(m Member) bool { return strings.EqualFold(m.Name, "data") })
 }
+
+// BlobOf reads a layer's descriptor as the Blob that it describes.
+func BlobOf(d Descriptor, c Compression) Blob {
+	blob := Blob{Digest: d.Digest, Size: d.Size, Compression: c, DiffID: d.DiffID()}
+	if c == Estargz {
+		blob.TOCDigest = digest.Digest(d.Annotations[AnnotationTOCDigest])
+		// What is no number stands for none, and gives no equal descriptor.
+		blob.UncompressedSize, _ = strconv.ParseInt(d.Annotations[AnnotationUncompressedSize], 10, 64)
+	}
+	return blob
+}

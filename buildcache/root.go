@@ -167,13 +167,17 @@ func (r *Root) MarshalJSON() ([]byte, error) {
 }
 
 // WithForm returns the root in another form: the same config and the same layers in the same order, with the media
-// types that BuildKit gives layers there. Configs that no importer read are left behind.
+// types that BuildKit gives layers there. Configs that no importer read are left behind, those among the layers of a
+// manifest too: in a list they would be configs again.
 func (r *Root) WithForm(form Form) *Root {
 	out := &Root{Form: form, MediaType: form.MediaType(), Config: r.Config, Extra: r.Extra, version: 2}
-	out.Layers = make([]Descriptor, len(r.Layers))
-	for i, layer := range r.Layers {
+	out.Layers = make([]Descriptor, 0, len(r.Layers))
+	for _, layer := range r.Layers {
+		if layer.MediaType == MediaTypeConfig {
+			continue
+		}
 		layer.MediaType = layerTypeIn(form, layer.MediaType)
-		out.Layers[i] = layer
+		out.Layers = append(out.Layers, layer)
 	}
 	return out
 }
@@ -185,7 +189,7 @@ func (r *Root) IsCanonical() bool {
 		return false
 	}
 	for _, layer := range r.Layers {
-		if layerTypeIn(r.Form, layer.MediaType) != layer.MediaType {
+		if layer.MediaType == MediaTypeConfig || layerTypeIn(r.Form, layer.MediaType) != layer.MediaType {
 			return false
 		}
 	}

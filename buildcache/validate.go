@@ -2,7 +2,7 @@ package buildcache
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -17,7 +17,7 @@ const maxSame = 100
 //
 // What it can't see: whether blobs are there and whole, and whether a cache key is the right one.
 func Validate(root *Root, rootSize int64, config *Config) []Problem {
-	v := &validator{root: root, config: config, listed: root.LayersByDigest(), seen: map[Kind]int{}}
+	v := &validator{root: root, config: config, listed: root.LayersByDigest(), seen: map[Kind]int{}, more: map[Kind]int{}}
 	v.checkSizes(rootSize)
 	v.checkRoot()
 	v.checkLinks()
@@ -30,8 +30,11 @@ type validator struct {
 	root     *Root
 	config   *Config
 	listed   map[digest.Digest]Descriptor
+	dead     []bool // the records that nothing can hit
+	usable   []bool // the records with a result that BuildKit keeps
 	problems []Problem
 	seen     map[Kind]int
+	more     map[Kind]int // where the line stands that stands for all others
 }
 
 func (v *validator) report(p Problem) {
@@ -40,8 +43,14 @@ func (v *validator) report(p Problem) {
 	case n <= maxSame:
 		v.problems = append(v.problems, p)
 	case n == maxSame+1:
+		v.more[p.Kind] = len(v.problems)
 		p.Where, p.Digest, p.Detail = "", "", "more of the same, not listed"
 		v.problems = append(v.problems, p)
+	default:
+		// An error must not get lost behind warnings.
+		if line := &v.problems[v.more[p.Kind]]; line.Severity != SeverityError && p.Severity == SeverityError {
+			*line = line.WithEffect(p.Effect)
+		}
 	}
 }
 
@@ -75,7 +84,7 @@ func (v *validator) checkRoot() {
 func (v *validator) checkLayers(used map[digest.Digest]bool) {
 	for i, layer := range v.root.Layers {
 		where := fmt.Sprintf("root.layers[%d]", i)
-		if layer.MediaType == MediaTypeConfig {
+		if layer.MediaType == MediaTypeConfig && !used[layer.Digest] {
 			v.report(NewProblem(ConfigMisplaced, where, "").On(layer.Digest))
 			continue
 		}
@@ -84,7 +93,7 @@ func (v *validator) checkLayers(used map[digest.Digest]bool) {
 			v.report(NewProblem(LayerConflict, where, "").On(layer.Digest))
 			continue // the importer never sees this one
 		}
-		for _, p := range checkLayer(where, layer) {
+		for _, p := range checkLayer(where, effective) {
 			if !used[layer.Digest] && p.Severity == SeverityError {
 				p = p.WithEffect(Waste)
 			}
@@ -131,6 +140,7 @@ func (v *validator) checkLinks() {
 		done
 	)
 	state := make([]uint8, len(v.config.Records))
+	v.dead = make([]bool, len(v.config.Records))
 	type frame struct {
 		record int
 		links  []int
@@ -144,7 +154,7 @@ func (v *validator) checkLinks() {
 		for len(stack) > 0 {
 			top := &stack[len(stack)-1]
 			if len(top.links) == 0 {
-				state[top.record] = done
+				state[top.record], v.dead[top.record] = done, v.isDead(top.record)
 				stack = stack[:len(stack)-1]
 				continue
 			}
@@ -173,7 +183,7 @@ func (v *validator) links(i int) []int {
 				v.report(NewProblem(RecordLinkRange, recordAt(i), fmt.Sprintf("it links to records[%d] of %d", input.Link, len(v.config.Records))))
 				continue
 			}
-			if strings.HasPrefix(v.config.Records[input.Link].Digest.String(), "random:") {
+			if v.config.Records[input.Link].isRandom() {
 				v.report(NewProblem(RecordRandomLink, recordAt(i), fmt.Sprintf("it links to records[%d]", input.Link)))
 			}
 			links = append(links, input.Link)
@@ -182,30 +192,40 @@ func (v *validator) links(i int) []int {
 	return links
 }
 
+// isDead says whether nothing can hit record i, because it has no valid cache key or because an input of it has no
+// alternative that can be hit. It must be known of those. What BuildKit rejects counts as no reason.
+func (v *validator) isDead(i int) bool {
+	record := v.config.Records[i]
+	if !record.isRandom() && CheckDigest(record.Digest) != nil {
+		return true
+	}
+	canHit := func(input Input) bool { return input.Link < 0 || input.Link >= len(v.dead) || !v.dead[input.Link] }
+	return slices.ContainsFunc(record.Inputs, func(alternatives []Input) bool {
+		return len(alternatives) > 0 && !slices.ContainsFunc(alternatives, canHit)
+	})
+}
+
 func recordAt(i int) string { return fmt.Sprintf("config.records[%d]", i) }
 
 // checkResults walks from every result to its layers and returns the blobs that results need.
 func (v *validator) checkResults() map[digest.Digest]bool {
-	chains := newChainWalker(v.config.Layers, v.listed)
 	results := 0
 	for i, record := range v.config.Records {
-		if strings.HasPrefix(record.Digest.String(), "random:") {
+		n := len(record.Results) + len(record.Chains)
+		if record.isRandom() || n == 0 {
 			continue
 		}
-		if len(record.Results)+len(record.Chains) > 0 && record.Digest == "" {
+		results += n
+		if v.dead[i] {
 			v.report(NewProblem(RecordDigest, recordAt(i), ""))
 		}
-		for _, result := range record.Results {
-			results++
-			v.reportChain(i, result.Layer, chains.walk(result.Layer))
-		}
-		for _, chain := range record.Chains {
-			results++
-			for _, layer := range chain.Layers {
-				v.reportChain(i, layer, chains.one(layer))
-			}
-		}
 	}
+	chains := newChainWalker(v.config.Layers, v.listed)
+	v.usable = make([]bool, len(v.config.Records))
+	chains.follow(v.config.Records, func(record, _ int, outcome chainOutcome) {
+		v.usable[record] = v.usable[record] || outcome == chainWhole
+	})
+	chains.follow(v.config.Records, v.reportChain)
 	if results == 0 {
 		v.report(NewProblem(NoResults, "config", ""))
 	}
@@ -214,12 +234,19 @@ func (v *validator) checkResults() map[digest.Digest]bool {
 
 func (v *validator) reportChain(record, layer int, outcome chainOutcome) {
 	switch outcome {
-	case chainWhole:
+	case chainWhole, chainUnknown:
 	case chainOutOfRange:
 		v.report(NewProblem(LayerIndexRange, recordAt(record), fmt.Sprintf("its result on layers[%d] leads to no layer (there are %d)", layer, len(v.config.Layers))))
 	case chainLoops:
 		v.report(NewProblem(LayerLoop, recordAt(record), fmt.Sprintf("the parents of layers[%d] lead in a circle", layer)))
 	case chainUnlisted:
-		v.report(NewProblem(LayerUnlisted, recordAt(record), fmt.Sprintf("layers[%d] or a parent of it is not in the root", layer)))
+		if v.config.Records[record].isRandom() {
+			return // nothing is lost
+		}
+		p := NewProblem(LayerUnlisted, recordAt(record), fmt.Sprintf("layers[%d] or a parent of it is not in the root", layer))
+		if v.usable[record] {
+			p = p.WithEffect(Waste) // whoever hits the record gets its other result
+		}
+		v.report(p)
 	}
 }
