@@ -1,7 +1,6 @@
 package compress
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +26,8 @@ func Unpack(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
 		}
 		return &unpacker{Reader: r, raw: raw, compression: c, close: r.Close}, nil
 	case buildcache.Zstd:
-		r, err := zstd.NewReader(raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		// A bytes.Buffer would be unpacked at once, into memory, if it could be seen.
+		r, err := zstd.NewReader(struct{ io.Reader }{raw}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(MaxZstdWindow))
 		if err != nil {
 			return nil, unpackError(c, err)
@@ -62,14 +62,14 @@ func unpackFast(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) 
 	if c != buildcache.Gzip && c != buildcache.Estargz {
 		return Unpack(raw, c)
 	}
-	r, raw, err := unpackGzipFast(raw)
+	r, rest, err := unpackGzipFast(raw)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
-		return Unpack(raw, c)
+		return Unpack(rest, c)
 	}
-	return &unpacker{Reader: r, raw: bytes.NewReader(nil), compression: c, close: r.Close}, nil
+	return &unpacker{Reader: r, raw: rest, compression: c, close: r.Close}, nil
 }
 
 // unpackRest unpacks an estargz blob's table of contents and footer.

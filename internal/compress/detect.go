@@ -61,7 +61,7 @@ func findTOC(blob io.ReaderAt, size int64) int64 {
 	if err != nil {
 		return 0
 	}
-	defer toc.Close()
+	defer func() { _ = toc.Close() }() // it was only read
 	entries := tar.NewReader(toc)
 	header, err := entries.Next()
 	if err != nil || header.Name != estargz.TOCTarName {

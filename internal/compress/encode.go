@@ -110,16 +110,40 @@ func packEstargz(w io.Writer, tar io.Reader, level int) (Packed, error) {
 	return packed, nil
 }
 
-func writeEstargz(w io.Writer, tar io.Reader, level int) (Packed, error) {
-	enc := estargz.NewWriterLevel(w, level)
-	if err := enc.AppendTarLossLess(tar); err != nil {
-		return Packed{}, fmt.Errorf("make estargz: %w", err)
+// writeEstargz keeps the errors of w and tar, which estargz hands on as mere text.
+func writeEstargz(w io.Writer, tar io.Reader, level int) (packed Packed, err error) {
+	in, out := &errorKeeper{r: tar}, &writeErrorKeeper{w: w}
+	defer func() {
+		switch {
+		case err == nil:
+			return
+		case in.err != nil && !errors.Is(in.err, io.EOF):
+			err = in.err
+		case out.err != nil:
+			err = out.err
+		}
+		err = fmt.Errorf("make estargz: %w", err)
+	}()
+	enc := estargz.NewWriterLevel(out, level)
+	if err := enc.AppendTarLossLess(in); err != nil {
+		return Packed{}, err
 	}
 	toc, err := enc.Close()
+	return Packed{TOCDigest: toc}, err
+}
+
+// writeErrorKeeper remembers how a writer failed.
+type writeErrorKeeper struct {
+	w   io.Writer
+	err error
+}
+
+func (k *writeErrorKeeper) Write(b []byte) (int, error) {
+	n, err := k.w.Write(b)
 	if err != nil {
-		return Packed{}, fmt.Errorf("make estargz: %w", err)
+		k.err = err
 	}
-	return Packed{TOCDigest: toc}, nil
+	return n, err
 }
 
 type unpackedSum struct {

@@ -17,8 +17,8 @@ const igzipName = "igzip"
 const igzipFrom = 1 << 20
 
 // unpackGzipFast unpacks gzip with igzip, if it is on the PATH and raw is large enough. It returns nil where it is
-// not, and a reader that continues raw. igzip passes over garbage behind the end, so what it unpacks has to be compared
-// with a digest.
+// not. rest continues raw: from its start, or behind what igzip took before it ended. igzip passes over garbage behind
+// the end, so what it unpacks has to be compared with a digest.
 func unpackGzipFast(raw io.Reader) (unpacked io.ReadCloser, rest io.Reader, err error) {
 	path, err := exec.LookPath(igzipName)
 	if err != nil {
@@ -29,7 +29,7 @@ func unpackGzipFast(raw io.Reader) (unpacked io.ReadCloser, rest io.Reader, err 
 		return nil, buffered, nil //nolint:nilerr // the error comes again when this is read
 	}
 	process := &igzip{raw: &errorKeeper{r: buffered}}
-	process.cmd = exec.Command(path, "-d", "-c")
+	process.cmd = exec.Command(path, "-d", "-c") //nolint:noctx // Close ends it
 	process.cmd.Stdin, process.cmd.Stderr = process.raw, &process.stderr
 	if process.stdout, err = process.cmd.StdoutPipe(); err != nil {
 		return nil, nil, fmt.Errorf("run %s: %w", path, err)
@@ -37,7 +37,7 @@ func unpackGzipFast(raw io.Reader) (unpacked io.ReadCloser, rest io.Reader, err 
 	if err := process.cmd.Start(); err != nil {
 		return nil, nil, fmt.Errorf("run %s: %w", path, err)
 	}
-	return process, nil, nil
+	return process, process.raw, nil
 }
 
 // igzip is a running process.
@@ -76,7 +76,7 @@ func (p *igzip) end() error {
 
 func (p *igzip) Close() error {
 	if p.err != nil {
-		return nil
+		return nil //nolint:nilerr // it is how the reading ended, and was said then
 	}
 	p.err = errors.New("read after close")
 	if err := p.cmd.Process.Kill(); err != nil {

@@ -164,12 +164,12 @@ func (f FS) Mkdir(dir string) error {
 }
 
 // Append adds line to a file in one write, making the file where it is not there. It does not wait for the disk: what
-// is appended so must be something that can be lost.
+// is appended so must be something that can be lost. It follows no symbolic link and waits for no FIFO.
 func (f FS) Append(path string, line []byte) error {
 	if err := f.Check(OpWrite, path); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return err
 	}
