@@ -51,17 +51,54 @@ func Convert(
 		return nil, err
 	}
 	plan := newPlan(cache, o, known)
-	if o.DryRun {
-		return preview(cache, plan)
-	}
-	if err := execute(ctx, src, dst, plan, o); err != nil {
-		return nil, err
-	}
-	converted, err := assemble(cache, plan)
+	warnings, err := preflight(cache, plan, o)
 	if err != nil {
 		return nil, err
 	}
-	return publish(ctx, dst, tag, was, cache, converted, plan)
+	if o.DryRun {
+		result, err = preview(cache, plan, o)
+	} else {
+		result, err = carryOut(ctx, job{src, dst, tag, was, cache, plan, o})
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range warnings {
+		result.Notes = append(result.Notes, fmt.Sprintf("the registry may refuse it: %s (%s)", p.Detail, p.Kind))
+	}
+	return result, nil
+}
+
+// job is a conversion that is ready to be carried out.
+type job struct {
+	src   layout.Source
+	dst   layout.Place
+	tag   string
+	was   digest.Digest // what tag names in dst
+	cache *layout.Cache
+	plan  *Plan
+	o     Options
+}
+
+// carryOut does what was planned. If the destination refuses the form, the next one is tried with the same layers.
+func carryOut(ctx context.Context, j job) (*Result, error) {
+	if err := execute(ctx, j.src, j.dst, j.plan, j.o); err != nil {
+		return nil, err
+	}
+	var refusal error
+	for _, form := range j.o.forms(j.cache.Manifest.Form) {
+		j.plan.Form = form
+		converted, err := assemble(j.cache, j.plan)
+		if err != nil {
+			return nil, err
+		}
+		result, err := publish(ctx, j, converted)
+		if err == nil || j.o.Refused == nil || !j.o.Refused(err) {
+			return result, err
+		}
+		refusal = err
+	}
+	return nil, refusal
 }
 
 // TakenError says that a tag of the destination belongs to something that is no cache.
@@ -84,22 +121,18 @@ func target(
 	if src == layout.Source(dst) && tag == entry.Tag {
 		return entry.Root.Digest, nil
 	}
-	found, err := layout.Survey(ctx, dst)
-	if err != nil {
+	found, err := layout.Find(ctx, dst, tag)
+	if err != nil || found == nil {
 		return "", err
 	}
-	at := layout.Pick(found, tag)
-	if at < 0 {
-		return "", nil
-	}
-	if found[at].Kind == layout.KindOther {
+	if found.Kind == layout.KindOther {
 		return "", &TakenError{Place: fmt.Sprint(dst), Tag: tag}
 	}
-	return found[at].Root.Digest, nil
+	return found.Root.Digest, nil
 }
 
 // preview says what a plan would do.
-func preview(cache *layout.Cache, plan *Plan) (*Result, error) {
+func preview(cache *layout.Cache, plan *Plan, o Options) (*Result, error) {
 	result := newResult(cache, plan)
 	result.DryRun = true
 	for _, step := range plan.Steps {
@@ -112,7 +145,7 @@ func preview(cache *layout.Cache, plan *Plan) (*Result, error) {
 		return nil, err
 	}
 	result.To = describe(converted)
-	result.note(converted)
+	result.note(converted, o)
 	return result, nil
 }
 
@@ -129,15 +162,11 @@ func execute(ctx context.Context, src layout.Source, dst layout.Place, plan *Pla
 			}
 			switch step.Action {
 			case Keep:
-				return keep(ctx, src, dst, *step, o)
+				return keep(ctx, src, dst, step, o)
 			case Recompress:
-				blob, err := recompress(ctx, src, dst, *step, o)
-				if err != nil {
-					return err
-				}
-				step.To = &blob
-				return remember(ctx, dst, *step, o)
+				return pack(ctx, src, dst, step, o)
 			case Reuse:
+				return reuse(ctx, src, dst, step, o)
 			}
 			return nil
 		})
@@ -157,12 +186,15 @@ func announce(plan *Plan, inPlace bool, o Options) {
 	o.OnEvent.Send(total)
 }
 
-func keep(ctx context.Context, src layout.Source, dst layout.Place, step Step, o Options) error {
+func keep(ctx context.Context, src layout.Source, dst layout.Place, step *Step, o Options) error {
 	if src == layout.Source(dst) {
 		return nil
 	}
 	err := o.OnEvent.Track("copy", step.From.Digest, step.From.Size, func(done func(int64)) error {
-		err := dst.Put(ctx, step.From, func() (io.ReadCloser, error) { return src.Open(ctx, step.From) })
+		err := dst.Put(ctx, step.From, func() (io.ReadCloser, error) {
+			step.Moved = step.From.Size // a place that has the blob does not open it
+			return src.Open(ctx, step.From)
+		})
 		done(step.From.Size)
 		return err
 	})
@@ -170,6 +202,26 @@ func keep(ctx context.Context, src layout.Source, dst layout.Place, step Step, o
 		return fmt.Errorf("copy layer: %w", err)
 	}
 	return nil
+}
+
+// reuse looks whether a blob is there still that the plan counts on, and makes it if not.
+func reuse(ctx context.Context, src layout.Source, dst layout.Place, step *Step, o Options) error {
+	has, err := dst.Has(ctx, buildcache.Descriptor{Digest: step.To.Digest, Size: step.To.Size})
+	if err != nil || has {
+		return err
+	}
+	step.Action = Recompress
+	return pack(ctx, src, dst, step, o)
+}
+
+// pack recompresses a layer, and remembers the outcome.
+func pack(ctx context.Context, src layout.Source, dst layout.Place, step *Step, o Options) error {
+	blob, err := recompress(ctx, src, dst, *step, o)
+	if err != nil {
+		return err
+	}
+	step.To, step.Moved = &blob, blob.Size
+	return remember(ctx, dst, *step, o)
 }
 
 func remember(ctx context.Context, dst layout.Place, step Step, o Options) error {
@@ -197,7 +249,7 @@ func assemble(cache *layout.Cache, plan *Plan) (*layout.Cache, error) {
 			out.Manifest.SetConfig(raw)
 		}
 	}
-	if plan.Changed {
+	if plan.Changed(cache.Manifest) {
 		out.Manifest = out.Manifest.WithForm(plan.Form)
 		raw, err := json.Marshal(out.Manifest)
 		if err != nil {
@@ -222,9 +274,7 @@ func sameConfig(a, b *buildcache.Config) bool {
 }
 
 // publish stores config and root, proves the result and moves the tag.
-func publish(
-	ctx context.Context, dst layout.Place, tag string, was digest.Digest, cache, converted *layout.Cache, plan *Plan,
-) (*Result, error) {
+func publish(ctx context.Context, j job, converted *layout.Cache) (*Result, error) {
 	for _, part := range []struct {
 		what string
 		blob buildcache.Descriptor
@@ -233,20 +283,20 @@ func publish(
 		{"cache config", converted.Manifest.Config, converted.RawConfig},
 		{"root", converted.Entry.Root, converted.RawRoot},
 	} {
-		if err := dst.Put(ctx, part.blob, layout.Bytes(part.raw)); err != nil {
+		if err := j.dst.Put(ctx, part.blob, layout.Bytes(part.raw)); err != nil {
 			return nil, fmt.Errorf("write %s: %w", part.what, err)
 		}
 	}
-	if err := prove(ctx, dst, converted); err != nil {
+	if err := prove(ctx, j.dst, converted, j.o); err != nil {
 		return nil, err
 	}
-	if was != converted.Entry.Root.Digest {
-		if err := dst.Tag(ctx, tag, converted.Entry.Root, was); err != nil {
-			return nil, fmt.Errorf("move the tag %q: %w", tag, err)
+	if j.was != converted.Entry.Root.Digest {
+		if err := j.dst.Tag(ctx, j.tag, converted.Entry.Root, j.was); err != nil {
+			return nil, fmt.Errorf("move the tag %q: %w", j.tag, err)
 		}
 	}
-	result := newResult(cache, plan)
-	result.Tag, result.To = tag, describe(converted)
-	result.note(converted)
+	result := newResult(j.cache, j.plan)
+	result.Tag, result.To = j.tag, describe(converted)
+	result.note(converted, j.o)
 	return result, nil
 }

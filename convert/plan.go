@@ -29,6 +29,8 @@ type Step struct {
 	// To is what the blob becomes: known from the start for Reuse, after the execution for Recompress. For Keep it
 	// is nil, unless the blob's media type does not fit its bytes and is put right.
 	To *buildcache.Blob
+	// Moved is how many bytes the execution wrote to the destination.
+	Moved int64
 }
 
 // Plan says what a conversion does, before it does it.
@@ -36,28 +38,29 @@ type Plan struct {
 	Form        buildcache.Form
 	Compression buildcache.Compression // "" where it stays
 	Steps       []Step                 // largest blob first, then by digest
-	// Changed says whether the result differs from the source at all.
-	Changed bool
+	asked       bool                   // for a form, be it the one that the cache has
 }
 
 // knowledge is what a plan needs to know of the two places.
 type knowledge struct {
 	packing  map[digest.Digest]compress.Packing // of the source's blobs
 	recalled map[layout.Recipe]buildcache.Blob  // what the destination remembers
-	held     map[digest.Digest]buildcache.Blob  // by diffID: what its tagged roots hold in the wanted compression
+	held     Holdings                           // what its tagged roots hold in the wanted compression
+}
+
+// Changed says whether the result differs from the source at all.
+func (p *Plan) Changed(source *buildcache.Root) bool {
+	if p.Form != source.Form || p.asked && !source.IsCanonical() {
+		return true
+	}
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Action != Keep || s.To != nil })
 }
 
 // newPlan decides about every layer. It does no I/O.
 func newPlan(cache *layout.Cache, o Options, known knowledge) *Plan {
-	plan := &Plan{Form: cache.Manifest.Form, Compression: o.Compression}
-	if o.Form != "" {
-		plan.Form = o.Form
-	}
-	plan.Changed = plan.Form != cache.Manifest.Form || o.Form != "" && !cache.Manifest.IsCanonical()
+	plan := &Plan{Form: o.forms(cache.Manifest.Form)[0], Compression: o.Compression, asked: o.Form != "" || o.FormsFor != nil}
 	for _, layer := range cache.Manifest.LayersByDigest() {
-		step := newStep(layer, o, known)
-		plan.Changed = plan.Changed || step.Action != Keep || step.To != nil
-		plan.Steps = append(plan.Steps, step)
+		plan.Steps = append(plan.Steps, newStep(layer, o, known))
 	}
 	slices.SortFunc(plan.Steps, func(a, b Step) int {
 		return cmp.Or(cmp.Compare(b.From.Size, a.From.Size), cmp.Compare(a.From.Digest, b.From.Digest))

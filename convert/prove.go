@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -17,8 +20,13 @@ type ProofError struct {
 }
 
 func (e *ProofError) Error() string {
+	return "BuildKit would not import the result in full: " + e.list()
+}
+
+// list names the first problem, and how many more there are.
+func (e *ProofError) list() string {
 	first := e.Problems[0]
-	text := fmt.Sprintf("BuildKit would not import the result in full: %s: %s (%s)", first.Where, first.Detail, first.Kind)
+	text := fmt.Sprintf("%s: %s (%s)", first.Where, first.Detail, first.Kind)
 	if more := len(e.Problems) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
@@ -27,9 +35,16 @@ func (e *ProofError) Error() string {
 
 // precheck refuses a source whose result would be refused in the end, before the work is done.
 func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Options) error {
-	problems, err := check(ctx, src, cache)
-	if err != nil {
-		return err
+	var problems []buildcache.Problem
+	if !o.copies() {
+		problems = errorsOf(cache)
+	}
+	if _, ok := src.(layout.RandomAccess); ok { // elsewhere looking is not cheap, and reading tells
+		missing, err := absent(ctx, src, cache.Manifest)
+		if err != nil {
+			return err
+		}
+		problems = append(problems, missing...)
 	}
 	problems = slices.DeleteFunc(problems, func(p buildcache.Problem) bool {
 		switch p.Kind {
@@ -47,12 +62,47 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 	return nil
 }
 
+// PreflightError says that a destination surely does not take a result. Nothing was written.
+type PreflightError struct {
+	Problems []buildcache.Problem // errors only, at least one
+}
+
+func (e *PreflightError) Error() string {
+	return "the registry would refuse the result: " + (&ProofError{Problems: e.Problems}).list()
+}
+
+// preflight asks the destination's rules about the result, as far as it is known.
+func preflight(cache *layout.Cache, plan *Plan, o Options) (warnings []buildcache.Problem, err error) {
+	if o.Preflight == nil {
+		return nil, nil
+	}
+	expected := *cache
+	if plan.Changed(cache.Manifest) {
+		expected.Manifest = cache.Manifest.WithForm(plan.Form)
+	}
+	var sure []buildcache.Problem
+	for _, p := range o.Preflight(&expected) {
+		if p.Severity == buildcache.SeverityError {
+			sure = append(sure, p)
+		} else {
+			warnings = append(warnings, p)
+		}
+	}
+	if len(sure) > 0 {
+		return nil, &PreflightError{Problems: sure}
+	}
+	return warnings, nil
+}
+
+// lookUps is how many blobs are looked for at once.
+const lookUps = 8
+
 // errChanged says that a place gave other bytes back than it got.
 var errChanged = errors.New("read back other bytes than were written")
 
 // prove reads a result back and holds it against the rules of BuildKit's importer, and looks whether every blob is
 // there with its size. What is in the blobs was checked when they were written.
-func prove(ctx context.Context, dst layout.Place, result *layout.Cache) error {
+func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Options) error {
 	stored, err := layout.Load(ctx, dst, result.Entry)
 	if err != nil {
 		return fmt.Errorf("read the result back: %w", err)
@@ -60,9 +110,13 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache) error {
 	if !bytes.Equal(stored.RawRoot, result.RawRoot) || !bytes.Equal(stored.RawConfig, result.RawConfig) {
 		return errChanged
 	}
-	problems, err := check(ctx, dst, stored)
+	missing, err := absent(ctx, dst, stored.Manifest)
 	if err != nil {
 		return err
+	}
+	problems := missing
+	if !o.copies() { // a copy is what it was
+		problems = append(errorsOf(stored), missing...)
 	}
 	if len(problems) > 0 {
 		return &ProofError{Problems: problems}
@@ -70,24 +124,35 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache) error {
 	return nil
 }
 
-// check returns the errors of a cache, without looking into its blobs.
-func check(ctx context.Context, src layout.Source, cache *layout.Cache) ([]buildcache.Problem, error) {
-	var problems []buildcache.Problem
-	for _, p := range buildcache.Validate(cache.Manifest, int64(len(cache.RawRoot)), cache.Config) {
-		if p.Severity == buildcache.SeverityError {
-			problems = append(problems, p)
-		}
-	}
+// errorsOf returns what is wrong with a cache, as far as root and config show it.
+func errorsOf(cache *layout.Cache) []buildcache.Problem {
+	problems := buildcache.Validate(cache.Manifest, int64(len(cache.RawRoot)), cache.Config)
+	return slices.DeleteFunc(problems, func(p buildcache.Problem) bool { return p.Severity != buildcache.SeverityError })
+}
+
+// absent returns the layers that a place does not have, or has with another size.
+func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]buildcache.Problem, error) {
 	sink, ok := src.(layout.Sink)
 	if !ok {
-		return problems, nil
+		return nil, nil
 	}
-	for i, layer := range cache.Manifest.Layers {
-		has, err := sink.Has(ctx, layer)
-		if err != nil {
-			return nil, err
-		}
-		if !has {
+	has := map[digest.Digest]*bool{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lookUps)
+	for _, layer := range root.LayersByDigest() {
+		there := new(bool)
+		has[layer.Digest] = there
+		group.Go(func() (err error) {
+			*there, err = sink.Has(ctx, layer)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var problems []buildcache.Problem
+	for i, layer := range root.Layers {
+		if !*has[layer.Digest] {
 			where := fmt.Sprintf("root.layers[%d]", i)
 			problems = append(problems, buildcache.NewProblem(buildcache.BlobMissing, where, "the layer is missing or has another size").On(layer.Digest))
 		}

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -47,8 +48,19 @@ func recompress(ctx context.Context, src layout.Source, dst layout.Sink, step St
 
 func recompressLayer(
 	ctx context.Context, src layout.Source, dst layout.Sink, step Step, o Options, done func(int64),
-) (buildcache.Blob, error) {
-	blob := buildcache.Blob{Compression: o.Compression}
+) (blob buildcache.Blob, err error) {
+	if _, ok := src.(layout.RandomAccess); !ok && step.Packing.Compression == buildcache.Estargz {
+		spooled, err := spool(ctx, src, step.From)
+		if err != nil {
+			return blob, err
+		}
+		defer func() { err = errors.Join(err, spooled.remove()) }()
+		if step.Packing, err = Detect(ctx, spooled, step.From); err != nil {
+			return blob, err
+		}
+		src = spooled
+	}
+	blob.Compression = o.Compression
 	stored, err := dst.Ingest(ctx, func(w io.Writer) error {
 		tar := sha256.New()
 		packed, err := repack(ctx, src, step, o, done, tar, w)
@@ -80,8 +92,18 @@ func repack(
 	read, closeRead := stage(&progressReader{r: raw, done: done})
 	defer func() { err = errors.Join(err, closeRead(), raw.Close()) }()
 
+	packing := step.Packing
+	if _, ok := src.(layout.RandomAccess); !ok {
+		// The bytes could not be looked at before.
+		buffered := bufio.NewReader(read)
+		head, err := buffered.Peek(4)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return packed, err
+		}
+		packing, read = compress.Packing{Compression: compress.DetectHead(head)}, buffered
+	}
 	full := sha256.New()
-	unpacked, err := compress.UnpackTar(read, step.Packing, full)
+	unpacked, err := compress.UnpackTar(read, packing, full)
 	if err != nil {
 		return packed, err
 	}

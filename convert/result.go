@@ -15,6 +15,7 @@ type Result struct {
 	Unchanged bool          `json:"unchanged"` // the source was what was asked for already
 	DryRun    bool          `json:"dryRun,omitempty"`
 	Layers    []LayerResult `json:"layers"`
+	Moved     int64         `json:"moved"` // bytes of layers that were written to the destination
 	// Notes say what the result can't do: which BuildKits can't use it, what breaks.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -41,7 +42,7 @@ type LayerResult struct {
 }
 
 func newResult(cache *layout.Cache, plan *Plan) *Result {
-	r := &Result{Tag: cache.Tag, Unchanged: !plan.Changed}
+	r := &Result{Tag: cache.Tag, Unchanged: !plan.Changed(cache.Manifest)}
 	r.From = describe(cache)
 	r.To = Root{Form: plan.Form, MediaType: plan.Form.MediaType()}
 	for _, step := range plan.Steps {
@@ -59,6 +60,7 @@ func newResult(cache *layout.Cache, plan *Plan) *Result {
 			layer.To, layer.ToSize = layer.From, layer.FromSize
 		}
 		r.Layers = append(r.Layers, layer)
+		r.Moved += step.Moved
 	}
 	return r
 }
@@ -74,7 +76,10 @@ func describe(cache *layout.Cache) Root {
 	return root
 }
 
-func (r *Result) note(cache *layout.Cache) {
+func (r *Result) note(cache *layout.Cache, o Options) {
+	if problems := errorsOf(cache); len(problems) > 0 && o.copies() {
+		r.Notes = append(r.Notes, "copied as it is, and BuildKit will not import it in full: "+(&ProofError{Problems: problems}).list())
+	}
 	for _, limit := range buildcache.Limits(cache.Manifest, cache.Config) {
 		r.Notes = append(r.Notes, limit.String())
 	}

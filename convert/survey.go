@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,9 @@ func survey(ctx context.Context, src layout.Source, dst layout.Place, cache *lay
 			return known, fmt.Errorf("%v: read journal: %w", dst, err)
 		}
 	}
-	known.held, err = held(ctx, dst, o.Compression)
+	if known.held = o.Holdings; known.held == nil {
+		known.held, err = Collect(ctx, dst, o.Compression)
+	}
 	return known, err
 }
 
@@ -50,11 +53,12 @@ func packings(ctx context.Context, src layout.Source, root *buildcache.Root) (ma
 	return found, nil
 }
 
-// Detect tells how a blob of a place is packed.
+// Detect tells how a blob of a place is packed. Where a place has no random access it goes by the descriptor, and the
+// bytes are looked at when they are read: estargz is told by its annotation then.
 func Detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (packing compress.Packing, err error) {
 	files, ok := src.(layout.RandomAccess)
 	if !ok {
-		return packing, fmt.Errorf("%v: no random access to blobs", src)
+		return assume(blob), nil
 	}
 	file, err := files.OpenFile(ctx, blob)
 	if err != nil {
@@ -74,14 +78,27 @@ func Detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 	return compress.Detect(file, blob.Size)
 }
 
-// held returns the layers that the caches of a place hold in compression c, by diffID. Caches that can't be read are
-// no help, and no hindrance either.
-func held(ctx context.Context, dst layout.Place, c buildcache.Compression) (map[digest.Digest]buildcache.Blob, error) {
-	blobs := map[digest.Digest]buildcache.Blob{}
-	if c == buildcache.Estargz {
-		return blobs, nil
+// assume tells how a blob is packed by what its descriptor says.
+func assume(blob buildcache.Descriptor) compress.Packing {
+	if _, ok := blob.Annotations[buildcache.AnnotationTOCDigest]; ok {
+		return compress.Packing{Compression: buildcache.Estargz}
 	}
-	found, err := layout.Survey(ctx, dst)
+	said, _ := buildcache.LayerCompression(blob.MediaType)
+	return compress.Packing{Compression: said}
+}
+
+// Holdings are the layers that the caches of a place hold in one compression, by diffID. Whoever converts several
+// caches to one place collects them once.
+type Holdings map[digest.Digest]buildcache.Blob
+
+// Collect returns what the tagged roots of a place hold in compression c. Roots that can't be read are no help, and no
+// hindrance either. Estargz is never held: its diffID is not that of the tar inside.
+func Collect(ctx context.Context, place layout.Source, c buildcache.Compression) (Holdings, error) {
+	held := Holdings{}
+	if c == buildcache.Estargz || c == "" {
+		return held, nil
+	}
+	found, err := layout.Survey(ctx, place)
 	if err != nil {
 		return nil, err
 	}
@@ -89,39 +106,53 @@ func held(ctx context.Context, dst layout.Place, c buildcache.Compression) (map[
 		if f.Kind != layout.KindCache {
 			continue
 		}
-		cache, err := layout.Load(ctx, dst, f.Entry)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, err
-			}
+		raw, err := layout.ReadBlob(ctx, place, f.Root, buildcache.MaxRoot)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		root, parseErr := buildcache.ParseRoot(raw)
+		if err != nil || parseErr != nil {
 			continue
 		}
-		for _, layer := range cache.Manifest.LayersByDigest() {
-			if blob, ok := holds(ctx, dst, layer, c); ok {
-				blobs[blob.DiffID] = smaller(blob, blobs)
-			}
+		held.add(ctx, place, root, c)
+	}
+	return held, nil
+}
+
+// add adds the layers of one root.
+func (h Holdings) add(ctx context.Context, place layout.Source, root *buildcache.Root, c buildcache.Compression) {
+	for _, layer := range root.LayersByDigest() {
+		said, ok := buildcache.LayerCompression(layer.MediaType)
+		if !ok || said != c || buildcache.CheckDigest(layer.DiffID()) != nil {
+			continue
+		}
+		packing, err := Detect(ctx, place, layer)
+		if err != nil || packing.Compression != c {
+			continue
+		}
+		blob := buildcache.Blob{Digest: layer.Digest, Size: layer.Size, Compression: c, DiffID: layer.DiffID()}
+		if other, ok := h[blob.DiffID]; !ok || better(blob, other) {
+			h[blob.DiffID] = blob
 		}
 	}
-	return blobs, nil
 }
 
-func holds(ctx context.Context, dst layout.Place, layer buildcache.Descriptor, c buildcache.Compression) (buildcache.Blob, bool) {
-	if said, ok := buildcache.LayerCompression(layer.MediaType); !ok || said != c || buildcache.CheckDigest(layer.DiffID()) != nil {
-		return buildcache.Blob{}, false
+// learn adds the layers of a result, for the caches that come after it.
+func (h Holdings) learn(result *Result, c buildcache.Compression) {
+	if c == "" || c == buildcache.Estargz {
+		return
 	}
-	// Looking at the blob also says whether it is there, with its size.
-	packing, err := Detect(ctx, dst, layer)
-	if err != nil || packing.Compression != c {
-		return buildcache.Blob{}, false
+	for _, layer := range result.Layers {
+		if layer.ToCompression != c || layer.DiffID == "" {
+			continue
+		}
+		if _, ok := h[layer.DiffID]; !ok {
+			h[layer.DiffID] = buildcache.Blob{Digest: layer.To, Size: layer.ToSize, Compression: c, DiffID: layer.DiffID}
+		}
 	}
-	return buildcache.Blob{Digest: layer.Digest, Size: layer.Size, Compression: c, DiffID: layer.DiffID()}, true
 }
 
-// smaller chooses between two blobs of one diffID, so that the choice does not depend on any order.
-func smaller(blob buildcache.Blob, blobs map[digest.Digest]buildcache.Blob) buildcache.Blob {
-	other, ok := blobs[blob.DiffID]
-	if ok && (other.Size < blob.Size || other.Size == blob.Size && other.Digest < blob.Digest) {
-		return other
-	}
-	return blob
+// better chooses between two blobs of one diffID, so that the choice does not depend on any order.
+func better(a, b buildcache.Blob) bool {
+	return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Digest, b.Digest)) < 0
 }

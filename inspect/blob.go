@@ -62,8 +62,8 @@ func checkBlob(
 	return problems, nil
 }
 
-// checkLabel compares how a blob is packed with its media type. BuildKit asks the media type only whether a blob is
-// packed at all.
+// checkLabel compares how a blob is packed with its media type. BuildKit asks the media type only whether it has to
+// look at the bytes.
 func checkLabel(layer buildcache.Descriptor, packed buildcache.Compression) (buildcache.Kind, string) {
 	said, ok := buildcache.LayerCompression(layer.MediaType)
 	if packed == buildcache.Estargz {
@@ -73,7 +73,7 @@ func checkLabel(layer buildcache.Descriptor, packed buildcache.Compression) (bui
 		return "", ""
 	}
 	detail := fmt.Sprintf("its media type is %s, its bytes are %s", layer.MediaType, packed)
-	if said == buildcache.Uncompressed {
+	if !buildcache.IsSniffed(layer.MediaType) {
 		return buildcache.LayerUnreadable, detail
 	}
 	return buildcache.LayerMislabelled, detail

@@ -13,18 +13,18 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Report is what VerifyLayout found.
+// Report is what VerifyAll found.
 type Report struct {
 	Caches   int                  `json:"caches"` // how many were verified
 	Others   int                  `json:"others"` // how many entries are no caches, and were passed over
 	Problems []buildcache.Problem `json:"problems"`
 }
 
-// VerifyLayout verifies every cache of a layout directory, and what lies beside them: the index, blobs that no tag
-// reaches, blobs of others whose bytes are damaged, leftovers.
-func VerifyLayout(ctx context.Context, dir *layout.Dir, o Options) (Report, error) {
+// VerifyAll verifies every cache of a place. Of a layout directory it also verifies what lies beside them: the index,
+// blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
+func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
-	found, err := layout.Survey(ctx, dir)
+	found, err := layout.Survey(ctx, src)
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
@@ -40,12 +40,16 @@ func VerifyLayout(ctx context.Context, dir *layout.Dir, o Options) (Report, erro
 			continue
 		}
 		report.Caches++
-		problems, err := Verify(ctx, dir, f.Entry, o)
+		problems, err := Verify(ctx, src, f.Entry, o)
 		if err != nil {
 			return report, err
 		}
 		report.Problems = append(report.Problems, problems...)
-		markVerified(ctx, dir, f, done)
+		markVerified(ctx, src, f, done)
+	}
+	dir, ok := src.(*layout.Dir)
+	if !ok {
+		return report, nil
 	}
 	beside, err := verifyBeside(ctx, dir, found, done, o)
 	report.Problems = append(report.Problems, beside...)
@@ -55,24 +59,28 @@ func VerifyLayout(ctx context.Context, dir *layout.Dir, o Options) (Report, erro
 // VerifyTag verifies the one cache with a tag, and nothing beside it. A tag that names nothing is a problem found; one
 // that is not there is a *layout.NotFoundError.
 func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (Report, error) {
-	report := Report{Caches: 1, Problems: []buildcache.Problem{}}
-	found, err := layout.Survey(ctx, src)
+	found, err := layout.Find(ctx, src, tag)
 	if err != nil {
-		return report, err
+		return Report{}, err
 	}
-	at := layout.Pick(found, tag)
-	if at < 0 || found[at].Kind == layout.KindOther {
+	if found == nil || found.Kind == layout.KindOther {
 		_, err := layout.One(ctx, src, tag)
-		return report, err
+		return Report{}, err
 	}
-	problems, err := Verify(ctx, src, found[at].Entry, o)
+	return VerifyOne(ctx, src, found.Entry, o)
+}
+
+// VerifyOne verifies the one cache of an entry, and nothing beside it.
+func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Options) (Report, error) {
+	report := Report{Caches: 1, Problems: []buildcache.Problem{}}
+	problems, err := Verify(ctx, src, entry, o)
 	report.Problems = append(report.Problems, problems...)
 	return report, err
 }
 
 // markVerified notes the blobs that Verify has hashed.
-func markVerified(ctx context.Context, dir *layout.Dir, f layout.Found, done map[digest.Digest]bool) {
-	raw, err := layout.ReadUnverified(ctx, dir, f.Root, buildcache.MaxRoot)
+func markVerified(ctx context.Context, src layout.Source, f layout.Found, done map[digest.Digest]bool) {
+	raw, err := layout.ReadUnverified(ctx, src, f.Root, buildcache.MaxRoot)
 	if err != nil {
 		return
 	}
@@ -100,12 +108,12 @@ func verifyBeside(
 	}
 	problems = append(problems, damaged...)
 	unreached, err := Unreachable(ctx, dir)
-	var missing *layout.BlobError
 	switch {
-	case errors.As(err, &missing):
-		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error()))
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, err
+		// An image that is not whole, or a root that can't be read as anything.
+		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error()))
 	case len(unreached.Blobs) > 0:
 		detail := fmt.Sprintf("%d blob(s) with %d bytes that no tag reaches", len(unreached.Blobs), unreached.Bytes)
 		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", detail))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
@@ -119,34 +120,54 @@ func (l *Layer) describe(d buildcache.Descriptor) {
 	}
 }
 
+// look is what the bytes of a blob told.
+type look struct {
+	compression buildcache.Compression
+	missing     bool
+}
+
+// looksAtOnce is how many blobs are looked at at the same time.
+const looksAtOnce = 8
+
 // lookAtBlobs finds out how the blobs are packed, each once, and adds them up.
 func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
-	type look struct {
-		compression buildcache.Compression
-		missing     bool
+	looks := map[digest.Digest]*look{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(looksAtOnce)
+	for _, layer := range s.Layers {
+		if looks[layer.Digest] != nil {
+			continue
+		}
+		l := &look{}
+		looks[layer.Digest] = l
+		s.Totals.Bytes += layer.Size
+		group.Go(func() error {
+			packing, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
+			l.compression, l.missing = packing.Compression, errors.Is(err, layout.ErrBlobMissing)
+			if l.missing {
+				return nil
+			}
+			return err
+		})
 	}
-	seen := map[digest.Digest]look{}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	counted := map[digest.Digest]bool{}
 	for i := range s.Layers {
 		layer := &s.Layers[i]
-		l, ok := seen[layer.Digest]
-		if !ok {
-			packing, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
-			l = look{compression: packing.Compression, missing: errors.Is(err, layout.ErrBlobMissing)}
-			if err != nil && !l.missing {
-				return err
-			}
-			seen[layer.Digest] = l
-			s.Totals.Blobs++
-			s.Totals.Bytes += layer.Size
-			if l.missing {
-				s.Totals.Missing++
-			} else {
-				s.Totals.ByCompression[l.compression] += layer.Size
-			}
-		}
+		l := looks[layer.Digest]
 		layer.Compression, layer.Missing = l.compression, l.missing
+		switch {
+		case counted[layer.Digest]:
+		case l.missing:
+			s.Totals.Missing++
+		default:
+			s.Totals.ByCompression[l.compression] += layer.Size
+		}
+		counted[layer.Digest] = true
 	}
-	s.Totals.Layers = len(s.Layers)
+	s.Totals.Layers, s.Totals.Blobs = len(s.Layers), len(looks)
 	s.Totals.Duplicates = s.Totals.Layers - s.Totals.Blobs
 	return nil
 }

@@ -81,6 +81,10 @@ func (v *verifier) run(ctx context.Context) error {
 
 func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 	root := v.entry.Root
+	if err := buildcache.CheckDigest(root.Digest); err != nil {
+		v.report(buildcache.NewProblem(buildcache.DigestInvalid, "root", err.Error()).On(root.Digest).WithEffect(buildcache.HitsLost))
+		return nil
+	}
 	raw, err := layout.ReadUnverified(ctx, v.src, root, buildcache.MaxRoot)
 	var size *buildcache.SizeError
 	switch {
@@ -107,7 +111,7 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 	config := cache.Manifest.Config
 	if buildcache.CheckDigest(config.Digest) != nil {
 		v.report(buildcache.NewProblem(buildcache.ConfigMissing, "root.config", "the config's digest is malformed").On(config.Digest))
-		return nil
+		return nil //nolint:nilerr // it is a finding, not a failure
 	}
 	raw, err := layout.ReadUnverified(ctx, v.src, config, buildcache.MaxConfig)
 	var size *buildcache.SizeError

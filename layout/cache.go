@@ -36,27 +36,62 @@ func Survey(ctx context.Context, src Source) ([]Found, error) {
 	}
 	found := make([]Found, len(entries))
 	for i, entry := range entries {
-		found[i] = Found{Entry: entry}
-		raw, err := ReadUnverified(ctx, src, entry.Root, buildcache.MaxRoot)
-		if err == nil {
-			_, err = buildcache.ParseRoot(raw)
-		}
-		var size *buildcache.SizeError
-		switch {
-		case err == nil:
-		case errors.Is(err, ErrBlobMissing):
-			found[i].Kind = KindDangling
-		case errors.Is(err, buildcache.ErrNotCache):
-			found[i].Kind = KindOther
-		case ctx.Err() != nil:
+		if found[i], err = classify(ctx, src, entry); err != nil {
 			return nil, err
-		case errors.As(err, &size) && !buildcache.IsManifestType(entry.Root.MediaType):
-			found[i].Kind = KindOther
-		default:
-			found[i].Kind, found[i].Err = KindInvalid, err
 		}
 	}
 	return found, nil
+}
+
+// classify looks at one entry.
+func classify(ctx context.Context, src Source, entry Entry) (Found, error) {
+	found := Found{Entry: entry}
+	raw, err := ReadUnverified(ctx, src, entry.Root, buildcache.MaxRoot)
+	if err == nil {
+		_, err = buildcache.ParseRoot(raw)
+	}
+	var size *buildcache.SizeError
+	var blob *BlobError
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrBlobMissing):
+		found.Kind = KindDangling
+	case errors.Is(err, buildcache.ErrNotCache):
+		found.Kind = KindOther
+	case errors.As(err, &size) && !buildcache.IsManifestType(entry.Root.MediaType):
+		found.Kind = KindOther
+	case ctx.Err() != nil, raw == nil && !errors.As(err, &blob) && !errors.As(err, &size):
+		return found, err // the place can't be read, whatever the entry is
+	default:
+		found.Kind, found.Err = KindInvalid, err
+	}
+	return found, nil
+}
+
+// Resolver is a Source that can look up one tag without listing them all.
+type Resolver interface {
+	// Resolve returns the entry of a tag, or nil where there is none.
+	Resolve(ctx context.Context, tag string) (*Entry, error)
+}
+
+// Find returns what has a tag in a place, or nil.
+func Find(ctx context.Context, src Source, tag string) (*Found, error) {
+	if r, ok := src.(Resolver); ok {
+		entry, err := r.Resolve(ctx, tag)
+		if err != nil || entry == nil {
+			return nil, err
+		}
+		found, err := classify(ctx, src, *entry)
+		return &found, err
+	}
+	found, err := Survey(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	if at := Pick(found, tag); at >= 0 {
+		return &found[at], nil
+	}
+	return nil, nil
 }
 
 // unnamer is a Source that can tell which roots of caches lie in it without a name.
@@ -92,6 +127,15 @@ func All(ctx context.Context, src Source) ([]Entry, error) {
 // One returns the cache with the tag. With tag "" it is the one that BuildKit takes by default, latest, else the only
 // one there. It fails with a *NotFoundError, an *AmbiguousError or a *DanglingError.
 func One(ctx context.Context, src Source, tag string) (Entry, error) {
+	if _, ok := src.(Resolver); ok && tag == "" { // without listing everything, if latest is there
+		found, err := Find(ctx, src, "latest")
+		if err != nil {
+			return Entry{}, err
+		}
+		if found != nil && found.Kind == KindCache {
+			return found.Entry, nil
+		}
+	}
 	found, err := Survey(ctx, src)
 	if err != nil {
 		return Entry{}, err

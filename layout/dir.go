@@ -1,14 +1,18 @@
 package layout
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
@@ -68,8 +72,8 @@ func Open(path string, options Options) (*Dir, error) {
 	return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
 }
 
-// Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, else it
-// fails with ErrNotLayout.
+// Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, or holds
+// nothing but what another writer has made so far, else it fails with ErrNotLayout.
 func Create(path string, options Options) (*Dir, error) {
 	dir, err := Open(path, options)
 	if err == nil {
@@ -77,7 +81,7 @@ func Create(path string, options Options) (*Dir, error) {
 	}
 	if errors.Is(err, ErrNotLayout) {
 		entries, readErr := os.ReadDir(path)
-		if readErr != nil || len(entries) > 0 {
+		if readErr != nil || slices.ContainsFunc(entries, isForeign) {
 			return nil, err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -87,6 +91,15 @@ func Create(path string, options Options) (*Dir, error) {
 	return dir, dir.initialise()
 }
 
+// isForeign says whether a file of a directory is none of a layout.
+func isForeign(entry fs.DirEntry) bool {
+	switch entry.Name() {
+	case indexName, indexLockName, cacheLockName, layoutName, blobsName, ingestName, stateName:
+		return false
+	}
+	return true
+}
+
 func newDir(path string, options Options) *Dir {
 	if options.LockTimeout == 0 {
 		options.LockTimeout = DefaultLockTimeout
@@ -94,20 +107,38 @@ func newDir(path string, options Options) *Dir {
 	return &Dir{path: filepath.Clean(path), fs: durable.FS{Fault: options.Fault}, options: options}
 }
 
+// initialise makes what is not there yet. What Open knows a layout by comes last, so that what is left of a Create that
+// crashed is made whole by the next one.
 func (d *Dir) initialise() error {
-	for _, dir := range []string{d.path, filepath.Join(d.path, blobsName), d.state()} {
-		if err := d.fs.Mkdir(dir); err != nil {
-			return err
-		}
-	}
-	index, err := json.Marshal(buildcache.NewIndex())
-	if err != nil {
-		return err
-	}
 	if err := d.writeFile(layoutName, []byte(layoutContent)); err != nil {
 		return err
 	}
-	return d.writeFile(indexName, index)
+	if err := d.fs.Mkdir(filepath.Join(d.path, blobsName)); err != nil {
+		return err
+	}
+	return d.makeIndex()
+}
+
+// makeIndex writes an empty index.json, unless somebody else was quicker, whose tags may be in it already.
+func (d *Dir) makeIndex() (err error) {
+	file, err := d.prepareIndex(buildcache.NewIndex())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Discard()) }()
+	_, unlock, err := d.lockIndex(context.Background())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	path := filepath.Join(d.path, indexName)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := file.Rename(path); err != nil {
+		return err
+	}
+	return d.fs.SyncDir(d.path)
 }
 
 // String returns the directory's path.
@@ -134,29 +165,53 @@ func (d *Dir) createTemp() (*durable.File, error) {
 	return d.fs.Create(d.state())
 }
 
-// Index returns what index.json says. BuildKit writes the file in place, so a torn one is read again for a while.
-// A layout without the file has an empty index.
+// Index returns what index.json says. BuildKit writes the file in place, so a torn one is read again for a while, and
+// so is one that changes between two reads: half of it may be old and half new with nothing torn to be seen. A layout
+// without the file has an empty index.
 func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
 	const tries = 20
+	path := filepath.Join(d.path, indexName)
+	var whole *buildcache.Index // the last one that was not torn
 	for try := 1; ; try++ {
-		raw, err := os.ReadFile(filepath.Join(d.path, indexName))
+		raw, err := readIndex(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return buildcache.NewIndex(), nil
 		}
 		if err != nil {
 			return nil, err
 		}
+		again, err := readIndex(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 		index, err := buildcache.ParseIndex(raw)
 		if err == nil {
-			return index, nil
+			whole = index
 		}
-		if try == tries {
-			return nil, &IndexError{Path: filepath.Join(d.path, indexName), Err: err}
+		var size *buildcache.SizeError
+		switch {
+		case err == nil && bytes.Equal(raw, again), try == tries && whole != nil:
+			return whole, nil
+		case try == tries, errors.As(err, &size):
+			return nil, &IndexError{Path: path, Err: err}
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// readIndex reads an index.json. Of one that is too large it returns enough to be seen as such.
+func readIndex(path string) (raw []byte, err error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not stop us for ever
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, &IndexError{Path: path, Err: errors.Join(errors.New("not a regular file"), err)}
+	}
+	return io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
 }
 
 // IndexError says that an index.json can't be read.

@@ -40,6 +40,9 @@ func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen
 		if !buildcache.IsManifestType(d.MediaType) {
 			return casext.ErrSkipDescriptor // umoci would log that it passes over it
 		}
+		if d.Size > buildcache.MaxRoot { // umoci reads it as a whole
+			return &buildcache.SizeError{What: "manifest " + d.Digest.String(), Size: d.Size, Limit: buildcache.MaxRoot}
+		}
 		return nil
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/buildcache"
 )
@@ -54,15 +55,17 @@ func (d *Dir) journalPath() string { return filepath.Join(d.state(), journalName
 // whose blob is gone or has another size.
 func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	known := map[Recipe]buildcache.Blob{}
-	file, err := os.Open(d.journalPath())
+	file, err := os.OpenFile(d.journalPath(), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	for lines := bufio.NewScanner(io.LimitReader(file, maxJournal)); lines.Scan(); {
+	defer func() { _ = file.Close() }() // it was only read
+	lines := bufio.NewScanner(io.LimitReader(file, maxJournal))
+	lines.Buffer(nil, maxJournal+1) // no line, however long, hides those behind it
+	for lines.Scan() {
 		var line journalLine
 		if json.Unmarshal(lines.Bytes(), &line) != nil || buildcache.CheckDigest(line.DiffID) != nil {
 			continue

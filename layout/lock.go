@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/internal/durable"
 )
@@ -52,6 +55,9 @@ func (d *Dir) lockIndex(ctx context.Context) (file *os.File, unlock func() error
 		if durable.Names(path, file) {
 			err = os.Remove(path)
 		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // a BuildKit that was done with it before removes it only now
+		}
 		return errors.Join(err, file.Close())
 	}, nil
 }
@@ -59,7 +65,7 @@ func (d *Dir) lockIndex(ctx context.Context) (file *os.File, unlock func() error
 func (d *Dir) lock(ctx context.Context, path string, exclusive bool) (*os.File, error) {
 	deadline := time.Now().Add(d.options.LockTimeout)
 	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +103,7 @@ func lockHolder(file *os.File) string {
 	if err != nil {
 		return ""
 	}
-	defer locks.Close()
+	defer func() { _ = locks.Close() }() // it was only read
 	inode := ":" + strconv.FormatUint(stat.Ino, 10)
 	for lines := bufio.NewScanner(locks); lines.Scan(); {
 		// 1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF

@@ -30,10 +30,13 @@ func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, w
 		if now != was {
 			return &TagMovedError{Place: d.path, Tag: tag, Was: was, Now: now}
 		}
-		if tag == "" {
-			index.Replace(at, root)
-		} else {
+		switch {
+		case tag != "":
 			index.Put(tag, root)
+		case at >= 0:
+			index.Replace(at, root)
+		default:
+			return fmt.Errorf("%s: %w: a new entry needs a tag", d.path, ErrReference)
 		}
 		return nil
 	})

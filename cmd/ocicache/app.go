@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,9 @@ type app struct {
 	jobs        int
 	lockTimeout time.Duration
 	debug       bool
+
+	link    bool        // of the commands that have it
+	closers []io.Closer // what to close in the end
 }
 
 func (a *app) command() *cobra.Command {
@@ -31,12 +35,13 @@ func (a *app) command() *cobra.Command {
 		Use:   "ocicache",
 		Short: "Make BuildKit cache exports usable anywhere",
 		Long: `ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
-layers, and inspects and verifies them. A cache that it wrote is a cache that BuildKit still hits.
+layers, copies and syncs them to and from registries, and inspects and verifies them. A cache that it wrote is a cache
+that BuildKit still hits.
 
-A reference names a cache in a place: a bare path or oci:DIR[:TAG].
+A reference names a cache in a place: a bare path, oci:DIR[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found an error, 4 not found, 5 locked by another process,
-130 interrupted.`,
+Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, 4 not found, 5 locked by
+another process, 6 refused by the registry, 130 interrupted.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              cobra.NoArgs,
@@ -47,7 +52,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 verify found an error, 4 not fou
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(a.convertCommand(), a.inspectCommand(), a.verifyCommand(), a.versionCommand())
+	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.inspectCommand(), a.verifyCommand(),
+		a.registriesCommand(), a.versionCommand())
 	for _, cmd := range root.Commands() {
 		cmd.Args = usageArgs(cmd.Args)
 	}
@@ -62,6 +68,15 @@ func (a *app) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&a.jobs, "jobs", 0, "blobs to work on at once (default one for each processor)")
 	flags.DurationVar(&a.lockTimeout, "lock-timeout", layout.DefaultLockTimeout, "how long to wait for another process's lock; 0 not at all")
 	flags.BoolVar(&a.debug, "debug", false, "say what happens to each blob, and errors with their types")
+}
+
+// close closes what commands opened.
+func (a *app) close() error {
+	var err error
+	for _, c := range a.closers {
+		err = errors.Join(err, c.Close())
+	}
+	return err
 }
 
 func (a *app) check() error {

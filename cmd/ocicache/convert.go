@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,22 +10,62 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
-	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
-// convertFlags are the flags of convert.
-type convertFlags struct {
+// changeFlags say what to make of caches.
+type changeFlags struct {
 	to          string
 	compression string
 	level       int
 	force       bool
-	tag         string
-	link        bool
-	dryRun      bool
+}
+
+// auto stands for the form that the registry takes.
+const auto = "auto"
+
+func (f *changeFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	f.addTo(flags)
+	complete(cmd, "to", append(names(buildcache.Forms()), auto))
+	complete(cmd, "compression", names(buildcache.Compressions()))
+}
+
+func (f *changeFlags) addTo(flags *pflag.FlagSet) {
+	flags.StringVar(&f.to, "to", "", "form of the result: docker-list, oci-index, artifact, or auto for one that the registry takes")
+	flags.StringVar(&f.compression, "compression", "", "compression of the layers: uncompressed, gzip, zstd or estargz")
+	flags.IntVar(&f.level, "compression-level", 0, "level of the compression (default the compression's own)")
+	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that have the compression already")
+}
+
+// options reads the flags into the library's options. With auto the forms are not set yet.
+func (f *changeFlags) options() (convert.Options, error) {
+	o := convert.Options{Level: f.level, Force: f.force}
+	var err error
+	if f.to != "" && f.to != auto {
+		if o.Form, err = buildcache.ParseForm(f.to); err != nil {
+			return o, fmt.Errorf("--to: %w", err)
+		}
+	}
+	if f.compression != "" {
+		if o.Compression, err = buildcache.ParseCompression(f.compression); err != nil {
+			return o, fmt.Errorf("--compression: %w", err)
+		}
+	}
+	switch {
+	case f.compression == "" && (f.level != 0 || f.force):
+		return o, errors.New("--compression-level and --force-compression need --compression")
+	case f.level < 0:
+		return o, fmt.Errorf("--compression-level: no level %d", f.level)
+	}
+	if err := o.Check(); err != nil {
+		return o, fmt.Errorf("--compression-level: %w", err)
+	}
+	return o, nil
 }
 
 func (a *app) convertCommand() *cobra.Command {
-	flags := &convertFlags{}
+	change, flags := &changeFlags{}, &transferFlags{}
 	cmd := &cobra.Command{
 		Use:   "convert SRC [DST]",
 		Short: "Change the form of caches, and the compression of their layers",
@@ -40,145 +79,62 @@ Forms: docker-list and oci-index (what BuildKit wrote before v0.21), artifact (w
 most registries take). Levels: zstd 1-22, gzip and estargz 1-9.`,
 		Example: `  ocicache convert ./cache --to artifact
   ocicache convert ./cache ./small --compression zstd --compression-level 19 --force-compression
-  ocicache convert oci:./cache:main oci:./out:main --to docker-list --compression gzip`,
+  ocicache convert ./cache docker://registry.example.com/team/cache:main --to auto`,
 		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runConvert(cmd.Context(), flags, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runConvert(cmd.Context(), change, flags, args) },
 	}
-	flags.add(cmd.Flags())
-	complete(cmd, "to", names(buildcache.Forms()))
-	complete(cmd, "compression", names(buildcache.Compressions()))
+	change.add(cmd)
+	flags.add(a, cmd)
 	return cmd
 }
 
-func (f *convertFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.to, "to", "", "form of the result: docker-list, oci-index or artifact")
-	flags.StringVar(&f.compression, "compression", "", "compression of the layers: uncompressed, gzip, zstd or estargz")
-	flags.IntVar(&f.level, "compression-level", 0, "level of the compression (default the compression's own)")
-	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that have the compression already")
-	flags.StringVar(&f.tag, "tag", "", "the cache of SRC to convert")
-	flags.BoolVar(&f.link, "link", false, "hard-link unchanged layers into DST instead of copying them")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and write nothing")
+func (a *app) runConvert(ctx context.Context, change *changeFlags, flags *transferFlags, args []string) error {
+	options, err := change.options()
+	if err == nil && change.to == "" && change.compression == "" {
+		err = errors.New("nothing to do: give --to FORM, --compression COMPRESSION or both")
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	job, err := a.newTransfer(ctx, flags, args)
+	if err != nil {
+		return err
+	}
+	options.Jobs, options.DryRun = job.jobs, flags.dryRun
+	if options.Preflight, err = flags.preflight(job); err != nil {
+		return err
+	}
+	if change.to == auto {
+		formsFor, err := flags.formsFor(job)
+		if err != nil {
+			return err
+		}
+		options.FormsFor, options.Refused = formsFor, aboutForm
+	}
+	return a.convertAll(ctx, job, options)
 }
 
-// options reads the flags into the library's options.
-func (f *convertFlags) options(flags *app) (convert.Options, error) {
-	o := convert.Options{Level: f.level, Force: f.force, Jobs: flags.jobs, DryRun: f.dryRun}
-	var err error
-	if f.to != "" {
-		if o.Form, err = buildcache.ParseForm(f.to); err != nil {
-			return o, fmt.Errorf("--to: %w", err)
-		}
+// formsFor returns which forms to try for a cache with --to auto.
+func (f *transferFlags) formsFor(t *transfer) (func(buildcache.Form) []buildcache.Form, error) {
+	profile, ok, err := f.profile(t.dstRef, t.dst)
+	if err != nil {
+		return nil, err
 	}
-	if f.compression != "" {
-		if o.Compression, err = buildcache.ParseCompression(f.compression); err != nil {
-			return o, fmt.Errorf("--compression: %w", err)
-		}
+	if !ok && !isRegistry(t.dstRef) {
+		return nil, &usageError{errors.New("--to auto needs a registry to go by: a DST in one, or --for REGISTRY")}
 	}
-	switch {
-	case f.to == "" && f.compression == "":
-		return o, errors.New("nothing to do: give --to FORM, --compression COMPRESSION or both")
-	case f.compression == "" && (f.level != 0 || f.force):
-		return o, errors.New("--compression-level and --force-compression need --compression")
-	case f.level < 0:
-		return o, fmt.Errorf("--compression-level: no level %d", f.level)
-	}
-	if err := o.Check(); err != nil {
-		return o, fmt.Errorf("--compression-level: %w", err)
-	}
-	return o, nil
+	return profile.Candidates, nil
 }
 
-// convertResult is what convert writes with --json.
+// aboutForm says whether a registry refused a cache because of its form.
+func aboutForm(err error) bool {
+	var refused *registry.RefusedError
+	return errors.As(err, &refused) && refused.IsAboutForm()
+}
+
+// convertResult is what convert and copy write with --json.
 type convertResult struct {
 	Source      string            `json:"source"`
 	Destination string            `json:"destination"`
 	Caches      []*convert.Result `json:"caches"`
-}
-
-func (a *app) runConvert(ctx context.Context, flags *convertFlags, args []string) error {
-	options, err := flags.options(a)
-	if err != nil {
-		return &usageError{err}
-	}
-	job, err := a.newConvertJob(ctx, flags, args)
-	if err != nil {
-		return err
-	}
-	result := convertResult{Source: job.src.String(), Destination: job.dstPath, Caches: []*convert.Result{}}
-	handler, stop := a.show()
-	options.OnEvent = handler
-	for _, entry := range job.entries {
-		var done *convert.Result
-		done, err = convert.Convert(ctx, job.src, entry, job.dst, cmp.Or(job.tag, entry.Tag), options)
-		if err != nil {
-			break
-		}
-		result.Caches = append(result.Caches, done)
-	}
-	stop()
-	// What was done before an error is said all the same.
-	if err == nil || len(result.Caches) > 0 {
-		err = errors.Join(err, a.write(result, result.render))
-	}
-	return err
-}
-
-// convertJob is what a command line of convert comes to.
-type convertJob struct {
-	src     *layout.Dir
-	entries []layout.Entry
-	dst     layout.Place // nil for a dry run to a place that is not there
-	dstPath string
-	tag     string // of the result, "" for the source's
-}
-
-func (a *app) newConvertJob(ctx context.Context, flags *convertFlags, args []string) (*convertJob, error) {
-	from, err := parse(args[0], flags.tag)
-	if err != nil {
-		return nil, err
-	}
-	src, err := a.open(from, flags.link)
-	if err != nil {
-		return nil, err
-	}
-	job := &convertJob{src: src, dst: src, dstPath: from.Path}
-	if len(args) == 1 {
-		job.entries, err = chosen(ctx, src, from.Tag)
-		return job, err
-	}
-	to, err := parse(args[1], "")
-	if err != nil {
-		return nil, err
-	}
-	entry, err := layout.One(ctx, src, from.Tag)
-	if err != nil {
-		return nil, err
-	}
-	job.entries = []layout.Entry{entry}
-	job.tag, job.dstPath = cmp.Or(to.Tag, entry.Tag, "latest"), to.Path
-	if !same(from, to) {
-		job.dst, err = a.destination(to, flags)
-	}
-	return job, err
-}
-
-// destination opens the place for results.
-func (a *app) destination(to layout.Reference, flags *convertFlags) (layout.Place, error) {
-	if !flags.dryRun {
-		return a.create(to, flags.link)
-	}
-	dir, err := a.open(to, flags.link)
-	if errors.Is(err, errNoPlace) {
-		return nil, nil
-	}
-	return dir, err
-}
-
-// chosen returns the cache with a tag, or every cache.
-func chosen(ctx context.Context, src *layout.Dir, tag string) ([]layout.Entry, error) {
-	if tag == "" {
-		return layout.All(ctx, src)
-	}
-	entry, err := layout.One(ctx, src, tag)
-	return []layout.Entry{entry}, err
 }

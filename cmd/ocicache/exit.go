@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 
+	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // The exit statuses. Scripts match them.
@@ -16,6 +19,7 @@ const (
 	exitFound       = 3
 	exitNotFound    = 4
 	exitLocked      = 5
+	exitRefused     = 6
 	exitInterrupted = 130
 )
 
@@ -40,31 +44,58 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; nothing was published, run it again to go on")
 		return exitInterrupted
 	}
-	fmt.Fprintf(a.stderr, "ocicache: error: %v\n", err)
+	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", redact(err.Error()))
 	if hint := hint(err); hint != "" {
 		fmt.Fprintf(a.stderr, "ocicache: hint: %s\n", hint)
 	}
 	if a.debug {
-		for e := err; e != nil; e = errors.Unwrap(e) {
-			fmt.Fprintf(a.stderr, "ocicache: debug: %T: %v\n", e, e)
-		}
+		a.explain(err)
 	}
 	return status(err)
 }
 
+// explain shows an error and all that it wraps, with their types.
+func (a *app) explain(err error) {
+	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, redact(err.Error()))
+	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
+	case interface{ Unwrap() error }:
+		if wrapped := e.Unwrap(); wrapped != nil {
+			a.explain(wrapped)
+		}
+	case interface{ Unwrap() []error }:
+		for _, wrapped := range e.Unwrap() {
+			a.explain(wrapped)
+		}
+	}
+}
+
+// query is what follows the question mark in a URL. Registries put signatures and tokens there.
+var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s":]*`)
+
+// redact takes out of a message what might be a secret.
+func redact(text string) string { return query.ReplaceAllString(text, "$1?...") }
+
 func status(err error) int {
 	var (
+		sync      *syncError
 		usage     *usageError
+		unknown   *unknownProfileError
 		ambiguous *layout.AmbiguousError
 		notFound  *layout.NotFoundError
 		dangling  *layout.DanglingError
 		locked    *layout.LockedError
+		refused   *registry.RefusedError
+		preflight *convert.PreflightError
 	)
 	switch {
-	case errors.As(err, &usage), errors.As(err, &ambiguous):
+	case errors.As(err, &sync):
+		return exitFailed // whatever the reasons were
+	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked
+	case errors.As(err, &refused), errors.As(err, &preflight):
+		return exitRefused
 	case errors.As(err, &notFound), errors.As(err, &dangling), errors.Is(err, errNoPlace):
 		return exitNotFound
 	default:

@@ -1,19 +1,22 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"syscall"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // hint returns what probably helps against an error, or "". It goes by the error's type, never by its text.
 func hint(err error) string {
-	for _, find := range []func(error) string{hintUsage, hintPlace, hintCache, hintSystem} {
+	for _, find := range []func(error) string{hintUsage, hintPlace, hintCache, hintRegistry, hintConnection, hintSystem} {
 		if text := find(err); text != "" {
 			return text
 		}
@@ -114,6 +117,45 @@ func hintSystem(err error) string {
 		return "the disk is full; nothing was published, and what was done is kept for the next run"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return "no permission to write there; give a DST to leave the source as it is"
+	}
+	return ""
+}
+
+// hintRegistry is about what a registry says.
+func hintRegistry(err error) string {
+	var (
+		refused   *registry.RefusedError
+		preflight *convert.PreflightError
+		unknown   *unknownProfileError
+		auth      *registry.AuthError
+	)
+	switch {
+	case errors.As(err, &refused):
+		return refused.NextStep
+	case errors.As(err, &preflight):
+		return "nothing was written; --no-preflight pushes all the same"
+	case errors.As(err, &unknown):
+		return "'ocicache registries' lists the names"
+	case errors.As(err, &auth) && auth.CredsStore != "":
+		return fmt.Sprintf("Docker keeps its credentials in the store %q, which is not asked; name it for this registry with "+
+			`"credHelpers": {%q: %q}, or use --creds or --authfile`, auth.CredsStore, auth.Host, auth.CredsStore)
+	case errors.As(err, &auth):
+		return "log in with 'skopeo login', 'podman login' or 'docker login', or use --creds, --authfile or --registry-token"
+	}
+	return ""
+}
+
+// hintConnection is about getting to a registry.
+func hintConnection(err error) string {
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the registry speaks plain HTTP; --tls-verify=false allows that (--src-tls-verify, --dest-tls-verify where both ends are registries)"
+	case errors.As(err, &authority), errors.As(err, &hostname):
+		return "put the registry's CA certificate as ca.crt into a directory and name it with --cert-dir; --tls-verify=false trusts anybody"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there; is the port right?"
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var tag string
+	var access *registryFlags
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what is in caches",
@@ -27,9 +28,12 @@ A bare path stands for every cache in it.`,
 		Example: `  ocicache inspect ./cache
   ocicache inspect oci:./cache:main --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runInspect(cmd.Context(), args[0], tag) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runInspect(cmd.Context(), args[0], tag, access)
+		},
 	}
 	cmd.Flags().StringVar(&tag, "tag", "", "the cache to show")
+	access = addRegistryFlags(cmd)
 	return cmd
 }
 
@@ -43,28 +47,31 @@ type inspectResult struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-func (a *app) runInspect(ctx context.Context, text, tag string) error {
+func (a *app) runInspect(ctx context.Context, text, tag string, access *registryFlags) error {
 	ref, err := parse(text, tag)
 	if err != nil {
 		return err
 	}
-	dir, err := a.open(ref, false)
+	if err := access.check(ref); err != nil {
+		return err
+	}
+	from, err := a.open(ref, access.options(either))
 	if err != nil {
 		return err
 	}
-	entries, err := chosen(ctx, dir, ref.Tag)
+	entries, err := selected(ctx, ref, from)
 	if err != nil {
 		return err
 	}
-	result := inspectResult{Path: dir.String()}
+	result := inspectResult{Path: from.String()}
 	for _, entry := range entries {
-		summary, err := inspect.Summarize(ctx, dir, entry)
+		summary, err := inspect.Summarize(ctx, from, entry)
 		if err != nil {
 			return err
 		}
 		result.Caches = append(result.Caches, summary)
 	}
-	if ref.Tag == "" {
+	if dir, ok := from.(*layout.Dir); ok && takesAll(ref) {
 		if err := result.addUnreachable(ctx, dir); err != nil {
 			return err
 		}
@@ -143,13 +150,13 @@ func renderLayers(w io.Writer, s *inspect.Summary, now time.Time) {
 		case l.Unlisted:
 			compression += " (not in the root)"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", place(l.Index), place(l.Parent), short(l.Digest), compression,
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", ordinal(l.Index), ordinal(l.Parent), short(l.Digest), compression,
 			size(l.Size), short(l.DiffID), age(l.CreatedAt, now), l.Results, l.MediaType)
 	}
 }
 
-// place writes an index, or a dash for none.
-func place(i int) string {
+// ordinal writes an index, or a dash for none.
+func ordinal(i int) string {
 	if i < 0 {
 		return "-"
 	}

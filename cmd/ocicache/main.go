@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -23,5 +24,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := &app{stdout: stdout, stderr: stderr}
 	root := app.command()
 	root.SetArgs(args)
-	return app.exit(ctx, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	return app.exit(ctx, errors.Join(err, app.close()))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // errNoPlace says that nothing is where a reference points.
@@ -18,6 +19,12 @@ type noPlaceError struct{ path string }
 
 func (e *noPlaceError) Error() string { return e.path + ": no such file or directory" }
 func (e *noPlaceError) Unwrap() error { return errNoPlace }
+
+// place is what a reference names, opened.
+type place interface {
+	layout.Place
+	fmt.Stringer
+}
 
 // parse reads a reference, with --tag in place of its tag.
 func parse(text, tag string) (layout.Reference, error) {
@@ -38,47 +45,78 @@ func parse(text, tag string) (layout.Reference, error) {
 	return ref, nil
 }
 
-// open opens the layout that a reference names.
-func (a *app) open(ref layout.Reference, link bool) (*layout.Dir, error) {
-	if err := a.checkTransport(ref); err != nil {
-		return nil, err
+// isRegistry says whether a reference names a registry.
+func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.TransportRegistry }
+
+// open opens the place that a reference names.
+func (a *app) open(ref layout.Reference, o registry.Options) (place, error) {
+	switch ref.Transport {
+	case layout.TransportRegistry:
+		return a.openRegistry(ref, o)
+	case layout.TransportPath, layout.TransportLayout:
+		dir, err := layout.Open(ref.Path, a.layoutOptions())
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &noPlaceError{ref.Path}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return dir, nil
+	default:
+		return nil, &usageError{fmt.Errorf("%s: this version of ocicache works on layout directories and registries only", ref)}
 	}
-	dir, err := layout.Open(ref.Path, a.layoutOptions(link))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &noPlaceError{ref.Path}
-	}
-	return dir, err
 }
 
-// create opens the layout that a reference names, and makes it where there is none.
-func (a *app) create(ref layout.Reference, link bool) (*layout.Dir, error) {
-	if err := a.checkTransport(ref); err != nil {
-		return nil, err
+// create opens the place that a reference names, and makes a layout where there is none.
+func (a *app) create(ref layout.Reference, o registry.Options) (place, error) {
+	if ref.Transport != layout.TransportPath && ref.Transport != layout.TransportLayout {
+		return a.open(ref, o)
 	}
-	dir, err := layout.Create(ref.Path, a.layoutOptions(link))
+	dir, err := layout.Create(ref.Path, a.layoutOptions())
 	if err != nil {
 		return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
 	}
 	return dir, nil
 }
 
-func (a *app) checkTransport(ref layout.Reference) error {
-	if ref.Transport == layout.TransportPath || ref.Transport == layout.TransportLayout {
-		return nil
+func (a *app) openRegistry(ref layout.Reference, o registry.Options) (place, error) {
+	repository, err := registry.Open(ref.Path, o)
+	if errors.Is(err, layout.ErrReference) {
+		return nil, &usageError{err}
 	}
-	return &usageError{fmt.Errorf("%s: this version of ocicache works on layout directories only", ref)}
+	if err != nil {
+		return nil, err
+	}
+	if ref.Tag != "" { // from --tag
+		if repository, err = repository.Only(ref.Tag); err != nil {
+			return nil, &usageError{err}
+		}
+	}
+	a.closers = append(a.closers, repository)
+	return repository, nil
 }
 
-func (a *app) layoutOptions(link bool) layout.Options {
+func (a *app) layoutOptions() layout.Options {
 	timeout := a.lockTimeout
 	if timeout == 0 {
 		timeout = -time.Second
 	}
-	return layout.Options{LockTimeout: timeout, Link: link}
+	return layout.Options{LockTimeout: timeout, Link: a.link}
+}
+
+// tagOf returns the tag that a reference names in its place, or "".
+func tagOf(ref layout.Reference, p place) string {
+	if repository, ok := p.(*registry.Repository); ok {
+		return repository.ScopedTag()
+	}
+	return ref.Tag
 }
 
 // same says whether two references name one directory.
 func same(a, b layout.Reference) bool {
+	if isRegistry(a) || isRegistry(b) {
+		return false
+	}
 	infoA, err := os.Stat(a.Path)
 	if err != nil {
 		return false

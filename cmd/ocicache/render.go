@@ -59,6 +59,8 @@ func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
 		fmt.Fprintf(w, "%s: nothing to do\n", name)
 	case c.DryRun:
 		fmt.Fprintf(w, "%s: this would be done, nothing was written\n", name)
+	case c.Unchanged:
+		fmt.Fprintf(w, "%s: copied as it is\n", name)
 	default:
 		fmt.Fprintf(w, "%s: converted\n", name)
 	}

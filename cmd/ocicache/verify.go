@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -16,6 +17,8 @@ import (
 type verifyFlags struct {
 	deep, strict bool
 	tag          string
+	forRegistry  string
+	registry     *registryFlags
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -38,6 +41,8 @@ A bare path stands for every cache in it, and for the layout itself.`,
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID")
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 for warnings too")
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "the cache to verify")
+	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also say what this registry would refuse: a host, or a name from 'ocicache registries'")
+	flags.registry = addRegistryFlags(cmd)
 	return cmd
 }
 
@@ -54,17 +59,29 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err != nil {
 		return err
 	}
-	dir, err := a.open(ref, false)
+	if err := flags.registry.check(ref); err != nil {
+		return err
+	}
+	from, err := a.open(ref, flags.registry.options(either))
 	if err != nil {
 		return err
 	}
+	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref)}
+	if flags.forRegistry != "" {
+		profile, err := profileFor(flags.forRegistry)
+		if err != nil {
+			return err
+		}
+		options.Checks = append(options.Checks, profile.Check)
+	}
 	handler, stop := a.show()
-	report, err := verify(ctx, dir, ref.Tag, inspect.Options{Deep: flags.deep, Jobs: a.jobs, OnEvent: handler})
+	options.OnEvent = handler
+	report, err := verify(ctx, ref, from, options)
 	stop()
 	if err != nil {
 		return err
 	}
-	result := verifyResult{Path: dir.String(), Report: report}
+	result := verifyResult{Path: from.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
 			result.Errors++
@@ -81,11 +98,26 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	return nil
 }
 
-func verify(ctx context.Context, dir *layout.Dir, tag string, o inspect.Options) (inspect.Report, error) {
-	if tag == "" {
-		return inspect.VerifyLayout(ctx, dir, o)
+func verify(ctx context.Context, ref layout.Reference, from place, o inspect.Options) (inspect.Report, error) {
+	if takesAll(ref) {
+		return inspect.VerifyAll(ctx, from, o)
 	}
-	return inspect.VerifyTag(ctx, dir, tag, o)
+	tag := tagOf(ref, from)
+	if tag == "" {
+		entry, err := layout.One(ctx, from, "")
+		var dangling *layout.DanglingError
+		switch {
+		case errors.As(err, &dangling):
+			tag = dangling.Tag // which is a problem to report, and no reason not to
+		case err != nil:
+			return inspect.Report{}, err
+		case entry.Tag == "":
+			return inspect.VerifyOne(ctx, from, entry, o)
+		default:
+			tag = entry.Tag
+		}
+	}
+	return inspect.VerifyTag(ctx, from, tag, o)
 }
 
 func (r verifyResult) render(w io.Writer) error {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+)
+
+var unnamed = digest.FromString("unnamed")
+
+// exitCases are the errors that a user can meet, with what the program makes of them.
+var exitCases = []struct {
+	name   string
+	err    error
+	status int
+	hint   string // a part of it; "" means that there is none
+}{
+	{"anything", errors.New("no idea"), exitFailed, ""},
+	{"usage", &usageError{errors.New("--to what?")}, exitUsage, ""},
+	{"several caches", &layout.AmbiguousError{Place: "cache", Tags: []string{"a", "b"}}, exitUsage, "--tag TAG"},
+	{"no such path", &noPlaceError{"nowhere"}, exitNotFound, ""},
+	{"no such tag", &layout.NotFoundError{Place: "cache", Tag: "c", Tags: []string{"a"}}, exitNotFound, ""},
+	{"no cache at all", &layout.NotFoundError{Place: "cache"}, exitNotFound, "nothing to export"},
+	{"images only", &layout.NotFoundError{Place: "cache", Images: true}, exitNotFound, "--cache-to type=local"},
+	{"inline cache", &layout.NotFoundError{Place: "cache", Images: true, Inline: true}, exitNotFound, "inline cache"},
+	{
+		"unnamed cache", &layout.NotFoundError{Place: "cache", Unnamed: []digest.Digest{unnamed}},
+		exitNotFound, unnamed.String(),
+	},
+	{
+		"dangling tag", &layout.DanglingError{Place: "cache", Unnamed: []digest.Digest{unnamed}},
+		exitNotFound, "digest=" + unnamed.String(),
+	},
+	{"dangling tag, nothing there", &layout.DanglingError{Place: "cache"}, exitNotFound, "export the cache again"},
+	{"no layout", fmt.Errorf("dir: %w", layout.ErrNotLayout), exitFailed, "--cache-to type=local"},
+	{"locked", &layout.LockedError{Path: "cache.lock"}, exitLocked, "--lock-timeout"},
+	{"tag moved", &layout.TagMovedError{Tag: "a"}, exitFailed, "run the command again"},
+	{"tag of an image", &convert.TakenError{Tag: "a"}, exitFailed, "oci:DIR:TAG"},
+	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, buildcache.BlobMissing.Info().Remedy},
+	{"blob cut short", &layout.BlobError{Err: layout.ErrBlobSize}, exitFailed, "'ocicache verify'"},
+	{"blob altered", &layout.BlobError{Err: layout.ErrBlobDamaged}, exitFailed, "'ocicache verify'"},
+	{"wrong diffID", &convert.DiffIDError{}, exitFailed, buildcache.LayerDiffID.Info().Remedy},
+	{
+		"no proof",
+		&convert.ProofError{Problems: []buildcache.Problem{buildcache.NewProblem(buildcache.RootTooLarge, "root", "")}},
+		exitFailed, buildcache.RootTooLarge.Info().Remedy,
+	},
+	{"too large to read", &buildcache.SizeError{}, exitFailed, "mode=min"},
+	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
+	{"quota used up", &fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, exitFailed, "disk is full"},
+	{"no permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, exitFailed, "permission"},
+	{"read-only", &fs.PathError{Op: "open", Path: "f", Err: syscall.EROFS}, exitFailed, "permission"},
+}
+
+// TestExit looks at status, error and hint of every failure, as it is and wrapped twice over.
+func TestExit(t *testing.T) {
+	t.Parallel()
+	for _, failure := range exitCases {
+		for _, err := range []error{
+			failure.err, fmt.Errorf("convert: %w", failure.err), errors.Join(fmt.Errorf("one: %w", failure.err), errors.New("two")),
+		} {
+			t.Run(failure.name, func(t *testing.T) {
+				t.Parallel()
+				var stdout, stderr bytes.Buffer
+				a := &app{stdout: &stdout, stderr: &stderr}
+				if got := a.exit(t.Context(), err); got != failure.status {
+					t.Errorf("status %d, want %d", got, failure.status)
+				}
+				if stdout.Len() > 0 {
+					t.Errorf("an error on standard output: %s", stdout.String())
+				}
+				said, advice, _ := strings.Cut(stderr.String(), "ocicache: hint: ")
+				if said != "ocicache: error: "+err.Error()+"\n" {
+					t.Errorf("said %q", said)
+				}
+				if failure.hint == "" && advice != "" || !strings.Contains(advice, failure.hint) {
+					t.Errorf("hint %q, want %q", advice, failure.hint)
+				}
+			})
+		}
+	}
+}
+
+// TestExitSilent looks at the ends about which there is no more to say.
+func TestExitSilent(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	a := &app{stderr: &stderr}
+	if got := a.exit(t.Context(), nil); got != exitDone {
+		t.Errorf("no error: status %d", got)
+	}
+	if got := a.exit(t.Context(), errFound); got != exitFound {
+		t.Errorf("problems found: status %d", got)
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("said %q", stderr.String())
+	}
+}
+
+// TestExitCancelled says that after a signal whatever failed is an interruption, and without one nothing is.
+func TestExitCancelled(t *testing.T) {
+	t.Parallel()
+	cancelled := fmt.Errorf("read: %w", context.Canceled)
+	a := &app{stderr: new(bytes.Buffer)}
+	if got := a.exit(t.Context(), cancelled); got != exitFailed {
+		t.Errorf("without a signal: status %d", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range []error{cancelled, errors.New("short read")} {
+		if got := a.exit(ctx, err); got != exitInterrupted {
+			t.Errorf("after a signal, %v: status %d", err, got)
+		}
+	}
+	if got := a.exit(ctx, nil); got != exitDone {
+		t.Errorf("done before the signal: status %d", got)
+	}
+}
+
+// TestInterrupt sends the signal of Ctrl-C to a conversion that waits for a lock. It is not parallel, because the
+// signal is for the whole process.
+func TestInterrupt(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(corpus, "docker-list-gzip"))); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "cache.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+
+	ours := make(chan os.Signal, 1) // keeps a signal that comes too early from ending the test
+	signal.Notify(ours, os.Interrupt)
+	defer signal.Stop(ours)
+	var stdout, stderr bytes.Buffer
+	status := make(chan int)
+	go func() {
+		status <- run([]string{"convert", dir, "--to", "artifact", "--lock-timeout", "10m"}, &stdout, &stderr)
+	}()
+	interrupt := time.NewTicker(10 * time.Millisecond)
+	defer interrupt.Stop()
+	for {
+		select {
+		case got := <-status:
+			if got != exitInterrupted || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "ocicache: error: interrupted") {
+				t.Errorf("status %d, standard output %q, standard error %q", got, stdout.String(), stderr.String())
+			}
+			after, err := os.ReadFile(filepath.Join(dir, "index.json"))
+			if err != nil || !bytes.Equal(before, after) {
+				t.Errorf("index.json changed: %v", err)
+			}
+			return
+		case <-interrupt.C:
+			if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestColonHint is here because the hint needs a path that is there.
+func TestColonHint(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if got, want := hint(&noPlaceError{dir + ":v1"}), "did you mean oci:"+dir+":v1?"; !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want %q at its end", got, want)
+	}
+	if got := hint(&noPlaceError{dir + "/nowhere:v1"}); got != "" {
+		t.Errorf("nothing is there, and yet %q", got)
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// unknownProfileError says that no rules are known by a name.
+type unknownProfileError struct{ name string }
+
+func (e *unknownProfileError) Error() string {
+	return fmt.Sprintf("no rules are known for a registry %q", e.name)
+}
+
+func (a *app) registriesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "registries [NAME|HOST]",
+		Short: "Show which registries take which forms of caches",
+		Long: `Show which registries take which forms of caches, or everything that is known about one of them, and where it is known
+from. "yes" and "no" are sure, "likely" and "unlikely" are not; only a sure no stops a transfer.`,
+		Example: `  ocicache registries
+  ocicache registries quay.io`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				profiles := registry.Profiles()
+				return a.write(profiles, func(w io.Writer) error { return renderProfiles(w, profiles) })
+			}
+			profile, err := profileFor(args[0])
+			if err != nil {
+				return err
+			}
+			return a.write(profile, func(w io.Writer) error { return renderProfile(w, profile) })
+		},
+	}
+}
+
+func renderProfiles(w io.Writer, profiles []registry.Profile) error {
+	return table(w, func(w io.Writer) {
+		fmt.Fprintln(w, "NAME\tREGISTRY\tDOCKER-LIST\tOCI-INDEX\tARTIFACT\tMAX ROOT\tMAX LAYER\tHOSTS")
+		for _, p := range profiles {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, p.Takes(buildcache.DockerList),
+				p.Takes(buildcache.OCIIndex), p.Takes(buildcache.Artifact), most(p.MaxRoot), most(p.MaxLayer),
+				strings.Join(p.Hosts, " "))
+		}
+	})
+}
+
+// most writes a limit for a table.
+func most(limit registry.Limit) string {
+	if limit.Bytes == 0 {
+		return "-"
+	}
+	return size(limit.Bytes)
+}
+
+func renderProfile(w io.Writer, p registry.Profile) error {
+	fmt.Fprintf(w, "%s (%s)\n", p.Title, p.Name)
+	err := table(w, func(w io.Writer) {
+		row := func(what, answer, why, source string) {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", what, answer, strings.Join(present(why, source), "; "))
+		}
+		for _, form := range buildcache.Forms() {
+			v := p.Takes(form)
+			row(string(form), v.String(), v.Why, v.Source)
+		}
+		row("no layers", p.EmptyLayers.String(), p.EmptyLayers.Why, p.EmptyLayers.Source)
+		row("no mediaType", p.NoMediaType.String(), p.NoMediaType.Why, p.NoMediaType.Source)
+		row("largest root", most(p.MaxRoot), "", p.MaxRoot.Source)
+		row("largest layer", most(p.MaxLayer), "", p.MaxLayer.Source)
+		row("hosts", strings.Join(p.Hosts, " "), "", "")
+	})
+	for _, note := range p.Notes {
+		fmt.Fprintf(w, "  note: %s\n", note)
+	}
+	return err
+}
+
+// present returns those texts that are not empty.
+func present(texts ...string) []string {
+	var kept []string
+	for _, text := range texts {
+		if text != "" {
+			kept = append(kept, text)
+		}
+	}
+	return kept
+}

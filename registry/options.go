@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containers/image/v5/types"
+)
+
+// Options say how to talk to a registry. The zero value does as skopeo and podman do without flags: credentials from
+// their files and Docker's, TLS verified unless registries.conf says otherwise.
+type Options struct {
+	AuthFile      string // instead of the usual files; it must exist
+	Creds         string // user:password, or a user name alone
+	RegistryToken string // a bearer token, as it is
+	CertDir       string // with *.crt, *.cert and *.key
+	TLSVerify     *bool  // nil: registries.conf decides. False allows plain HTTP as well
+	// Retries is how often a request is tried again after the first time; less than 0 means never, 0 means
+	// DefaultRetries.
+	Retries int
+	// Idle is how long a registry may be silent before a request counts as failed; 0 means DefaultIdle.
+	Idle time.Duration
+	// Delay is the wait before the first retry, which then doubles; 0 means DefaultDelay.
+	Delay time.Duration
+	// UserAgent is what the registry's log shows.
+	UserAgent string
+}
+
+// What Options mean when they do not say.
+const (
+	DefaultRetries = 3
+	DefaultIdle    = 2 * time.Minute
+	DefaultDelay   = time.Second
+
+	// maxDelay bounds the wait between two tries.
+	maxDelay = 30 * time.Second
+)
+
+func (o Options) retries() int {
+	switch {
+	case o.Retries < 0:
+		return 0
+	case o.Retries == 0:
+		return DefaultRetries
+	default:
+		return o.Retries
+	}
+}
+
+func (o Options) idle() time.Duration {
+	if o.Idle > 0 {
+		return o.Idle
+	}
+	return DefaultIdle
+}
+
+func (o Options) delay() time.Duration {
+	if o.Delay > 0 {
+		return o.Delay
+	}
+	return DefaultDelay
+}
+
+// system translates the options for containers/image.
+func (o Options) system() (*types.SystemContext, error) {
+	sys := &types.SystemContext{
+		DockerBearerRegistryToken:         o.RegistryToken,
+		DockerCertPath:                    o.CertDir,
+		DockerRegistryUserAgent:           o.UserAgent,
+		DockerDisableDestSchema1MIMETypes: true,
+	}
+	if o.TLSVerify != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*o.TLSVerify)
+	}
+	if o.AuthFile != "" {
+		// The library takes a file that is not there for one without credentials.
+		if _, err := os.Stat(o.AuthFile); err != nil {
+			return nil, fmt.Errorf("authentication file: %w", err)
+		}
+		sys.AuthFilePath = o.AuthFile
+	}
+	if o.CertDir != "" {
+		if _, err := os.ReadDir(o.CertDir); err != nil {
+			return nil, fmt.Errorf("certificate directory: %w", err)
+		}
+	}
+	if o.Creds != "" {
+		user, password, _ := strings.Cut(o.Creds, ":")
+		if user == "" {
+			return nil, errNoUser
+		}
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
+	}
+	return sys, nil
+}

@@ -1,0 +1,230 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/distribution/registry/api/errcode"
+	v2 "github.com/docker/distribution/registry/api/v2"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// About says what a refusal is about. The names are part of the interface: scripts match them.
+type About string
+
+// What refusals are about.
+const (
+	AboutForm       About = "form"          // the root is a list, or one of the wrong kind
+	AboutPlatform   About = "platform"      // the root is a list whose entries have no platform
+	AboutConfigType About = "config-type"   // the config is not that of an image
+	AboutEmpty      About = "empty"         // the root has no layers
+	AboutSize       About = "size"          // the root, or a layer, is too large
+	AboutTag        About = "tag-immutable" // the tag exists and may not be moved
+	AboutReadOnly   About = "read-only"     // nothing may be written there
+	AboutOther      About = "other"
+)
+
+// RefusedError says that a registry does not take what it was sent, as opposed to one that is broken, busy, or wants
+// other credentials. It will not take the same thing later either.
+type RefusedError struct {
+	Host        string
+	About       About
+	Form        buildcache.Form // of the root, or "" for a blob
+	MediaType   string          // of what was refused
+	Explanation string
+	NextStep    string // a command or a change that helps
+	Err         error
+}
+
+func (e *RefusedError) Error() string {
+	what := "this blob"
+	if e.Form != "" {
+		what = "this root (" + string(e.Form) + ")"
+	}
+	return fmt.Sprintf("%v; %s refuses %s: %s", e.Err, e.Host, what, e.Explanation)
+}
+
+// Unwrap returns what the registry said.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// IsAboutForm says that the registry may take the same cache in another form.
+func (e *RefusedError) IsAboutForm() bool {
+	return e.About == AboutForm || e.About == AboutPlatform || e.About == AboutConfigType
+}
+
+// explained returns err as a *RefusedError where a registry refused what it was sent, a root or a blob, and err itself
+// where something else went wrong.
+func explained(host string, sent buildcache.Descriptor, err error) error {
+	said, ok := answerOf(err)
+	form := formOf(sent.MediaType)
+	var already *RefusedError
+	if !ok || !said.refuses(form) || errors.As(err, &already) {
+		return err
+	}
+	e := &RefusedError{Host: host, Form: form, MediaType: sent.MediaType, Err: err}
+	for _, known := range refusals {
+		if known.is(said, form) {
+			e.About, e.Explanation = known.about, known.explanation
+			e.NextStep = strings.ReplaceAll(known.next, "DST", "docker://"+host+"/REPOSITORY")
+			return e
+		}
+	}
+	return err
+}
+
+// formOf returns the form that a media type stands for, or "".
+func formOf(mediaType string) buildcache.Form {
+	for _, form := range append(buildcache.Forms(), buildcache.DockerManifest) {
+		if form.MediaType() == mediaType {
+			return form
+		}
+	}
+	return ""
+}
+
+// answer is what a registry said when it did not do as it was asked.
+type answer struct {
+	status int               // 0 where the library does not tell: for answers with a code
+	code   errcode.ErrorCode // 0 for answers without one; the library knows those of distribution only
+	text   string            // code, message and details, or the whole body, in lower case
+}
+
+// answerOf finds the registry's answer in an error of containers/image, and is false for errors that were none. Codes
+// come with 4xx only: the library does not look into the bodies of other answers.
+func answerOf(err error) (answer, bool) {
+	var rejected types.ManifestTypeRejectedError // it wraps an error, but does not say so
+	if errors.As(err, &rejected) {
+		err = rejected.Err
+	}
+	var (
+		full       errcode.Error
+		code       errcode.ErrorCode
+		unexpected docker.UnexpectedHTTPStatusError
+	)
+	switch {
+	case errors.As(err, &full):
+		return answer{code: full.Code, text: strings.ToLower(fmt.Sprint(full.Error(), " ", full.Detail))}, true
+	case errors.As(err, &code):
+		return answer{code: code, text: strings.ToLower(code.Error())}, true
+	case errors.As(err, &unexpected):
+		return answer{status: unexpected.StatusCode, text: strings.ToLower(unexpected.Error())}, true
+	}
+	return unparsedAnswer(err)
+}
+
+// unparsedAnswer finds an answer that was no JSON. The library's type for these is not exported, its fields are.
+func unparsedAnswer(err error) (answer, bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		value := reflect.Indirect(reflect.ValueOf(err))
+		if value.Kind() != reflect.Struct {
+			continue
+		}
+		status, body := value.FieldByName("StatusCode"), value.FieldByName("Response")
+		if status.IsValid() && status.CanInt() && body.IsValid() && body.Kind() == reflect.Slice && body.Type().Elem().Kind() == reflect.Uint8 {
+			return answer{status: int(status.Int()), text: strings.ToLower(string(body.Bytes()))}, true
+		}
+	}
+	return answer{}, false
+}
+
+// The words of registries for tags that stay where they are, and for times when nothing may be written. None of them can
+// be part of a repository's name.
+var (
+	wordsImmutable = []string{"is immutable", "as immutable", "immutable tag", "cannot be overwritten", "can't be overwritten"}
+	wordsReadOnly  = []string{"is read-only", "currently read-only", "read-only mode", "is read only", "read only mode"}
+	wordsClass     = "unknown manifest class for"
+)
+
+// refuses says that the registry understood, could have done it, and will not. What fails on the way, for want of
+// credentials or time, or because an upload was lost, is none of it.
+func (a answer) refuses(form buildcache.Form) bool {
+	switch a.code {
+	case errcode.ErrorCodeUnauthorized, errcode.ErrorCodeTooManyRequests, errcode.ErrorCodeUnavailable,
+		v2.ErrorCodeBlobUploadUnknown, v2.ErrorCodeBlobUploadInvalid, v2.ErrorCodeDigestInvalid:
+		return false
+	case v2.ErrorCodeSizeInvalid, v2.ErrorCodeBlobUnknown:
+		return form != ""
+	case errcode.ErrorCodeDenied:
+		return a.says(wordsClass) || a.says(wordsImmutable...) || a.says(wordsReadOnly...)
+	}
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	case http.StatusForbidden:
+		return a.says(wordsImmutable...)
+	}
+	return a.status == 0 || a.status >= 400 && a.status < 500
+}
+
+// says says whether one of some words, in lower case, is in the answer.
+func (a answer) says(words ...string) bool {
+	for _, word := range words {
+		if strings.Contains(a.text, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// condition says whether an answer to a root of some form, or to a blob (""), is a certain one.
+type condition func(said answer, form buildcache.Form) bool
+
+// knownRefusal is an answer whose meaning is known.
+type knownRefusal struct {
+	is          condition
+	about       About
+	explanation string
+	next        string // DST stands for where the cache was to go
+}
+
+const (
+	toArtifact = "send it as an artifact: 'ocicache sync SRC DST --to artifact'"
+	asList     = "its entries are layers and a cache config, and this registry takes manifests only"
+)
+
+func saying(words ...string) condition {
+	return func(said answer, _ buildcache.Form) bool { return said.says(words...) }
+}
+
+// ofRoot, ofList, ofManifest, ofArtifact and ofBlob narrow a condition to what was sent: a root, one that is a list, one
+// that is none, one that is an artifact, and what is no root.
+func ofRoot(is condition) condition {
+	return func(said answer, form buildcache.Form) bool { return form != "" && is(said, form) }
+}
+
+func ofList(is condition) condition {
+	return func(said answer, form buildcache.Form) bool { return form.IsList() && is(said, form) }
+}
+
+func ofManifest(is condition) condition {
+	return func(said answer, form buildcache.Form) bool { return form != "" && !form.IsList() && is(said, form) }
+}
+
+func ofArtifact(is condition) condition {
+	return func(said answer, form buildcache.Form) bool { return form == buildcache.Artifact && is(said, form) }
+}
+
+func ofBlob(is condition) condition {
+	return func(said answer, form buildcache.Form) bool { return form == "" && is(said, form) }
+}
+
+func coded(codes ...errcode.ErrorCode) condition {
+	return func(said answer, _ buildcache.Form) bool { return slices.Contains(codes, said.code) }
+}
+
+func withStatus(statuses ...int) condition {
+	return func(said answer, _ buildcache.Form) bool { return slices.Contains(statuses, said.status) }
+}
+
+func either(a, b condition) condition {
+	return func(said answer, form buildcache.Form) bool { return a(said, form) || b(said, form) }
+}
+
+func anything(answer, buildcache.Form) bool { return true }

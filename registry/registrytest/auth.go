@@ -1,0 +1,147 @@
+package registrytest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // the authentication that New configures
+	"golang.org/x/crypto/bcrypt"
+)
+
+func passwordFile(t testing.TB, user, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tokenServer gives tokens out, each for the actions on the repositories that were asked for.
+type tokenServer struct {
+	user, password string
+	url            string
+
+	mu     sync.Mutex
+	grants map[string]map[string]bool // token, then repository:action
+	count  int
+}
+
+func newTokenServer(t testing.TB, user, password string) *tokenServer {
+	t.Helper()
+	s := &tokenServer{user: user, password: password, grants: map[string]map[string]bool{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	s.url = server.URL + "/token"
+	return s
+}
+
+func (s *tokenServer) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+// ServeHTTP answers requests for a token.
+func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count++
+	user, password, _ := r.BasicAuth()
+	if s.user != "" && (user != s.user || password != s.password) {
+		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "incorrect username or password", nil)
+		return
+	}
+	grants := map[string]bool{}
+	for _, scopes := range r.URL.Query()["scope"] {
+		for scope := range strings.FieldsSeq(scopes) {
+			name, ok := strings.CutPrefix(scope, "repository:")
+			repository, actions, found := cutLast(name, ":")
+			if !ok || !found {
+				continue
+			}
+			for action := range strings.SplitSeq(actions, ",") {
+				grants[repository+":"+action] = true
+			}
+		}
+	}
+	token := rand.Text()
+	s.grants[token] = grants
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "expires_in": 3600}) // a client that left needs no token
+}
+
+// guard lets only those with a token in.
+func (s *tokenServer) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repository, action := access(r)
+		challenge := fmt.Sprintf("Bearer realm=%q,service=%q", s.url, "registrytest")
+		if repository != "" {
+			challenge += fmt.Sprintf(",scope=%q", "repository:"+repository+":"+action)
+		}
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		s.mu.Lock()
+		grants, known := s.grants[token]
+		allowed := repository == "" || grants[repository+":"+action]
+		s.mu.Unlock()
+		switch {
+		case ok && known && allowed:
+			next.ServeHTTP(w, r)
+			return
+		case ok && known:
+			challenge += `,error="insufficient_scope"`
+		case ok:
+			challenge += `,error="invalid_token"`
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required", nil)
+	})
+}
+
+// access returns the repository that a request is about, and what it wants to do there.
+func access(r *http.Request) (repository, action string) {
+	path := strings.TrimPrefix(r.URL.Path, "/v2/")
+	for _, kind := range []string{"/blobs/", "/manifests/", "/tags/"} {
+		if i := strings.LastIndex(path, kind); i > 0 {
+			repository = path[:i]
+		}
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return repository, "pull"
+	case http.MethodDelete:
+		return repository, "delete"
+	default:
+		return repository, "push"
+	}
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, "", false
+}
+
+// refuse answers in the way of the distribution specification.
+func refuse(w http.ResponseWriter, status int, code, message string, detail any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := map[string]any{"code": code, "message": message}
+	if detail != nil {
+		e["detail"] = detail
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{e}}) // a client that left needs no answer
+}

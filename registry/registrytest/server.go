@@ -1,0 +1,230 @@
+package registrytest
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the driver that New configures
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/sirupsen/logrus"
+)
+
+// Options say what a registry is like. The zero value is distribution v3 as it comes: plain HTTP, open to everybody,
+// and it refuses caches that are lists, because their entries are no manifests.
+type Options struct {
+	// TakesLists is distribution's validation.manifests.indexes.platforms: none. Registries with a Strict rule of
+	// their own have it anyway.
+	TakesLists bool
+	// Strict refuses what another registry would refuse.
+	Strict Strict
+	// User and Password are asked for, as basic authentication, or by the token server where Token is set.
+	User, Password string
+	// Token wants bearer tokens from a token server.
+	Token bool
+	// TLS serves HTTPS with a certificate that only Server.CertDir knows.
+	TLS bool
+	// ReadOnly refuses every write.
+	ReadOnly bool
+	// Classes are distribution's policy.repository.classes: with "image" it refuses manifests with other configs.
+	Classes []string
+}
+
+// Server is a running registry.
+type Server struct {
+	// Host is what stands before the repository in a reference, 127.0.0.1:PORT.
+	Host string
+	// URL is the address of the registry, without a slash at its end.
+	URL string
+	// CertDir is a directory with the certificate of the authority, for --cert-dir. It is "" without TLS.
+	CertDir string
+
+	http   *httptest.Server
+	tokens *tokenServer
+	faults faults
+
+	mu  sync.Mutex
+	log []Request
+}
+
+// Request is a request that a registry has answered.
+type Request struct {
+	Method, Path, Query string
+	Status              int // 0 where the connection ended without an answer
+}
+
+// quiet keeps what registries log out of the tests' output.
+var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
+
+// New starts distribution v3.
+func New(t testing.TB, o Options) *Server {
+	t.Helper()
+	quiet()
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{
+			"filesystem": {"rootdirectory": t.TempDir()},
+			"delete":     {"enabled": true},
+			"maintenance": {
+				"uploadpurging": map[any]any{"enabled": false},
+				"readonly":      map[any]any{"enabled": o.ReadOnly},
+			},
+		},
+		Catalog: configuration.Catalog{MaxEntries: 1000},
+		Tags:    configuration.Tags{MaxTags: 1000},
+	}
+	config.HTTP.Secret = "registrytest"
+	if len(o.Classes) > 0 {
+		config.Policy.Repository.Classes = o.Classes
+	}
+	if o.TakesLists || o.Strict != nil {
+		config.Validation.Manifests.Indexes.Platforms = "none"
+	}
+	if o.User != "" && !o.Token {
+		config.Auth = configuration.Auth{"htpasswd": {"realm": "registrytest", "path": passwordFile(t, o.User, o.Password)}}
+	}
+	app := handlers.NewApp(t.Context(), config)
+	t.Cleanup(func() {
+		if err := app.Shutdown(); err != nil {
+			t.Errorf("end the registry: %v", err)
+		}
+	})
+	var handler http.Handler = app
+	if o.Strict != nil {
+		handler = o.Strict(handler)
+	}
+	return serve(t, handler, o)
+}
+
+// Lenient starts the registry of go-containerregistry, which accepts anything: roots whose layers are missing, wrong
+// sizes, every form.
+func Lenient(t testing.TB) *Server {
+	t.Helper()
+	return serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))), Options{})
+}
+
+// Serve starts a registry of the test's own, with a log and faults like the others.
+func Serve(t testing.TB, handler http.Handler) *Server {
+	t.Helper()
+	return serve(t, handler, Options{})
+}
+
+func serve(t testing.TB, handler http.Handler, o Options) *Server {
+	t.Helper()
+	s := &Server{}
+	s.faults.done = make(chan struct{})
+	if o.Token {
+		s.tokens = newTokenServer(t, o.User, o.Password)
+		handler = s.tokens.guard(handler)
+	}
+	s.http = httptest.NewUnstartedServer(s.logged(s.faults.wrap(handler)))
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if o.TLS {
+		s.http.StartTLS()
+		s.CertDir = t.TempDir()
+		certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
+		if err := os.WriteFile(filepath.Join(s.CertDir, "ca.crt"), certificate, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		s.http.Start()
+	}
+	t.Cleanup(func() {
+		close(s.faults.done)
+		s.http.CloseClientConnections()
+		s.http.Close()
+	})
+	s.URL = s.http.URL
+	_, s.Host, _ = strings.Cut(s.URL, "://")
+	return s
+}
+
+// Requests returns what the registry was asked, in the order in which it answered.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Request(nil), s.log...)
+}
+
+// Count returns how often the registry was asked with a method ("" for any) for a path that matches the pattern.
+func (s *Server) Count(method, pattern string) int {
+	re := regexp.MustCompile(pattern)
+	n := 0
+	for _, r := range s.Requests() {
+		if (method == "" || r.Method == method) && re.MatchString(r.Path) {
+			n++
+		}
+	}
+	return n
+}
+
+// Forget empties the log.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = nil
+}
+
+// TokenRequests returns how often the token server was asked for a token.
+func (s *Server) TokenRequests() int {
+	if s.tokens == nil {
+		return 0
+	}
+	return s.tokens.asked()
+}
+
+// logged notes every request with the status that the client sees, before the client sees it.
+func (s *Server) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
+		seen := &statusWriter{ResponseWriter: w, note: func(status int) {
+			request.Status = status
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.log = append(s.log, request)
+		}}
+		defer func() {
+			if !seen.noted { // the connection is about to be broken
+				seen.note(0)
+			}
+		}()
+		next.ServeHTTP(seen, r)
+		if !seen.noted {
+			seen.WriteHeader(http.StatusOK)
+		}
+	})
+}
+
+// statusWriter notes the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	note  func(status int)
+	noted bool
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if !w.noted {
+		w.noted = true
+		w.note(status)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if !w.noted {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

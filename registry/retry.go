@@ -1,0 +1,128 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"reflect"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/docker/distribution/registry/api/errcode"
+	v2 "github.com/docker/distribution/registry/api/v2"
+)
+
+// try does a request, and does it again after errors that pass: 429, 5xx, broken connections, silence. The request
+// gets a context that ends when the registry is silent for too long; it calls alive whenever something happened.
+func (r *Repository) try(ctx context.Context, what string, request func(ctx context.Context, alive func()) error) error {
+	for tries := 0; ; tries++ {
+		watched, dog := newWatchdog(ctx, r.options.idle())
+		err := request(watched, dog.alive)
+		if err != nil {
+			err = causeOf(watched, err)
+		}
+		dog.stop()
+		if err == nil {
+			return nil
+		}
+		if tries == r.options.retries() || !retryable(ctx, err) {
+			return r.wrap(what, err)
+		}
+		if err := r.wait(ctx, tries); err != nil {
+			return err
+		}
+	}
+}
+
+// wait waits before the next try: twice as long each time, give or take a quarter.
+func (r *Repository) wait(ctx context.Context, tries int) error {
+	delay := min(r.options.delay()<<min(tries, 16), maxDelay)
+	delay += time.Duration((rand.Float64() - 0.5) * 0.5 * float64(delay)) //nolint:gosec // jitter is no secret
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// retryable says whether an error may pass. The context's own end never does.
+func retryable(ctx context.Context, err error) bool {
+	var ours *writeError
+	if ctx.Err() != nil || errors.As(err, &ours) {
+		return false
+	}
+	if status := httpStatus(err); status != 0 {
+		return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
+			status >= 500 && status != http.StatusNotImplemented
+	}
+	var network net.Error
+	switch {
+	case errors.Is(err, errIdle), errors.Is(err, docker.ErrTooManyRequests),
+		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED):
+		return true
+	case errors.As(err, &network):
+		return network.Timeout()
+	}
+	return false
+}
+
+// httpStatus returns the status of a registry's answer that became an error, or 0.
+func httpStatus(err error) int {
+	var unexpected docker.UnexpectedHTTPStatusError
+	if errors.As(err, &unexpected) {
+		return unexpected.StatusCode
+	}
+	if status := statusField(err); status != 0 {
+		return status
+	}
+	var unauthorized docker.ErrUnauthorizedForCredentials
+	if errors.As(err, &unauthorized) {
+		return http.StatusUnauthorized
+	}
+	var coder errcode.ErrorCoder
+	if errors.As(err, &coder) {
+		return coder.ErrorCode().Descriptor().HTTPStatusCode
+	}
+	return 0
+}
+
+// statusField finds the status in the library's error for answers that are no JSON, such as those of a proxy. The type
+// is not exported, its field is.
+func statusField(err error) int {
+	for ; err != nil; err = errors.Unwrap(err) {
+		value := reflect.Indirect(reflect.ValueOf(err))
+		if value.Kind() != reflect.Struct {
+			continue
+		}
+		if field := value.FieldByName("StatusCode"); field.IsValid() && field.CanInt() {
+			return int(field.Int())
+		}
+	}
+	return 0
+}
+
+// isNotFound says that a registry does not have what was asked for: the manifest, or the whole repository.
+func isNotFound(err error) bool {
+	if err == nil {
+		return false
+	}
+	var coder errcode.ErrorCoder
+	if errors.As(err, &coder) {
+		switch coder.ErrorCode() {
+		case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
+			return true
+		}
+	}
+	return httpStatus(err) == http.StatusNotFound
+}
+
+// errNoUser refuses credentials that name nobody. It must not show them.
+var errNoUser = errors.New("credentials name no user (want USER:PASSWORD)")

@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// errIdle ends requests to a registry that has been silent for too long.
+var errIdle = errors.New("the registry is silent")
+
+// watchdog ends a context when nothing happened for a while.
+type watchdog struct {
+	timer *time.Timer
+	idle  time.Duration
+	end   context.CancelCauseFunc
+}
+
+func newWatchdog(ctx context.Context, idle time.Duration) (context.Context, *watchdog) {
+	ctx, end := context.WithCancelCause(ctx)
+	w := &watchdog{idle: idle, end: end}
+	w.timer = time.AfterFunc(idle, func() { end(fmt.Errorf("%w: nothing for %v", errIdle, idle)) })
+	return ctx, w
+}
+
+// alive says that something happened.
+func (w *watchdog) alive() { w.timer.Reset(w.idle) }
+
+// stop ends the watch, and the context with it.
+func (w *watchdog) stop() {
+	w.timer.Stop()
+	w.end(context.Canceled)
+}
+
+// watched is a stream with a watchdog over it.
+type watched struct {
+	stream io.ReadCloser
+	ctx    context.Context //nolint:containedctx // it says why a read failed
+	dog    *watchdog
+}
+
+// watch opens a stream whose every read must come to something within idle.
+func watch(ctx context.Context, idle time.Duration, open func(context.Context) (io.ReadCloser, error)) (*watched, error) {
+	ctx, dog := newWatchdog(ctx, idle)
+	stream, err := open(ctx)
+	if err != nil {
+		err = causeOf(ctx, err)
+		dog.stop()
+		return nil, err
+	}
+	return &watched{stream: stream, ctx: ctx, dog: dog}, nil
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.dog.alive()
+	n, err := w.stream.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = causeOf(w.ctx, err)
+	}
+	// Until the next read the consumer may take its time.
+	w.dog.timer.Stop()
+	return n, err
+}
+
+func (w *watched) Close() error {
+	err := w.stream.Close()
+	w.dog.stop()
+	return err
+}
+
+// causeOf returns why ctx ended, if it did, instead of what came of that.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
