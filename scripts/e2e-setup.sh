@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes the programs that the end-to-end tests need:
 #
-#   runc                  from Debian, only with --install or CI=true, only if missing
+#   runc, docker-registry from Debian, only with --install or CI=true, only if missing
 #   buildkitd, buildctl   built from scripts/tools into .bin, only if not yet there
 #
 # Run it from anywhere: scripts/e2e-setup.sh [--install]
@@ -23,14 +23,21 @@ esac
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 
-if command -v runc >/dev/null; then
-  say "runc: $(command -v runc) is there"
-elif [ "$install" = true ]; then
-  say "runc: installing the package"
+missing=
+for program in runc docker-registry; do # each is the name of its package, too
+  if command -v "$program" >/dev/null; then
+    say "$program: $(command -v "$program") is there"
+  else
+    missing="$missing $program"
+  fi
+done
+if [ -n "$missing" ] && [ "$install" = true ]; then
+  say "installing:$missing"
   $sudo apt-get update -q
-  $sudo apt-get install -q -y --no-install-recommends runc
-else
-  say "runc: missing; install it, or run this script with --install" >&2
+  # shellcheck disable=SC2086 # several packages
+  $sudo apt-get install -q -y --no-install-recommends $missing
+elif [ -n "$missing" ]; then
+  say "missing:$missing; install it, or run this script with --install" >&2
   exit 1
 fi
 
