@@ -42,7 +42,8 @@ func (d *Dir) OpenFile(_ context.Context, blob buildcache.Descriptor) (*os.File,
 		return nil, d.blobError(blob, err)
 	}
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, d.blobError(blob, errors.Join(errors.New("not a regular file"), err, file.Close()))
+		err = errors.Join(fmt.Errorf("%w: there is something else than a file", ErrBlobMissing), err, file.Close())
+		return nil, d.blobError(blob, err)
 	}
 	return file, nil
 }

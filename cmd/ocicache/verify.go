@@ -92,8 +92,12 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := a.write(result, result.render); err != nil {
 		return err
 	}
-	if result.Errors > 0 || flags.strict && result.Warnings > 0 {
+	switch {
+	case result.Errors > 0 || flags.strict && result.Warnings > 0:
 		return errFound
+	case result.Caches == 0: // nothing wrong was found, but nothing right either
+		_, err := layout.All(ctx, from)
+		return err
 	}
 	return nil
 }

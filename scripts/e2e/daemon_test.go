@@ -75,7 +75,10 @@ func (d *daemon) start(ctx context.Context) error {
 	// Killed at once, it would leave the containers of its steps behind.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
-	cmd.Env = append(os.Environ(), "TMPDIR="+d.dir) // so that its temporary files go too
+	cmd.Env = append(os.Environ(),
+		"TMPDIR="+d.dir, // so that its temporary files go too
+		// With these on the PATH it would take gzip that it does not take itself.
+		"CONTAINERD_DISABLE_IGZIP=1", "CONTAINERD_DISABLE_PIGZ=1")
 	cmd.Stdout, cmd.Stderr = &d.log, &d.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		// A Ctrl-C is for us; the daemon is stopped after its builds.

@@ -12,7 +12,8 @@
 // tests are skipped; with E2E=required they
 // fail. OCICACHE names an ocicache to test instead of the one that the tests
 // build. E2E_FULL=1 runs every cache of testdata/caches through every form and
-// compression, instead of one of them for each cache.
+// compression, instead of one of them for each cache, and tries what BuildKit
+// needs long to give up.
 //
 // BuildKit's exit status proves nothing: with a dead cache it builds
 // everything again and says 0. So the oracle starts a daemon that knows

@@ -43,13 +43,18 @@ func importCache(t *testing.T, cacheDir, tag, contextDir string, opts options) r
 }
 
 // runImport is importCache outside of a test; name is for the list of timings.
-func runImport(ctx context.Context, name, cacheDir, tag, contextDir string, opts options) (r result, err error) {
+func runImport(ctx context.Context, name, cacheDir, tag, contextDir string, opts options) (result, error) {
+	return runImportOf(ctx, name, localCache(cacheDir, tag), contextDir, opts)
+}
+
+// runImportOf imports a cache that is named as --import-cache takes it.
+func runImportOf(ctx context.Context, name, cache, contextDir string, opts options) (r result, err error) {
 	err = withDaemon(ctx, func(d *daemon) error {
 		start := time.Now()
 		r, err = d.importAll(ctx, build{
 			Context:   contextDir,
 			Platforms: opts.Platforms,
-			Imports:   []string{localCache(cacheDir, tag)},
+			Imports:   []string{cache},
 		}, opts.Targets)
 		timings.add("import", name, r.Steps, time.Since(start))
 		return err
