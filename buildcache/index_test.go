@@ -152,19 +152,23 @@ func TestIndexPut(t *testing.T) {
 		{"into nothing", nil, []buildcache.Descriptor{put(refName, "v1")}},
 		{"at the end", []buildcache.Descriptor{entry("a", refName, "v2"), entry("b")}, []buildcache.Descriptor{entry("a", refName, "v2"), entry("b"), put(refName, "v1")}},
 		{
-			"in its place", []buildcache.Descriptor{entry("a"), entry("b", refName, "v1"), entry("c", refName, "v2")},
+			"in its place",
+			[]buildcache.Descriptor{entry("a"), entry("b", refName, "v1"), entry("c", refName, "v2")},
 			[]buildcache.Descriptor{entry("a"), put(refName, "v1"), entry("c", refName, "v2")},
 		},
 		{
-			"annotations stay", []buildcache.Descriptor{entry("a", refName, "v1", "k", "v")},
+			"annotations stay",
+			[]buildcache.Descriptor{entry("a", refName, "v1", "k", "v")},
 			[]buildcache.Descriptor{put(refName, "v1", "k", "v")},
 		},
 		{
-			"duplicates go", []buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "v2"), entry("c", refName, "v1"), entry("d", refName, "v1", imageName, "n")},
+			"duplicates go",
+			[]buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "v2"), entry("c", refName, "v1"), entry("d", refName, "v1", imageName, "n")},
 			[]buildcache.Descriptor{put(refName, "v1"), entry("b", refName, "v2"), entry("d", refName, "v1", imageName, "n")},
 		},
 		{
-			"found by containerd's name", []buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "x", imageName, "v1")},
+			"found by containerd's name",
+			[]buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "x", imageName, "v1")},
 			[]buildcache.Descriptor{entry("a", refName, "v1"), put(refName, "x", imageName, "v1")},
 		},
 	}

@@ -34,14 +34,16 @@ func TestReplaceLayersAnnotations(t *testing.T) {
 			map[string]string{buildcache.AnnotationDiffID: sum("diff").String()},
 		},
 		{
-			"of estargz set", estargz, map[string]string{buildcache.AnnotationDiffID: sum("diff").String(), "x": "y"},
+			"of estargz set", estargz,
+			map[string]string{buildcache.AnnotationDiffID: sum("diff").String(), "x": "y"},
 			map[string]string{
 				buildcache.AnnotationDiffID: sum("full").String(), "x": "y",
 				buildcache.AnnotationTOCDigest: sum("toc").String(), buildcache.AnnotationUncompressedSize: "4096",
 			},
 		},
 		{
-			"of estargz replaced", estargz, map[string]string{buildcache.AnnotationTOCDigest: "sha256:old", buildcache.AnnotationUncompressedSize: "1"},
+			"of estargz replaced", estargz,
+			map[string]string{buildcache.AnnotationTOCDigest: "sha256:old", buildcache.AnnotationUncompressedSize: "1"},
 			map[string]string{
 				buildcache.AnnotationDiffID: sum("full").String(), buildcache.AnnotationTOCDigest: sum("toc").String(), buildcache.AnnotationUncompressedSize: "4096",
 			},
@@ -108,7 +110,9 @@ func TestReplaceLayersDuplicates(t *testing.T) {
 		Layers: []buildcache.Layer{
 			{Blob: sum("a"), Parent: buildcache.NoParent},
 			{Blob: sum("a"), Parent: 2, Annotations: &buildcache.LayerAnnotations{MediaType: "m", Size: 1}},
-			{Blob: sum("b"), Parent: 0}, {Blob: sum("c"), Parent: 0}, {Blob: sum("unlisted"), Parent: 3},
+			{Blob: sum("b"), Parent: 0},
+			{Blob: sum("c"), Parent: 0},
+			{Blob: sum("unlisted"), Parent: 3},
 		},
 		Records: []buildcache.Record{{Digest: sum("r"), Results: []buildcache.Result{{Layer: 1}}}},
 	}

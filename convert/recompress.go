@@ -41,9 +41,28 @@ func recompress(ctx context.Context, src layout.Source, dst layout.Sink, step St
 		return err
 	})
 	if err != nil {
-		return blob, fmt.Errorf("recompress layer %s: %w", step.From.Digest, err)
+		return blob, fmt.Errorf("recompress layer %s: %w", step.From.Digest, blame(ctx, src, step.From, err))
 	}
 	return blob, nil
+}
+
+// blame says why a layer could not be unpacked: mostly its bytes are not those of its digest, which decoders notice
+// before the end.
+func blame(ctx context.Context, src layout.Source, layer buildcache.Descriptor, err error) error {
+	var unpack *compress.UnpackError
+	if !errors.As(err, &unpack) {
+		return err
+	}
+	raw, openErr := layout.OpenVerified(ctx, src, layer)
+	if openErr != nil {
+		return err
+	}
+	_, readErr := io.Copy(io.Discard, raw)
+	readErr = errors.Join(readErr, raw.Close())
+	if errors.Is(readErr, layout.ErrBlobDamaged) || errors.Is(readErr, layout.ErrBlobSize) {
+		return readErr
+	}
+	return err
 }
 
 func recompressLayer(
@@ -90,7 +109,7 @@ func repack(
 		return packed, err
 	}
 	read, closeRead := stage(&progressReader{r: raw, done: done})
-	defer func() { err = errors.Join(err, closeRead(), raw.Close()) }()
+	defer func() { err = firstOf(err, closeRead(), raw.Close()) }()
 
 	packing := step.Packing
 	if _, ok := src.(layout.RandomAccess); !ok {
@@ -108,7 +127,7 @@ func repack(
 		return packed, err
 	}
 	tar, closeTar := stage(io.TeeReader(unpacked, tarHash))
-	defer func() { err = errors.Join(err, closeTar(), unpacked.Close()) }()
+	defer func() { err = firstOf(err, closeTar(), unpacked.Close()) }()
 
 	pr, pw := io.Pipe()
 	written := make(chan error, 1)
@@ -127,6 +146,16 @@ func repack(
 		return packed, err
 	}
 	return packed, checkDiffID(step.From, digest.NewDigest(digest.SHA256, full))
+}
+
+// firstOf returns the first error. Those of closing repeat what went wrong before.
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkDiffID compares with what the descriptor promises. One that promises nothing gets its diffID by this.
