@@ -30,10 +30,10 @@ test: ## run the tests in random order, with the race detector where there is a 
 	@cc=$$(go env CC); if command -v "$${cc%% *}" >/dev/null; then \
 	  set -x; CGO_ENABLED=1 go test -race -shuffle=on ./...; \
 	else \
-	  echo "********************************************************************"; \
-	  echo "** NO C COMPILER ($$cc): the tests run WITHOUT THE RACE DETECTOR.  **"; \
-	  echo "********************************************************************"; \
-	  set -x; go test -shuffle=on ./...; \
+	  echo "**********************************************************************"; \
+	  echo "** NO C COMPILER ($$cc): the tests run WITHOUT THE RACE DETECTOR"; \
+	  echo "**********************************************************************"; \
+	  set -x; CGO_ENABLED=0 go test -shuffle=on ./...; \
 	fi
 
 .PHONY: test-modules
@@ -76,8 +76,9 @@ fuzz: ## let every fuzz target look for new inputs, FUZZTIME (30s) each
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## run the benchmarks; BENCH chooses
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: ## run the benchmarks, also that of a 2 GiB layer, which needs 5 GB of temporary files; BENCH chooses
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $$(go list ./... | grep -v /scripts/)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./scripts/bench
 
 .PHONY: golden
 golden: ## write what the program prints into the scripts that compare it; look at the diff

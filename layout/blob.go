@@ -17,6 +17,9 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
+// copyStep is how much is copied at once, in bytes.
+const copyStep = 32 << 20
+
 // blobMode is the mode that BuildKit gives blobs.
 const blobMode = 0o444
 
@@ -139,9 +142,14 @@ func (d *Dir) fill(ctx context.Context, temp *durable.File, src *os.File, blob b
 		return err
 	}
 	if err := unix.IoctlFileClone(int(temp.File().Fd()), int(src.Fd())); err != nil {
-		// No reflinks here: let the kernel copy.
-		if _, err := temp.File().ReadFrom(src); err != nil {
-			return err
+		// No reflinks here: let the kernel copy, but not so much at once that nobody could interrupt it.
+		for n := int64(copyStep); n == copyStep; {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if n, err = temp.File().ReadFrom(io.LimitReader(src, copyStep)); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := temp.File().Seek(0, io.SeekStart); err != nil {

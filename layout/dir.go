@@ -165,45 +165,52 @@ func (d *Dir) createTemp() (*durable.File, error) {
 	return d.fs.Create(d.state())
 }
 
-// Index returns what index.json says. BuildKit writes the file in place, so a torn one is read again for a while, and
-// so is one that changes between two reads: half of it may be old and half new with nothing torn to be seen. A layout
-// without the file has an empty index.
+// Index returns what index.json says. BuildKit writes the file in place, so while somebody writes it is read again: it
+// may be torn, or half old and half new with nothing torn to be seen. A layout without the file has an empty index.
 func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
-	const tries = 20
+	const tries = 100
 	path := filepath.Join(d.path, indexName)
-	var whole *buildcache.Index // the last one that was not torn
+	var whole *buildcache.Index // the best so far
 	for try := 1; ; try++ {
+		quiet := d.isIndexQuiet()
 		raw, err := readIndex(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return buildcache.NewIndex(), nil
-		}
 		if err != nil {
 			return nil, err
 		}
 		again, err := readIndex(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
 			return nil, err
 		}
-		index, err := buildcache.ParseIndex(raw)
-		if err == nil {
+		index, err := parseIndex(raw)
+		if err == nil && (whole == nil || bytes.Equal(raw, again)) {
 			whole = index
 		}
 		var size *buildcache.SizeError
 		switch {
-		case err == nil && bytes.Equal(raw, again), try == tries && whole != nil:
+		case err == nil && quiet && bytes.Equal(raw, again) && d.isIndexQuiet(), try == tries && whole != nil:
 			return whole, nil
 		case try == tries, errors.As(err, &size):
 			return nil, &IndexError{Path: path, Err: err}
 		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := sleep(ctx, 2*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// readIndex reads an index.json. Of one that is too large it returns enough to be seen as such.
+// isIndexQuiet says whether nobody seems to hold index.json.lock. Readers do not take the lock, not even to look: a
+// BuildKit that comes that moment would fail. The file is there for as long as the lock is held, or after a crash.
+func (d *Dir) isIndexQuiet() bool {
+	_, err := os.Lstat(filepath.Join(d.path, indexLockName))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// readIndex reads an index.json; nil stands for none. Of one that is too large it returns enough to be seen as such.
 func readIndex(path string) (raw []byte, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not stop us for ever
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +219,14 @@ func readIndex(path string) (raw []byte, err error) {
 		return nil, &IndexError{Path: path, Err: errors.Join(errors.New("not a regular file"), err)}
 	}
 	return io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
+}
+
+// parseIndex reads what readIndex returned.
+func parseIndex(raw []byte) (*buildcache.Index, error) {
+	if raw == nil {
+		return buildcache.NewIndex(), nil
+	}
+	return buildcache.ParseIndex(raw)
 }
 
 // IndexError says that an index.json can't be read.

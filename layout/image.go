@@ -28,6 +28,9 @@ func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen
 	var docker []buildcache.Descriptor
 	start := ocispec.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}
 	err := engine.Walk(ctx, start, func(path casext.DescriptorPath) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		d := path.Descriptor()
 		if seen[d.Digest] {
 			return casext.ErrSkipDescriptor
@@ -84,10 +87,12 @@ func hasInlineCache(ctx context.Context, src Source, root buildcache.Descriptor)
 	if err != nil {
 		return false
 	}
+	looked := map[digest.Digest]bool{} // a hostile image may name one blob thousands of times
 	for _, child := range buildcache.Successors(raw) {
-		if child.Size > buildcache.MaxRoot {
+		if child.Size > buildcache.MaxRoot || looked[child.Digest] {
 			continue
 		}
+		looked[child.Digest] = true
 		config, err := ReadBlob(ctx, src, child, buildcache.MaxRoot)
 		var image struct {
 			Cache []byte `json:"moby.buildkit.cache.v0"`

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -56,15 +56,22 @@ func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) er
 }
 
 func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index) error) (done bool, err error) {
-	before, err := d.Index(ctx)
+	// If this is read while somebody writes, swapIndex finds other bytes.
+	before, err := readIndex(filepath.Join(d.path, indexName))
 	if err != nil {
 		return false, err
 	}
-	after := before.Clone()
-	if err := change(after); err != nil {
+	index, err := parseIndex(before)
+	if err == nil {
+		err = change(index)
+	}
+	if err != nil { // for good, or only because somebody writes?
+		if index, err = d.Index(ctx); err == nil {
+			err = change(index)
+		}
 		return false, err
 	}
-	file, err := d.prepareIndex(after)
+	file, err := d.prepareIndex(index)
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
 	}
@@ -98,15 +105,16 @@ func (d *Dir) prepareIndex(index *buildcache.Index) (*durable.File, error) {
 	return file, nil
 }
 
-// swapIndex puts file in the place of index.json under its lock, if index.json still is what before was read from.
-func (d *Dir) swapIndex(ctx context.Context, before *buildcache.Index, file *durable.File) (done bool, err error) {
+// swapIndex puts file in the place of index.json under its lock, if that still has the bytes before. Under the lock
+// nothing else is done, for BuildKit does not wait for it.
+func (d *Dir) swapIndex(ctx context.Context, before []byte, file *durable.File) (done bool, err error) {
 	lock, unlock, err := d.lockIndex(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	now, err := d.Index(ctx)
-	if err != nil || !reflect.DeepEqual(now, before) {
+	now, err := readIndex(filepath.Join(d.path, indexName))
+	if err != nil || !bytes.Equal(now, before) {
 		return false, err
 	}
 	if !durable.Names(filepath.Join(d.path, indexLockName), lock) {

@@ -5,5 +5,5 @@
 // or written is checked here or by the reader: registries accept wrong sizes and missing blobs, and the transport hands
 // out damaged ones.
 //
-// What a registry takes is described by a Profile; what its refusals mean, by Explain.
+// What a registry takes is described by a Profile; what its refusals mean, a *RefusedError says.
 package registry

@@ -107,14 +107,12 @@ func (p Profile) Candidates(source buildcache.Form) []buildcache.Form {
 		switch {
 		case v.Takes && v.Confidence == Sure && form == source:
 			return 0
-		case v.Takes && form == buildcache.Artifact:
-			return 1
 		case v.Takes:
-			return 2
+			return 1
 		case v.Confidence == Unknown:
-			return 3
+			return 2
 		default:
-			return 4
+			return 3
 		}
 	}
 	var forms []buildcache.Form

@@ -21,6 +21,7 @@ func no(why, source string) Verdict { return Verdict{Confidence: Sure, Why: why,
 func likely(why, source string) Verdict {
 	return Verdict{Takes: true, Confidence: Likely, Why: why, Source: source}
 }
+
 func unlikely(why, source string) Verdict {
 	return Verdict{Confidence: Likely, Why: why, Source: source}
 }
@@ -178,7 +179,9 @@ var cloudProfiles = []Profile{
 		NoMediaType: unknown(notTried),
 		MaxRoot:     commonRoot,
 		MaxLayer:    noLimit,
-		Notes:       []string{"it was shut down in March 2025; gcr.io and its like are served by Artifact Registry since (" + vendor + ")"},
+		Notes: []string{
+			"it was shut down in March 2025; gcr.io and its like are served by Artifact Registry since (" + vendor + ")",
+		},
 	},
 	{
 		Name: "artifact-registry", Aliases: []string{"gar"}, Title: "Google Artifact Registry",
@@ -200,8 +203,8 @@ var cloudProfiles = []Profile{
 		Forms: forms(
 			unknown(notTried),
 			unlikely("the push never ends", reported+", once"),
-			unlikely("it takes configs of images only and says 'unknown manifest class'", reported+", by four; the words are distribution's policy for "+
-				"classes, measured with 2.8.2").aboutConfig(),
+			unlikely("it takes configs of images only and says 'unknown manifest class'",
+				reported+", by four; the words are those of distribution's policy for classes, measured with 2.8.2").aboutConfig(),
 			unlikely("it takes configs of images only", "inferred from the artifact").aboutConfig(),
 		),
 		EmptyLayers: unknown(notTried),

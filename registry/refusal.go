@@ -68,15 +68,14 @@ func explained(host string, sent buildcache.Descriptor, err error) error {
 	if !ok || !said.refuses(form) || errors.As(err, &already) {
 		return err
 	}
-	e := &RefusedError{Host: host, Form: form, MediaType: sent.MediaType, Err: err}
-	for _, known := range refusals {
-		if known.is(said, form) {
-			e.About, e.Explanation = known.about, known.explanation
-			e.NextStep = strings.ReplaceAll(known.next, "DST", "docker://"+host+"/REPOSITORY")
-			return e
-		}
+	known := knownRefusal{about: AboutOther, explanation: unsaid, next: "ask those who run it"}
+	if i := slices.IndexFunc(refusals, func(r knownRefusal) bool { return r.is(said, form) }); i >= 0 {
+		known = refusals[i]
 	}
-	return err
+	return &RefusedError{
+		Host: host, About: known.about, Form: form, MediaType: sent.MediaType, Explanation: known.explanation,
+		NextStep: strings.ReplaceAll(known.next, "DST", "docker://"+host+"/REPOSITORY"), Err: err,
+	}
 }
 
 // formOf returns the form that a media type stands for, or "".
@@ -99,7 +98,7 @@ type answer struct {
 // answerOf finds the registry's answer in an error of containers/image, and is false for errors that were none. Codes
 // come with 4xx only: the library does not look into the bodies of other answers.
 func answerOf(err error) (answer, bool) {
-	var rejected types.ManifestTypeRejectedError // it wraps an error, but does not say so
+	var rejected types.ManifestTypeRejectedError // it wraps an error, but has no Unwrap
 	if errors.As(err, &rejected) {
 		err = rejected.Err
 	}
@@ -126,9 +125,12 @@ func unparsedAnswer(err error) (answer, bool) {
 		if value.Kind() != reflect.Struct {
 			continue
 		}
-		status, body := value.FieldByName("StatusCode"), value.FieldByName("Response")
-		if status.IsValid() && status.CanInt() && body.IsValid() && body.Kind() == reflect.Slice && body.Type().Elem().Kind() == reflect.Uint8 {
-			return answer{status: int(status.Int()), text: strings.ToLower(string(body.Bytes()))}, true
+		status, response := value.FieldByName("StatusCode"), value.FieldByName("Response")
+		if !status.IsValid() || !status.CanInt() || !response.IsValid() {
+			continue
+		}
+		if body, ok := response.Interface().([]byte); ok {
+			return answer{status: int(status.Int()), text: strings.ToLower(string(body))}, true
 		}
 	}
 	return answer{}, false

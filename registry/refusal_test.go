@@ -164,63 +164,89 @@ func TestRefusals(t *testing.T) {
 	}{
 		"distribution 3": {
 			registrytest.Options{},
-			want{AboutForm, []string{"distribution 3", artifact, "docker-list"}}, want{AboutForm, []string{"distribution 3", artifact, "oci-index"}}, want{},
+			want{AboutForm, []string{"distribution 3", artifact, "docker-list"}},
+			want{AboutForm, []string{"distribution 3", artifact, "oci-index"}},
+			want{},
 		},
 		"distribution 3, platforms none": {registrytest.Options{TakesLists: true}, want{}, want{}, want{}},
 		"distribution 3, classes": {
 			registrytest.Options{TakesLists: true, Classes: []string{"image"}},
-			want{}, want{}, want{AboutConfigType, []string{"policy", "--to oci-index"}},
+			want{},
+			want{},
+			want{AboutConfigType, []string{"policy", "--to oci-index"}},
 		},
 		"Quay 2020": {
 			registrytest.Options{Strict: registrytest.Quay2020},
-			want{AboutPlatform, []string{"Quay", "platform", artifact}}, want{AboutPlatform, []string{"Quay", "platform", artifact}},
+			want{AboutPlatform, []string{"Quay", "platform", artifact}},
+			want{AboutPlatform, []string{"Quay", "platform", artifact}},
 			want{AboutConfigType, []string{"Quay before 3.12", "IGNORE_UNKNOWN_MEDIATYPES", "ALLOWED_OCI_ARTIFACT_TYPES"}},
 		},
 		"Quay 3.11": {
 			registrytest.Options{Strict: registrytest.Quay311},
-			want{AboutPlatform, []string{"Quay", artifact}}, want{AboutForm, []string{"manifests only", artifact}},
+			want{AboutPlatform, []string{"Quay", artifact}},
+			want{AboutForm, []string{"manifests only", artifact}},
 			want{AboutConfigType, []string{"Quay before 3.12"}},
 		},
 		"Quay 3.12": {
 			registrytest.Options{Strict: registrytest.Quay312},
-			want{AboutPlatform, []string{"Quay", artifact}}, want{AboutForm, []string{"Quay looks for an image", artifact}}, want{},
+			want{AboutPlatform, []string{"Quay", artifact}},
+			want{AboutForm, []string{"Quay looks for an image", artifact}},
+			want{},
 		},
 		"Harbor": {
 			registrytest.Options{Strict: registrytest.Harbor},
-			want{AboutForm, []string{"Harbor", artifact}}, want{AboutForm, []string{"Harbor", artifact}}, want{},
+			want{AboutForm, []string{"Harbor", artifact}},
+			want{AboutForm, []string{"Harbor", artifact}},
+			want{},
 		},
 		"ECR": {
 			registrytest.Options{Strict: registrytest.ECR},
-			want{AboutForm, []string{"Amazon ECR", artifact}}, want{AboutForm, []string{"Amazon ECR", artifact}}, want{},
+			want{AboutForm, []string{"Amazon ECR", artifact}},
+			want{AboutForm, []string{"Amazon ECR", artifact}},
+			want{},
 		},
 		"GCR": {
 			registrytest.Options{Strict: registrytest.GCR},
-			want{AboutForm, []string{"Google", artifact}}, want{AboutForm, []string{"Google", artifact}}, want{},
+			want{AboutForm, []string{"Google", artifact}},
+			want{AboutForm, []string{"Google", artifact}},
+			want{},
 		},
 		"Alibaba": {
 			registrytest.Options{Strict: registrytest.Alibaba},
-			want{}, want{}, want{AboutConfigType, []string{"Alibaba", "--to oci-index"}},
+			want{},
+			want{},
+			want{AboutConfigType, []string{"Alibaba", "--to oci-index"}},
 		},
 		"Gitea": {
 			registrytest.Options{Strict: registrytest.Gitea},
-			want{AboutForm, []string{"manifests only", artifact}}, want{AboutForm, []string{"manifests only", artifact}}, want{},
+			want{AboutForm, []string{"manifests only", artifact}},
+			want{AboutForm, []string{"manifests only", artifact}},
+			want{},
 		},
 		"zot": {
 			registrytest.Options{Strict: registrytest.Zot},
-			want{AboutForm, []string{"media type", "zot", artifact}}, want{}, want{},
+			want{AboutForm, []string{"media type", "zot", artifact}},
+			want{},
+			want{},
 		},
 		"GitLab": {registrytest.Options{Strict: registrytest.GitLab(256_000)}, want{}, want{}, want{}},
 		"GitLab, small": {
 			registrytest.Options{Strict: registrytest.GitLab(1000)},
-			want{AboutSize, []string{"number of layers"}}, want{AboutSize, nil}, want{AboutSize, nil},
+			want{AboutSize, []string{"number of layers"}},
+			want{AboutSize, nil},
+			want{AboutSize, nil},
 		},
 		"read-only": {
 			registrytest.Options{ReadOnly: true},
-			want{AboutReadOnly, []string{"read-only"}}, want{AboutReadOnly, nil}, want{AboutReadOnly, nil},
+			want{AboutReadOnly, []string{"read-only"}},
+			want{AboutReadOnly, nil},
+			want{AboutReadOnly, nil},
 		},
 		"proxy": {
 			registrytest.Options{Strict: registrytest.ReadOnlyProxy},
-			want{AboutReadOnly, []string{"proxy"}}, want{AboutReadOnly, nil}, want{AboutReadOnly, nil},
+			want{AboutReadOnly, []string{"proxy"}},
+			want{AboutReadOnly, nil},
+			want{AboutReadOnly, nil},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,15 +311,20 @@ func TestRefusedContents(t *testing.T) {
 		"ECR, no mediaType": {registrytest.Options{Strict: registrytest.ECR}, rootOf(buildcache.Artifact, "", 1, ""), AboutOther, []string{"no mediaType", "--for ecr"}},
 		"GCR, no layers":    {registrytest.Options{Strict: registrytest.GCR}, rootOf(buildcache.Artifact, oci, 0, ""), AboutEmpty, []string{"no layers"}},
 		"GitLab, artifactType": {
-			registrytest.Options{Strict: registrytest.GitLab(1 << 20)}, rootOf(buildcache.Artifact, oci, 1, `"artifactType":"application/x",`),
-			AboutConfigType, []string{"GitLab", "--to oci-index"},
+			registrytest.Options{Strict: registrytest.GitLab(1 << 20)},
+			rootOf(buildcache.Artifact, oci, 1, `"artifactType":"application/x",`),
+			AboutConfigType,
+			[]string{"GitLab", "--to oci-index"},
 		},
 		"Quay, Docker manifest": {
-			registrytest.Options{Strict: registrytest.Quay312}, rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""),
-			AboutConfigType, []string{"--to artifact"},
+			registrytest.Options{Strict: registrytest.Quay312},
+			rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""),
+			AboutConfigType,
+			[]string{"--to artifact"},
 		},
 		"zot, Docker manifest": {
-			registrytest.Options{Strict: registrytest.Zot}, rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""), AboutForm,
+			registrytest.Options{Strict: registrytest.Zot},
+			rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""), AboutForm,
 			[]string{"media type", "--to artifact"},
 		},
 		"distribution, a blob missing": {registrytest.Options{}, rootOf(buildcache.Artifact, oci, 1, ""), AboutOther, []string{"misses a blob", "again"}},
@@ -329,8 +360,8 @@ func TestRefusedInOtherWords(t *testing.T) {
 		"a list and a bare 415":            {415, "", list, AboutForm, []string{"media type"}},
 		"a manifest and a bare 405":        {405, "", manifest, AboutReadOnly, nil},
 		"a manifest and a bare 400":        {400, "no", manifest, AboutOther, []string{"verify SRC"}},
-		"a manifest and a bare 415":        {415, "", manifest, AboutForm, nil},
-		"sizes in a Gitea":                 {400, code("SIZE_INVALID", "provided length did not match content length"), manifest, AboutOther, []string{"size", "verify SRC"}},
+		"a manifest and a bare 415":        {415, "", manifest, AboutForm, []string{"--to docker-list"}},
+		"sizes in a Gitea":                 {400, code("SIZE_INVALID", "provided length did not match content length"), manifest, AboutOther, []string{"not that of the blob", "verify SRC"}},
 		"409 without words":                {409, "", manifest, AboutTag, nil},
 		"Docker Hub's immutable tags":      {403, code("DENIED", "this tag is immutable"), manifest, AboutTag, nil},
 		"the same without a code":          {403, "tag v1 is immutable", manifest, AboutTag, nil},
@@ -408,6 +439,23 @@ func TestNotRefused(t *testing.T) {
 			}
 			server.AssertFired(t)
 		})
+	}
+	for _, test := range []struct {
+		status int
+		body   string
+		root   []byte
+	}{
+		{401, "who?", list},
+		{403, "no", list},
+		{408, "late", list},
+		{429, "slow down", list}, // the transport tries again what has no body, for half a minute
+		{500, "oh", list},
+		{400, `{"errors":[{"code":"SIZE_INVALID"}]}`, nil},
+	} {
+		err := newPusher(t, registrytest.Serve(t, answering(test.status, test.body))).blobOrRoot(test.root)
+		if e := (*RefusedError)(nil); err == nil || errors.As(err, &e) {
+			t.Errorf("%d %s: got %v", test.status, test.body, err)
+		}
 	}
 	other := errors.New("a disk is full")
 	root := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIIndex}

@@ -19,12 +19,13 @@ var refusals = []knownRefusal{
 	},
 	// About size. Distribution (in the details), zot (413), GitLab (MANIFEST_SIZE_LIMIT), proxies (413).
 	{
-		ofRoot(either(saying("request body too large", "size limit exceeded", "exceeds maximum allowed size"), withStatus(http.StatusRequestEntityTooLarge))), AboutSize,
+		ofRoot(either(saying("request body too large", "size limit exceeded", "exceeds maximum"), withStatus(http.StatusRequestEntityTooLarge))),
+		AboutSize,
 		"the root is larger than it takes; it grows with the number of layers",
 		"export fewer stages (mode=min), or split the cache over several tags",
 	},
 	{
-		ofBlob(either(saying("request body too large", "exceeds maximum", "too large"), withStatus(http.StatusRequestEntityTooLarge))), AboutSize,
+		ofBlob(either(saying("too large", "exceeds maximum"), withStatus(http.StatusRequestEntityTooLarge))), AboutSize,
 		"a layer is larger than it takes, or than a proxy before it lets through",
 		"make layers smaller: 'ocicache sync SRC DST --compression zstd', or have the limit raised",
 	},
@@ -55,14 +56,14 @@ var refusals = []knownRefusal{
 	// About the config.
 	{
 		saying(wordsClass), AboutConfigType,
-		"a policy of the registry lets configs of images pass only, and that of a cache is none; Alibaba's personal edition has such a policy",
+		"a policy of the registry lets configs of images pass only, and that of a cache is none; Alibaba's personal edition has one",
 		"'ocicache sync SRC DST --to oci-index' may get past it, as it does with distribution; otherwise use another registry",
 	},
 	{
 		ofManifest(saying(" is not one of [", "'rootfs' is a required property", "'history' is a required property")), AboutConfigType,
 		"Quay before 3.12 takes configs of images only, unless it is told otherwise, and Docker manifests with them only",
-		"send it as an artifact ('ocicache sync SRC DST --to artifact') to a Quay from 3.12 on, or one with IGNORE_UNKNOWN_MEDIATYPES (3.9 to " +
-			"3.11), or with the type in ALLOWED_OCI_ARTIFACT_TYPES",
+		toArtifact + " to a Quay from 3.12 on, or one with IGNORE_UNKNOWN_MEDIATYPES (3.9 to 3.11) or with the type in " +
+			"ALLOWED_OCI_ARTIFACT_TYPES",
 	},
 	{
 		saying("unknown media type:"), AboutConfigType,
@@ -113,7 +114,7 @@ var refusals = []knownRefusal{
 		"create the repository first",
 	},
 	// What is left.
-	{ofList(either(coded(v2.ErrorCodeManifestInvalid, v2.ErrorCodeManifestUnverified), withStatus(http.StatusBadRequest))), AboutForm, asList, toArtifact},
+	{ofList(either(coded(v2.ErrorCodeManifestInvalid), withStatus(http.StatusBadRequest))), AboutForm, asList, toArtifact},
 	{
 		ofRoot(coded(v2.ErrorCodeManifestBlobUnknown, v2.ErrorCodeBlobUnknown)), AboutOther,
 		"it misses a blob that the root names; it may have been deleted there meanwhile", "run the same command again",
@@ -123,5 +124,4 @@ var refusals = []knownRefusal{
 		"a size in the root is not that of the blob", "find out which one: 'ocicache verify SRC'",
 	},
 	{ofRoot(anything), AboutOther, unsaid, "see what it may mind: 'ocicache verify SRC --for PROFILE'"},
-	{anything, AboutOther, unsaid, "ask those who run it"},
 }

@@ -89,6 +89,9 @@ func httpStatus(err error) int {
 	}
 	var coder errcode.ErrorCoder
 	if errors.As(err, &coder) {
+		if coder.ErrorCode() == errcode.ErrorCodeUnknown {
+			return http.StatusBadRequest // some 4xx with a code that the library does not know; it reads no other bodies
+		}
 		return coder.ErrorCode().Descriptor().HTTPStatusCode
 	}
 	return 0
@@ -120,6 +123,9 @@ func isNotFound(err error) bool {
 		case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
 			return true
 		}
+	}
+	if said, ok := answerOf(err); ok && said.code == errcode.ErrorCodeUnknown && said.says("not found") {
+		return true // Harbor's NOT_FOUND
 	}
 	return httpStatus(err) == http.StatusNotFound
 }

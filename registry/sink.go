@@ -70,7 +70,7 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 	if buildcache.IsManifestType(blob.MediaType) {
 		return r.putRoot(ctx, blob, open)
 	}
-	return r.try(ctx, "push blob "+blob.Digest.String(), func(attempt context.Context, alive func()) error {
+	err := r.try(ctx, "push blob "+blob.Digest.String(), func(attempt context.Context, alive func()) error {
 		sink, err := r.destination(attempt)
 		if err != nil {
 			return err
@@ -87,6 +87,7 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 		}
 		return err
 	})
+	return explained(r.Host(), blob, err)
 }
 
 // lazyStream opens what it reads at the first read: the transport asks the registry first whether it needs the bytes.
@@ -174,7 +175,7 @@ func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (b
 		blob, err = r.ingestOnce(ctx, write, alive)
 		return err
 	})
-	return blob, err
+	return blob, explained(r.Host(), blob, err)
 }
 
 func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error, alive func()) (buildcache.Descriptor, error) {

@@ -115,20 +115,38 @@ func outputOf(t *testing.T, dir, command string, shown []string) []string {
 	t.Helper()
 	demo := filepath.Join(dir, "ocicache-demo")
 	command = strings.NewReplacer("go run ./cmd/ocicache", "ocicache", "/tmp/ocicache-demo", demo).Replace(command)
-	shell := exec.CommandContext(t.Context(), "sh", "-c", command)
-	shell.Dir = dir
-	out, err := shell.CombinedOutput()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	printed := strings.Split(strings.TrimSuffix(strings.ReplaceAll(string(out), demo, "/tmp/ocicache-demo"), "\n"), "\n")
-	if len(out) == 0 {
-		printed = nil
+	text := strings.TrimSuffix(strings.ReplaceAll(runLine(t, dir, command), demo, "/tmp/ocicache-demo"), "\n")
+	var printed []string
+	if text != "" {
+		printed = strings.Split(text, "\n")
 	}
 	if shows(shown, printed) {
 		return shown
 	}
 	return printed
+}
+
+// runLine runs as much of a shell's language as documents need, for there may be no shell.
+func runLine(t *testing.T, dir, command string) string {
+	t.Helper()
+	command, withStatus := strings.CutSuffix(command, `; echo "status $?"`)
+	words := strings.Fields(command)
+	if words[0] == "cp" && len(words) == 4 {
+		if err := os.CopyFS(filepath.Join(dir, words[3]), os.DirFS(filepath.Join(dir, words[2]))); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	program := exec.CommandContext(t.Context(), words[0], words[1:]...)
+	program.Dir, program.Env = dir, append(os.Environ(), "GORACE="+noSleep)
+	out, err := program.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if withStatus {
+		out = fmt.Appendf(out, "status %d\n", program.ProcessState.ExitCode())
+	}
+	return string(out)
 }
 
 // agePattern matches what changes from day to day.

@@ -49,6 +49,10 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"unlock":  command(0, cmdUnlock),
 }
 
+// noSleep spares every process of a test with the race detector the second that it waits at its end for other
+// goroutines' reports.
+const noSleep = "atexit_sleep_ms=0"
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -58,6 +62,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", noSleep)
 			env.Values[lockKey{}] = new(*os.File)
 			return nil
 		},

@@ -93,10 +93,13 @@ func TestUnpackCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range packings {
 		raw, _ := pack(t, smallTar(t), c, 0)
-		for size := 1; size < len(raw); size++ {
+		for size := range raw {
+			if size == 0 && c == buildcache.Zstd {
+				continue // no frames at all are a stream of nothing
+			}
 			_, err := unpack(bytes.NewReader(raw[:size]), c)
 			var unpackErr *compress.UnpackError
-			if !errors.As(err, &unpackErr) || unpackErr.Compression != c || errors.Is(err, io.EOF) {
+			if !errors.As(err, &unpackErr) || unpackErr.Compression != c || !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%s, cut to %d of %d bytes: %v", c, size, len(raw), err)
 			}
 			if _, _, err := unpackTar(bytes.NewReader(raw[:size]), compress.Packing{Compression: c}); !errors.As(err, &unpackErr) {

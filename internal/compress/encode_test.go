@@ -133,13 +133,13 @@ func TestLevelsDiffer(t *testing.T) {
 // TestZstdWindow looks at the window that a decoder must hold, whatever the level: BuildKit refuses more than 512 MiB.
 func TestZstdWindow(t *testing.T) {
 	t.Parallel()
-	for level := 1; level <= highest[buildcache.Zstd]; level++ {
-		raw, _ := pack(t, make([]byte, 40<<20), buildcache.Zstd, level)
+	for _, level := range []int{1, 3, 7, highest[buildcache.Zstd]} { // one of each of the encoder's four
+		raw, _ := pack(t, make([]byte, 24<<20), buildcache.Zstd, level)
 		var header zstd.Header
 		if err := header.Decode(raw); err != nil {
 			t.Fatal(err)
 		}
-		if header.WindowSize == 0 || header.WindowSize > 32<<20 || !header.HasCheckSum {
+		if header.WindowSize == 0 || header.WindowSize > 16<<20 || !header.HasCheckSum {
 			t.Errorf("level %d: window of %d bytes, checksum: %v", level, header.WindowSize, header.HasCheckSum)
 		}
 	}

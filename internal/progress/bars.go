@@ -42,10 +42,15 @@ func (b *bars) handle(e layout.Event) {
 	case layout.EventPlan:
 		b.total += e.Total
 		if b.all == nil {
-			b.all = b.add(e.Verb, b.total)
+			b.all = b.add(e.Verb, 0) // of no known size, or it would be done with the first cache
 		}
-		b.all.SetTotal(b.total, false)
+		if b.all != nil {
+			b.all.SetTotal(max(b.total, 1), false) // 0 would be the end of it
+		}
 	case layout.EventStart:
+		if bar := b.blobs[e.Digest]; bar != nil {
+			bar.Abort(true) // begun twice
+		}
 		b.blobs[e.Digest] = b.add(short(e.Digest), e.Total)
 	case layout.EventBytes:
 		if bar := b.blobs[e.Digest]; bar != nil {
@@ -68,18 +73,25 @@ func short(d digest.Digest) string {
 	return hex[:min(len(hex), 12)]
 }
 
+// add returns nil where nothing can be shown any more: after the end, or when the terminal has gone away.
 func (b *bars) add(name string, total int64) *mpb.Bar {
-	return b.pool.AddBar(total,
+	bar, err := b.pool.Add(total, mpb.BarStyle().Build(),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(name, decor.WC{W: 13, C: decor.DindentRight})),
 		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.Name("  "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")))
+	if err != nil {
+		return nil
+	}
+	return bar
 }
 
 // end removes what is left of the bars, so that they do not stand between the lines of a result or an error.
 func (b *bars) end() {
 	b.mu.Lock()
 	for _, bar := range b.blobs {
-		bar.Abort(true)
+		if bar != nil {
+			bar.Abort(true)
+		}
 	}
 	if b.all != nil {
 		b.all.Abort(true)

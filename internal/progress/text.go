@@ -18,7 +18,7 @@ const interval = 5 * time.Second
 type text struct {
 	mu            sync.Mutex
 	w             io.Writer
-	trace         bool
+	trace, ended  bool
 	verb          string
 	blobs, count  int
 	bytes, total  int64
@@ -31,6 +31,9 @@ func newText(w io.Writer, trace bool) (layout.Handler, func()) {
 	return t.handle, func() {
 		close(t.done)
 		<-t.stopped
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.ended = true
 	}
 }
 
@@ -64,7 +67,7 @@ func (t *text) handle(e layout.Event) {
 	case layout.EventDone:
 		t.blobs++
 	}
-	if t.trace && (e.Kind == layout.EventStart || e.Kind == layout.EventDone) {
+	if t.trace && !t.ended && (e.Kind == layout.EventStart || e.Kind == layout.EventDone) {
 		t.printTrace(e)
 	}
 }

@@ -192,7 +192,7 @@ func TestFaultHangsToTheEnd(t *testing.T) {
 		asked := make(chan struct{})
 		server.Inject(registrytest.Fault{Method: http.MethodPut, Hang: true, Before: func() { close(asked) }})
 		go func() {
-			request, err := http.NewRequest(http.MethodPut, server.URL+"/v2/a/manifests/b", strings.NewReader("{}")) //nolint:noctx // it is to outlive the test
+			request, err := http.NewRequest(http.MethodPut, server.URL+"/v2/a/manifests/b", strings.NewReader("{}"))
 			if err == nil {
 				var response *http.Response
 				if response, err = http.DefaultClient.Do(request); err == nil {

@@ -133,13 +133,15 @@ func TestStrict(t *testing.T) {
 		"Quay 2020":           {registrytest.Options{Strict: registrytest.Quay2020}, platform, platform, config, config},
 		"Quay 3.11":           {registrytest.Options{Strict: registrytest.Quay311}, platform, config, config, config},
 		"Quay 3.12": {
-			registrytest.Options{Strict: registrytest.Quay312}, platform,
+			registrytest.Options{Strict: registrytest.Quay312},
+			platform,
 			`400 MANIFEST_INVALID manifest invalid {"message":"Could not find child manifest with digest`, ok, ok,
 		},
 		"Harbor": {registrytest.Options{Strict: registrytest.Harbor}, "404 NOT_FOUND artifact team/cache@sha256:", "404 NOT_FOUND", ok, ok},
 		"ECR":    {registrytest.Options{Strict: registrytest.ECR}, ecr, ecr, ok, ok},
 		"GCR": {
-			registrytest.Options{Strict: registrytest.GCR}, "400 MANIFEST_INVALID Manifest list child manifest not supported: ",
+			registrytest.Options{Strict: registrytest.GCR},
+			"400 MANIFEST_INVALID Manifest list child manifest not supported: ",
 			"400 MANIFEST_INVALID Image index child manifest not supported: application/vnd.oci.image.layer.v1.tar+gzip", ok, ok,
 		},
 		"Alibaba": {registrytest.Options{Strict: registrytest.Alibaba}, ok, ok, class, class},
@@ -148,11 +150,11 @@ func TestStrict(t *testing.T) {
 			registrytest.Options{Strict: registrytest.Zot},
 			`415 MANIFEST_INVALID manifest invalid {"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"}`, ok, ok, ok,
 		},
-		"GitLab":           {registrytest.Options{Strict: registrytest.GitLab(1 << 20)}, ok, ok, ok, ok},
-		"GitLab, small":    {registrytest.Options{Strict: registrytest.GitLab(10)}, "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400"},
-		"Quay, immutable":  {registrytest.Options{Strict: registrytest.QuayImmutable}, ok, ok, ok, "409 TAG_IMMUTABLE"},
-		"ECR, immutable":   {registrytest.Options{Strict: registrytest.ECRImmutable}, ok, ok, ok, "400 TAG_INVALID The image tag 'a' already exists in the 'team/cache'"},
-		"Harbor, imutable": {registrytest.Options{Strict: registrytest.HarborImmutable}, ok, ok, ok, "412 PRECONDITION"},
+		"GitLab":            {registrytest.Options{Strict: registrytest.GitLab(1 << 20)}, ok, ok, ok, ok},
+		"GitLab, small":     {registrytest.Options{Strict: registrytest.GitLab(10)}, "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400"},
+		"Quay, immutable":   {registrytest.Options{Strict: registrytest.QuayImmutable}, ok, ok, ok, "409 TAG_IMMUTABLE"},
+		"ECR, immutable":    {registrytest.Options{Strict: registrytest.ECRImmutable}, ok, ok, ok, "400 TAG_INVALID The image tag 'a' already exists in the 'team/cache'"},
+		"Harbor, immutable": {registrytest.Options{Strict: registrytest.HarborImmutable}, ok, ok, ok, "412 PRECONDITION"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

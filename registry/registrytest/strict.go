@@ -126,33 +126,39 @@ func Quay312(next http.Handler) http.Handler {
 	})(next)
 }
 
+const quaySchema = "failed to parse manifest: manifest data does not match schema: "
+
 func quay(message string) *refusal {
 	return &refusal{http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid", map[string]string{"message": message}}
 }
 
 func quayList(p *pushed, platforms bool) *refusal {
-	const words = "failed to parse manifest: manifest data does not match schema: "
 	for _, child := range p.Manifests {
 		if platforms && child.Platform == nil {
-			return quay(words + "'platform' is a required property\n\nFailed validating 'required' in schema['properties']['manifests']['items']")
+			return quay(quaySchema + "'platform' is a required property\n\n" +
+				"Failed validating 'required' in schema['properties']['manifests']['items']")
 		}
 	}
 	// It names the last one that it does not know, which in a cache is the config.
 	for _, child := range slices.Backward(p.Manifests) {
 		if !buildcache.IsManifestType(child.MediaType) {
-			return quay(fmt.Sprintf(words+"'%s' is not one of ['%s', '%s', '%s', '%s']", child.MediaType, buildcache.MediaTypeOCIManifest,
+			return quay(fmt.Sprintf(quaySchema+"'%s' is not one of ['%s', '%s', '%s', '%s']", child.MediaType, buildcache.MediaTypeOCIManifest,
 				buildcache.MediaTypeOCIIndex, buildcache.MediaTypeDockerManifest, buildcache.MediaTypeDockerList))
 		}
 	}
 	return nil
 }
 
+func imageConfigs() []string {
+	return []string{"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+}
+
 func quayConfig(p *pushed) *refusal {
-	types := []string{"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+	types := imageConfigs()
 	if p.Config == nil || slices.Contains(types, p.Config.MediaType) {
 		return nil
 	}
-	return quay(fmt.Sprintf("failed to parse manifest: manifest data does not match schema: '%s' is not one of ['%s']", p.Config.MediaType, types[0]))
+	return quay(fmt.Sprintf(quaySchema+"'%s' is not one of ['%s']", p.Config.MediaType, types[0]))
 }
 
 // ECR is Amazon ECR: no entries that are no manifests, no manifest without layers or without a mediaType.
@@ -212,7 +218,8 @@ func Zot(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		switch {
 		case strings.HasPrefix(p.MediaType, "application/vnd.docker."):
-			return &refusal{http.StatusUnsupportedMediaType, "MANIFEST_INVALID", "manifest invalid", map[string]string{"mediaType": p.MediaType}}
+			detail := map[string]string{"mediaType": p.MediaType}
+			return &refusal{http.StatusUnsupportedMediaType, "MANIFEST_INVALID", "manifest invalid", detail}
 		case len(p.raw) > 4<<20:
 			detail := map[string]string{"reason": "manifest body exceeds maximum allowed size of 4194304 bytes"}
 			return &refusal{http.StatusRequestEntityTooLarge, "MANIFEST_INVALID", "manifest invalid", detail}
@@ -225,7 +232,7 @@ func Zot(next http.Handler) http.Handler {
 // with a limit for manifests in bytes.
 func GitLab(limit int) Strict {
 	return judged(func(p *pushed) *refusal {
-		known := []string{"", buildcache.MediaTypeConfig, "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
+		known := append(imageConfigs(), buildcache.MediaTypeConfig, "")
 		types := []string{p.ArtifactType}
 		if p.Config != nil {
 			types = append(types, p.Config.MediaType)
@@ -321,11 +328,13 @@ func ReadOnlyProxy(next http.Handler) http.Handler {
 var (
 	// QuayImmutable is Quay 3.17 with immutable tags.
 	QuayImmutable = immutable(func(p *pushed) *refusal {
-		return &refusal{http.StatusConflict, "TAG_IMMUTABLE", "tag is immutable", map[string]string{"message": "Tag '" + p.reference + "' is immutable"}}
+		detail := map[string]string{"message": "Tag '" + p.reference + "' is immutable"}
+		return &refusal{http.StatusConflict, "TAG_IMMUTABLE", "tag is immutable", detail}
 	})
 	// ECRImmutable is Amazon ECR with immutable tags.
 	ECRImmutable = immutable(func(p *pushed) *refusal {
-		message := fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the repository is immutable.", p.reference, p.repository)
+		message := fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten "+
+			"because the repository is immutable.", p.reference, p.repository)
 		return &refusal{http.StatusBadRequest, "TAG_INVALID", message, nil}
 	})
 	// HarborImmutable is Harbor with a rule for immutable tags.

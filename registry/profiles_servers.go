@@ -1,5 +1,11 @@
 package registry
 
+const (
+	whyLooks    = "it looks for an image behind every entry of a list, and answers 404"
+	whyOCIOnly  = "Docker's media types are refused with 415, unless its administrator sets http.compat to docker2s2"
+	whyComplete = whyEntries + "; its administrator can set validation.manifests.indexes.platforms to none"
+)
+
 // hostedProfiles are registries that belong to services for developers, some of which can be run by oneself as well.
 var hostedProfiles = []Profile{
 	{
@@ -82,8 +88,8 @@ var serverProfiles = []Profile{
 	{
 		Name: "harbor", Title: "Harbor",
 		Forms: forms(
-			no("it looks for an image behind every entry of a list and answers 404", "source read, up to August 2026, and "+reported+" since 2021"),
-			no("it looks for an image behind every entry of an index and answers 404", "source read, up to August 2026, and "+reported+" since 2021"),
+			no(whyLooks, "source read, up to August 2026, and "+reported+" since 2021"),
+			no(whyLooks, "source read, up to August 2026, and "+reported+" since 2021"),
 			likely("", "source read, and "+reported),
 			unknown(notTried),
 		),
@@ -125,10 +131,10 @@ var serverProfiles = []Profile{
 	{
 		Name: "zot", Title: "zot",
 		Forms: forms(
-			unlikely("Docker's media types are refused with 415, unless its administrator sets http.compat to docker2s2", "measured with 2.1"),
+			unlikely(whyOCIOnly, "measured with 2.1"),
 			yes("measured with 2.1"),
 			yes("measured with 2.1"),
-			unlikely("Docker's media types are refused with 415, unless its administrator sets http.compat to docker2s2", "measured with 2.1"),
+			unlikely(whyOCIOnly, "measured with 2.1"),
 		),
 		EmptyLayers: yes("measured with 2.1"),
 		NoMediaType: yes("measured with 2.1"),
@@ -150,8 +156,8 @@ var serverProfiles = []Profile{
 	{
 		Name: "distribution-3", Title: "CNCF distribution 3 (registry:3)",
 		Forms: forms(
-			no(whyEntries+"; its administrator can set validation.manifests.indexes.platforms to none", "measured with 3.1.2"),
-			no(whyEntries+"; its administrator can set validation.manifests.indexes.platforms to none", "measured with 3.1.2"),
+			no(whyComplete, "measured with 3.1.2"),
+			no(whyComplete, "measured with 3.1.2"),
 			yes("measured with 3.1.2"),
 			yes("measured with 3.1.2"),
 		),
