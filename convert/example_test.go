@@ -25,7 +25,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	dst, err := layout.Create(filepath.Join(dir, "cache"), layout.Options{})
+	dst, err := layout.Create(ctx, filepath.Join(dir, "cache"), layout.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

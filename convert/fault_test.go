@@ -154,7 +154,7 @@ func TestFaultsOfCreate(t *testing.T) {
 	for n := 1; ; n++ {
 		path := filepath.Join(t.TempDir(), "new", "layout")
 		f := &faults{n: n}
-		_, err := layout.Create(path, layout.Options{Fault: f.fail})
+		_, err := layout.Create(t.Context(), path, layout.Options{Fault: f.fail})
 		if f.what == "" {
 			if err != nil || n < 8 {
 				t.Errorf("after %d operations: %v", n-1, err)
@@ -164,7 +164,7 @@ func TestFaultsOfCreate(t *testing.T) {
 		if !errors.Is(err, errFault) {
 			t.Errorf("operation %d, %s: it ended with %v", n, f.what, err)
 		}
-		dst, err := layout.Create(path, layout.Options{})
+		dst, err := layout.Create(t.Context(), path, layout.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,7 +63,7 @@ func open(tb testing.TB, path string) *layout.Dir {
 
 func create(tb testing.TB) *layout.Dir {
 	tb.Helper()
-	dir, err := layout.Create(filepath.Join(tb.TempDir(), "layout"), layout.Options{})
+	dir, err := layout.Create(tb.Context(), filepath.Join(tb.TempDir(), "layout"), layout.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -78,11 +78,12 @@ func newStep(layer buildcache.Descriptor, o Options, known knowledge) Step {
 		step.To = relabel(layer, o.Compression)
 		return step
 	}
-	if blob, ok := known.recalled[o.recipe(layer)]; ok {
+	// What is held goes first, so that the journal saves work but never decides what the result is.
+	if blob, ok := known.held[layer.DiffID()]; ok && takesHeld(step.Packing, o) {
 		step.Action, step.To = Reuse, &blob
 		return step
 	}
-	if blob, ok := known.held[layer.DiffID()]; ok && takesHeld(step.Packing, o) {
+	if blob, ok := known.recalled[o.recipe(layer)]; ok && mayBecome(layer, step.Packing, blob) {
 		step.Action, step.To = Reuse, &blob
 		return step
 	}
@@ -94,6 +95,13 @@ func newStep(layer buildcache.Descriptor, o Options, known knowledge) Step {
 // whose diffID is not that of the tar inside.
 func takesHeld(from compress.Packing, o Options) bool {
 	return !o.Force && o.Level == 0 && o.Compression != buildcache.Estargz && from.Compression != buildcache.Estargz
+}
+
+// mayBecome says whether a layer can have become a blob, as the journal says it has: only to and from estargz does a
+// diffID change.
+func mayBecome(layer buildcache.Descriptor, from compress.Packing, blob buildcache.Blob) bool {
+	return blob.Compression == buildcache.Estargz || from.Compression == buildcache.Estargz ||
+		layer.DiffID() == "" || layer.DiffID() == blob.DiffID
 }
 
 // relabel returns a blob in place of itself where its media type says something else than its bytes.

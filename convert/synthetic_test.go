@@ -30,7 +30,7 @@ type synthetic struct {
 func newSynthetic(tb testing.TB, form buildcache.Form) *synthetic {
 	tb.Helper()
 	s := &synthetic{tb: tb, path: filepath.Join(tb.TempDir(), "synthetic")}
-	if _, err := layout.Create(s.path, layout.Options{}); err != nil {
+	if _, err := layout.Create(tb.Context(), s.path, layout.Options{}); err != nil {
 		tb.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(s.path, "blobs", "sha256"), 0o755); err != nil {

@@ -309,9 +309,9 @@ func canReflink(t *testing.T) bool {
 
 // patience is a context that is done once it was asked a number of times, and then calls done.
 type patience struct {
-	context.Context
-	left int
-	done func()
+	context.Context //nolint:containedctx // it is one itself
+	left            int
+	done            func()
 }
 
 func (p *patience) Err() error {
@@ -430,7 +430,7 @@ func sameFile(t *testing.T, a, b string) bool {
 // Across file systems nothing can be linked or shared, so that bytes are copied.
 func TestPutAcrossFileSystems(t *testing.T) {
 	t.Parallel()
-	other, err := os.MkdirTemp("/dev/shm", "ocicache-test-")
+	other, err := os.MkdirTemp("/dev/shm", "ocicache-test-") //nolint:usetesting // it is to be on another file system
 	if err != nil {
 		t.Skipf("NOT TESTED: no second file system: %v", err)
 	}
@@ -447,7 +447,7 @@ func TestPutAcrossFileSystems(t *testing.T) {
 	}
 	from := src.open()
 	for _, link := range []bool{false, true} {
-		dir, err := layout.Create(filepath.Join(other, fmt.Sprint("link", link)), layout.Options{Link: link})
+		dir, err := layout.Create(t.Context(), filepath.Join(other, fmt.Sprint("link", link)), layout.Options{Link: link})
 		if err != nil {
 			t.Fatal(err)
 		}

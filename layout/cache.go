@@ -140,16 +140,9 @@ func One(ctx context.Context, src Source, tag string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	at := Pick(found, tag)
-	if at < 0 && tag == "" {
-		at = Pick(found, "latest")
-	}
-	if at < 0 && tag == "" {
-		caches := tagsOf(found)
-		if len(caches) > 1 {
-			return Entry{}, &AmbiguousError{Place: placeName(src), Tags: caches}
-		}
-		at = only(found)
+	at, err := choose(src, found, tag)
+	if err != nil {
+		return Entry{}, err
 	}
 	if at < 0 {
 		return Entry{}, notFound(ctx, src, found, tag)
@@ -164,6 +157,20 @@ func One(ctx context.Context, src Source, tag string) (Entry, error) {
 	default:
 		return Entry{}, notFound(ctx, src, found, tag)
 	}
+}
+
+// choose returns the place of the entry that One takes, or -1.
+func choose(src Source, found []Found, tag string) (int, error) {
+	if tag != "" {
+		return Pick(found, tag), nil
+	}
+	if at := Pick(found, "latest"); at >= 0 {
+		return at, nil
+	}
+	if caches := tagsOf(found); len(caches) > 1 {
+		return -1, &AmbiguousError{Place: placeName(src), Tags: caches}
+	}
+	return only(found), nil
 }
 
 // Pick returns the place of the entry that BuildKit takes for a tag, or -1.

@@ -78,7 +78,8 @@ func TestChoosing(t *testing.T) {
 			name: "one", make: func(h handmade) []buildcache.Descriptor { return []buildcache.Descriptor{tagged(h.cache("a"), "v1")} },
 			all: []string{"a"},
 			one: []pick{
-				{tag: "", root: "a"}, {tag: "v1", root: "a"},
+				{tag: "", root: "a"},
+				{tag: "v1", root: "a"},
 				{tag: "latest", check: notFound(layout.NotFoundError{Tag: "latest", Tags: []string{"v1"}})},
 			},
 		},

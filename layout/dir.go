@@ -74,7 +74,7 @@ func Open(path string, options Options) (*Dir, error) {
 
 // Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, or holds
 // nothing but what another writer has made so far, else it fails with ErrNotLayout.
-func Create(path string, options Options) (*Dir, error) {
+func Create(ctx context.Context, path string, options Options) (*Dir, error) {
 	dir, err := Open(path, options)
 	if err == nil {
 		return dir, nil
@@ -88,7 +88,7 @@ func Create(path string, options Options) (*Dir, error) {
 		return nil, err
 	}
 	dir = newDir(path, options)
-	return dir, dir.initialise()
+	return dir, dir.initialise(ctx)
 }
 
 // isForeign says whether a file of a directory is none of a layout.
@@ -109,24 +109,24 @@ func newDir(path string, options Options) *Dir {
 
 // initialise makes what is not there yet. What Open knows a layout by comes last, so that what is left of a Create that
 // crashed is made whole by the next one.
-func (d *Dir) initialise() error {
+func (d *Dir) initialise(ctx context.Context) error {
 	if err := d.writeFile(layoutName, []byte(layoutContent)); err != nil {
 		return err
 	}
 	if err := d.fs.Mkdir(filepath.Join(d.path, blobsName)); err != nil {
 		return err
 	}
-	return d.makeIndex()
+	return d.makeIndex(ctx)
 }
 
 // makeIndex writes an empty index.json, unless somebody else was quicker, whose tags may be in it already.
-func (d *Dir) makeIndex() (err error) {
+func (d *Dir) makeIndex(ctx context.Context) (err error) {
 	file, err := d.prepareIndex(buildcache.NewIndex())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Discard()) }()
-	_, unlock, err := d.lockIndex(context.Background())
+	_, unlock, err := d.lockIndex(ctx)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestOpen(t *testing.T) {
 			if _, err := layout.Open(dir, layout.Options{}); !errors.Is(err, test.want) {
 				t.Errorf("Open: %v, want %v", err, test.want)
 			}
-			made, err := layout.Create(dir, layout.Options{})
+			made, err := layout.Create(t.Context(), dir, layout.Options{})
 			if !errors.Is(err, test.open) {
 				t.Errorf("Create: %v, want %v", err, test.open)
 			}
@@ -88,7 +88,7 @@ func isNotFound(err error) bool {
 func TestCreate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "deep", "below", "layout")
-	if _, err := layout.Create(path+"/", layout.Options{}); err != nil {
+	if _, err := layout.Create(t.Context(), path+"/", layout.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -101,7 +101,7 @@ func TestCreate(t *testing.T) {
 	}
 	wantNoTemporary(t, path)
 	before := tree(t, path)
-	if _, err := layout.Create(path, layout.Options{}); err != nil {
+	if _, err := layout.Create(t.Context(), path, layout.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	wantTree(t, path, before) // a second Create changes nothing
@@ -113,7 +113,7 @@ func TestCreateGoesOn(t *testing.T) {
 	for n := 1; ; n++ {
 		path := filepath.Join(t.TempDir(), "layout")
 		broken, fired := failNth(n)
-		if _, err := layout.Create(path, layout.Options{Fault: broken}); !fired() {
+		if _, err := layout.Create(t.Context(), path, layout.Options{Fault: broken}); !fired() {
 			if err != nil || n < 10 {
 				t.Errorf("ends after %d operations with %v", n, err)
 			}
@@ -121,7 +121,7 @@ func TestCreateGoesOn(t *testing.T) {
 		} else if !errors.Is(err, errFault) {
 			t.Errorf("operation %d: %v, want the fault", n, err)
 		}
-		made, err := layout.Create(path, layout.Options{})
+		made, err := layout.Create(t.Context(), path, layout.Options{})
 		if err != nil {
 			t.Fatalf("after a fault of operation %d: %v", n, err)
 		}

@@ -33,7 +33,7 @@ func Example() {
 		panic(err)
 	}
 
-	dst, err := layout.Create(filepath.Join(parent, "copy"), layout.Options{})
+	dst, err := layout.Create(ctx, filepath.Join(parent, "copy"), layout.Options{})
 	if err != nil {
 		panic(err)
 	}

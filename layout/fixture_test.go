@@ -59,7 +59,7 @@ func open(t testing.TB, path string) *layout.Dir {
 
 func create(t testing.TB) *layout.Dir {
 	t.Helper()
-	dir, err := layout.Create(filepath.Join(t.TempDir(), "layout"), layout.Options{})
+	dir, err := layout.Create(t.Context(), filepath.Join(t.TempDir(), "layout"), layout.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

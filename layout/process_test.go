@@ -88,7 +88,7 @@ func playWriter(path, prefix, count string) error {
 		return nil
 	}}
 	for i := range n {
-		dir, err := layout.Create(path, counting)
+		dir, err := layout.Create(ctx, path, counting)
 		if err != nil {
 			return err
 		}
@@ -289,7 +289,7 @@ func playReader(path string) error {
 	if _, err := dir.Recall(ctx); err != nil {
 		return err
 	}
-	if _, err := layout.Create(path, layout.Options{}); err != nil {
+	if _, err := layout.Create(ctx, path, layout.Options{}); err != nil {
 		return fmt.Errorf("to open what is there needs no writing: %w", err)
 	}
 	root, bytes := bytesOf("new")

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ func (e *AuthError) Unwrap() error { return e.Err }
 
 // wrap says what was being done to which repository.
 func (r *Repository) wrap(what string, err error) error {
-	err = fmt.Errorf("%s: %s: %w", r, what, err)
+	err = &requestError{repository: r.String(), what: what, err: err}
 	if status := httpStatus(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
 		return &AuthError{Host: r.Host(), Status: status, CredsStore: credsStore(), Err: err}
 	}

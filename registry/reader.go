@@ -82,6 +82,7 @@ func (b *blobReader) reopen() error {
 		if err != nil {
 			return err
 		}
+		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
 		stream, err := watch(b.ctx, b.repository.options.idle(), func(ctx context.Context) (io.ReadCloser, error) {
 			stream, _, err := source.GetBlob(ctx, types.BlobInfo{Digest: b.blob.Digest, Size: b.blob.Size}, none.NoCache)
 			return stream, err

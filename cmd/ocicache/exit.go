@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
@@ -44,7 +43,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; nothing was published, run it again to go on")
 		return exitInterrupted
 	}
-	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", redact(err.Error()))
+	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", registry.Redact(err.Error()))
 	if hint := hint(err); hint != "" {
 		fmt.Fprintf(a.stderr, "ocicache: hint: %s\n", hint)
 	}
@@ -56,7 +55,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 
 // explain shows an error and all that it wraps, with their types.
 func (a *app) explain(err error) {
-	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, redact(err.Error()))
+	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, registry.Redact(err.Error()))
 	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
 	case interface{ Unwrap() error }:
 		if wrapped := e.Unwrap(); wrapped != nil {
@@ -68,12 +67,6 @@ func (a *app) explain(err error) {
 		}
 	}
 }
-
-// query is what follows the question mark in a URL. Registries put signatures and tokens there.
-var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s":]*`)
-
-// redact takes out of a message what might be a secret.
-func redact(text string) string { return query.ReplaceAllString(text, "$1?...") }
 
 func status(err error) int {
 	var (

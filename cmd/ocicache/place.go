@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,11 +69,11 @@ func (a *app) open(ref layout.Reference, o registry.Options) (place, error) {
 }
 
 // create opens the place that a reference names, and makes a layout where there is none.
-func (a *app) create(ref layout.Reference, o registry.Options) (place, error) {
+func (a *app) create(ctx context.Context, ref layout.Reference, o registry.Options) (place, error) {
 	if ref.Transport != layout.TransportPath && ref.Transport != layout.TransportLayout {
 		return a.open(ref, o)
 	}
-	dir, err := layout.Create(ref.Path, a.layoutOptions())
+	dir, err := layout.Create(ctx, ref.Path, a.layoutOptions())
 	if err != nil {
 		return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
 	}

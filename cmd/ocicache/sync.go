@@ -81,7 +81,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if options.Match, err = sync.matcher(); err != nil {
 		return &usageError{err}
 	}
-	job, err := a.newSync(flags, args)
+	job, err := a.newSync(ctx, flags, args)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 }
 
 // newSync opens both ends, and chooses no cache.
-func (a *app) newSync(flags *transferFlags, args []string) (*transfer, error) {
+func (a *app) newSync(ctx context.Context, flags *transferFlags, args []string) (*transfer, error) {
 	from, err := parse(args[0], flags.tag)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (a *app) newSync(flags *transferFlags, args []string) (*transfer, error) {
 	if same(from, to) {
 		return nil, &usageError{errors.New("SRC and DST are the same place")}
 	}
-	return t, t.openDestination(a, flags, []layout.Reference{from, to})
+	return t, t.openDestination(ctx, a, flags, []layout.Reference{from, to})
 }
 
 // syncFailures returns the errors of all caches that failed, as one.

@@ -77,23 +77,24 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 		return nil, err
 	}
 	t.entries = []layout.Entry{entry}
-	if err := t.openDestination(a, flags, refs); err != nil {
+	if err := t.openDestination(ctx, a, flags, refs); err != nil {
 		return nil, err
 	}
 	t.tag = cmp.Or(t.tag, entry.Tag, "latest")
 	return t, nil
 }
 
-func (t *transfer) openDestination(a *app, flags *transferFlags, refs []layout.Reference) error {
+func (t *transfer) openDestination(ctx context.Context, a *app, flags *transferFlags, refs []layout.Reference) error {
 	if same(refs[0], refs[1]) {
 		t.tag = refs[1].Tag
 		return nil
 	}
-	open := a.create
+	access := flags.registry.options(dest)
+	open := func() (place, error) { return a.create(ctx, refs[1], access) }
 	if flags.dryRun {
-		open = a.open
+		open = func() (place, error) { return a.open(refs[1], access) }
 	}
-	to, err := open(refs[1], flags.registry.options(dest))
+	to, err := open()
 	if errors.Is(err, errNoPlace) && flags.dryRun {
 		t.dst, t.tag = nil, refs[1].Tag
 		return nil

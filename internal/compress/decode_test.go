@@ -376,7 +376,7 @@ func ways(t *testing.T, test func(t *testing.T, igzip bool)) {
 
 // TestUnpackLarge has blobs of a size from which on igzip takes over.
 func TestUnpackLarge(t *testing.T) {
-	data := makeTar(t, "noise", string(noise(3<<20)), "more", string(noise(1<<20)))
+	data := makeTar(t, "noise", string(noise(2<<20)), "more", string(noise(1<<19)))
 	ways(t, func(t *testing.T, igzip bool) {
 		for _, c := range []buildcache.Compression{buildcache.Gzip, buildcache.Estargz} {
 			raw, packed := pack(t, data, c, 0)
@@ -403,7 +403,7 @@ func TestUnpackLarge(t *testing.T) {
 				}
 			}
 			broken := errors.New("broken")
-			for _, at := range []int{1 << 19, 2 << 20, len(raw)} {
+			for _, at := range []int{1 << 19, 3 << 19, len(raw)} {
 				bad := io.MultiReader(bytes.NewReader(raw[:at]), iotest.ErrReader(broken))
 				if _, _, err := unpackTar(bad, packing); !errors.Is(err, broken) {
 					t.Errorf("%s of what breaks after %d of %d bytes: %v", c, at, len(raw), err)

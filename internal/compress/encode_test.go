@@ -148,14 +148,12 @@ func TestZstdWindow(t *testing.T) {
 // TestPackIsDeterministic packs with other numbers of processors and with a reader that hands out its bytes otherwise. It
 // does not run beside other tests, because GOMAXPROCS is everybody's.
 func TestPackIsDeterministic(t *testing.T) {
-	data := largeTar(t)
+	data := makeTar(t, "noise", string(noise(150<<10)), "text", strings.Repeat("some text to be packed, ", 20000))
 	readers := map[string]func() io.Reader{
-		"whole":      func() io.Reader { return bytes.NewReader(data) },
-		"halves":     func() io.Reader { return iotest.HalfReader(bytes.NewReader(data)) },
-		"with EOF":   func() io.Reader { return iotest.DataErrReader(bytes.NewReader(data)) },
-		"of 7":       func() io.Reader { return &stepReader{bytes.NewReader(data), 7} },
-		"of 100000":  func() io.Reader { return &stepReader{bytes.NewReader(data), 100000} },
-		"by WriteTo": func() io.Reader { return bytes.NewBuffer(bytes.Clone(data)) },
+		"whole":     func() io.Reader { return bytes.NewReader(data) },
+		"with EOF":  func() io.Reader { return iotest.DataErrReader(bytes.NewReader(data)) },
+		"of 7":      func() io.Reader { return &stepReader{bytes.NewReader(data), 7} },
+		"of 100000": func() io.Reader { return &stepReader{bytes.NewReader(data), 100000} },
 	}
 	for c, most := range highest {
 		for _, level := range []int{0, most} {

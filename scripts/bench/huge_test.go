@@ -111,7 +111,7 @@ func BenchmarkHugeLayer(b *testing.B) {
 
 // generate makes a layout with a cache of one huge layer.
 func generate(ctx context.Context, path string, c buildcache.Compression) error {
-	dir, err := layout.Create(path, layout.Options{})
+	dir, err := layout.Create(ctx, path, layout.Options{})
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func recompress(ctx context.Context, from, to string, c buildcache.Compression) 
 	if err != nil {
 		return err
 	}
-	dst, err := layout.Create(to, layout.Options{})
+	dst, err := layout.Create(ctx, to, layout.Options{})
 	if err != nil {
 		return err
 	}
