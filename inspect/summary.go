@@ -76,7 +76,7 @@ func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Sum
 		Tag: entry.Tag, Digest: entry.Root.Digest, Size: int64(len(cache.RawRoot)),
 		Form: cache.Manifest.Form, MediaType: cache.Manifest.MediaType,
 		Config:  Blob{cache.Manifest.Config.Digest, cache.Manifest.Config.Size},
-		Records: len(cache.Config.Records),
+		Records: len(cache.Config.Records), Layers: []Layer{},
 	}
 	s.OverLimit = s.Size > buildcache.MaxImport || s.Config.Size > buildcache.MaxImport
 	for _, limit := range buildcache.Limits(cache.Manifest, cache.Config) {

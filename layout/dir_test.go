@@ -133,6 +133,31 @@ func TestCreateGoesOn(t *testing.T) {
 	}
 }
 
+// Of two that make one layout the slower one must not empty the index that the other has tagged in meanwhile.
+func TestCreateKeepsWhatOthersTag(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "layout")
+	root, _ := bytesOf("root")
+	syncs := 0
+	slow := layout.Options{Fault: func(op durable.Op, _ string) error {
+		if op != durable.OpSync {
+			return nil
+		}
+		if syncs++; syncs != 2 { // of oci-layout, of index.json
+			return nil
+		}
+		quick, err := layout.Create(t.Context(), path, layout.Options{})
+		if err != nil {
+			return err
+		}
+		return quick.Tag(t.Context(), "latest", root, "")
+	}}
+	if _, err := layout.Create(t.Context(), path, slow); err != nil || syncs != 2 {
+		t.Fatalf("%v after %d files", err, syncs)
+	}
+	wantTags(t, path, map[string]digest.Digest{"latest": root.Digest}, nil)
+}
+
 var errFault = errors.New("injected fault")
 
 // failNth returns a Fault that fails the n-th durable operation, and a function that says whether it came to that.

@@ -193,17 +193,22 @@ func TestJournalIsNoFile(t *testing.T) {
 			t.Parallel()
 			dir, journal, outcomes := rememberer(t)
 			outside := filepath.Join(t.TempDir(), "outside")
-			if err := errors.Join(os.WriteFile(outside, []byte("outside"), 0o644), test.make(journal, outside)); err != nil {
+			remember(t, dir, recipe(0), outcomes[0]) // outside is a journal that would be believed
+			if err := errors.Join(os.Rename(journal, outside), test.make(journal, outside)); err != nil {
 				t.Fatal(err)
 			}
-			if err := dir.Remember(t.Context(), recipe(0), outcomes[0]); err == nil {
+			before, err := os.ReadFile(outside)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := dir.Remember(t.Context(), recipe(1), outcomes[1]); err == nil {
 				t.Error("it was written to")
 			}
 			if recalled, err := dir.Recall(t.Context()); len(recalled) > 0 {
 				t.Errorf("recalled %v (%v)", recalled, err)
 			}
-			if data, err := os.ReadFile(outside); err != nil || !bytes.Equal(data, []byte("outside")) {
-				t.Errorf("outside holds %q (%v)", data, err)
+			if after, err := os.ReadFile(outside); err != nil || !bytes.Equal(after, before) {
+				t.Errorf("outside holds %q (%v)", after, err)
 			}
 			if _, err := os.Stat(outside + ".none"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a file was made outside (%v)", err)

@@ -58,6 +58,10 @@ func retryable(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.As(err, &ours) {
 		return false
 	}
+	var coder errcode.ErrorCoder
+	if errors.As(err, &coder) && coder.ErrorCode() == v2.ErrorCodeBlobUploadUnknown {
+		return true // the registry forgot the upload; a new one may do
+	}
 	if status := httpStatus(err); status != 0 {
 		return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
 			status >= 500 && status != http.StatusNotImplemented

@@ -9,7 +9,7 @@ while read -r package; do
   while read -r target; do
     found=$((found + 1))
     echo "== $package $target ($time)"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package"
+    go test -run '^$' -fuzz "^$target\$" -fuzzminimizetime 20x -fuzztime "$time" "$package"
   done < <(go test -list '^Fuzz' "$package" | sed -n '/^Fuzz/p')
 done < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
 

@@ -1,0 +1,308 @@
+package registry_test
+
+import (
+	"errors"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+	"github.com/ocicache/ocicache/registry/registrytest"
+)
+
+// caches are in testdata/caches; one for each form, all of them the same cache.
+var caches = []string{"docker-list-gzip", "oci-index-gzip", "artifact-gzip"}
+
+func fixture(t *testing.T, name string) (*layout.Dir, layout.Entry) {
+	t.Helper()
+	dir, err := layout.Open(filepath.Join("..", "testdata", "caches", name), layout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := layout.One(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, entry
+}
+
+// quick are options for tests: nobody waits for long.
+func quick(server *registrytest.Server) registry.Options {
+	plain := false
+	return registry.Options{
+		TLSVerify: &plain, Creds: "", CertDir: server.CertDir, Delay: 10 * time.Millisecond, Idle: 5 * time.Second,
+	}
+}
+
+func repository(t *testing.T, server *registrytest.Server, name string, o registry.Options) *registry.Repository {
+	t.Helper()
+	r, err := registry.Open(server.Host+"/"+name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// pull copies a tag into a new layout, and verifies it there.
+func pull(t *testing.T, r *registry.Repository, tag string) (*layout.Dir, layout.Entry, error) {
+	t.Helper()
+	dir, err := layout.Create(t.Context(), filepath.Join(t.TempDir(), "pulled"), layout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := layout.Find(t.Context(), r, tag)
+	if err != nil || found == nil {
+		return dir, layout.Entry{}, err
+	}
+	if _, err := convert.Convert(t.Context(), r, found.Entry, dir, tag, convert.Options{}); err != nil {
+		return dir, found.Entry, err
+	}
+	report, err := inspect.VerifyTag(t.Context(), dir, tag, inspect.Options{Deep: true})
+	if err != nil || len(report.Problems) > 0 {
+		t.Errorf("what was pulled is wrong: %v %v", report.Problems, err)
+	}
+	return dir, found.Entry, nil
+}
+
+// Every form goes to a registry that takes it and comes back as it was; a list's children travel as blobs, and what is
+// there is not sent again.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, name := range caches {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{TakesLists: true})
+			src, entry := fixture(t, name)
+			r := repository(t, server, "team/cache", quick(server))
+			if _, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			_, pulled, err := pull(t, repository(t, server, "team/cache", quick(server)), "main")
+			if err != nil || pulled.Root.Digest != entry.Root.Digest {
+				t.Fatalf("pulled %s, want %s: %v", pulled.Root.Digest, entry.Root.Digest, err)
+			}
+			for _, request := range server.Requests() {
+				if strings.Contains(request.Path, "/manifests/sha256:") && !strings.HasSuffix(request.Path, entry.Root.Digest.String()) {
+					t.Errorf("%s %s: a layer is no manifest", request.Method, request.Path)
+				}
+			}
+			server.Forget()
+			result, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{})
+			if err != nil || result.Moved != 0 || server.Count(http.MethodPost, "") != 0 {
+				t.Errorf("the second time: %v, %d bytes and %d uploads", err, result.Moved, server.Count(http.MethodPost, ""))
+			}
+		})
+	}
+}
+
+// A registry that takes no lists refuses them by name, and keeps its old tag; with several forms to try, another goes.
+func TestFormRefused(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{})
+	src, entry := fixture(t, "docker-list-gzip")
+	r := repository(t, server, "cache", quick(server))
+	_, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{})
+	var refused *registry.RefusedError
+	if !errors.As(err, &refused) || !refused.IsAboutForm() {
+		t.Fatalf("pushing a list: %v", err)
+	}
+	if found, err := layout.Find(t.Context(), r, "main"); err != nil || found != nil {
+		t.Errorf("the tag is there: %v %v", found, err)
+	}
+	result, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{
+		FormsFor: func(f buildcache.Form) []buildcache.Form { return []buildcache.Form{f, buildcache.Artifact} },
+		Refused: func(err error) bool {
+			var refused *registry.RefusedError
+			return errors.As(err, &refused) && refused.IsAboutForm()
+		},
+	})
+	if err != nil || result.To.Form != buildcache.Artifact {
+		t.Errorf("with another form to try: %v, %v", result, err)
+	}
+}
+
+// One token does for many layers, however many are pushed at once.
+func TestOneTokenForManyLayers(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret", Token: true, TakesLists: true})
+	options := quick(server)
+	options.Creds = "ann:secret"
+	src, entry := fixture(t, "many-docker-list-gzip")
+	r := repository(t, server, "cache", options)
+	if _, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{Jobs: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if n := server.TokenRequests(); n == 0 || n > 8 {
+		t.Errorf("%d token requests for 254 layers", n)
+	}
+}
+
+// A wrong password is said to be one, and not shown.
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
+	options := quick(server)
+	options.Creds = "ann:hunter2"
+	src, entry := fixture(t, "artifact-gzip")
+	_, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", options), "main", convert.Options{})
+	var auth *registry.AuthError
+	if !errors.As(err, &auth) || auth.Host != server.Host {
+		t.Errorf("got %v", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the password is shown: %v", err)
+	}
+}
+
+// Requests that fail in passing are done again, and what arrives is right.
+func TestFaultsThatPass(t *testing.T) {
+	t.Parallel()
+	const upload = "/blobs/uploads/"
+	for name, fault := range map[string]registrytest.Fault{
+		"push: 503 to HEAD":                {Method: http.MethodHead, Status: 503},
+		"push: 503 to POST":                {Method: http.MethodPost, Status: 503},
+		"push: 429 to PATCH":               {Method: http.MethodPatch, Status: 429, RetryAfter: "0"},
+		"push: 500 to PATCH":               {Method: http.MethodPatch, Status: 500, Times: 2},
+		"push: 503 to PUT of a blob":       {Method: http.MethodPut, Path: upload, Status: 503},
+		"push: 503 to PUT of the root":     {Method: http.MethodPut, Path: "/manifests/", Status: 503},
+		"push: 429 to PUT of the root":     {Method: http.MethodPut, Path: "/manifests/", Status: 429},
+		"push: 503 to PUT of the tag":      {Method: http.MethodPut, Path: "/manifests/main", Status: 503},
+		"push: cut at a quarter":           {Method: http.MethodPatch, CutAt: 0.25},
+		"push: cut at three quarters":      {Method: http.MethodPatch, CutAt: 0.75, Times: 2},
+		"push: the answer is lost":         {Method: http.MethodPut, Path: "/manifests/main", CutAt: 1},
+		"push: the upload session is lost": {Method: http.MethodPatch, LoseUpload: true},
+		"pull: 503 to GET of a blob":       {Method: http.MethodGet, Path: "/blobs/", Status: 503},
+		"pull: cut at a quarter":           {Method: http.MethodGet, Path: "/blobs/", CutAt: 0.25, Times: 2},
+		"pull: cut at half":                {Method: http.MethodGet, Path: "/blobs/", CutAt: 0.5, Times: 2},
+		"pull: cut at three quarters":      {Method: http.MethodGet, Path: "/blobs/", CutAt: 0.75, Times: 2},
+		"pull: 503 to GET of the root":     {Method: http.MethodGet, Path: "/manifests/", Status: 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			src, entry := fixture(t, "artifact-gzip")
+			r := repository(t, server, "cache", quick(server))
+			if strings.HasPrefix(name, "push") {
+				server.Inject(fault)
+			}
+			if _, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(name, "pull") {
+				server.Inject(fault)
+			}
+			_, pulled, err := pull(t, repository(t, server, "cache", quick(server)), "main")
+			if err != nil || pulled.Root.Digest != entry.Root.Digest {
+				t.Fatalf("pulled %s, want %s: %v", pulled.Root.Digest, entry.Root.Digest, err)
+			}
+			server.AssertFired(t)
+		})
+	}
+}
+
+// What does not pass is an error, and the old tag stays.
+func TestFaultsThatStay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault registrytest.Fault
+		want  func(error) bool
+	}{
+		"500 to every PATCH":  {registrytest.Fault{Method: http.MethodPatch, Status: 500, Times: -1}, isError},
+		"500 to every root":   {registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Status: 500, Times: -1}, isError},
+		"the registry hangs":  {registrytest.Fault{Method: http.MethodPatch, Hang: true, Times: -1}, isError},
+		"403 to every upload": {registrytest.Fault{Method: http.MethodPost, Status: 403, Times: -1}, isAuth},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			old, oldEntry := fixture(t, "artifact-zstd")
+			r := repository(t, server, "cache", quick(server))
+			if _, err := convert.Convert(t.Context(), old, oldEntry, r, "main", convert.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			server.Inject(test.fault)
+			src, entry := fixture(t, "artifact-gzip")
+			options := quick(server)
+			options.Idle, options.Retries = 300*time.Millisecond, 1
+			_, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", options), "main", convert.Options{})
+			if !test.want(err) {
+				t.Errorf("got %v", err)
+			}
+			server.AssertFired(t)
+			server.Heal()
+			found, err := layout.Find(t.Context(), r, "main")
+			if err != nil || found == nil || found.Root.Digest != oldEntry.Root.Digest {
+				t.Errorf("the tag names %v, want %s: %v", found, oldEntry.Root.Digest, err)
+			}
+		})
+	}
+}
+
+// Damage on the way is found, and nothing is tagged.
+func TestDamagedOnTheWay(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]registrytest.Fault{
+		"a bit":          {Method: http.MethodGet, Path: "/blobs/", Flip: true, Times: -1},
+		"Content-Length": {Method: http.MethodGet, Path: "/blobs/", Length: -1, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			src, entry := fixture(t, "artifact-gzip")
+			if _, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", quick(server)), "main", convert.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			server.Inject(fault)
+			dir, _, err := pull(t, repository(t, server, "cache", quick(server)), "main")
+			if err == nil {
+				t.Error("nobody noticed")
+			}
+			server.AssertFired(t)
+			if entries, err := dir.Entries(t.Context()); err != nil || len(entries) > 0 {
+				t.Errorf("tagged all the same: %v %v", entries, err)
+			}
+		})
+	}
+}
+
+// A tag that somebody else moves in between is not overwritten.
+func TestTagMovesMeanwhile(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{})
+	src, entry := fixture(t, "artifact-gzip")
+	other, otherEntry := fixture(t, "artifact-zstd")
+	theirs := repository(t, server, "cache", quick(server))
+	r := repository(t, server, "cache", quick(server))
+	moved := false
+	_, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{OnEvent: func(e layout.Event) {
+		if e.Kind != layout.EventPlan || moved {
+			return
+		}
+		moved = true
+		if _, err := convert.Convert(t.Context(), other, otherEntry, theirs, "main", convert.Options{}); err != nil {
+			t.Error(err)
+		}
+	}})
+	var tag *layout.TagMovedError
+	if !errors.As(err, &tag) || tag.Now != otherEntry.Root.Digest {
+		t.Errorf("got %v", err)
+	}
+}
+
+func isError(err error) bool { return err != nil }
+
+func isAuth(err error) bool {
+	var auth *registry.AuthError
+	return errors.As(err, &auth)
+}
