@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containers/image/v5/pkg/cli/environment"
 	"github.com/containers/image/v5/types"
 )
 
@@ -70,6 +71,10 @@ func (o Options) system() (*types.SystemContext, error) {
 		DockerCertPath:                    o.CertDir,
 		DockerRegistryUserAgent:           o.UserAgent,
 		DockerDisableDestSchema1MIMETypes: true,
+	}
+	// CONTAINERS_REGISTRIES_CONF, which the library leaves to the programs.
+	if err := environment.UpdateRegistriesConf(sys); err != nil {
+		return nil, fmt.Errorf("registries.conf: %w", err)
 	}
 	if o.TLSVerify != nil {
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*o.TLSVerify)

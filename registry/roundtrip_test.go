@@ -3,10 +3,13 @@ package registry_test
 import (
 	"errors"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
@@ -162,6 +165,38 @@ func TestWrongPassword(t *testing.T) {
 	}
 	if err != nil && strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the password is shown: %v", err)
+	}
+}
+
+// registries.conf may allow plain HTTP, block a registry, and name mirrors for pulls.
+func TestRegistriesConf(t *testing.T) {
+	server := registrytest.New(t, registrytest.Options{})
+	src, entry := fixture(t, "artifact-gzip")
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+	write := func(text string) {
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sysregistriesv2.InvalidateCache()
+	}
+	asConfigured := registry.Options{Delay: time.Millisecond, Retries: -1}
+
+	write("[[registry]]\nlocation = \"" + server.Host + "\"\ninsecure = true\n")
+	if _, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", asConfigured), "main", convert.Options{}); err != nil {
+		t.Fatalf("insecure: %v", err)
+	}
+	write("[[registry]]\nlocation = \"" + server.Host + "\"\nblocked = true\n")
+	if _, err := layout.Find(t.Context(), repository(t, server, "cache", quick(server)), "main"); err == nil {
+		t.Error("a blocked registry was asked")
+	}
+	write("[[registry]]\nlocation = \"registry.invalid\"\n[[registry.mirror]]\nlocation = \"" + server.Host + "\"\ninsecure = true\n")
+	mirrored, err := registry.Open("registry.invalid/cache", asConfigured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, pulled, err := pull(t, mirrored, "main"); err != nil || pulled.Root.Digest != entry.Root.Digest {
+		t.Errorf("from the mirror: %v %v", pulled.Root.Digest, err)
 	}
 }
 

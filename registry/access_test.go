@@ -1,0 +1,141 @@
+package registry_test
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+	"github.com/ocicache/ocicache/registry/registrytest"
+)
+
+// authFile writes credentials as skopeo, podman and docker keep them.
+func authFile(t *testing.T, path, host, user, password string) string {
+	t.Helper()
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	text := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, auth)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// push brings a cache to a server, and says how that went.
+func push(t *testing.T, server *registrytest.Server, o registry.Options) error {
+	t.Helper()
+	src, entry := fixture(t, "artifact-gzip")
+	_, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", o), "main", convert.Options{})
+	return err
+}
+
+// Credentials come from where users of skopeo, podman and docker have them.
+func TestCredentials(t *testing.T) {
+	server := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
+	for name, options := range map[string]func(t *testing.T, o *registry.Options){
+		"--creds": func(_ *testing.T, o *registry.Options) { o.Creds = "ann:secret" },
+		"--authfile": func(t *testing.T, o *registry.Options) {
+			o.AuthFile = authFile(t, filepath.Join(t.TempDir(), "auth.json"), server.Host, "ann", "secret")
+		},
+		"DOCKER_CONFIG": func(t *testing.T, _ *registry.Options) {
+			dir := t.TempDir()
+			t.Setenv("HOME", dir)
+			t.Setenv("DOCKER_CONFIG", dir)
+			authFile(t, filepath.Join(dir, "config.json"), server.Host, "ann", "secret")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := quick(server)
+			options(t, &o)
+			if err := push(t, server, o); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("no such authfile", func(t *testing.T) {
+		o := quick(server)
+		o.AuthFile = filepath.Join(t.TempDir(), "missing.json")
+		if _, err := registry.Open(server.Host+"/cache", o); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("only a credential store", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Setenv("HOME", dir)
+		t.Setenv("DOCKER_CONFIG", dir)
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"credsStore":"desktop"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var auth *registry.AuthError
+		if err := push(t, server, quick(server)); !errors.As(err, &auth) || auth.CredsStore != "desktop" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Certificates are verified, against the authorities of --cert-dir too; plain HTTP is not taken for HTTPS.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	secure := registrytest.New(t, registrytest.Options{TLS: true})
+	verify := true
+	o := registry.Options{TLSVerify: &verify, CertDir: secure.CertDir, Delay: time.Millisecond}
+	if err := push(t, secure, o); err != nil {
+		t.Errorf("with the authority's certificate: %v", err)
+	}
+	o.CertDir = t.TempDir()
+	var unknown x509.UnknownAuthorityError
+	if err := push(t, secure, o); !errors.As(err, &unknown) {
+		t.Errorf("without it: %v", err)
+	}
+	plain := registrytest.New(t, registrytest.Options{})
+	if err := push(t, plain, o); !errors.Is(err, http.ErrSchemeMismatch) {
+		t.Errorf("plain HTTP: %v", err)
+	}
+}
+
+// A registry that takes nothing says so, and a tag that can't be changed is fine as long as it need not be.
+func TestReadOnlyAndImmutable(t *testing.T) {
+	t.Parallel()
+	readOnly := registrytest.New(t, registrytest.Options{ReadOnly: true})
+	var refused *registry.RefusedError
+	if err := push(t, readOnly, quick(readOnly)); !errors.As(err, &refused) {
+		t.Errorf("read-only: %v", err)
+	}
+	immutable := registrytest.New(t, registrytest.Options{Strict: registrytest.ECRImmutable})
+	for range 2 {
+		if err := push(t, immutable, quick(immutable)); err != nil {
+			t.Errorf("the same again: %v", err)
+		}
+	}
+	other, entry := fixture(t, "artifact-zstd")
+	_, err := convert.Convert(t.Context(), other, entry, repository(t, immutable, "cache", quick(immutable)), "main", convert.Options{})
+	if !errors.As(err, &refused) || refused.IsAboutForm() {
+		t.Errorf("another cache: %v", err)
+	}
+}
+
+// A registry that takes anything does not make a cache whole: what it lacks is noticed before the tag.
+func TestLenientRegistry(t *testing.T) {
+	t.Parallel()
+	server := registrytest.Lenient(t)
+	// It says that it has taken every blob, and has forgotten one.
+	server.Inject(registrytest.Fault{Method: http.MethodHead, Path: "/blobs/sha256:74919df2", Skip: 1, Status: 404, Times: -1})
+	src, entry := fixture(t, "artifact-gzip")
+	r := repository(t, server, "cache", quick(server))
+	_, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{})
+	var proof *convert.ProofError
+	if !errors.As(err, &proof) {
+		t.Errorf("got %v", err)
+	}
+	server.AssertFired(t)
+	if found, err := layout.Find(t.Context(), r, "main"); err != nil || found != nil {
+		t.Errorf("tagged all the same: %v %v", found, err)
+	}
+}
