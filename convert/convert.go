@@ -199,7 +199,7 @@ func keep(ctx context.Context, src layout.Source, dst layout.Place, step *Step, 
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("copy layer: %w", err)
+		return fmt.Errorf("copy layer: %w", layout.BlameSource(err, src))
 	}
 	return nil
 }

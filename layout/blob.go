@@ -83,7 +83,7 @@ func (d *Dir) blobError(blob buildcache.Descriptor, err error) error {
 // Put stores a blob. From another file the bytes come by reflink or by copy_file_range, where the file system can, or
 // by a hard link with Options.Link. They are hashed in every case.
 func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc) (err error) {
-	if has, err := d.Has(ctx, blob); err != nil || has {
+	if right, err := d.holds(ctx, blob); err != nil || right {
 		return err
 	}
 	path, err := d.blobPath(blob.Digest)
@@ -105,10 +105,38 @@ func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc
 	if err != nil {
 		return d.blobError(blob, err)
 	}
-	if _, err := io.Copy(temp, Verify(ctx, d, blob, src)); err != nil {
+	if _, err := io.Copy(temp, Verify(ctx, nil, blob, src)); err != nil {
 		return errors.Join(err, temp.Discard())
 	}
 	return d.commit(temp, blob, path)
+}
+
+// holds says whether a blob is there with the right bytes. One that was damaged meanwhile is stored again.
+func (d *Dir) holds(ctx context.Context, blob buildcache.Descriptor) (right bool, err error) {
+	if has, err := d.Has(ctx, blob); err != nil || !has {
+		return false, err
+	}
+	file, err := d.OpenFile(ctx, blob)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	err = checkFile(ctx, file, blob)
+	if isOthers(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// isOthers says that bytes are not those of the digest.
+func isOthers(err error) bool { return errors.Is(err, ErrBlobDamaged) || errors.Is(err, ErrBlobSize) }
+
+// sourceError blames the source of a blob for other bytes, and the layout for everything else.
+func (d *Dir) sourceError(blob buildcache.Descriptor, err error) error {
+	if isOthers(err) {
+		return &BlobError{Digest: blob.Digest, Place: SomeSource, Err: err}
+	}
+	return d.blobError(blob, err)
 }
 
 // putFile stores a blob that lies in a file.
@@ -124,7 +152,7 @@ func (d *Dir) putFile(ctx context.Context, blob buildcache.Descriptor, path stri
 		return d.blobError(blob, err)
 	}
 	if err := d.fill(ctx, temp, src, blob); err != nil {
-		return errors.Join(d.blobError(blob, err), temp.Discard())
+		return errors.Join(d.sourceError(blob, err), temp.Discard())
 	}
 	return d.commit(temp, blob, path)
 }
@@ -164,7 +192,7 @@ var errNoLink = errors.New("no hard link possible")
 // link makes path another name of src's file, once that is known to be right.
 func (d *Dir) link(ctx context.Context, blob buildcache.Descriptor, path string, src *os.File) error {
 	if err := checkFile(ctx, src, blob); err != nil {
-		return d.blobError(blob, err)
+		return d.sourceError(blob, err)
 	}
 	name, err := filepath.EvalSymlinks(src.Name())
 	if err != nil {

@@ -25,7 +25,7 @@ func OpenVerified(ctx context.Context, src Source, blob buildcache.Descriptor) (
 	return Verify(ctx, src, blob, raw), nil
 }
 
-// Verify returns raw as OpenVerified does, for bytes of the blob that were opened already.
+// Verify returns raw as OpenVerified does, for bytes of the blob that were opened already. A nil src is SomeSource.
 func Verify(ctx context.Context, src Source, blob buildcache.Descriptor, raw io.ReadCloser) io.ReadCloser {
 	return &verifiedReader{
 		checked: &hardening.VerifiedReadCloser{
@@ -68,11 +68,24 @@ func Bytes(data []byte) OpenFunc {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }
 
+// SomeSource is the place in a *BlobError of a Sink that was given other bytes than were promised. Whoever gave them
+// knows where they are from, see BlameSource.
+const SomeSource = "the source"
+
+// BlameSource names src in an error of a Sink that was given other bytes than were promised.
+func BlameSource(err error, src Source) error {
+	var blob *BlobError
+	if errors.As(err, &blob) && blob.Place == SomeSource {
+		blob.Place = placeName(src)
+	}
+	return err
+}
+
 func placeName(src Source) string {
 	if s, ok := src.(fmt.Stringer); ok {
 		return s.String()
 	}
-	return "the source"
+	return SomeSource
 }
 
 // verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors their type.

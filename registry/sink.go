@@ -76,7 +76,7 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 			return err
 		}
 		stream := &lazyStream{open: open, check: func(raw io.ReadCloser) io.ReadCloser {
-			return layout.Verify(ctx, r, blob, raw)
+			return layout.Verify(ctx, nil, blob, raw)
 		}, alive: alive}
 		info, err := sink.PutBlob(attempt, stream, types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
 		if err := stream.close(); err != nil {

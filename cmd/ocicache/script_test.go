@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ocicache/ocicache/registry/registrytest"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,6 +57,9 @@ const noSleep = "atexit_sleep_ms=0"
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	strict := registrytest.New(t, registrytest.Options{})
+	lists := registrytest.New(t, registrytest.Options{TakesLists: true})
+	locked := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Cmds:                scriptCommands,
@@ -63,6 +68,11 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", noSleep)
+			// Registries for all scripts: distribution 3 as it comes, which takes no lists; one that takes them; one that
+			// wants a password. Each script uses repositories of its own.
+			env.Setenv("STRICT", "docker://"+strict.Host)
+			env.Setenv("LISTS", "docker://"+lists.Host)
+			env.Setenv("LOCKED", "docker://"+locked.Host)
 			env.Values[lockKey{}] = new(*os.File)
 			return nil
 		},
