@@ -57,9 +57,10 @@ func repository(t *testing.T, server *registrytest.Server, name string, o regist
 	return r
 }
 
-// pull copies a tag into a new layout, and verifies it there.
-func pull(t *testing.T, r *registry.Repository, tag string) (*layout.Dir, layout.Entry, error) {
+// pull copies the tag main into a new layout, and verifies it there.
+func pull(t *testing.T, r *registry.Repository) (*layout.Dir, layout.Entry, error) {
 	t.Helper()
+	const tag = "main"
 	dir, err := layout.Create(t.Context(), filepath.Join(t.TempDir(), "pulled"), layout.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestRoundTrip(t *testing.T) {
 			if _, err := convert.Convert(t.Context(), src, entry, r, "main", convert.Options{}); err != nil {
 				t.Fatal(err)
 			}
-			_, pulled, err := pull(t, repository(t, server, "team/cache", quick(server)), "main")
+			_, pulled, err := pull(t, repository(t, server, "team/cache", quick(server)))
 			if err != nil || pulled.Root.Digest != entry.Root.Digest {
 				t.Fatalf("pulled %s, want %s: %v", pulled.Root.Digest, entry.Root.Digest, err)
 			}
@@ -195,7 +196,7 @@ func TestRegistriesConf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, pulled, err := pull(t, mirrored, "main"); err != nil || pulled.Root.Digest != entry.Root.Digest {
+	if _, pulled, err := pull(t, mirrored); err != nil || pulled.Root.Digest != entry.Root.Digest {
 		t.Errorf("from the mirror: %v %v", pulled.Root.Digest, err)
 	}
 }
@@ -237,7 +238,7 @@ func TestFaultsThatPass(t *testing.T) {
 			if strings.HasPrefix(name, "pull") {
 				server.Inject(fault)
 			}
-			_, pulled, err := pull(t, repository(t, server, "cache", quick(server)), "main")
+			_, pulled, err := pull(t, repository(t, server, "cache", quick(server)))
 			if err != nil || pulled.Root.Digest != entry.Root.Digest {
 				t.Fatalf("pulled %s, want %s: %v", pulled.Root.Digest, entry.Root.Digest, err)
 			}
@@ -299,7 +300,7 @@ func TestDamagedOnTheWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			server.Inject(fault)
-			dir, _, err := pull(t, repository(t, server, "cache", quick(server)), "main")
+			dir, _, err := pull(t, repository(t, server, "cache", quick(server)))
 			if err == nil {
 				t.Error("nobody noticed")
 			}

@@ -14,8 +14,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/ocicache/ocicache/registry/registrytest"
 	"golang.org/x/sys/unix"
+
+	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 var update = flag.Bool("update", false, "put what the program prints into the scripts that compare it")
