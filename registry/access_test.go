@@ -59,6 +59,23 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
+	t.Run("credential helper", func(t *testing.T) {
+		dir := t.TempDir()
+		t.Setenv("HOME", dir)
+		t.Setenv("DOCKER_CONFIG", dir)
+		t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+		helper := "#!/bin/sh\necho '{\"Username\":\"ann\",\"Secret\":\"secret\"}'\n"
+		config := fmt.Sprintf(`{"credHelpers":{%q:"sample"}}`, server.Host)
+		if err := errors.Join(
+			os.WriteFile(filepath.Join(dir, "docker-credential-sample"), []byte(helper), 0o755), //nolint:gosec // a program
+			os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600),
+		); err != nil {
+			t.Fatal(err)
+		}
+		if err := push(t, server, quick(server)); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("no such authfile", func(t *testing.T) {
 		o := quick(server)
 		o.AuthFile = filepath.Join(t.TempDir(), "missing.json")
@@ -78,6 +95,21 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// A bearer token is used as it is.
+func TestRegistryToken(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret", Token: true})
+	o := quick(server)
+	o.RegistryToken = "not-a-token"
+	var auth *registry.AuthError
+	if err := push(t, server, o); !errors.As(err, &auth) {
+		t.Errorf("a wrong token: %v", err)
+	}
+	if n := server.TokenRequests(); n != 0 {
+		t.Errorf("%d tokens were asked for although there was one", n)
+	}
 }
 
 // Certificates are verified, against the authorities of --cert-dir too; plain HTTP is not taken for HTTPS.

@@ -39,7 +39,7 @@ func fixture(t *testing.T, name string) (*layout.Dir, layout.Entry) {
 func quick(server *registrytest.Server) registry.Options {
 	plain := false
 	return registry.Options{
-		TLSVerify: &plain, Creds: "", CertDir: server.CertDir, Delay: 10 * time.Millisecond, Idle: 5 * time.Second,
+		TLSVerify: &plain, Creds: "", CertDir: server.CertDir, Delay: 10 * time.Millisecond, Idle: 4 * time.Second,
 	}
 }
 
@@ -206,6 +206,25 @@ func TestFaultsThatPass(t *testing.T) {
 	t.Parallel()
 	const upload = "/blobs/uploads/"
 	for name, fault := range map[string]registrytest.Fault{
+		"push: 429 to HEAD":                {Method: http.MethodHead, Status: 429, RetryAfter: "1"},
+		"push: 429 to HEAD, unexplained":   {Method: http.MethodHead, Status: 429},
+		"push: 429 to POST":                {Method: http.MethodPost, Status: 429, RetryAfter: "1"},
+		"push: 429 to POST, unexplained":   {Method: http.MethodPost, Status: 429},
+		"push: 429 to PATCH, unexplained":  {Method: http.MethodPatch, Status: 429, Times: 2},
+		"push: 429 to PUT of a blob":       {Method: http.MethodPut, Path: upload, Status: 429, RetryAfter: "1"},
+		"push: 500 to HEAD":                {Method: http.MethodHead, Status: 500},
+		"push: 500 to POST":                {Method: http.MethodPost, Status: 500},
+		"push: 503 to PATCH":               {Method: http.MethodPatch, Status: 503},
+		"push: 500 to PUT of a blob":       {Method: http.MethodPut, Path: upload, Status: 500},
+		"push: 500 to PUT of the root":     {Method: http.MethodPut, Path: "/manifests/", Status: 500},
+		"push: dropped":                    {Method: http.MethodPatch, Drop: true},
+		"push: cut at half":                {Method: http.MethodPatch, CutAt: 0.5, Times: 2},
+		"push: hangs once":                 {Method: http.MethodPatch, Hang: true},
+		"pull: 429 to GET of a blob":       {Method: http.MethodGet, Path: "/blobs/", Status: 429, RetryAfter: "1"},
+		"pull: 429 to GET, unexplained":    {Method: http.MethodGet, Path: "/blobs/", Status: 429},
+		"pull: 500 to GET of a blob":       {Method: http.MethodGet, Path: "/blobs/", Status: 500},
+		"pull: 500 to GET of the root":     {Method: http.MethodGet, Path: "/manifests/", Status: 500},
+		"pull: hangs once":                 {Method: http.MethodGet, Path: "/blobs/", Hang: true},
 		"push: 503 to HEAD":                {Method: http.MethodHead, Status: 503},
 		"push: 503 to POST":                {Method: http.MethodPost, Status: 503},
 		"push: 429 to PATCH":               {Method: http.MethodPatch, Status: 429, RetryAfter: "0"},

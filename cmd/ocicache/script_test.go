@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 	strict := registrytest.New(t, registrytest.Options{})
 	lists := registrytest.New(t, registrytest.Options{TakesLists: true})
 	locked := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
+	secure := registrytest.New(t, registrytest.Options{TLS: true})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Cmds:                scriptCommands,
@@ -70,10 +71,12 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", noSleep)
 			// Registries for all scripts: distribution 3 as it comes, which takes no lists; one that takes them; one that
-			// wants a password. Each script uses repositories of its own.
+			// wants a password; one with HTTPS. Each script uses repositories of its own.
 			env.Setenv("STRICT", "docker://"+strict.Host)
 			env.Setenv("LISTS", "docker://"+lists.Host)
 			env.Setenv("LOCKED", "docker://"+locked.Host)
+			env.Setenv("SECURE_HOST", secure.Host)
+			env.Setenv("SECURE_CERTS", secure.CertDir)
 			env.Values[lockKey{}] = new(*os.File)
 			return nil
 		},

@@ -440,7 +440,7 @@ func TestAdoptAsUser(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o777), os.Chown(dir, 777, 777)); err != nil {
 		t.Fatal(err)
 	}
 	openParents(t, dir)
@@ -538,6 +538,29 @@ func TestAppend(t *testing.T) {
 			t.Fatalf("torn line %q", l)
 		}
 	}
+}
+
+// What is appended to must not be somewhere else, nor something that keeps a writer waiting.
+func TestAppendToNoFile(t *testing.T) {
+	t.Parallel()
+	outside := filepath.Join(t.TempDir(), "outside")
+	put(t, outside, "outside")
+	for name, make := range map[string]func(path string) error{
+		"symbolic link":            func(path string) error { return os.Symlink(outside, path) },
+		"symbolic link to nowhere": func(path string) error { return os.Symlink(outside+".none", path) },
+		"FIFO":                     func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"directory":                func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		path := filepath.Join(t.TempDir(), "journal")
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := (durable.FS{}).Append(path, []byte("line\n")); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	wantFile(t, outside, "outside")
+	wantNames(t, filepath.Dir(outside), "outside")
 }
 
 // openParents lets another user reach dir, which t.TempDir makes for its own user alone.
