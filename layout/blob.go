@@ -248,7 +248,7 @@ func (d *Dir) Ingest(ctx context.Context, write func(io.Writer) error) (buildcac
 	if err != nil {
 		return none, errors.Join(d.blobError(blob, err), temp.Discard())
 	}
-	if has, err := d.Has(ctx, blob); err != nil || has {
+	if right, err := d.holds(ctx, blob); err != nil || right {
 		return blob, errors.Join(err, temp.Discard())
 	}
 	return blob, d.commit(temp, blob, path)

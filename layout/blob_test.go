@@ -186,6 +186,53 @@ func TestPutReplaces(t *testing.T) {
 	}
 }
 
+// Bytes that were damaged on the disk keep their size. Whoever has the right ones mends them, instead of sharing the
+// damage.
+func TestDamagedBlobIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	const text = "the right bytes"
+	blob, _ := bytesOf(text)
+	damaged := func(t *testing.T) handmade {
+		t.Helper()
+		h := byHand(t)
+		if err := os.WriteFile(h.blobPath(blob.Digest), []byte("the wrong bytes"), 0o444); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	for _, source := range sources {
+		t.Run("put "+source.name, func(t *testing.T) {
+			t.Parallel()
+			h := damaged(t)
+			dir := openWith(t, h.path, layout.Options{Link: source.link})
+			if err := dir.Put(t.Context(), blob, source.open(t, text)); err != nil {
+				t.Fatal(err)
+			}
+			wantBlob(t, dir, blob.Digest, new(text))
+			wantNoTemporary(t, h.path)
+		})
+		t.Run("put the same damage "+source.name, func(t *testing.T) {
+			t.Parallel()
+			h := damaged(t)
+			dir := openWith(t, h.path, layout.Options{Link: source.link})
+			if err := dir.Put(t.Context(), blob, source.open(t, "the wrong bytes")); !errors.Is(err, layout.ErrBlobDamaged) {
+				t.Errorf("got %v", err)
+			}
+			wantNoTemporary(t, h.path)
+		})
+	}
+	t.Run("ingest", func(t *testing.T) {
+		t.Parallel()
+		h := damaged(t)
+		got, err := h.open().Ingest(t.Context(), func(w io.Writer) error { _, err := w.Write([]byte(text)); return err })
+		if err != nil || got.Digest != blob.Digest {
+			t.Errorf("%v %v", got, err)
+		}
+		wantBlob(t, h.open(), blob.Digest, new(text))
+		wantNoTemporary(t, h.path)
+	})
+}
+
 // A directory in a blob's place is nothing that could be replaced without losing what is in it.
 func TestPutOntoDirectory(t *testing.T) {
 	t.Parallel()
