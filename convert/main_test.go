@@ -240,9 +240,9 @@ func (w *watched) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 	return w.Dir.Open(ctx, blob)
 }
 
-func (w *watched) OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.File, error) {
+func (w *watched) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layout.Section, error) {
 	w.count(blob.Digest)
-	return w.Dir.OpenFile(ctx, blob)
+	return w.Dir.OpenAt(ctx, blob)
 }
 
 // events counts what was begun, by verb and blob.

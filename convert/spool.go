@@ -45,10 +45,18 @@ func (s *spooled) Entries(context.Context) ([]layout.Entry, error) { return nil,
 
 // Open returns the blob's bytes.
 func (s *spooled) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
-	return s.OpenFile(ctx, blob)
+	return s.OpenAt(ctx, blob)
 }
 
-// OpenFile returns the blob as a file.
-func (s *spooled) OpenFile(context.Context, buildcache.Descriptor) (*os.File, error) {
-	return os.Open(s.path)
+// OpenAt returns the blob for reading it anywhere.
+func (s *spooled) OpenAt(context.Context, buildcache.Descriptor) (*layout.Section, error) {
+	file, err := os.Open(s.path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &layout.Section{SectionReader: io.NewSectionReader(file, 0, info.Size()), Closer: file}, nil
 }

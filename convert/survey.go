@@ -60,19 +60,15 @@ func Detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 	if !ok {
 		return assume(blob), nil
 	}
-	file, err := files.OpenFile(ctx, blob)
+	file, err := files.OpenAt(ctx, blob)
 	if err != nil {
 		return packing, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return packing, err
-	}
-	if info.Size() != blob.Size {
+	if file.Size() != blob.Size {
 		return packing, &layout.BlobError{
 			Digest: blob.Digest, Place: fmt.Sprint(src),
-			Err: fmt.Errorf("%w: want %d bytes, got %d", layout.ErrBlobSize, blob.Size, info.Size()),
+			Err: fmt.Errorf("%w: want %d bytes, got %d", layout.ErrBlobSize, blob.Size, file.Size()),
 		}
 	}
 	return compress.Detect(file, blob.Size)

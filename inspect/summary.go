@@ -175,16 +175,12 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 // detect tells how a blob is packed, whatever its size should be. Without random access estargz looks like gzip.
 func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (packing compress.Packing, err error) {
 	if files, ok := src.(layout.RandomAccess); ok {
-		file, err := files.OpenFile(ctx, blob)
+		file, err := files.OpenAt(ctx, blob)
 		if err != nil {
 			return packing, err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
-		info, err := file.Stat()
-		if err != nil {
-			return packing, err
-		}
-		return compress.Detect(file, info.Size())
+		return compress.Detect(file, file.Size())
 	}
 	r, err := src.Open(ctx, blob)
 	if err != nil {

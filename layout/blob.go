@@ -51,6 +51,19 @@ func (d *Dir) OpenFile(_ context.Context, blob buildcache.Descriptor) (*os.File,
 	return file, nil
 }
 
+// OpenAt returns a blob for reading it anywhere, unverified. Symbolic links are followed.
+func (d *Dir) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*Section, error) {
+	file, err := d.OpenFile(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(d.blobError(blob, err), file.Close())
+	}
+	return &Section{io.NewSectionReader(file, 0, info.Size()), file}, nil
+}
+
 // Open returns a blob's bytes, unverified.
 func (d *Dir) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	file, err := d.OpenFile(ctx, blob)

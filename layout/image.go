@@ -1,11 +1,13 @@
 package layout
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,13 +20,42 @@ import (
 // maxDepth bounds how deep Docker's lists may be nested. Nobody nests them at all.
 const maxDepth = 16
 
-// walkImage visits what an image or an index of images reaches, each digest once. umoci knows OCI's media types and
-// follows them; Docker's are leaves to it, so what those reach is added here.
-func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen map[digest.Digest]bool, depth int) error {
+// graph is what roots reach, each digest once.
+type graph struct {
+	src   Source
+	seen  map[digest.Digest]bool
+	found []buildcache.Descriptor // parents before children
+}
+
+// add says whether a blob is new.
+func (g *graph) add(d buildcache.Descriptor) bool {
+	if g.seen[d.Digest] {
+		return false
+	}
+	g.seen[d.Digest] = true
+	g.found = append(g.found, buildcache.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+	return true
+}
+
+// walkCache adds a cache.
+func (g *graph) walkCache(root buildcache.Descriptor, manifest *buildcache.Root) {
+	g.add(root)
+	g.add(manifest.Config)
+	for _, config := range manifest.Ignored {
+		g.add(config)
+	}
+	for _, layer := range manifest.Layers {
+		g.add(layer)
+	}
+}
+
+// walkImage adds an image or an index of images. umoci knows OCI's media types and follows them; Docker's are leaves to
+// it, so what those reach is added here.
+func (g *graph) walkImage(ctx context.Context, root buildcache.Descriptor, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("image %s: nested more than %d deep", root.Digest, maxDepth)
 	}
-	engine := casext.NewEngine(blobReader{src: src})
+	engine := casext.NewEngine(blobReader{src: g.src})
 	var docker []buildcache.Descriptor
 	start := ocispec.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}
 	err := engine.Walk(ctx, start, func(path casext.DescriptorPath) error {
@@ -32,10 +63,9 @@ func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen
 			return err
 		}
 		d := path.Descriptor()
-		if seen[d.Digest] {
+		if !g.add(buildcache.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}) {
 			return casext.ErrSkipDescriptor
 		}
-		seen[d.Digest] = true
 		if d.MediaType == buildcache.MediaTypeDockerList || d.MediaType == buildcache.MediaTypeDockerManifest {
 			docker = append(docker, buildcache.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
 			return casext.ErrSkipDescriptor
@@ -52,16 +82,16 @@ func walkImage(ctx context.Context, src Source, root buildcache.Descriptor, seen
 		return fmt.Errorf("walk image %s: %w", root.Digest, err)
 	}
 	for _, d := range docker {
-		raw, err := ReadBlob(ctx, src, d, buildcache.MaxRoot)
+		raw, err := ReadBlob(ctx, g.src, d, buildcache.MaxRoot)
 		if err != nil {
 			return err
 		}
 		for _, child := range buildcache.Successors(raw) {
 			if !buildcache.IsManifestType(child.MediaType) {
-				seen[child.Digest] = true
+				g.add(child)
 				continue
 			}
-			if err := walkImage(ctx, src, child, seen, depth+1); err != nil {
+			if err := g.walkImage(ctx, child, depth+1); err != nil {
 				return err
 			}
 		}
@@ -111,7 +141,7 @@ func (d *Dir) Reach(ctx context.Context) (map[digest.Digest]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := map[digest.Digest]bool{}
+	g := &graph{src: d, seen: map[digest.Digest]bool{}}
 	for _, entry := range entries {
 		raw, err := ReadUnverified(ctx, d, entry.Root, buildcache.MaxRoot)
 		if errors.Is(err, ErrBlobMissing) {
@@ -119,18 +149,40 @@ func (d *Dir) Reach(ctx context.Context) (map[digest.Digest]bool, error) {
 		}
 		root, parseErr := buildcache.ParseRoot(raw)
 		if err != nil || parseErr != nil {
-			if err := walkImage(ctx, d, entry.Root, seen, 0); err != nil {
+			if err := g.walkImage(ctx, entry.Root, 0); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		seen[entry.Root.Digest] = true
-		for _, child := range append(root.Layers, root.Config) {
-			seen[child.Digest] = true
-		}
-		for _, config := range root.Ignored {
-			seen[config.Digest] = true
-		}
+		g.walkCache(entry.Root, root)
 	}
-	return seen, nil
+	return g.seen, nil
+}
+
+// Graph returns every blob that the root of a cache or an image reaches, itself included, each digest once: manifests
+// before what they name, and layers last. It reads and verifies manifests, and nothing else.
+func Graph(ctx context.Context, src Source, root buildcache.Descriptor) ([]buildcache.Descriptor, error) {
+	raw, err := ReadBlob(ctx, src, root, buildcache.MaxRoot)
+	if err != nil {
+		return nil, fmt.Errorf("read root: %w", err)
+	}
+	g := &graph{src: src, seen: map[digest.Digest]bool{}}
+	if manifest, err := buildcache.ParseRoot(raw); err == nil {
+		g.walkCache(root, manifest)
+	} else if err := g.walkImage(ctx, root, 0); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(g.found, func(a, b buildcache.Descriptor) int { return cmp.Compare(rank(a), rank(b)) })
+	return g.found, nil
+}
+
+// rank puts manifests before configs before layers.
+func rank(d buildcache.Descriptor) int {
+	if buildcache.IsManifestType(d.MediaType) {
+		return 0
+	}
+	if _, ok := buildcache.LayerCompression(d.MediaType); ok {
+		return 2
+	}
+	return 1
 }

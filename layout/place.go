@@ -3,7 +3,6 @@ package layout
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -27,8 +26,14 @@ type Source interface {
 
 // RandomAccess is a Source that can read any part of a blob.
 type RandomAccess interface {
-	// OpenFile returns the blob as a file. It fails as Open does.
-	OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.File, error)
+	// OpenAt returns what the place has for the blob, unverified. It fails as Open does.
+	OpenAt(ctx context.Context, blob buildcache.Descriptor) (*Section, error)
+}
+
+// Section is a blob that can be read anywhere. Its Size is the one in the place, in bytes.
+type Section struct {
+	*io.SectionReader
+	io.Closer
 }
 
 // OpenFunc returns a blob's bytes, the same each time, so that whoever takes it may try again.
