@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,10 +103,18 @@ func TestRegistryToken(t *testing.T) {
 	t.Parallel()
 	server := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret", Token: true})
 	o := quick(server)
-	o.RegistryToken = "not-a-token"
-	var auth *registry.AuthError
-	if err := push(t, server, o); !errors.As(err, &auth) {
-		t.Errorf("a wrong token: %v", err)
+	for what, token := range map[string]string{
+		"unknown": "not-a-token", "for reading": server.Token("cache", "pull"), "for another": server.Token("other", "pull", "push"),
+	} {
+		o.RegistryToken = token
+		var auth *registry.AuthError
+		if err := push(t, server, o); !errors.As(err, &auth) || strings.Contains(err.Error(), token) {
+			t.Errorf("a token %s: %v", what, err)
+		}
+	}
+	o.RegistryToken = server.Token("cache", "pull", "push")
+	if err := push(t, server, o); err != nil {
+		t.Errorf("a token for this: %v", err)
 	}
 	if n := server.TokenRequests(); n != 0 {
 		t.Errorf("%d tokens were asked for although there was one", n)

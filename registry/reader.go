@@ -77,7 +77,7 @@ func (b *blobReader) recover(cause error) error {
 }
 
 func (b *blobReader) reopen() error {
-	return b.repository.try(b.ctx, "read blob "+b.blob.Digest.String(), func(context.Context, func()) error {
+	return b.repository.try(b.ctx, "read blob "+b.blob.Digest.String(), func(context.Context, *watchdog) error {
 		source, err := b.repository.blobSource()
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,7 +165,7 @@ func (r *Repository) tags(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var tags []string
-	err = r.try(ctx, "list the tags", func(ctx context.Context, _ func()) error {
+	err = r.try(ctx, "list the tags", func(ctx context.Context, _ *watchdog) error {
 		var err error
 		tags, err = docker.GetRepositoryTags(ctx, r.sys, ref)
 		return err
@@ -194,22 +195,50 @@ func (r *Repository) entry(ctx context.Context, which, tag string) (*layout.Entr
 	return &layout.Entry{Tag: tag, Root: root}, nil
 }
 
-// readRoot reads a manifest by a tag or a digest that the registry is to look up.
+// readRoot reads a manifest by a tag or a digest that the registry is to look up. By digest that goes through the
+// source that is open already; for a tag the library needs a new one.
 func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, err error) {
+	if d, err := digest.Parse(which); err == nil {
+		if source, err := r.blobSource(); err == nil {
+			err := r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) (err error) {
+				raw, _, err = source.GetManifest(ctx, &d)
+				return err
+			})
+			return raw, err
+		}
+	}
 	ref, err := r.reference(which)
 	if err != nil {
 		return nil, err
 	}
-	err = r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ func()) error {
+	err = r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) error {
 		source, err := ref.NewImageSource(ctx, r.sys)
 		if err != nil {
 			return err
 		}
-		if raw, _, err = source.GetManifest(ctx, nil); err != nil {
+		if raw, err = getProved(ctx, source); err != nil {
 			return errors.Join(err, source.Close())
 		}
 		return r.keepSource(source)
 	})
+	return raw, err
+}
+
+// errAltered says that a manifest is not there under the digest of the bytes that came for its tag.
+var errAltered = fmt.Errorf("%w: the registry does not have the manifest that it sent", layout.ErrBlobDamaged)
+
+// getProved returns the manifest of the tag that source is for. A tag tells nothing about the bytes that belong to it,
+// so they are asked for once more by their digest.
+func getProved(ctx context.Context, source types.ImageSource) ([]byte, error) {
+	raw, _, err := source.GetManifest(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	d := digest.FromBytes(raw)
+	again, _, err := source.GetManifest(ctx, &d)
+	if isNotFound(err) || err == nil && !bytes.Equal(raw, again) {
+		return nil, errAltered
+	}
 	return raw, err
 }
 

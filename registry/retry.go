@@ -17,17 +17,22 @@ import (
 )
 
 // try does a request, and does it again after errors that pass: 429, 5xx, broken connections, silence. The request
-// gets a context that ends when the registry is silent for too long; it calls alive whenever something happened.
-func (r *Repository) try(ctx context.Context, what string, request func(ctx context.Context, alive func()) error) error {
+// gets a context that ends when the registry is silent for too long, and the watchdog that sees to it. An error of our
+// own side is returned as it is.
+func (r *Repository) try(ctx context.Context, what string, request func(ctx context.Context, dog *watchdog) error) error {
 	for tries := 0; ; tries++ {
 		watched, dog := newWatchdog(ctx, r.options.idle())
-		err := request(watched, dog.alive)
+		err := request(watched, dog)
 		if err != nil {
 			err = causeOf(watched, err)
 		}
 		dog.stop()
 		if err == nil {
 			return nil
+		}
+		var ours *writeError
+		if errors.As(err, &ours) {
+			return ours
 		}
 		if tries == r.options.retries() || !retryable(ctx, err) {
 			return r.wrap(what, err)
@@ -54,8 +59,7 @@ func (r *Repository) wait(ctx context.Context, tries int) error {
 
 // retryable says whether an error may pass. The context's own end never does.
 func retryable(ctx context.Context, err error) bool {
-	var ours *writeError
-	if ctx.Err() != nil || errors.As(err, &ours) {
+	if ctx.Err() != nil {
 		return false
 	}
 	var coder errcode.ErrorCoder
@@ -68,9 +72,10 @@ func retryable(ctx context.Context, err error) bool {
 	}
 	var network net.Error
 	switch {
-	case errors.Is(err, errIdle), errors.Is(err, docker.ErrTooManyRequests),
+	case errors.Is(err, errIdle), errors.Is(err, errAltered), errors.Is(err, docker.ErrTooManyRequests),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED):
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED),
+		errors.Is(err, net.ErrClosed): // as an upload sees it when the other end broke it off
 		return true
 	case errors.As(err, &network):
 		return network.Timeout()

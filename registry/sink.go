@@ -49,7 +49,7 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 		return err == nil, err
 	}
 	var has bool
-	err := r.try(ctx, "look for blob "+blob.Digest.String(), func(ctx context.Context, _ func()) error {
+	err := r.try(ctx, "look for blob "+blob.Digest.String(), func(ctx context.Context, _ *watchdog) error {
 		sink, err := r.destination(ctx)
 		if err != nil {
 			return err
@@ -70,15 +70,15 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 	if buildcache.IsManifestType(blob.MediaType) {
 		return r.putRoot(ctx, blob, open)
 	}
-	err := r.try(ctx, "push blob "+blob.Digest.String(), func(attempt context.Context, alive func()) error {
+	err := r.try(ctx, "push blob "+blob.Digest.String(), func(attempt context.Context, dog *watchdog) error {
 		sink, err := r.destination(attempt)
 		if err != nil {
 			return err
 		}
 		stream := &lazyStream{open: open, check: func(raw io.ReadCloser) io.ReadCloser {
 			return layout.Verify(ctx, nil, blob, raw)
-		}, alive: alive}
-		info, err := sink.PutBlob(attempt, stream, types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
+		}}
+		info, err := sink.PutBlob(attempt, &patientReader{stream, dog}, types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
 		if err := stream.close(); err != nil {
 			return err
 		}
@@ -87,20 +87,39 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 		}
 		return err
 	})
-	return explained(r.Host(), blob, err)
+	return r.refusal(blob, err)
+}
+
+// refusal explains why a blob or a root was not taken. What went wrong on our side is none of the registry's.
+func (r *Repository) refusal(sent buildcache.Descriptor, err error) error {
+	var ours *writeError
+	if errors.As(err, &ours) {
+		return ours.err
+	}
+	return explained(r.Host(), sent, err)
+}
+
+// patientReader reads our side's bytes: for as long as it waits for them, the registry is not silent.
+type patientReader struct {
+	r   io.Reader
+	dog *watchdog
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	p.dog.pause()
+	defer p.dog.alive()
+	return p.r.Read(b)
 }
 
 // lazyStream opens what it reads at the first read: the transport asks the registry first whether it needs the bytes.
 type lazyStream struct {
 	open  layout.OpenFunc
 	check func(io.ReadCloser) io.ReadCloser
-	alive func()
 	raw   io.ReadCloser
 	err   error // of our side, which no retry helps against
 }
 
 func (s *lazyStream) Read(p []byte) (int, error) {
-	s.alive()
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -137,7 +156,7 @@ func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, op
 	if err != nil {
 		return err
 	}
-	err = r.try(ctx, "push root "+root.Digest.String(), func(ctx context.Context, _ func()) error {
+	err = r.try(ctx, "push root "+root.Digest.String(), func(ctx context.Context, _ *watchdog) error {
 		sink, err := r.destination(ctx)
 		if err != nil {
 			return err
@@ -145,7 +164,7 @@ func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, op
 		return sink.PutManifest(ctx, raw, nil)
 	})
 	if err != nil {
-		return explained(r.Host(), root, err)
+		return r.refusal(root, err)
 	}
 	// The next read must come from the registry, to show what it made of it.
 	r.mu.Lock()
@@ -170,15 +189,15 @@ func readAll(open layout.OpenFunc) (raw []byte, err error) {
 // is called again.
 func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
 	var blob buildcache.Descriptor
-	err := r.try(ctx, "push a new blob", func(ctx context.Context, alive func()) error {
+	err := r.try(ctx, "push a new blob", func(ctx context.Context, dog *watchdog) error {
 		var err error
-		blob, err = r.ingestOnce(ctx, write, alive)
+		blob, err = r.ingestOnce(ctx, write, dog)
 		return err
 	})
-	return blob, explained(r.Host(), blob, err)
+	return blob, r.refusal(blob, err)
 }
 
-func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error, alive func()) (buildcache.Descriptor, error) {
+func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error, dog *watchdog) (buildcache.Descriptor, error) {
 	var zero buildcache.Descriptor
 	sink, err := r.destination(ctx)
 	if err != nil {
@@ -186,14 +205,14 @@ func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error
 	}
 	pr, pw := io.Pipe()
 	hash := sha256.New()
-	counter := &counter{alive: alive}
+	counter := &counter{}
 	written := make(chan error, 1)
 	go func() {
 		err := write(io.MultiWriter(pw, hash, counter))
 		_ = pw.CloseWithError(err) // always nil; without an error the transport gets io.EOF
 		written <- err
 	}()
-	info, err := sink.PutBlob(ctx, pr, types.BlobInfo{Size: -1}, none.NoCache, false)
+	info, err := sink.PutBlob(ctx, &patientReader{pr, dog}, types.BlobInfo{Size: -1}, none.NoCache, false)
 	_ = pr.CloseWithError(errUploadEnded) // always nil; it ends a writer that is not done
 	if writeErr := <-written; writeErr != nil && !errors.Is(writeErr, errUploadEnded) {
 		return zero, &writeError{writeErr}
@@ -218,13 +237,9 @@ func (e *writeError) Error() string { return e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
 // counter counts what passes.
-type counter struct {
-	n     int64
-	alive func()
-}
+type counter struct{ n int64 }
 
 func (c *counter) Write(p []byte) (int, error) {
-	c.alive()
 	c.n += int64(len(p))
 	return len(p), nil
 }
@@ -247,7 +262,7 @@ func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descri
 		return err
 	}
 	if err := r.putTag(ctx, tag, raw); err != nil {
-		return r.afterFailedTag(ctx, tag, root, explained(r.Host(), root, err))
+		return r.afterFailedTag(ctx, tag, root, r.refusal(root, err))
 	}
 	now, err = r.tagged(ctx, tag)
 	switch {
@@ -264,7 +279,7 @@ func (r *Repository) putTag(ctx context.Context, tag string, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	return r.try(ctx, "write the tag "+tag, func(ctx context.Context, _ func()) error {
+	return r.try(ctx, "write the tag "+tag, func(ctx context.Context, _ *watchdog) error {
 		sink, err := ref.NewImageDestination(ctx, r.sys)
 		if err != nil {
 			return err

@@ -28,6 +28,9 @@ func newWatchdog(ctx context.Context, idle time.Duration) (context.Context, *wat
 // alive says that something happened.
 func (w *watchdog) alive() { w.timer.Reset(w.idle) }
 
+// pause ends the watch until something happens again: somebody else is being waited for.
+func (w *watchdog) pause() { w.timer.Stop() }
+
 // stop ends the watch, and the context with it.
 func (w *watchdog) stop() {
 	w.timer.Stop()
@@ -60,7 +63,7 @@ func (w *watched) Read(p []byte) (int, error) {
 		err = causeOf(w.ctx, err)
 	}
 	// Until the next read the consumer may take its time.
-	w.dog.timer.Stop()
+	w.dog.pause()
 	return n, err
 }
 

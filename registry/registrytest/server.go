@@ -174,6 +174,18 @@ func (s *Server) Forget() {
 	s.log = nil
 }
 
+// Token returns a bearer token for some actions on a repository, such as "pull" and "push". The server must be one with
+// tokens.
+func (s *Server) Token(repository string, actions ...string) string {
+	grants := map[string]bool{}
+	for _, action := range actions {
+		grants[repository+":"+action] = true
+	}
+	s.tokens.mu.Lock()
+	defer s.tokens.mu.Unlock()
+	return s.tokens.grant(grants)
+}
+
 // TokenRequests returns how often the token server was asked for a token.
 func (s *Server) TokenRequests() int {
 	if s.tokens == nil {
