@@ -26,7 +26,11 @@ func (e *ProofError) Error() string {
 // list names the first problem, and how many more there are.
 func (e *ProofError) list() string {
 	first := e.Problems[0]
-	text := fmt.Sprintf("%s: %s (%s)", first.Where, first.Detail, first.Kind)
+	where := first.Where
+	if first.Digest != "" {
+		where += ", blob " + first.Digest.String()
+	}
+	text := fmt.Sprintf("%s: %s (%s)", where, first.Detail, first.Kind)
 	if more := len(e.Problems) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}

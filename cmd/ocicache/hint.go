@@ -116,7 +116,7 @@ func hintSystem(err error) string {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "the disk is full; nothing was published, and what was done is kept for the next run"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return "no permission to write there; give a DST to leave the source as it is"
+		return "this user has no permission there; a source that can only be read can be converted to a DST"
 	}
 	return ""
 }
