@@ -9,7 +9,7 @@
 set -euo pipefail
 
 megabytes=${1:-256}
-rounds=3
+rounds=5
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=$root/.bin
 work=$(mktemp -d)
@@ -46,8 +46,10 @@ CONFIG
   return 1
 }
 
-# A cache of random layers, none of which compress.
+# A cache of random layers, none of which compress. Each push gets one of its own: skopeo remembers where it has pushed
+# a blob before, and the registry then takes it from there.
 make_cache() {
+  rm -rf "$cache"
   mkdir -p "$cache/blobs/sha256"
   local layers='' config='' parent=-1 i sum size
   for i in $(seq 8); do
@@ -97,7 +99,8 @@ best() { # push|pull TOOL
   local least='' round start took repository
   for round in $(seq $rounds); do
     repository=$2-$1-$round
-    [ "$1" = push ] || push ocicache "$repository" >/dev/null
+    make_cache
+    [ "$1" = push ] || push ocicache "$repository" >/dev/null 2>&1
     start=$(date +%s%N)
     "$1" "$2" "$repository" "$work/out" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }
     took=$((($(date +%s%N) - start) / 1000000))
@@ -109,7 +112,6 @@ best() { # push|pull TOOL
 
 build
 serve
-make_cache
 printf '%-10s %10s %8s %10s %8s   (%s MB in 8 layers, best of %s; ratios to ocicache)\n' tool 'push ms' ratio 'pull ms' ratio "$megabytes" "$rounds"
 for tool in ocicache skopeo regctl crane oras; do
   if [ "$tool" = skopeo ] && ! command -v skopeo >/dev/null; then
