@@ -56,19 +56,19 @@ var doors = map[string][]string{
 // optional are the files that a build without tags leaves out.
 var optional = []string{"cmd/ocicache/man_on.go"}
 
-// source is one file that belongs to the program or its libraries.
-type source struct {
+// goFile is one file that belongs to the program or its libraries.
+type goFile struct {
 	name    string // from the module's directory
 	imports []string
 	tags    constraint.Expr // nil for none
 }
 
-func (s source) folder() string { return path.Dir(s.name) }
+func (s goFile) folder() string { return path.Dir(s.name) }
 
 // sources returns every file that is no test, whatever its build tags.
-func sources(t *testing.T) []source {
+func sources(t *testing.T) []goFile {
 	t.Helper()
-	var found []source
+	var found []goFile
 	root := os.DirFS(moduleDir)
 	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -87,7 +87,7 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		s := source{name: name}
+		s := goFile{name: name}
 		for _, spec := range file.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {

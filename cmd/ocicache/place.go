@@ -21,10 +21,16 @@ type noPlaceError struct{ path string }
 func (e *noPlaceError) Error() string { return e.path + ": no such file or directory" }
 func (e *noPlaceError) Unwrap() error { return errNoPlace }
 
-// place is what a reference names, opened.
-type place interface {
-	layout.Place
+// source is what a reference names, opened for reading.
+type source interface {
+	layout.Source
 	fmt.Stringer
+}
+
+// place is a source that can be written to as well.
+type place interface {
+	source
+	layout.Sink
 }
 
 // parse reads a reference, with --tag in place of its tag.
@@ -49,8 +55,13 @@ func parse(text, tag string) (layout.Reference, error) {
 // isRegistry says whether a reference names a registry.
 func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.TransportRegistry }
 
-// open opens the place that a reference names.
-func (a *app) open(ref layout.Reference, o registry.Options) (place, error) {
+// open opens what a reference names, for reading.
+func (a *app) open(ref layout.Reference, o registry.Options) (source, error) {
+	return a.openPlace(ref, o)
+}
+
+// openPlace opens what a reference names, for reading and writing.
+func (a *app) openPlace(ref layout.Reference, o registry.Options) (place, error) {
 	switch ref.Transport {
 	case layout.TransportRegistry:
 		return a.openRegistry(ref, o)
@@ -64,14 +75,14 @@ func (a *app) open(ref layout.Reference, o registry.Options) (place, error) {
 		}
 		return dir, nil
 	default:
-		return nil, &usageError{fmt.Errorf("%s: this version of ocicache works on layout directories and registries only", ref)}
+		return nil, &usageError{fmt.Errorf("%s: only a layout directory or a registry can be written to like this", ref)}
 	}
 }
 
-// create opens the place that a reference names, and makes a layout where there is none.
+// create opens the place that a reference names for writing, and makes a layout where there is none.
 func (a *app) create(ctx context.Context, ref layout.Reference, o registry.Options) (place, error) {
 	if ref.Transport != layout.TransportPath && ref.Transport != layout.TransportLayout {
-		return a.open(ref, o)
+		return a.openPlace(ref, o)
 	}
 	dir, err := layout.Create(ctx, ref.Path, a.layoutOptions())
 	if err != nil {
@@ -106,7 +117,7 @@ func (a *app) layoutOptions() layout.Options {
 }
 
 // tagOf returns the tag that a reference names in its place, or "".
-func tagOf(ref layout.Reference, p place) string {
+func tagOf(ref layout.Reference, p layout.Source) string {
 	if repository, ok := p.(*registry.Repository); ok {
 		return repository.ScopedTag()
 	}

@@ -126,7 +126,7 @@ func (a *app) newSync(ctx context.Context, flags *transferFlags, args []string) 
 	if err != nil {
 		return nil, err
 	}
-	t := &transfer{src: source, dst: source, dstRef: to, srcName: source.String(), dstName: to.String(), jobs: a.jobsFor(from, to)}
+	t := &transfer{src: source, dstRef: to, srcName: source.String(), dstName: to.String(), jobs: a.jobsFor(from, to)}
 	if same(from, to) {
 		return nil, &usageError{errors.New("SRC and DST are the same place")}
 	}

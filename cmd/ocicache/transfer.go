@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 
 // transfer is what a command line with SRC and DST comes to.
 type transfer struct {
-	src     place
+	src     source
 	entries []layout.Entry
 	dst     layout.Place // nil for a dry run to a place that is not there
 	dstRef  layout.Reference
@@ -65,9 +66,13 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if err != nil {
 		return nil, err
 	}
-	t := &transfer{src: from, dst: from, dstRef: refs[0], srcName: from.String(), jobs: a.jobsFor(refs...)}
+	t := &transfer{src: from, dstRef: refs[0], srcName: from.String(), jobs: a.jobsFor(refs...)}
 	if len(refs) == 1 {
-		t.dstName = t.srcName
+		same, ok := from.(place)
+		if !ok {
+			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", refs[0])}
+		}
+		t.dst, t.dstName = same, t.srcName
 		t.entries, err = selected(ctx, refs[0], from)
 		return t, err
 	}
@@ -86,13 +91,17 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 
 func (t *transfer) openDestination(ctx context.Context, a *app, flags *transferFlags, refs []layout.Reference) error {
 	if same(refs[0], refs[1]) {
-		t.tag = refs[1].Tag
+		there, ok := t.src.(place)
+		if !ok {
+			return &usageError{fmt.Errorf("%s is not changed in place", refs[0])}
+		}
+		t.dst, t.tag = there, refs[1].Tag
 		return nil
 	}
 	access := flags.registry.options(dest)
 	open := func() (place, error) { return a.create(ctx, refs[1], access) }
 	if flags.dryRun {
-		open = func() (place, error) { return a.open(refs[1], access) }
+		open = func() (place, error) { return a.openPlace(refs[1], access) }
 	}
 	to, err := open()
 	if errors.Is(err, errNoPlace) && flags.dryRun {
@@ -125,7 +134,7 @@ func (a *app) jobsFor(refs ...layout.Reference) int {
 }
 
 // selected returns the caches that a reference stands for: every one of a bare path, else one.
-func selected(ctx context.Context, ref layout.Reference, from place) ([]layout.Entry, error) {
+func selected(ctx context.Context, ref layout.Reference, from source) ([]layout.Entry, error) {
 	if takesAll(ref) {
 		return layout.All(ctx, from)
 	}

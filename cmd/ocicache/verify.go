@@ -102,7 +102,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	return nil
 }
 
-func verify(ctx context.Context, ref layout.Reference, from place, o inspect.Options) (inspect.Report, error) {
+func verify(ctx context.Context, ref layout.Reference, from source, o inspect.Options) (inspect.Report, error) {
 	if takesAll(ref) {
 		return inspect.VerifyAll(ctx, from, o)
 	}
