@@ -214,6 +214,15 @@ func TestOpenBlob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		other := many(t, buildcache.Artifact, 2)
+		mustTransfer(t, other, open(t, server, "", plain())) // takes latest
+		if one := entry(t, byDigest, ""); one.Root.Digest != e.Root.Digest {
+			t.Errorf("the digest was passed over for the tag latest: %s", one.Root.Digest)
+		}
+		elsewhere := open(t, server, "elsewhere", plain())
+		if found, err := elsewhere.Resolve(t.Context(), "latest"); found != nil || err != nil {
+			t.Errorf("a reference to one tag shows another: %v %v", found, err)
+		}
 		entries, err := byDigest.Entries(t.Context())
 		if err != nil || len(entries) != 1 || entries[0].Tag != "" || entries[0].Root.Digest != e.Root.Digest {
 			t.Errorf("%+v %v", entries, err)

@@ -146,8 +146,11 @@ func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return all, nil
 }
 
-// Resolve returns the root of a tag, or nil where there is none.
+// Resolve returns the root of a tag, or nil where there is none, or where the reference named something else.
 func (r *Repository) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
+	if r.digest != "" || r.tag != "" && r.tag != tag {
+		return nil, nil
+	}
 	return r.entry(ctx, tag, tag)
 }
 
