@@ -54,14 +54,19 @@ func (e *NotFoundError) Error() string {
 	}
 }
 
-// AmbiguousError says that one cache was wanted, and there are several.
+// AmbiguousError says that one cache, or one image, was wanted, and there are several.
 type AmbiguousError struct {
-	Place string
-	Tags  []string
+	Place  string
+	Tags   []string
+	Images bool // of images, one of which was wanted
 }
 
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%s: several caches and none chosen (there are: %s)", e.Place, strings.Join(e.Tags, ", "))
+	what := "caches"
+	if e.Images {
+		what = "images"
+	}
+	return fmt.Sprintf("%s: several %s and none chosen (there are: %s)", e.Place, what, strings.Join(e.Tags, ", "))
 }
 
 // DanglingError says that a tag names a root that is not there. BuildKit leaves such a tag when one build exports

@@ -3,7 +3,6 @@ package layout
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -108,30 +107,6 @@ type blobReader struct {
 // GetBlob returns an unverified blob; umoci verifies what it walks.
 func (r blobReader) GetBlob(ctx context.Context, blob digest.Digest) (io.ReadCloser, error) {
 	return r.src.Open(ctx, buildcache.Descriptor{Digest: blob})
-}
-
-// hasInlineCache says whether an image's config carries a BuildKit cache. It is for hints, so what can't be read
-// counts as no.
-func hasInlineCache(ctx context.Context, src Source, root buildcache.Descriptor) bool {
-	raw, err := ReadBlob(ctx, src, root, buildcache.MaxRoot)
-	if err != nil {
-		return false
-	}
-	looked := map[digest.Digest]bool{} // a hostile image may name one blob thousands of times
-	for _, child := range buildcache.Successors(raw) {
-		if child.Size > buildcache.MaxRoot || looked[child.Digest] {
-			continue
-		}
-		looked[child.Digest] = true
-		config, err := ReadBlob(ctx, src, child, buildcache.MaxRoot)
-		var image struct {
-			Cache []byte `json:"moby.buildkit.cache.v0"`
-		}
-		if err == nil && json.Unmarshal(config, &image) == nil && len(image.Cache) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // Reach returns the blobs that the entries of index.json reach, of caches and of images. What is missing on the way

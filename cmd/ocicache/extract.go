@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+)
+
+func (a *app) extractCommand() *cobra.Command {
+	var to string
+	flags := &transferFlags{}
+	cmd := &cobra.Command{
+		Use:   "extract REF DST",
+		Short: "Make a cache of its own of an image's inline cache",
+		Long: `Make a cache of its own of the inline cache that an image carries (--cache-to type=inline). Builds that import it hit
+what they would hit with the image; the image is no longer needed for that. Of an image for several platforms, the
+inline caches of all become one cache.
+
+The layers are copied, verified, and keep their compression. The tag moves last, after the result was proved to be what
+BuildKit imports. Images are never touched: in their own layout the cache needs a tag of its own.`,
+		Example: `  ocicache extract docker://registry.example.com/team/app:main docker://registry.example.com/team/cache:main
+  ocicache extract oci:./image:1 oci:./cache:latest --to docker-list`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runExtract(cmd.Context(), to, flags, args) },
+	}
+	cmd.Flags().StringVar(&to, "to", string(buildcache.Artifact), "form of the result: docker-list, oci-index or artifact")
+	complete(cmd, "to", names(buildcache.Forms()))
+	flags.add(a, cmd)
+	cmd.Flags().Lookup("tag").Usage = "the image in REF"
+	return cmd
+}
+
+func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, args []string) error {
+	form, err := buildcache.ParseForm(to)
+	if err != nil {
+		return &usageError{fmt.Errorf("--to: %w", err)}
+	}
+	job, inlined, err := a.newExtraction(ctx, flags, args)
+	if err != nil {
+		return err
+	}
+	options := convert.ExtractOptions{Form: form, Jobs: job.jobs, DryRun: flags.dryRun}
+	if options.Preflight, err = flags.preflight(job); err != nil {
+		return err
+	}
+	handler, stop := a.show()
+	options.OnEvent = handler
+	done, err := inlined.Extract(ctx, job.dst, job.tag, options)
+	stop()
+	if err != nil {
+		return err
+	}
+	result := extractResult{Source: job.srcName, Destination: job.dstName, ExtractResult: done}
+	return a.write(result, result.render)
+}
+
+// newExtraction opens REF and DST. DST comes last, so that nothing is made there for an image without inline cache.
+func (a *app) newExtraction(ctx context.Context, flags *transferFlags, args []string) (*transfer, *convert.Inlined, error) {
+	from, err := parse(args[0], flags.tag)
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := parse(args[1], "")
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := flags.registry.check(from, to); err != nil {
+		return nil, nil, err
+	}
+	place, err := a.open(ctx, from, flags.base, flags.registry.options(src))
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := layout.OneImage(ctx, place, tagOf(from, place))
+	if err != nil {
+		return nil, nil, err
+	}
+	inlined, err := convert.ReadInline(ctx, place, image)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &transfer{src: place, srcName: place.String(), dstRef: to, dstName: to.String(), jobs: a.jobsFor(from, to)}
+	if err := t.openDestination(ctx, a, flags, []layout.Reference{from, to}); err != nil {
+		return nil, nil, err
+	}
+	t.tag = cmp.Or(t.tag, image.Tag, "latest")
+	return t, inlined, nil
+}
+
+// extractResult is what extract writes with --json.
+type extractResult struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	*convert.ExtractResult
+}
+
+func (r extractResult) render(w io.Writer) error {
+	done := "extracted"
+	if r.DryRun {
+		done = "this would be done, nothing was written"
+	}
+	fmt.Fprintf(w, "%s, tag %s: %s\n", r.Destination, r.Tag, done)
+	err := table(w, func(w io.Writer) {
+		row := func(what, value string) { fmt.Fprintf(w, "  %s\t%s\n", what, value) }
+		row("image", r.Image.String())
+		row("form", string(r.To.Form))
+		row("media type", r.To.MediaType)
+		row("root", r.To.Digest.String())
+		row("config", r.To.Config.String())
+		row("layers", fmt.Sprintf("%s, %s", count(len(r.Layers), "blob"), size(r.To.LayersBytes)))
+		for _, image := range r.Images {
+			row(cmp.Or(image.Platform, short(image.Manifest)), imageLine(image))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(w, "  note: %s\n", note)
+	}
+	return nil
+}
+
+// imageLine says what became of one image.
+func imageLine(image convert.ExtractedImage) string {
+	if image.PassedOver != "" {
+		return "passed over: " + image.PassedOver
+	}
+	return fmt.Sprintf("%s, %s, %s", count(image.Records, "record"), count(image.Results, "result"), count(image.Layers, "layer"))
+}
