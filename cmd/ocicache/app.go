@@ -52,7 +52,8 @@ another process, 6 refused by the registry, 130 interrupted.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.inspectCommand(), a.verifyCommand(),
+	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.extractCommand(), a.unpackCommand(), a.inspectCommand(), a.verifyCommand(),
+		a.packCommand(),
 		a.registriesCommand(), a.versionCommand())
 	for _, cmd := range root.Commands() {
 		cmd.Args = usageArgs(cmd.Args)

@@ -143,8 +143,11 @@ func runLine(t *testing.T, dir, command string) string {
 	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	if withStatus {
+	switch {
+	case withStatus:
 		out = fmt.Appendf(out, "status %d\n", program.ProcessState.ExitCode())
+	case err != nil:
+		t.Errorf("%s: %v\n%s", command, err, out)
 	}
 	return string(out)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
@@ -76,6 +77,10 @@ func status(err error) int {
 		ambiguous *layout.AmbiguousError
 		notFound  *layout.NotFoundError
 		dangling  *layout.DanglingError
+		noImage   *layout.NoImageError
+		noInline  *convert.NoInlineError
+		missing   *archive.MissingError
+		volumes   *archive.VolumesError
 		locked    *layout.LockedError
 		refused   *registry.RefusedError
 		preflight *convert.PreflightError
@@ -89,7 +94,9 @@ func status(err error) int {
 		return exitLocked
 	case errors.As(err, &refused), errors.As(err, &preflight):
 		return exitRefused
-	case errors.As(err, &notFound), errors.As(err, &dangling), errors.Is(err, errNoPlace):
+	case errors.As(err, &notFound), errors.As(err, &dangling), errors.Is(err, errNoPlace),
+		errors.As(err, &missing), errors.As(err, &volumes),
+		errors.As(err, &noImage), errors.As(err, &noInline):
 		return exitNotFound
 	default:
 		return exitFailed

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"syscall"
 
+	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
@@ -16,7 +17,7 @@ import (
 
 // hint returns what probably helps against an error, or "". It goes by the error's type, never by its text.
 func hint(err error) string {
-	for _, find := range []func(error) string{hintUsage, hintPlace, hintCache, hintRegistry, hintConnection, hintSystem} {
+	for _, find := range []func(error) string{hintUsage, hintArchive, hintPlace, hintImage, hintCache, hintRegistry, hintConnection, hintSystem} {
 		if text := find(err); text != "" {
 			return text
 		}
@@ -25,7 +26,17 @@ func hint(err error) string {
 }
 
 func hintUsage(err error) string {
-	var noPlace *noPlaceError
+	var (
+		noPlace     *noPlaceError
+		notWritable *notWritableError
+		isFile      *isFileError
+	)
+	switch {
+	case errors.As(err, &notWritable) && isArchive(notWritable.ref):
+		return "archives are written as a whole: by 'ocicache pack', or one cache by copy or convert to oci-archive:FILE"
+	case errors.As(err, &isFile):
+		return "to replace it by an archive, say oci-archive:" + isFile.path
+	}
 	if errors.As(err, &noPlace) {
 		if meant := layout.ColonHint(noPlace.path); meant != "" {
 			return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", meant)
@@ -76,11 +87,57 @@ func hintNotFound(e *layout.NotFoundError) string {
 	case len(e.Unnamed) > 0:
 		return "these cache roots lie there without a name: " + e.Unnamed[0].String() + "; BuildKit can import one with digest="
 	case e.Inline:
-		return "an image there carries an inline cache, which BuildKit imports from the image itself; it has no layers of its own to convert"
+		return "an image there carries an inline cache, which BuildKit imports from the image itself; 'ocicache extract' makes a cache of its own of it"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
 	case e.Tag == "":
 		return "BuildKit writes no cache when a build has nothing to export"
+	}
+	return ""
+}
+
+// hintImage is about images with inline caches.
+func hintImage(err error) string {
+	var (
+		noImage  *layout.NoImageError
+		noInline *convert.NoInlineError
+		inline   *buildcache.InlineError
+	)
+	switch {
+	case errors.As(err, &noImage) && noImage.Cache:
+		return "it needs no extracting: 'ocicache copy' and 'ocicache convert' take it as it is"
+	case errors.As(err, &noImage) && len(noImage.Tags) > 0:
+		return "choose an image with --tag TAG or oci:DIR:TAG"
+	case errors.As(err, &noInline):
+		return "build and push the image with --cache-to type=inline (buildctl: --export-cache type=inline)"
+	case errors.As(err, &inline):
+		return "BuildKit imports nothing from this image either; build it again with --cache-to type=inline"
+	}
+	return ""
+}
+
+// hintArchive is about archives.
+func hintArchive(err error) string {
+	var (
+		missing *archive.MissingError
+		taken   *archive.TakenError
+	)
+	switch {
+	case errors.As(err, &missing) && missing.Base == "":
+		return "nothing was published; unpack the archives before this one first, or name a layout, an archive or a repository that has the " +
+			"blobs with --base; else pack again without --have"
+	case errors.As(err, &missing):
+		return "nothing was published; unpack the archives before this one first, or pack again without --have"
+	case errors.As(err, &taken):
+		return "unpack to another DIR, or choose other tags with --tag"
+	case errors.Is(err, archive.ErrStream):
+		return "'ocicache unpack' takes it; for everything else unpack or decompress it first"
+	case errors.Is(err, archive.ErrTooLarge):
+		return "if it is to be trusted, decompress it in a pipe: zstd -dc FILE | ocicache unpack - DIR"
+	case errors.Is(err, archive.ErrTruncated):
+		return "no tag was moved; copy the archive again from where it is whole"
+	case errors.Is(err, archive.ErrReceipt):
+		return "a receipt counts only as 'ocicache unpack --receipt' wrote it"
 	}
 	return ""
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var tag string
+	var tag, base string
 	var access *registryFlags
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
@@ -29,10 +29,11 @@ A bare path stands for every cache in it.`,
   ocicache inspect oci:./cache:main --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runInspect(cmd.Context(), args[0], tag, access)
+			return a.runInspect(cmd.Context(), args[0], tag, base, access)
 		},
 	}
 	cmd.Flags().StringVar(&tag, "tag", "", "the cache to show")
+	cmd.Flags().StringVar(&base, "base", "", baseUsage)
 	access = addRegistryFlags(cmd)
 	return cmd
 }
@@ -47,7 +48,7 @@ type inspectResult struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-func (a *app) runInspect(ctx context.Context, text, tag string, access *registryFlags) error {
+func (a *app) runInspect(ctx context.Context, text, tag, base string, access *registryFlags) error {
 	ref, err := parse(text, tag)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (a *app) runInspect(ctx context.Context, text, tag string, access *registry
 	if err := access.check(ref); err != nil {
 		return err
 	}
-	from, err := a.open(ref, access.options(either))
+	from, err := a.open(ctx, ref, base, access.options(either))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
@@ -21,9 +22,21 @@ type noPlaceError struct{ path string }
 func (e *noPlaceError) Error() string { return e.path + ": no such file or directory" }
 func (e *noPlaceError) Unwrap() error { return errNoPlace }
 
+// notWritableError says that a command does not write to such a place.
+type notWritableError struct{ ref layout.Reference }
+
+func (e *notWritableError) Error() string {
+	return fmt.Sprintf("%s: this writes to layout directories and registries only", e.ref)
+}
+
+// isFileError says that there is a file where a layout was to be made.
+type isFileError struct{ path string }
+
+func (e *isFileError) Error() string { return e.path + ": it is a file, and no layout" }
+
 // source is what a reference names, opened for reading.
 type source interface {
-	layout.Source
+	archive.Store
 	fmt.Stringer
 }
 
@@ -55,9 +68,64 @@ func parse(text, tag string) (layout.Reference, error) {
 // isRegistry says whether a reference names a registry.
 func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.TransportRegistry }
 
-// open opens what a reference names, for reading.
-func (a *app) open(ref layout.Reference, o registry.Options) (source, error) {
+// open opens what a reference names, for reading. An archive takes from base what it was packed without; base is "" for
+// none.
+func (a *app) open(ctx context.Context, ref layout.Reference, base string, o registry.Options) (source, error) {
+	if isArchive(ref) {
+		return a.openArchive(ctx, ref, base, o)
+	}
+	if base != "" {
+		return nil, &usageError{fmt.Errorf("--base is for archives, and %s is none", ref)}
+	}
 	return a.openPlace(ref, o)
+}
+
+// isArchive says whether a reference names an archive: a file, or volumes of one.
+func isArchive(ref layout.Reference) bool {
+	switch ref.Transport {
+	case layout.TransportArchive:
+		return true
+	case layout.TransportPath:
+		info, err := os.Stat(ref.Path)
+		return err == nil && info.Mode().IsRegular() || errors.Is(err, fs.ErrNotExist) && archive.IsInVolumes(ref.Path)
+	default:
+		return false
+	}
+}
+
+func (a *app) openArchive(ctx context.Context, ref layout.Reference, base string, o registry.Options) (source, error) {
+	var options archive.OpenOptions
+	if base != "" {
+		var err error
+		if options.Base, err = a.openBase(ctx, base, o); err != nil {
+			return nil, err
+		}
+	}
+	opened, err := archive.Open(ctx, []string{ref.Path}, options)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &noPlaceError{ref.Path}
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, opened)
+	for _, note := range opened.Notes() {
+		fmt.Fprintf(a.stderr, "ocicache: %s: %s\n", ref.Path, note)
+	}
+	return opened, nil
+}
+
+// openBase opens where blobs are looked for that an archive was packed without.
+func (a *app) openBase(ctx context.Context, text string, o registry.Options) (source, error) {
+	ref, err := parse(text, "")
+	if err != nil {
+		return nil, err
+	}
+	from, err := a.open(ctx, ref, "", o)
+	if err != nil {
+		return nil, fmt.Errorf("--base: %w", err)
+	}
+	return from, nil
 }
 
 // openPlace opens what a reference names, for reading and writing.
@@ -75,7 +143,7 @@ func (a *app) openPlace(ref layout.Reference, o registry.Options) (place, error)
 		}
 		return dir, nil
 	default:
-		return nil, &usageError{fmt.Errorf("%s: only a layout directory or a registry can be written to like this", ref)}
+		return nil, &usageError{&notWritableError{ref}}
 	}
 }
 
@@ -83,6 +151,9 @@ func (a *app) openPlace(ref layout.Reference, o registry.Options) (place, error)
 func (a *app) create(ctx context.Context, ref layout.Reference, o registry.Options) (place, error) {
 	if ref.Transport != layout.TransportPath && ref.Transport != layout.TransportLayout {
 		return a.openPlace(ref, o)
+	}
+	if info, err := os.Stat(ref.Path); err == nil && info.Mode().IsRegular() {
+		return nil, &isFileError{ref.Path}
 	}
 	dir, err := layout.Create(ctx, ref.Path, a.layoutOptions())
 	if err != nil {

@@ -122,7 +122,7 @@ func (a *app) newSync(ctx context.Context, flags *transferFlags, args []string) 
 	if err := flags.registry.check(from, to); err != nil {
 		return nil, err
 	}
-	source, err := a.open(from, flags.registry.options(src))
+	source, err := a.open(ctx, from, flags.base, flags.registry.options(src))
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
+
+// baseUsage says what --base is for.
+const baseUsage = "where an archive finds the blobs that it was packed without: a layout, an archive or a repository"
 
 // transferFlags are the flags of commands that bring caches from one place to another.
 type transferFlags struct {
@@ -21,12 +25,14 @@ type transferFlags struct {
 	dryRun      bool
 	forRegistry string
 	noPreflight bool
+	base        string
 	registry    *registryFlags
 }
 
 func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.tag, "tag", "", "the cache of SRC")
+	flags.StringVar(&f.base, "base", "", baseUsage)
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and write nothing")
 	flags.BoolVar(&a.link, "link", false, "hard-link unchanged layers into DST instead of copying them")
 	flags.StringVar(&f.forRegistry, "for", "", "the rules of this registry apply: a host, or a name from 'ocicache registries'")
@@ -38,7 +44,8 @@ func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 type transfer struct {
 	src     source
 	entries []layout.Entry
-	dst     layout.Place // nil for a dry run to a place that is not there
+	dst     layout.Place // nil for a dry run to a place that is not there, and for an archive
+	file    string       // the archive to write, or ""
 	dstRef  layout.Reference
 	srcName string
 	dstName string
@@ -62,7 +69,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if err := flags.registry.check(refs...); err != nil {
 		return nil, err
 	}
-	from, err := a.open(refs[0], flags.registry.options(src))
+	from, err := a.open(ctx, refs[0], flags.base, flags.registry.options(src))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +89,9 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 		return nil, err
 	}
 	t.entries = []layout.Entry{entry}
-	if err := t.openDestination(ctx, a, flags, refs); err != nil {
+	if refs[1].Transport == layout.TransportArchive {
+		t.file, t.tag = refs[1].Path, refs[1].Tag
+	} else if err := t.openDestination(ctx, a, flags, refs); err != nil {
 		return nil, err
 	}
 	t.tag = cmp.Or(t.tag, entry.Tag, "latest")
@@ -189,7 +198,7 @@ func (a *app) convertAll(ctx context.Context, t *transfer, options convert.Optio
 	var err error
 	for _, entry := range t.entries {
 		var done *convert.Result
-		done, err = convert.Convert(ctx, t.src, entry, t.dst, cmp.Or(t.tag, entry.Tag), options)
+		done, err = a.convertOne(ctx, t, entry, options)
 		if err != nil {
 			break
 		}
@@ -201,4 +210,19 @@ func (a *app) convertAll(ctx context.Context, t *transfer, options convert.Optio
 		err = errors.Join(err, a.write(result, result.render))
 	}
 	return err
+}
+
+// convertOne converts one cache of a transfer.
+func (a *app) convertOne(ctx context.Context, t *transfer, entry layout.Entry, options convert.Options) (*convert.Result, error) {
+	tag := cmp.Or(t.tag, entry.Tag)
+	if t.file == "" || options.DryRun {
+		return convert.Convert(ctx, t.src, entry, t.dst, tag, options)
+	}
+	var done *convert.Result
+	to := archive.PackOptions{Layout: a.layoutOptions(), OnEvent: options.OnEvent}
+	_, err := archive.PackChanged(ctx, t.src, archive.Target{File: t.file}, to, func(ctx context.Context, dst layout.Place) (err error) {
+		done, err = convert.Convert(ctx, t.src, entry, dst, tag, options)
+		return err
+	})
+	return done, err
 }

@@ -16,7 +16,7 @@ import (
 
 type verifyFlags struct {
 	deep, strict bool
-	tag          string
+	tag, base    string
 	forRegistry  string
 	registry     *registryFlags
 }
@@ -41,6 +41,7 @@ A bare path stands for every cache in it, and for the layout itself.`,
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID")
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 for warnings too")
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "the cache to verify")
+	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
 	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also say what this registry would refuse: a host, or a name from 'ocicache registries'")
 	flags.registry = addRegistryFlags(cmd)
 	return cmd
@@ -62,7 +63,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := flags.registry.check(ref); err != nil {
 		return err
 	}
-	from, err := a.open(ref, flags.registry.options(either))
+	from, err := a.open(ctx, ref, flags.base, flags.registry.options(either))
 	if err != nil {
 		return err
 	}

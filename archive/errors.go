@@ -1,0 +1,96 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// What can be wrong with an archive. A *HostileError wraps one of them, or says something else.
+var (
+	// ErrNotArchive marks what is no tar of an OCI layout at all.
+	ErrNotArchive = errors.New("not an archive (a tar of an OCI layout)")
+	// ErrTruncated marks an archive whose end is missing.
+	ErrTruncated = errors.New("the end of the archive is missing")
+	// ErrTooLarge marks a compressed archive that unpacks to far more than its own size.
+	ErrTooLarge = errors.New("it unpacks to far more than its own size")
+)
+
+// ErrStream marks an archive that can only be read from front to back, by UnpackStream: one that is compressed, or that
+// comes from a pipe.
+var ErrStream = errors.New("it can only be read from front to back")
+
+// HostileError says what in an archive is refused. None of it is taken then, but for blobs that were found to be right.
+type HostileError struct {
+	Archive string
+	Entry   string // the name of the tar's entry as it is there, "" where it is about the whole
+	Err     error
+}
+
+func (e *HostileError) Error() string {
+	if e.Entry == "" {
+		return fmt.Sprintf("%s: %v", e.Archive, e.Err)
+	}
+	return fmt.Sprintf("%s: entry %q: %v", e.Archive, e.Entry, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *HostileError) Unwrap() error { return e.Err }
+
+// MissingBlob is a blob that an archive requires and that is nowhere.
+type MissingBlob struct {
+	Blob
+	// Tags need it.
+	Tags []string `json:"tags"`
+	// Damaged says that it is in the layout, with other bytes than it should have.
+	Damaged bool `json:"damaged,omitempty"`
+}
+
+// MissingError lists everything that an archive requires and that is neither in it, nor in the layout, nor in the base.
+type MissingError struct {
+	Archive string
+	Into    string // the layout, "" where there is none yet
+	Base    string // "" where none was given
+	Blobs   []MissingBlob
+	// Partial says that manifests are among them, so that there may be more.
+	Partial bool
+}
+
+func (e *MissingError) Error() string {
+	var text strings.Builder
+	blobs := "1 blob that it needs is"
+	if len(e.Blobs) != 1 {
+		blobs = fmt.Sprintf("%d blobs that it needs are", len(e.Blobs))
+	}
+	fmt.Fprintf(&text, "%s: %s not in it", e.Archive, blobs)
+	for _, place := range []string{e.Into, e.Base} {
+		if place != "" {
+			fmt.Fprintf(&text, " nor in %s", place)
+		}
+	}
+	text.WriteString(":")
+	for _, blob := range e.Blobs {
+		fmt.Fprintf(&text, "\n  %s, %d bytes, for %s", blob.Digest, blob.Size, strings.Join(blob.Tags, ", "))
+		if blob.Damaged {
+			text.WriteString(" (it is there, but damaged)")
+		}
+	}
+	if e.Partial {
+		text.WriteString("\nmanifests are among them, so what these need may be missing as well")
+	}
+	return text.String()
+}
+
+// TakenError says that a tag of the layout names something of another kind: an image in the place of a cache, or the
+// other way round.
+type TakenError struct {
+	Place, Tag string
+	Root       digest.Digest
+	Is, Want   string // kinds
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("%s: the tag %q names a root that is no %s (%s)", e.Place, e.Tag, e.Want, e.Root)
+}

@@ -1,0 +1,289 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// source is the tar as a whole: a file, or volumes.
+type source interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}
+
+// OpenOptions are for Open. The zero value is good.
+type OpenOptions struct {
+	// Base is asked for the blobs that are not in the archive; nil for none.
+	Base layout.Source
+}
+
+// Archive is an archive to read blobs from, in any order. It is safe for concurrent use. What is in it is as hostile as
+// any source's: whoever reads a blob verifies it.
+type Archive struct {
+	name   string
+	src    source
+	base   layout.Source
+	blobs  map[digest.Digest]extent
+	passed int
+	notes  []string
+	parsed
+}
+
+// Open opens the archive in the files names: one file, or some of the volumes, recovery volumes and lists of one
+// archive, whose others are looked for beside them. It reads the names of the tar's entries and no layers. It fails with
+// a *HostileError where the archive is none that it takes, with a *VolumesError where volumes lack, and with ErrStream
+// where it is one for UnpackStream.
+func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) {
+	a := &Archive{base: o.Base}
+	var err error
+	if a.src, a.name, err = openSource(ctx, names); err != nil {
+		return nil, err
+	}
+	if err := a.read(ctx); err != nil {
+		return nil, errors.Join(err, a.src.Close())
+	}
+	return a, nil
+}
+
+// openSource opens the bytes of an archive, and returns its name.
+func openSource(ctx context.Context, names []string) (source, string, error) {
+	if len(names) == 1 {
+		info, err := os.Stat(names[0])
+		_, isVolume := parseVolumeName(filepath.Base(names[0]))
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return nil, "", err
+		case err == nil && info.IsDir():
+			return nil, "", fmt.Errorf("%s is a directory: %w", names[0], ErrNotArchive)
+		case err == nil && !isVolume:
+			file, err := openFile(names[0])
+			return file, names[0], err
+		}
+	}
+	volumes, err := openVolumes(ctx, names)
+	if err != nil {
+		return nil, "", err
+	}
+	return volumes, volumes.String(), nil
+}
+
+// tarFile is an archive in one file.
+type tarFile struct {
+	*os.File
+	size int64
+}
+
+func (f *tarFile) Size() int64 { return f.size }
+
+// openFile opens an archive in one file. A source must not be a nil pointer, so it returns the interface.
+func openFile(path string) (source, error) {
+	file, size, err := openRegular(path)
+	if errors.Is(err, errNotFile) {
+		return nil, fmt.Errorf("%s: %w", path, ErrStream)
+	}
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, 4)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.Join(err, file.Close())
+	}
+	if compress.DetectHead(head[:n]) != buildcache.Uncompressed {
+		return nil, errors.Join(fmt.Errorf("%s is compressed: %w", path, ErrStream), file.Close())
+	}
+	return &tarFile{File: file, size: size}, nil
+}
+
+// read reads everything but blobs.
+func (a *Archive) read(ctx context.Context) error {
+	scanner := newFileScanner(ctx, a.name, a.src)
+	var err error
+	for err == nil {
+		_, err = scanner.next()
+	}
+	if err != io.EOF { //nolint:errorlint // next returns it itself
+		return err
+	}
+	a.blobs, a.passed = scanner.found.blobs, scanner.found.passed
+	what, err := scanner.parse()
+	if err != nil {
+		return err
+	}
+	a.parsed = *what
+	if a.description != nil {
+		if err := scanner.checkBlobs(a.description); err != nil {
+			return err
+		}
+	}
+	if volumes, ok := a.src.(*volumeSet); ok {
+		a.notes = volumes.Notes()
+		if id := volumes.ID(); id != "" && id != a.id {
+			return &HostileError{Archive: a.name, Err: fmt.Errorf("the list of its volumes is that of another archive: %s instead of %s", id, a.id)}
+		}
+	}
+	return nil
+}
+
+// Close closes the archive's files. The base stays open.
+func (a *Archive) Close() error { return a.src.Close() }
+
+// String returns the archive's name.
+func (a *Archive) String() string { return a.name }
+
+// ID returns the digest of the bundle description, by which archives are told apart, or "" for archives of others.
+func (a *Archive) ID() digest.Digest { return a.id }
+
+// Description returns the bundle description, or nil for archives of others. It is not to be changed.
+func (a *Archive) Description() *Description { return a.description }
+
+// Notes returns what a user should know about the archive's files, such as volumes that were damaged and could be mended.
+func (a *Archive) Notes() []string { return a.notes }
+
+// Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, where they are known,
+// not what index.json says, which nothing checks.
+func (a *Archive) Entries(context.Context) ([]layout.Entry, error) {
+	return a.parsed.entries(a.sizeOf), nil
+}
+
+// entries lists the entries of index.json with the sizes that size knows.
+func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry {
+	entries := make([]layout.Entry, len(p.index.Entries))
+	for i, root := range p.index.Entries {
+		if known, ok := size(root.Digest); ok {
+			root.Size = known
+		}
+		entries[i] = layout.Entry{Tag: root.Tag(), Root: root}
+	}
+	return entries
+}
+
+// sizeIn and openIn make a holder of it.
+func (a *Archive) sizeIn(blob digest.Digest) (int64, bool) {
+	at, ok := a.blobs[blob]
+	return at.size, ok
+}
+
+func (a *Archive) openIn(_ context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	section, ok := a.section(blob.Digest)
+	if !ok {
+		return nil, a.lacks(blob)
+	}
+	return section, nil
+}
+
+// sizeOf returns the size of a blob that is in the archive, or that it requires.
+func (a *Archive) sizeOf(blob digest.Digest) (int64, bool) {
+	if size, ok := a.sizeIn(blob); ok {
+		return size, true
+	}
+	return a.parsed.required(blob)
+}
+
+// required returns the size of a blob that the description says is required.
+func (p *parsed) required(blob digest.Digest) (int64, bool) {
+	size, ok := p.requires[blob]
+	return size, ok
+}
+
+// Resolve returns the entry of a tag, or nil where there is none.
+func (a *Archive) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
+	at := a.index.Find(tag)
+	if at < 0 {
+		return nil, nil
+	}
+	entries, err := a.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entry := entries[at]
+	entry.Tag = tag
+	return &entry, nil
+}
+
+// Has says whether a blob is in the archive itself, with its size. Its bytes are not looked at.
+func (a *Archive) Has(_ context.Context, blob buildcache.Descriptor) (bool, error) {
+	at, ok := a.blobs[blob.Digest]
+	return ok && at.size == blob.Size, nil
+}
+
+// section returns a blob that is in the archive itself.
+func (a *Archive) section(blob digest.Digest) (*layout.Section, bool) {
+	at, ok := a.blobs[blob]
+	if !ok {
+		return nil, false
+	}
+	return &layout.Section{SectionReader: io.NewSectionReader(a.src, at.offset, at.size), Closer: io.NopCloser(nil)}, true
+}
+
+// Open returns a blob's bytes, unverified, of the base where the archive does not have it.
+func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	if section, ok := a.section(blob.Digest); ok {
+		return section, nil
+	}
+	if a.base == nil {
+		return nil, a.lacks(blob)
+	}
+	return a.base.Open(ctx, blob)
+}
+
+// OpenAt returns a blob for reading it anywhere, unverified, of the base where the archive does not have it. What a base
+// can only read from front to back is brought to a temporary file that goes away by itself.
+func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layout.Section, error) {
+	if section, ok := a.section(blob.Digest); ok {
+		return section, nil
+	}
+	if a.base == nil {
+		return nil, a.lacks(blob)
+	}
+	if base, ok := a.base.(layout.RandomAccess); ok {
+		return base.OpenAt(ctx, blob)
+	}
+	return spool(ctx, a.base, blob)
+}
+
+func (a *Archive) lacks(blob buildcache.Descriptor) error {
+	err := layout.ErrBlobMissing
+	if _, ok := a.required(blob.Digest); ok {
+		err = fmt.Errorf("%w: the archive requires it, and was packed without it", err)
+	}
+	return &layout.BlobError{Digest: blob.Digest, Place: a.name, Err: err}
+}
+
+// spool brings a blob to a file that has no name any more.
+func spool(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (section *layout.Section, err error) {
+	if buildcache.IsManifestType(blob.MediaType) {
+		raw, err := layout.ReadUnverified(ctx, src, blob, buildcache.MaxRoot)
+		if err != nil {
+			return nil, err
+		}
+		return &layout.Section{SectionReader: io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))), Closer: io.NopCloser(nil)}, nil
+	}
+	raw, err := src.Open(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, raw.Close()) }()
+	file, err := os.CreateTemp("", "ocicache-")
+	if err != nil {
+		return nil, fmt.Errorf("spool blob %s: %w", blob.Digest, err)
+	}
+	n, err := io.Copy(file, raw)
+	if err := errors.Join(err, os.Remove(file.Name())); err != nil {
+		return nil, errors.Join(fmt.Errorf("spool blob %s: %w", blob.Digest, err), file.Close())
+	}
+	return &layout.Section{SectionReader: io.NewSectionReader(file, 0, n), Closer: file}, nil
+}

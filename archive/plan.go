@@ -1,0 +1,216 @@
+package archive
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// layoutContent is what oci-layout says.
+const layoutContent = `{"imageLayoutVersion":"1.0.0"}`
+
+// TagConflictError says that two roots would have the same tag in an archive.
+type TagConflictError struct {
+	Tag    string
+	Places [2]string
+	Roots  [2]digest.Digest
+}
+
+func (e *TagConflictError) Error() string {
+	return fmt.Sprintf("two roots have the tag %q: %s in %s and %s in %s; choose what to take with oci:DIR:TAG or --tag, "+
+		"or give one of them another tag first", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
+}
+
+// rooted is a root that goes into an archive.
+type rooted struct {
+	Chosen
+	kind  string                  // KindCache or KindImage
+	blobs []buildcache.Descriptor // all that it reaches, as layout.Graph returns it
+}
+
+// tarEntry is one entry of the tar: a file with data, or a blob of a source.
+type tarEntry struct {
+	name   string
+	size   int64
+	offset int64 // of its header
+	data   []byte
+	blob   buildcache.Descriptor
+	source layout.Source // nil for a file
+}
+
+// packPlan is everything about an archive but the bytes of its blobs.
+type packPlan struct {
+	id          digest.Digest
+	description *Description
+	roots       []rooted // in the order of index.json
+	entries     []tarEntry
+	total       int64 // of the whole tar, in bytes
+}
+
+// newPackPlan lays an archive out. What is in held, with the same size, is left out. The same roots give the same plan,
+// in whatever order they come: they are sorted by tag. It does no I/O.
+func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
+	roots, err := uniqueRoots(roots)
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := mergeGraphs(roots)
+	if err != nil {
+		return nil, err
+	}
+	index, err := packedIndex(roots)
+	if err != nil {
+		return nil, err
+	}
+	plan := &packPlan{roots: roots, description: &Description{Index: digest.FromBytes(index)}}
+	packed := blobs[:0]
+	for _, entry := range blobs {
+		blob := Blob{Digest: entry.blob.Digest, Size: entry.size}
+		if size, ok := held[blob.Digest]; ok && size == blob.Size {
+			plan.description.Requires = append(plan.description.Requires, blob)
+			continue
+		}
+		plan.description.Blobs = append(plan.description.Blobs, blob)
+		packed = append(packed, entry)
+	}
+	description, err := plan.description.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("write the bundle description: %w", err)
+	}
+	if len(description) > MaxDescription {
+		return nil, &buildcache.SizeError{What: "the bundle description", Size: int64(len(description)), Limit: MaxDescription}
+	}
+	plan.id = digest.FromBytes(description)
+	plan.entries = append([]tarEntry{
+		newFile(layoutName, []byte(layoutContent)), newFile(indexName, index), newFile(descriptionName, description),
+	}, packed...)
+	return plan, plan.place()
+}
+
+func newFile(name string, data []byte) tarEntry {
+	return tarEntry{name: name, size: int64(len(data)), data: data}
+}
+
+// place gives every entry its offset.
+func (p *packPlan) place() error {
+	if len(p.entries) > MaxEntries {
+		return &buildcache.SizeError{What: "the archive (in entries)", Size: int64(len(p.entries)), Limit: MaxEntries}
+	}
+	for i := range p.entries {
+		entry := &p.entries[i]
+		head, err := tarHeader(entry.name, entry.size)
+		if err != nil {
+			return err
+		}
+		entry.offset = p.total
+		p.total += int64(len(head)) + entry.size + tarPadding(entry.size)
+	}
+	p.total += endSize
+	return nil
+}
+
+// uniqueRoots sorts roots by tag and drops those that are there twice.
+func uniqueRoots(roots []rooted) ([]rooted, error) {
+	roots = slices.Clone(roots)
+	slices.SortStableFunc(roots, func(a, b rooted) int {
+		return cmp.Or(cmp.Compare(a.Entry.Tag, b.Entry.Tag), cmp.Compare(a.Entry.Root.Digest, b.Entry.Root.Digest))
+	})
+	unique := roots[:0]
+	for _, root := range roots {
+		if len(unique) == 0 || unique[len(unique)-1].Entry.Tag != root.Entry.Tag {
+			unique = append(unique, root)
+			continue
+		}
+		other := unique[len(unique)-1]
+		switch {
+		case other.Entry.Root.Digest == root.Entry.Root.Digest:
+		case root.Entry.Tag == "":
+			unique = append(unique, root)
+		default:
+			return nil, &TagConflictError{
+				Tag: root.Entry.Tag, Places: [2]string{sourceName(other.Source), sourceName(root.Source)},
+				Roots: [2]digest.Digest{other.Entry.Root.Digest, root.Entry.Root.Digest},
+			}
+		}
+	}
+	return unique, nil
+}
+
+func sourceName(src layout.Source) string {
+	if s, ok := src.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return layout.SomeSource
+}
+
+// mergeGraphs returns what the roots reach, each blob once: manifests, configs, layers.
+func mergeGraphs(roots []rooted) ([]tarEntry, error) {
+	var blobs []tarEntry
+	sizes := map[digest.Digest]int64{}
+	for _, root := range roots {
+		for _, blob := range root.blobs {
+			if err := buildcache.CheckDigest(blob.Digest); err != nil {
+				return nil, &layout.BlobError{Digest: blob.Digest, Place: sourceName(root.Source), Err: err}
+			}
+			size, seen := sizes[blob.Digest]
+			if seen && size == blob.Size {
+				continue
+			}
+			if seen || blob.Size < 0 {
+				return nil, &layout.BlobError{Digest: blob.Digest, Place: sourceName(root.Source), Err: fmt.Errorf(
+					"%w: what names it says %d bytes, and something else %d", layout.ErrBlobSize, blob.Size, size)}
+			}
+			sizes[blob.Digest] = blob.Size
+			blobs = append(blobs, tarEntry{
+				name: path.Join(blobsName, blob.Digest.Algorithm().String(), blob.Digest.Encoded()),
+				size: blob.Size, blob: blob, source: root.Source,
+			})
+		}
+	}
+	slices.SortStableFunc(blobs, func(a, b tarEntry) int { return cmp.Compare(blobRank(a.blob), blobRank(b.blob)) })
+	return blobs, nil
+}
+
+// blobRank puts manifests before configs before layers.
+func blobRank(blob buildcache.Descriptor) int {
+	if buildcache.IsManifestType(blob.MediaType) {
+		return 0
+	}
+	if _, ok := buildcache.LayerCompression(blob.MediaType); ok {
+		return 2
+	}
+	return 1
+}
+
+// packedIndex returns index.json. A cache has its tag there and nothing else, wherever it is from; images keep what
+// others know them by.
+func packedIndex(roots []rooted) ([]byte, error) {
+	index := buildcache.NewIndex()
+	for i, root := range roots {
+		entry := root.Entry.Root.Clone()
+		if root.kind == KindCache {
+			entry = buildcache.Descriptor{}
+			if root.Entry.Tag != "" {
+				entry.Annotations = map[string]string{ocispec.AnnotationRefName: root.Entry.Tag}
+			}
+		}
+		index.Entries = append(index.Entries, entry)
+		index.Replace(i, root.Entry.Root)
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return nil, fmt.Errorf("write index.json: %w", err)
+	}
+	if len(raw) > buildcache.MaxIndex {
+		return nil, &buildcache.SizeError{What: indexName, Size: int64(len(raw)), Limit: buildcache.MaxIndex}
+	}
+	return raw, nil
+}

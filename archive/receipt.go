@@ -1,0 +1,228 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// receiptVersion is the only version of receipts so far.
+const receiptVersion = 1
+
+// ErrReceipt marks a file that is no receipt, or one that was changed.
+var ErrReceipt = errors.New("bad receipt")
+
+// Receipt lists blobs that a layout has been seen to hold, with the right bytes. It is what the next archive for the same
+// place may leave out.
+type Receipt struct {
+	// Blobs are in the order of their digests.
+	Blobs []Blob
+}
+
+// receiptFile is how a receipt is written. Its id is the digest of its bytes with no id in it.
+type receiptFile struct {
+	Version int           `json:"ocicacheReceipt"`
+	ID      digest.Digest `json:"id,omitempty"`
+	Blobs   []Blob        `json:"blobs"`
+}
+
+// NewReceipt lists everything that the tags of a layout reach. What result says was seen to be right in the same run is not
+// read again; everything else is. Tags whose blobs are not all there and right are left out as a whole, and noted.
+func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs int) (*Receipt, []string, error) {
+	index, err := dir.Index(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := dir.Entries(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &prover{dir: dir, jobs: jobsOf(jobs), right: map[digest.Digest]bool{}}
+	if result != nil {
+		for blob := range result.proved {
+			p.right[blob] = true
+		}
+	}
+	listed := map[digest.Digest]int64{}
+	var notes []string
+	for i, entry := range entries {
+		blobs, err := p.prove(ctx, entry.Root)
+		var blob *layout.BlobError
+		switch {
+		case errors.As(err, &blob) && context.Cause(ctx) == nil:
+			notes = append(notes, fmt.Sprintf("not in the receipt, because it is not whole: %s (%v)",
+				cmp.Or(index.Entries[i].Tag(), entry.Root.Digest.String()), err))
+			continue
+		case err != nil:
+			return nil, nil, err
+		}
+		for _, b := range blobs {
+			listed[b.Digest] = b.Size
+		}
+	}
+	r := &Receipt{Blobs: make([]Blob, 0, len(listed))}
+	for blob, size := range listed {
+		r.Blobs = append(r.Blobs, Blob{Digest: blob, Size: size})
+	}
+	slices.SortFunc(r.Blobs, compareBlobs)
+	return r, notes, nil
+}
+
+func compareBlobs(a, b Blob) int { return cmp.Compare(a.Digest, b.Digest) }
+
+// prover reads blobs of a layout, each once.
+type prover struct {
+	dir  *layout.Dir
+	jobs int
+
+	mu    sync.Mutex
+	right map[digest.Digest]bool
+}
+
+// prove returns what a root reaches. It fails with a *layout.BlobError where that is not all there.
+func (p *prover) prove(ctx context.Context, root buildcache.Descriptor) ([]buildcache.Descriptor, error) {
+	blobs, err := layout.Graph(ctx, p.dir, root)
+	if err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(p.jobs)
+	for _, blob := range blobs {
+		group.Go(func() error { return p.read(ctx, blob) })
+	}
+	return blobs, group.Wait()
+}
+
+func (p *prover) read(ctx context.Context, blob buildcache.Descriptor) error {
+	p.mu.Lock()
+	right := p.right[blob.Digest]
+	p.mu.Unlock()
+	has, err := p.dir.Has(ctx, blob)
+	if err != nil {
+		return err
+	}
+	if right && has {
+		return nil
+	}
+	r, err := layout.OpenVerified(ctx, p.dir, blob)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return errors.Join(err, r.Close())
+	}
+	p.mu.Lock()
+	p.right[blob.Digest] = true
+	p.mu.Unlock()
+	return r.Close()
+}
+
+// Marshal returns the receipt's bytes with its id, the same for the same blobs.
+func (r *Receipt) Marshal() ([]byte, error) {
+	file := receiptFile{Version: receiptVersion, Blobs: r.Blobs}
+	if file.Blobs == nil {
+		file.Blobs = []Blob{}
+	}
+	rest, err := json.Marshal(file)
+	if err != nil {
+		return nil, err
+	}
+	file.ID = digest.FromBytes(rest)
+	return json.Marshal(file)
+}
+
+// ParseReceipt reads a receipt. It fails with ErrReceipt where it is none, or is not as it was written.
+func ParseReceipt(raw []byte) (*Receipt, error) {
+	var file receiptFile
+	if err := json.Unmarshal(raw, &file); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrReceipt, err)
+	}
+	if file.Version != receiptVersion {
+		return nil, fmt.Errorf("%w: version %d is not known to this version of ocicache", ErrReceipt, file.Version)
+	}
+	for i, blob := range file.Blobs {
+		if err := checkBlob(blob); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrReceipt, err)
+		}
+		if i > 0 && compareBlobs(file.Blobs[i-1], blob) >= 0 {
+			return nil, fmt.Errorf("%w: blob %s is not in its place", ErrReceipt, blob.Digest)
+		}
+	}
+	id := file.ID
+	file.ID = ""
+	if file.Blobs == nil {
+		file.Blobs = []Blob{}
+	}
+	rest, err := json.Marshal(file)
+	if err != nil {
+		return nil, err
+	}
+	if digest.FromBytes(rest) != id {
+		return nil, fmt.Errorf("%w: it was changed, or is cut off: its id does not fit what is in it", ErrReceipt)
+	}
+	return &Receipt{Blobs: file.Blobs}, nil
+}
+
+// ReadReceipt reads the receipt in a file.
+func ReadReceipt(path string) (*Receipt, error) {
+	raw, err := readSome(path, MaxDescription+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > MaxDescription {
+		return nil, &buildcache.SizeError{What: "receipt " + path, Size: int64(len(raw)), Limit: MaxDescription}
+	}
+	r, err := ParseReceipt(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// WriteReceipt writes the receipt to a file, which is there as a whole or stays as it was. Beside it is a work directory for
+// the time, see OpenWork.
+func WriteReceipt(ctx context.Context, path string, r *Receipt, options layout.Options) error {
+	err := writeReceipt(ctx, path, r, options)
+	if err != nil {
+		return fmt.Errorf("write receipt %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeReceipt(ctx context.Context, path string, r *Receipt, options layout.Options) (err error) {
+	data, err := r.Marshal()
+	if err != nil {
+		return err
+	}
+	work, err := OpenWork(ctx, path, options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, work.Close()) }()
+	file, err := work.fs().Create(work.dir)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(append(data, '\n')); err != nil {
+		return errors.Join(err, file.Discard())
+	}
+	return file.Commit(path, receiptMode)
+}
+
+const (
+	// receiptMode is the mode of receipts.
+	receiptMode = 0o644
+	// workSuffix ends the name of a work directory: .NAME.ocicache for the file NAME.
+	workSuffix = ".ocicache"
+)

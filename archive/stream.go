@@ -1,0 +1,457 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+const (
+	// DefaultMaxSize is how many bytes a compressed stream may unpack to however small it is, see UnpackOptions.
+	DefaultMaxSize = 1 << 30
+	// maxRatio is how many times its size a compressed stream may unpack to beyond that. Layers are compressed already or
+	// are files that people have written, and reach no more than a tenth of it.
+	maxRatio = 100
+	// maxHeld is how many bytes of manifests and the like are kept in memory until it is known that nothing is missing.
+	maxHeld = 64 << 20
+	// streamBuffer is how much of a stream is read at once, in bytes.
+	streamBuffer = 1 << 20
+)
+
+// UnpackStream is Unpack for an archive that can only be read from front to back: from a pipe, or compressed with gzip or
+// zstd. Archives of ours say first what they hold, so what is missing is known before anything is written. Of those of
+// others blobs are written as they come, each under the digest of its bytes; only then can be known whether all is
+// there. In no case a tag moves before the end of the archive was seen. A ctx that is done ends it even while r
+// keeps it waiting; the read of r that is under way is left alone then.
+func UnpackStream(ctx context.Context, r io.Reader, name string, dst *layout.Dir, o UnpackOptions) (*UnpackResult, error) {
+	ahead, stop := readApart(ctx, r)
+	defer stop()
+	tar, err := unpacked(ahead, o.MaxSize)
+	var bad *compress.UnpackError
+	if errors.As(err, &bad) {
+		return nil, &HostileError{Archive: name, Err: fmt.Errorf("%w: %w", ErrNotArchive, err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(jobsOf(o.Jobs))
+	s := &stream{
+		scanner: newScanner(groupCtx, name, tar), group: group,
+		held: map[digest.Digest][]byte{}, stored: map[digest.Digest]int64{},
+	}
+	s.unpacker = newUnpacker(s, dst, o)
+	err = s.read(groupCtx)
+	// What stopped the others comes first, and they end before the lock is given back.
+	if groupErr := group.Wait(); err == nil || errors.Is(err, errStopped) || groupErr != nil && errors.Is(err, groupErr) {
+		err = groupErr
+	}
+	if err == nil {
+		err = s.end(ctx)
+	}
+	if err := errors.Join(err, s.finish()); err != nil {
+		return nil, err // closing would say the same once more
+	}
+	return s.result, tar.Close()
+}
+
+// readApart reads r in a goroutine of its own, so that a ctx that is done need not wait for it.
+func readApart(ctx context.Context, r io.Reader) (*io.PipeReader, func()) {
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(pw, struct{ io.Reader }{r}, make([]byte, streamBuffer))
+		pw.CloseWithError(err)
+	}()
+	stop := context.AfterFunc(ctx, func() { pw.CloseWithError(context.Cause(ctx)) })
+	return pr, func() {
+		stop()
+		_ = pr.Close() // always nil
+	}
+}
+
+// unpacked returns the tar in a stream, however it is compressed.
+func unpacked(r io.Reader, limit int64) (io.ReadCloser, error) {
+	buffered := bufio.NewReaderSize(r, streamBuffer)
+	head, err := buffered.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	compression := compress.DetectHead(head)
+	if compression == buildcache.Uncompressed {
+		return io.NopCloser(buffered), nil
+	}
+	packed := &counted{r: buffered}
+	tar, err := compress.Unpack(packed, compression)
+	if err != nil {
+		return nil, err
+	}
+	return &limited{ReadCloser: tar, packed: packed, limit: limit}, nil
+}
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// limited fails where a stream unpacks to more than it may.
+type limited struct {
+	io.ReadCloser
+	packed *counted // read by this goroutine alone
+	limit  int64    // 0 for the default
+	n      int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	n, err := l.ReadCloser.Read(p)
+	l.n += int64(n)
+	limit := l.limit
+	if limit == 0 {
+		limit = DefaultMaxSize + min(l.packed.n, math.MaxInt64/maxRatio/2)*maxRatio
+	}
+	if l.n > limit {
+		return n, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	return n, err
+}
+
+// stream unpacks an archive from front to back.
+type stream struct {
+	*unpacker
+	scanner *tarScanner
+	parsed  *parsed // nil until index.json was seen
+	// promised are the blobs of an archive that begins with its description; nil for others.
+	promised map[digest.Digest]int64
+	// found is what the archive comes to, once that is known.
+	found *survey
+	needs map[digest.Digest]bool
+	// late says that manifests of an archive of ours do not come first.
+	late   bool
+	group  *errgroup.Group
+	buffer []byte
+	// held are blobs in memory: in an archive of ours those that come before anything is written, in a dry run those that
+	// may be manifests.
+	held      map[digest.Digest][]byte
+	heldBytes int64
+	order     []buildcache.Descriptor // of held
+	stored    map[digest.Digest]int64 // blobs that have come
+}
+
+// errNotHeld says that a blob has not come yet, or was not kept.
+var errNotHeld = errors.New("its bytes are not at hand")
+
+// String returns the archive's name.
+func (s *stream) String() string { return s.scanner.archive }
+
+// sizeIn and openIn make a holder of it.
+func (s *stream) sizeIn(blob digest.Digest) (int64, bool) {
+	if s.promised != nil {
+		size, ok := s.promised[blob]
+		return size, ok
+	}
+	size, ok := s.stored[blob]
+	return size, ok
+}
+
+func (s *stream) openIn(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	if raw, ok := s.held[blob.Digest]; ok {
+		return layout.Bytes(raw)()
+	}
+	if _, ok := s.stored[blob.Digest]; ok && s.dst != nil && !s.o.DryRun {
+		return s.dst.Open(ctx, blob)
+	}
+	return nil, &layout.BlobError{Digest: blob.Digest, Place: s.String(), Err: errNotHeld}
+}
+
+// read takes the blobs as they come, and makes sure that the archive ends as it should.
+func (s *stream) read(ctx context.Context) error {
+	for first := true; ; first = false {
+		blob, err := s.scanner.next()
+		done := err == io.EOF //nolint:errorlint // next returns it itself
+		if err != nil && !done {
+			return err
+		}
+		if first {
+			if err := s.open(); err != nil {
+				return err
+			}
+		}
+		if done {
+			return s.complete(ctx)
+		}
+		if err := s.take(ctx, blob); err != nil {
+			return err
+		}
+	}
+}
+
+// open looks at what came before the first blob. An archive of ours has its description there.
+func (s *stream) open() error {
+	if s.scanner.found.index == nil || s.scanner.found.description == nil {
+		return nil
+	}
+	if err := s.parse(); err != nil {
+		return err
+	}
+	s.promised = sizes(s.parsed.description.Blobs)
+	return nil
+}
+
+func (s *stream) parse() (err error) {
+	if s.parsed != nil {
+		return nil
+	}
+	if s.parsed, err = s.scanner.parse(); err == nil {
+		s.result.ID = s.parsed.id
+	}
+	return err
+}
+
+// take deals with the blob that comes now.
+func (s *stream) take(ctx context.Context, blob buildcache.Descriptor) error {
+	if s.promised != nil {
+		if err := s.scanner.checkPromised(s.promised, blob); err != nil {
+			return err
+		}
+	}
+	var r io.Reader = s.scanner.tar
+	if s.holding() {
+		var err error
+		if r, err = s.hold(blob); err != nil {
+			return s.unread(blob, err)
+		}
+		if r == nil {
+			return nil
+		}
+	}
+	if s.promised != nil && s.found == nil && !s.late {
+		if err := s.lookAhead(ctx); err != nil {
+			return err
+		}
+	}
+	return s.store(ctx, blob, r)
+}
+
+// holding says whether blobs are kept in memory now.
+func (s *stream) holding() bool {
+	if s.promised == nil || s.late {
+		return s.o.DryRun
+	}
+	return s.found == nil
+}
+
+// hold keeps a blob in memory if it may be a manifest, else it returns its bytes.
+func (s *stream) hold(blob buildcache.Descriptor) (io.Reader, error) {
+	if blob.Size == 0 || blob.Size > buildcache.MaxRoot || s.heldBytes+blob.Size > maxHeld {
+		return s.scanner.tar, nil
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(s.scanner.tar, first); err != nil {
+		return nil, err
+	}
+	if first[0] != '{' {
+		return io.MultiReader(bytes.NewReader(first), s.scanner.tar), nil
+	}
+	raw := make([]byte, blob.Size)
+	raw[0] = first[0]
+	if _, err := io.ReadFull(s.scanner.tar, raw[1:]); err != nil {
+		return nil, err
+	}
+	s.held[blob.Digest] = raw
+	s.heldBytes += blob.Size
+	s.stored[blob.Digest] = blob.Size
+	s.order = append(s.order, blob)
+	return nil, nil
+}
+
+// unread says why a blob could not be read to its end.
+func (s *stream) unread(blob buildcache.Descriptor, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", ErrTruncated, err)
+	}
+	return s.scanner.hostile(s.scanner.blobEntry(blob.Digest), err)
+}
+
+// entries lists the roots, with the sizes that are known.
+func (s *stream) entries() []layout.Entry {
+	return s.parsed.entries(func(blob digest.Digest) (int64, bool) {
+		if size, ok := s.sizeIn(blob); ok {
+			return size, true
+		}
+		return s.parsed.required(blob)
+	})
+}
+
+// lookAhead finds out whether all is there, by what the archive promises and by the manifests that have come, and writes
+// what was kept in memory.
+func (s *stream) lookAhead(ctx context.Context) error {
+	found, err := s.survey(ctx, s.entries())
+	switch {
+	case errors.Is(err, errNotHeld):
+		if err := s.lookRequired(ctx); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		s.found, s.needs = found, make(map[digest.Digest]bool, len(found.needs))
+		for _, n := range found.needs {
+			s.needs[n.blob.Digest] = true
+		}
+		if err := s.begin(ctx, found); err != nil {
+			return err
+		}
+	}
+	order := s.order
+	s.order = nil
+	for _, blob := range order {
+		raw := s.held[blob.Digest]
+		if err := s.store(ctx, blob, bytes.NewReader(raw)); err != nil {
+			return err
+		}
+	}
+	if !s.o.DryRun {
+		s.held = nil
+	}
+	return nil
+}
+
+// lookRequired is for archives whose manifests do not come first, so that it can't be known yet what the chosen tags need:
+// all that is required must be there then.
+func (s *stream) lookRequired(ctx context.Context) error {
+	s.late = true
+	s.result.Notes = nil // they come again
+	all := &survey{}
+	for _, blob := range s.parsed.description.Requires {
+		n := &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, tags: []string{"the archive"}}
+		var err error
+		if n.at, n.damaged, err = s.find(ctx, n.blob); err != nil {
+			return err
+		}
+		all.needs = append(all.needs, n)
+	}
+	return s.missing(all)
+}
+
+// store writes a blob, if it is needed or if that is not known yet. The bytes are read here, and written and brought to the
+// disk beside that. It returns errStopped where the writing failed; the group knows why.
+func (s *stream) store(ctx context.Context, blob buildcache.Descriptor, r io.Reader) error {
+	s.stored[blob.Digest] = blob.Size
+	if s.needs != nil && !s.needs[blob.Digest] {
+		s.result.Unneeded.add(blob.Size)
+		return nil
+	}
+	if s.o.DryRun {
+		return nil
+	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	pr, pw := io.Pipe()
+	s.group.Go(func() error {
+		err := s.put(ctx, blob, &s.result.Written, s, func() (io.ReadCloser, error) { return pr, nil })
+		pr.CloseWithError(errEnough)
+		return err
+	})
+	noted := &notedReader{r: r}
+	if s.buffer == nil {
+		s.buffer = make([]byte, streamBuffer)
+	}
+	_, err := io.CopyBuffer(struct{ io.Writer }{pw}, noted, s.buffer)
+	pw.CloseWithError(err) // the other side gets io.EOF where there is none
+	switch {
+	case noted.err != nil:
+		return s.unread(blob, noted.err)
+	case err == nil, errors.Is(err, errEnough):
+		return nil
+	default:
+		return errStopped
+	}
+}
+
+var (
+	// errEnough says that a blob's bytes were not asked for: they are there already.
+	errEnough = errors.New("enough was read")
+	// errStopped says that a blob could not be written.
+	errStopped = errors.New("writing has failed")
+)
+
+// notedReader keeps the error of reading, to be told from one of writing.
+type notedReader struct {
+	r   io.Reader
+	err error
+}
+
+func (n *notedReader) Read(p []byte) (int, error) {
+	k, err := n.r.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // a reader returns io.EOF itself
+		n.err = err
+	}
+	return k, err
+}
+
+// complete looks at the archive as a whole, once its end was seen.
+func (s *stream) complete(ctx context.Context) error {
+	s.result.PassedOver = s.scanner.found.passed
+	if err := s.parse(); err != nil {
+		return err
+	}
+	if s.parsed.description != nil {
+		if err := s.scanner.checkBlobs(s.parsed.description); err != nil {
+			return err
+		}
+	}
+	if s.promised != nil && s.found == nil && !s.late { // there were none but manifests
+		return s.lookAhead(ctx)
+	}
+	return nil
+}
+
+// end writes what comes from the base, after the last blob of the archive was written, and moves the tags.
+func (s *stream) end(ctx context.Context) error {
+	if s.found == nil {
+		var err error
+		if s.found, err = s.survey(ctx, s.entries()); err != nil {
+			return err
+		}
+		s.needs = map[digest.Digest]bool{}
+		for _, n := range s.found.needs {
+			s.needs[n.blob.Digest] = true
+		}
+		for blob, size := range s.stored {
+			if !s.needs[blob] {
+				s.result.Unneeded.add(size)
+			}
+		}
+		if s.result.Unneeded.Blobs > 0 && !s.o.DryRun {
+			s.result.Notes = append(s.result.Notes, "blobs that no chosen tag needs were written too: the archive does not say before its end what is needed")
+		}
+		if err := s.begin(ctx, s.found); err != nil {
+			return err
+		}
+	}
+	if s.o.DryRun {
+		return nil
+	}
+	if err := s.write(ctx, s.found, inBase); err != nil {
+		return err
+	}
+	return s.tag(ctx)
+}

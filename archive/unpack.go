@@ -1,0 +1,372 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// UnpackOptions are for Unpack and UnpackStream. The zero value brings everything over that has a tag.
+type UnpackOptions struct {
+	// Tags chooses the tags to unpack; nil for all.
+	Tags func(tag string) bool
+	// Tag is what the root is called that has no tag in the archive, if it is the only one; "" for latest.
+	Tag string
+	// Base is where required blobs are looked for that the layout does not have; nil for none.
+	Base layout.Source
+	// Create makes the layout where dst is nil, once it is known that nothing is missing.
+	Create func(ctx context.Context) (*layout.Dir, error)
+	// DryRun says what would be done, and does nothing of it. The layout may be nil then.
+	DryRun bool
+	// Jobs is how many blobs to work on at once; 0 for one for each processor.
+	Jobs int
+	// MaxSize is how many bytes a compressed stream may unpack to; 0 for DefaultMaxSize and 100 times what was read of
+	// it. What is not compressed has no limit: its bytes are there.
+	MaxSize int64
+	// OnEvent is told of progress.
+	OnEvent layout.Handler
+}
+
+// Count is how many blobs there are of something, and how large they are together.
+type Count struct {
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+}
+
+func (c *Count) add(size int64) {
+	c.Blobs++
+	c.Bytes += size
+}
+
+// UnpackedTag is what became of one tag.
+type UnpackedTag struct {
+	Tag    string        `json:"tag"`
+	Digest digest.Digest `json:"digest"`
+	// Was is what the tag named before, "" for a new one. Where it is Digest, nothing had to be done.
+	Was  digest.Digest `json:"was,omitempty"`
+	Kind string        `json:"kind"` // KindCache or KindImage
+}
+
+// UnpackResult says what Unpack did, or would do.
+type UnpackResult struct {
+	Archive string        `json:"archive"`
+	ID      digest.Digest `json:"id,omitempty"` // "" for archives of others
+	DryRun  bool          `json:"dryRun"`
+	Tags    []UnpackedTag `json:"tags"`
+	// Written are blobs of the archive that were written, FromBase those of the base, and Present those that were there
+	// already, with the right bytes.
+	Written  Count `json:"written"`
+	FromBase Count `json:"fromBase"`
+	Present  Count `json:"present"`
+	// Unneeded are blobs in the archive that no chosen tag needs.
+	Unneeded Count `json:"unneeded"`
+	// PassedOver is how many files in the archive are no part of a layout.
+	PassedOver int      `json:"passedOver"`
+	Notes      []string `json:"notes,omitempty"`
+
+	proved map[digest.Digest]int64 // blobs of the layout whose bytes this run has seen to be right
+}
+
+// Unpack brings the caches and images of an archive into a layout. Before anything is written it makes sure that all is
+// there: in the archive, in the layout with the right bytes, or in the base; else it fails with a *MissingError that
+// lists what is not. Blobs are verified while they are written. The tags move last; those of the layout that the archive
+// does not have stay. What an interruption left is used when it is run again.
+func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (*UnpackResult, error) {
+	if o.Base == nil {
+		o.Base = a.base
+	}
+	w := newUnpacker(a, dst, o)
+	w.result.ID, w.result.PassedOver = a.id, a.passed
+	w.result.Notes = append(w.result.Notes, a.notes...)
+	entries, err := a.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := w.survey(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	needed := map[digest.Digest]bool{}
+	for _, n := range found.needs {
+		needed[n.blob.Digest] = true
+	}
+	for blob, at := range a.blobs {
+		if !needed[blob] {
+			w.result.Unneeded.add(at.size)
+		}
+	}
+	if err := w.begin(ctx, found); err != nil || o.DryRun {
+		return w.result, errors.Join(err, w.finish())
+	}
+	err = w.write(ctx, found, inArchive, inBase)
+	if err == nil {
+		err = w.tag(ctx)
+	}
+	return w.result, errors.Join(err, w.finish())
+}
+
+// unpacker brings what was surveyed into a layout.
+type unpacker struct {
+	union
+	o      UnpackOptions
+	index  *buildcache.Index // of the layout, before anything was written
+	roots  []chosen
+	unlock func() error
+
+	resultMu sync.Mutex
+	result   *UnpackResult
+}
+
+func newUnpacker(archive holder, dst *layout.Dir, o UnpackOptions) *unpacker {
+	return &unpacker{
+		union: union{archive: archive, dst: dst, base: o.Base}, o: o,
+		result: &UnpackResult{Archive: archive.String(), DryRun: o.DryRun, Tags: []UnpackedTag{}, proved: map[digest.Digest]int64{}},
+	}
+}
+
+// survey finds out what the chosen ones of the entries need. It fails where something is missing.
+func (w *unpacker) survey(ctx context.Context, entries []layout.Entry) (*survey, error) {
+	selected, notes, err := selectEntries(w.String(), entries, w.o)
+	if err != nil {
+		return nil, err
+	}
+	w.result.Notes = append(w.result.Notes, notes...)
+	found, err := w.look(ctx, selected, w.o.Jobs)
+	if err != nil {
+		return nil, err
+	}
+	return found, w.missing(found)
+}
+
+// begin gets ready to write what was surveyed. In a dry run it says what would be written, and that is all.
+func (w *unpacker) begin(ctx context.Context, found *survey) error {
+	if w.o.DryRun {
+		if err := w.plan(ctx, found); err != nil {
+			return err
+		}
+		return w.foretell(ctx, found)
+	}
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	if err := w.plan(ctx, found); err != nil {
+		return err
+	}
+	return w.recheck(ctx, found)
+}
+
+// prepare makes the layout where it is not there, and locks it.
+func (w *unpacker) prepare(ctx context.Context) (err error) {
+	if w.unlock != nil {
+		return nil
+	}
+	if w.dst == nil {
+		if w.o.Create == nil {
+			return errors.New("there is no layout to unpack to")
+		}
+		if w.dst, err = w.o.Create(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.readIndex(ctx); err != nil {
+		return err
+	}
+	w.unlock, err = w.dst.Lock(ctx)
+	return err
+}
+
+// readIndex reads what the layout's tags are, once.
+func (w *unpacker) readIndex(ctx context.Context) (err error) {
+	switch {
+	case w.index != nil:
+	case w.dst == nil:
+		w.index = buildcache.NewIndex()
+	default:
+		w.index, err = w.dst.Index(ctx)
+	}
+	return err
+}
+
+// finish gives the lock back.
+func (w *unpacker) finish() error {
+	if w.unlock == nil {
+		return nil
+	}
+	unlock := w.unlock
+	w.unlock = nil
+	return unlock()
+}
+
+// plan notes what the tags are and what they will be. A tag may change what it names, but not the kind of that.
+func (w *unpacker) plan(ctx context.Context, found *survey) error {
+	if err := w.readIndex(ctx); err != nil {
+		return err
+	}
+	w.roots = found.roots
+	for _, root := range found.roots {
+		tag := UnpackedTag{Tag: root.tag, Digest: root.root.Digest, Kind: root.kind}
+		if at := w.index.Find(root.tag); at >= 0 {
+			tag.Was = w.index.Entries[at].Digest
+		}
+		if err := w.checkKind(ctx, tag); err != nil {
+			return err
+		}
+		w.result.Tags = append(w.result.Tags, tag)
+	}
+	return nil
+}
+
+// checkKind refuses to put a cache in the place of an image, or the other way round.
+func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag) error {
+	if tag.Was == "" || tag.Was == tag.Digest {
+		return nil
+	}
+	raw, err := layout.ReadUnverified(ctx, w.dst, buildcache.Descriptor{Digest: tag.Was}, buildcache.MaxRoot)
+	var blob *layout.BlobError
+	if errors.As(err, &blob) {
+		return nil // what is broken may be replaced, whatever it was
+	}
+	if err != nil {
+		return err
+	}
+	if is := kindOf(raw); is != tag.Kind {
+		return &TakenError{Place: w.dst.String(), Tag: tag.Tag, Root: tag.Was, Is: is, Want: tag.Kind}
+	}
+	return nil
+}
+
+// recheck looks, now that nobody may delete, whether what the layout had is still there.
+func (w *unpacker) recheck(ctx context.Context, found *survey) error {
+	for _, n := range found.needs {
+		if n.at != inLayout {
+			continue
+		}
+		has, err := w.dst.Has(ctx, n.blob)
+		if err != nil {
+			return err
+		}
+		if !has {
+			n.at = nowhere
+			continue
+		}
+		w.count(&w.result.Present, n.blob)
+	}
+	return w.missing(found)
+}
+
+// foretell counts what would be written.
+func (w *unpacker) foretell(ctx context.Context, found *survey) error {
+	for _, n := range found.needs {
+		has := n.at == inLayout
+		if w.dst != nil && !has {
+			var err error
+			if has, err = w.dst.Has(ctx, n.blob); err != nil {
+				return err
+			}
+		}
+		switch {
+		case has:
+			w.result.Present.add(n.blob.Size)
+		case n.at == inBase:
+			w.result.FromBase.add(n.blob.Size)
+		default:
+			w.result.Written.add(n.blob.Size)
+		}
+	}
+	return nil
+}
+
+// write brings the needed blobs of the given origins into the layout, several at once.
+func (w *unpacker) write(ctx context.Context, found *survey, from ...origin) error {
+	var total int64
+	var blobs []*need
+	for _, n := range found.needs {
+		if slices.Contains(from, n.at) {
+			blobs = append(blobs, n)
+			total += n.blob.Size
+		}
+	}
+	w.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: verb, Count: len(blobs), Total: total})
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(jobsOf(w.o.Jobs))
+	for _, n := range blobs {
+		group.Go(func() error {
+			if n.at == inBase {
+				return w.put(ctx, n.blob, &w.result.FromBase, w.base, func() (io.ReadCloser, error) { return w.base.Open(ctx, n.blob) })
+			}
+			return w.put(ctx, n.blob, &w.result.Written, w, func() (io.ReadCloser, error) { return w.archive.openIn(ctx, n.blob) })
+		})
+	}
+	return group.Wait()
+}
+
+// verb is what events say happens to a blob.
+const verb = "unpack"
+
+// put stores one blob, and counts it as written, or as present where it was there with the right bytes.
+func (w *unpacker) put(ctx context.Context, blob buildcache.Descriptor, written *Count, src layout.Source, open layout.OpenFunc) error {
+	opened := false
+	err := w.o.OnEvent.Track(verb, blob.Digest, blob.Size, func(done func(int64)) error {
+		err := w.dst.Put(ctx, blob, func() (io.ReadCloser, error) {
+			opened = true
+			r, err := open()
+			if _, isFile := r.(*os.File); err != nil || isFile { // from a file the bytes come without being read here
+				return r, err
+			}
+			return &tracked{ReadCloser: r, done: done}, nil
+		})
+		return layout.BlameSource(err, src)
+	})
+	if err != nil {
+		return err
+	}
+	if !opened {
+		written = &w.result.Present
+	}
+	w.count(written, blob)
+	return nil
+}
+
+// count notes that a blob is in the layout with the right bytes.
+func (w *unpacker) count(as *Count, blob buildcache.Descriptor) {
+	w.resultMu.Lock()
+	defer w.resultMu.Unlock()
+	as.add(blob.Size)
+	w.result.proved[blob.Digest] = blob.Size
+}
+
+// tracked reports what is read.
+type tracked struct {
+	io.ReadCloser
+	done func(bytes int64)
+}
+
+func (t *tracked) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	t.done(int64(n))
+	return n, err
+}
+
+// tag moves the tags, those that somebody else has not moved meanwhile.
+func (w *unpacker) tag(ctx context.Context) error {
+	for i, root := range w.roots {
+		tag := w.result.Tags[i]
+		if tag.Was == tag.Digest {
+			continue
+		}
+		if err := w.dst.Tag(ctx, root.tag, root.root, tag.Was); err != nil {
+			return fmt.Errorf("move the tag %q: %w", root.tag, err)
+		}
+	}
+	return nil
+}

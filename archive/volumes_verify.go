@@ -1,0 +1,229 @@
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// checked is what became of looking for a volume or a recovery volume.
+type checked struct {
+	shard shard
+	err   error // why it is lost, if it is
+}
+
+// verify looks at all volumes and recovery volumes that the list names, hashes them, and takes those that are right.
+func (s *volumeSet) verify(ctx context.Context, found *foundVolumes) error {
+	list := found.list
+	volumes, recovery, err := found.check(ctx)
+	for i, volume := range volumes {
+		volume.shard.size = list.volumeSize(i)
+		err = errors.Join(err, s.add(volume.shard))
+	}
+	s.id = list.id
+	s.rebuild = &rebuilder{volumes: s.volumes, size: list.size, total: list.total}
+	for _, r := range recovery {
+		s.rebuild.recovery = append(s.rebuild.recovery, r.shard)
+	}
+	if err != nil {
+		return err
+	}
+	return s.judge(found, volumes, recovery)
+}
+
+// judge says whether enough is there.
+func (s *volumeSet) judge(found *foundVolumes, volumes, recovery []checked) error {
+	stem := filepath.Base(s.path)
+	problems := slices.Clone(found.listFails)
+	lost, left := 0, 0
+	for i, volume := range volumes {
+		if volume.err == nil {
+			continue
+		}
+		lost++
+		name := found.list.volumeFile(stem, i)
+		problems = append(problems, VolumeProblem{Name: name, Err: volume.err})
+		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is rebuilt while it is read", name, volume.err))
+	}
+	for i, r := range recovery {
+		if r.err == nil {
+			left++
+			continue
+		}
+		name := recoveryFile(stem, i+1)
+		problems = append(problems, VolumeProblem{Name: name, Err: r.err})
+		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is not needed", name, r.err))
+	}
+	if lost > left {
+		return &VolumesError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
+	}
+	s.notes = append(s.notes, found.leftovers()...)
+	if lost > 0 {
+		return s.rebuild.start()
+	}
+	return nil
+}
+
+// leftovers says which files the list does not name.
+func (f *foundVolumes) leftovers() (notes []string) {
+	digits := f.list.digits()
+	for number, candidates := range f.volumes {
+		for _, c := range candidates {
+			if number > len(f.list.sums) || c.digits != digits {
+				notes = append(notes, c.path+": not in the list; it is left aside")
+			}
+		}
+	}
+	for number, candidates := range f.recovery {
+		for _, c := range candidates {
+			if number > len(f.list.recovery) {
+				notes = append(notes, c.path+": not in the list; it is left aside")
+			}
+		}
+	}
+	slices.Sort(notes)
+	return notes
+}
+
+// check hashes what was found, several files at once. It fails only where it is interrupted, and then too returns what
+// it has opened.
+func (f *foundVolumes) check(ctx context.Context) (volumes, recovery []checked, err error) {
+	list := f.list
+	volumes, recovery = make([]checked, len(list.sums)), make([]checked, len(list.recovery))
+	places := make(map[string]string, len(list.sums)) // where a sum belongs
+	for i, sum := range slices.Backward(list.sums) {
+		places[sum] = list.volumeFile(filepath.Base(f.path), i)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(min(runtime.GOMAXPROCS(0), 8))
+	for i := range volumes {
+		group.Go(func() (err error) {
+			volumes[i], err = f.checkVolume(ctx, i, places)
+			return err
+		})
+	}
+	for i := range recovery {
+		group.Go(func() (err error) {
+			recovery[i], err = f.checkRecovery(ctx, i)
+			return err
+		})
+	}
+	err = group.Wait()
+	return volumes, recovery, err
+}
+
+// checkVolume looks for the volume i, from 0.
+func (f *foundVolumes) checkVolume(ctx context.Context, i int, places map[string]string) (checked, error) {
+	result := checked{err: ErrVolumeMissing}
+	for _, c := range f.volumes[i+1] {
+		if c.digits != f.list.digits() {
+			continue
+		}
+		file, sum, err := hashFile(ctx, c.path, 0, f.list.volumeSize(i))
+		if interrupted := context.Cause(ctx); interrupted != nil {
+			return checked{}, errors.Join(interrupted, closeFile(file))
+		}
+		if err == nil && sum == f.list.sums[i] {
+			return checked{shard: shard{path: c.path, file: keepFile(file, i)}}, nil
+		}
+		switch place := places[sum]; {
+		case err != nil:
+			result.err = fmt.Errorf("%w: %w", ErrVolumeDamaged, err)
+		case place != "":
+			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrVolumeDamaged, place)
+		default:
+			result.err = fmt.Errorf("%w, or %w: its sum is not in the list", ErrVolumeDamaged, ErrVolumeForeign)
+		}
+		if err := closeFile(file); err != nil {
+			return checked{}, err
+		}
+	}
+	return result, nil
+}
+
+// checkRecovery looks for the recovery volume i, from 0.
+func (f *foundVolumes) checkRecovery(ctx context.Context, i int) (checked, error) {
+	result := checked{err: ErrVolumeMissing}
+	for _, c := range f.recovery[i+1] {
+		head := f.heads[c.path]
+		if err := f.checkHead(c.path, i+1); err != nil {
+			result.err = err
+			continue
+		}
+		file, sum, err := hashFile(ctx, c.path, head.length, f.list.size)
+		if interrupted := context.Cause(ctx); interrupted != nil {
+			return checked{}, errors.Join(interrupted, closeFile(file))
+		}
+		if err == nil && sum == f.list.recovery[i].payload {
+			return checked{shard: shard{path: c.path, file: file, offset: head.length, size: f.list.size}}, nil
+		}
+		if err == nil {
+			err = errors.New("its sum is not that of the list")
+		}
+		result.err = fmt.Errorf("%w: %w", ErrVolumeDamaged, err)
+		if err := closeFile(file); err != nil {
+			return checked{}, err
+		}
+	}
+	return result, nil
+}
+
+// checkHead says what is wrong with the head of a recovery volume.
+func (f *foundVolumes) checkHead(path string, number int) error {
+	head := f.heads[path]
+	switch {
+	case head == nil:
+		return f.headErrs[path]
+	case head.list.id != f.list.id:
+		return fmt.Errorf("%w: its head names the archive %s, the list %s", ErrVolumeForeign, head.list.id, f.list.id)
+	case !head.list.same(f.list):
+		return fmt.Errorf("%w: the same archive, split otherwise", ErrVolumeForeign)
+	case head.number != number:
+		return fmt.Errorf("%w: it is recovery volume %d", ErrVolumeDamaged, head.number)
+	}
+	return nil
+}
+
+// keepFile returns the file of volume i if it is one of those that stay open.
+func keepFile(file *os.File, i int) *os.File {
+	if i < keepOpen {
+		return file
+	}
+	_ = file.Close() // it was only read
+	return nil
+}
+
+func closeFile(file *os.File) error {
+	if file == nil {
+		return nil
+	}
+	return file.Close()
+}
+
+// hashFile returns the sum of a file from offset on, and the open file. The file has to have size bytes there; of a
+// longer or shorter one nothing is read.
+func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, string, error) {
+	file, length, err := openRegular(path)
+	if err != nil {
+		return nil, "", err
+	}
+	if length != offset+size {
+		return file, "", fmt.Errorf("%d bytes instead of %d", length, offset+size)
+	}
+	sum := sha256.New()
+	section := &cancelReader{ctx: ctx, r: io.NewSectionReader(file, offset, size)}
+	n, err := io.CopyBuffer(sum, section, make([]byte, chunkSize))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	return file, hex.EncodeToString(sum.Sum(nil)), err
+}

@@ -1,0 +1,482 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// packFlags are the flags of pack.
+type packFlags struct {
+	tag        string
+	images     bool
+	have       []string
+	volumeSize string
+	parity     int
+	dryRun     bool
+	change     changeFlags
+	registry   *registryFlags
+}
+
+func (a *app) packCommand() *cobra.Command {
+	f := &packFlags{}
+	cmd := &cobra.Command{
+		Use:   "pack SRC... FILE|-",
+		Short: "Pack caches into an archive that crosses an air gap",
+		Long: `Pack caches into an archive, an OCI image layout in a tar: every cache of a SRC, unless --tag or the reference chooses
+one. The same content gives the same bytes, and every blob is verified on the way. FILE gets its name as the last step;
+- is standard output, which then gets nothing but the archive, and the result goes to standard error.
+
+With --have, what the far side holds is left out: REF is a receipt from there ('ocicache unpack --receipt'), an archive
+that was unpacked there, or a layout or a repository that holds the same. The archive says what it requires.
+
+With --volume-size the archive is split into FILE.001 and so on; 'cat FILE.0*' is the whole, and 'sha256sum -c
+FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can be lost. In SIZE, KB is 1000 and KiB 1024.`,
+		Example: `  ocicache pack ./cache cache.tar
+  ocicache pack ./cache update.tar --have far-side.receipt
+  ocicache pack ./cache docker://registry.example.com/team/cache /media/usb/caches --volume-size 4GB --parity 2
+  ocicache pack ./cache - --compression zstd | ssh far ocicache unpack - ./cache`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runPack(cmd.Context(), f, args[:len(args)-1], args[len(args)-1])
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.tag, "tag", "", "the cache of each SRC")
+	flags.BoolVar(&f.images, "images", false, "take images along that lie beside caches")
+	flags.StringArrayVar(&f.have, "have", nil, "leave out what the far side holds: a receipt, an archive, a layout or a repository (may be given several times)")
+	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this size, such as 4GB or 650MiB")
+	flags.IntVar(&f.parity, "parity", 0, "recovery volumes to add: so many volumes can be lost")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be packed, and write nothing")
+	f.change.add(cmd)
+	f.registry = addRegistryFlags(cmd, src, dest)
+	flags.VisitAll(func(flag *pflag.Flag) {
+		flag.Usage = strings.ReplaceAll(flag.Usage, "DST's registry", "the registry of --have")
+	})
+	flags.Lookup("to").Usage = "form of the caches in the archive: docker-list, oci-index or artifact"
+	return cmd
+}
+
+// packJob is what a command line of pack comes to.
+type packJob struct {
+	target  archive.Target
+	options archive.PackOptions
+	change  convert.Options
+	changes bool
+	roots   []packRoot
+}
+
+// packSource is what is packed from.
+type packSource interface {
+	archive.Store
+	fmt.Stringer
+}
+
+// packRoot is a root to pack.
+type packRoot struct {
+	from    packSource
+	entry   layout.Entry
+	isImage bool
+}
+
+func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file string) error {
+	job, err := a.newPackJob(f, file)
+	if err != nil {
+		return err
+	}
+	refs := make([]layout.Reference, len(sources))
+	for i, text := range sources {
+		if refs[i], err = parse(text, f.tag); err != nil {
+			return err
+		}
+	}
+	have, err := f.haveReferences()
+	if err != nil {
+		return err
+	}
+	if err := f.registry.check(append(have, refs...)...); err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		from, err := a.openStore(ctx, ref, f.registry.options(src))
+		if err != nil {
+			return err
+		}
+		roots, err := packRoots(ctx, ref, from, f.images)
+		if err != nil {
+			return err
+		}
+		job.roots = append(job.roots, roots...)
+	}
+	for _, ref := range have {
+		holder, err := a.holder(ctx, ref, f.registry)
+		if err != nil {
+			return err
+		}
+		job.options.Have = append(job.options.Have, holder)
+	}
+	job.change.Jobs = a.jobsFor(refs...)
+	handler, stop := a.show()
+	job.options.OnEvent, job.change.OnEvent = handler, handler
+	result, err := job.run(ctx)
+	stop()
+	if err != nil {
+		return packUsage(err)
+	}
+	if job.target.Stream == nil {
+		return a.write(result, result.render)
+	}
+	aside := *a
+	aside.stdout = a.stderr
+	return aside.write(result, result.render)
+}
+
+// openStore opens a reference to pack from, or to compare with.
+func (a *app) openStore(ctx context.Context, ref layout.Reference, access registry.Options) (packSource, error) {
+	from, err := a.open(ctx, ref, "", access)
+	if err != nil {
+		return nil, err
+	}
+	store, ok := from.(packSource)
+	if !ok {
+		return nil, fmt.Errorf("%s can't be asked what it has", from)
+	}
+	return store, nil
+}
+
+// packUsage marks errors that the command line is to blame for.
+func packUsage(err error) error {
+	var conflict *archive.TagConflictError
+	if errors.As(err, &conflict) || errors.Is(err, archive.ErrSplit) {
+		return &usageError{err}
+	}
+	return err
+}
+
+// newPackJob reads everything but the references of sources.
+func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
+	job := &packJob{options: archive.PackOptions{Parity: f.parity, DryRun: f.dryRun, Layout: a.layoutOptions()}}
+	var err error
+	if job.target, err = a.packTarget(file); err != nil {
+		return nil, err
+	}
+	if job.change, err = f.change.options(); err != nil {
+		return nil, &usageError{err}
+	}
+	job.changes = f.change.to != "" || f.change.compression != ""
+	switch {
+	case f.change.to == auto:
+		err = errors.New("--to auto needs a registry to go by; name the form that is wanted on the far side")
+	case f.parity < 0:
+		err = fmt.Errorf("--parity %d: want 0 or more", f.parity)
+	case f.volumeSize == "" && f.parity > 0:
+		err = errors.New("--parity needs --volume-size: it is volumes that can be lost")
+	case f.volumeSize != "" && job.target.Stream != nil:
+		err = errors.New("--volume-size makes files; standard output is one stream")
+	case f.volumeSize != "":
+		job.options.VolumeSize, err = parseSize(f.volumeSize)
+	}
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return job, nil
+}
+
+// parseSize reads a number of bytes, with or without a unit.
+func parseSize(text string) (int64, error) {
+	bytes, err := humanize.ParseBytes(text)
+	if err != nil || bytes == 0 || bytes > math.MaxInt64 || strings.Contains(text, ",") {
+		return 0, fmt.Errorf("--volume-size %q: want a size such as 4GB, 650MiB or 1000000", text)
+	}
+	return int64(bytes), nil
+}
+
+// packTarget says where FILE is.
+func (a *app) packTarget(text string) (archive.Target, error) {
+	ref, err := layout.ParseReference(text)
+	if err != nil {
+		return archive.Target{}, &usageError{err}
+	}
+	switch {
+	case ref.Transport == layout.TransportStream:
+		if file, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+			return archive.Target{}, &usageError{errors.New("the archive would go to the terminal; name a FILE, or pipe it somewhere")}
+		}
+		return archive.Target{Stream: a.stdout}, nil
+	case ref.Transport == layout.TransportLayout, ref.Transport == layout.TransportRegistry:
+		return archive.Target{}, &usageError{fmt.Errorf("%s is no FILE for an archive; 'ocicache sync' brings caches there", text)}
+	case ref.Tag != "":
+		return archive.Target{}, &usageError{fmt.Errorf("%s: the caches keep their tags in an archive", text)}
+	}
+	dir := filepath.Dir(ref.Path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return archive.Target{}, &noPlaceError{dir}
+	}
+	if info, err := os.Stat(ref.Path); err == nil && info.IsDir() {
+		return archive.Target{}, &usageError{fmt.Errorf("%s is a directory; the last argument is the FILE to write", ref.Path)}
+	}
+	return archive.Target{File: ref.Path}, nil
+}
+
+// packRoots returns what of a place is packed: one root, or every cache.
+func packRoots(ctx context.Context, ref layout.Reference, from packSource, images bool) ([]packRoot, error) {
+	if tag := tagOf(ref, from); tag != "" {
+		if images {
+			found, err := layout.Find(ctx, from, tag)
+			if err != nil || found != nil && found.Kind == layout.KindOther {
+				return []packRoot{{from, found.Entry, true}}, err
+			}
+		}
+		entry, err := layout.One(ctx, from, tag)
+		return []packRoot{{from, entry, false}}, err
+	}
+	var roots []packRoot
+	caches, err := layout.All(ctx, from)
+	for _, entry := range caches {
+		roots = append(roots, packRoot{from, entry, false})
+	}
+	var none *layout.NotFoundError
+	if errors.As(err, &none) && none.Images && images {
+		err = nil // nothing but images
+	}
+	if !images || err != nil {
+		return roots, err
+	}
+	found, err := layout.Survey(ctx, from)
+	for _, f := range found {
+		if f.Kind == layout.KindOther {
+			roots = append(roots, packRoot{from, f.Entry, true})
+		}
+	}
+	return roots, err
+}
+
+// haveReferences reads the references of --have.
+func (f *packFlags) haveReferences() ([]layout.Reference, error) {
+	refs := make([]layout.Reference, len(f.have))
+	for i, text := range f.have {
+		ref, err := layout.ParseReference(text)
+		switch {
+		case err != nil:
+			return nil, &usageError{fmt.Errorf("--have: %w", err)}
+		case ref.Transport == layout.TransportStream:
+			return nil, &usageError{errors.New("--have -: a stream can't be read before the archive is made; name a file")}
+		case ref.Transport == layout.TransportArchive && ref.Tag != "":
+			return nil, &usageError{fmt.Errorf("--have %s: an archive counts as a whole", text)}
+		}
+		refs[i] = ref
+	}
+	return refs, nil
+}
+
+// holder returns what tells of a reference of --have what the far side holds.
+func (a *app) holder(ctx context.Context, ref layout.Reference, access *registryFlags) (archive.Holder, error) {
+	switch ref.Transport {
+	case layout.TransportPath:
+		info, err := os.Stat(ref.Path)
+		switch {
+		case err == nil && info.IsDir():
+		case errors.Is(err, fs.ErrNotExist) && !archive.IsInVolumes(ref.Path):
+			return nil, &noPlaceError{ref.Path}
+		default:
+			return archive.HeldAfter(ref.Path), nil
+		}
+	case layout.TransportArchive:
+		return archive.HeldAfter(ref.Path), nil
+	default:
+	}
+	from, err := a.openStore(ctx, ref, access.options(dest))
+	if err != nil {
+		return nil, fmt.Errorf("--have: %w", err)
+	}
+	if ref.Tag != "" && !isRegistry(ref) {
+		return archive.HeldBy(oneTag{from, ref.Tag}), nil
+	}
+	return archive.HeldBy(from), nil
+}
+
+// oneTag is a place of which one tag counts.
+type oneTag struct {
+	packSource
+	tag string
+}
+
+// Entries returns the entry of the tag.
+func (o oneTag) Entries(ctx context.Context) ([]layout.Entry, error) {
+	entries, err := o.packSource.Entries(ctx)
+	return slices.DeleteFunc(entries, func(e layout.Entry) bool { return e.Tag != o.tag }), err
+}
+
+// packResult is what pack writes with --json.
+type packResult struct {
+	*archive.PackResult
+	// SizeUnknown says of a dry run that layers would be recompressed, so that digests and sizes can't be known.
+	SizeUnknown bool `json:"sizeUnknown,omitempty"`
+	// Conversions say what was changed on the way.
+	Conversions []*convert.Result `json:"conversions,omitempty"`
+
+	name string
+}
+
+// run packs, converting before that if asked to.
+func (j *packJob) run(ctx context.Context) (*packResult, error) {
+	result := &packResult{name: j.target.File}
+	if j.target.Stream != nil {
+		result.name = "standard output"
+	}
+	var err error
+	if !j.changes {
+		result.PackResult, err = archive.Pack(ctx, j.chosen(), j.target, j.options)
+		return result, err
+	}
+	// What can't be packed is found out before the work is done.
+	dry := archive.PackOptions{DryRun: true}
+	if result.PackResult, err = archive.Pack(ctx, j.chosen(), j.target, dry); err != nil {
+		return nil, err
+	}
+	if j.options.DryRun {
+		if err := result.preview(ctx, j); err != nil || result.SizeUnknown {
+			return result, err
+		}
+	}
+	return result, j.runChanged(ctx, result)
+}
+
+// chosen returns the roots as they are.
+func (j *packJob) chosen() []archive.Chosen {
+	all := make([]archive.Chosen, len(j.roots))
+	for i, root := range j.roots {
+		all[i] = archive.Chosen{Source: root.from, Entry: root.entry}
+	}
+	return all
+}
+
+// preview says what would be converted.
+func (r *packResult) preview(ctx context.Context, j *packJob) error {
+	options := j.change
+	options.DryRun = true
+	for _, root := range j.roots {
+		if root.isImage {
+			continue
+		}
+		done, err := convert.Convert(ctx, root.from, root.entry, nil, root.entry.Tag, options)
+		if err != nil {
+			return err
+		}
+		r.Conversions = append(r.Conversions, done)
+		r.SizeUnknown = r.SizeUnknown || done.To.Digest == ""
+	}
+	if !r.SizeUnknown {
+		return nil
+	}
+	unknown := &archive.PackResult{Files: r.Files, DryRun: true, Tags: r.Tags}
+	for i := range unknown.Tags {
+		if unknown.Tags[i].Kind == archive.KindCache {
+			unknown.Tags[i].Digest = ""
+		}
+	}
+	r.PackResult = unknown
+	return nil
+}
+
+// runChanged converts every cache and packs the results.
+func (j *packJob) runChanged(ctx context.Context, result *packResult) (err error) {
+	file := j.target.File
+	if j.options.DryRun {
+		file = "" // roots and configs go to the directory for temporary files
+	}
+	work, err := archive.OpenWork(ctx, file, j.options.Layout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, work.Close()) }()
+	stages := map[packSource]layout.Place{}
+	chosen := j.chosen()
+	result.Conversions = nil
+	for i, root := range j.roots {
+		if root.isImage {
+			continue
+		}
+		stage := stages[root.from]
+		if stage == nil {
+			if stage, err = work.Stage(ctx, root.from); err != nil {
+				return err
+			}
+			stages[root.from] = stage
+		}
+		done, err := convert.Convert(ctx, root.from, root.entry, stage, root.entry.Tag, j.change)
+		if err != nil {
+			return err
+		}
+		result.Conversions = append(result.Conversions, done)
+		entry := layout.Entry{Tag: root.entry.Tag, Root: root.entry.Root.Clone()}
+		entry.Root.Digest, entry.Root.MediaType = done.To.Digest, done.To.MediaType
+		if entry.Root.Size, err = rootSize(ctx, stage, done.To.Digest); err != nil {
+			return err
+		}
+		chosen[i] = archive.Chosen{Source: stage, Entry: entry}
+	}
+	options := j.options
+	options.Work = work
+	result.PackResult, err = archive.Pack(ctx, chosen, j.target, options)
+	return err
+}
+
+// rootSize finds the size of a root that was tagged.
+func rootSize(ctx context.Context, stage layout.Place, root digest.Digest) (int64, error) {
+	entries, err := stage.Entries(ctx)
+	for _, entry := range entries {
+		if entry.Root.Digest == root {
+			return entry.Root.Size, nil
+		}
+	}
+	return 0, errors.Join(err, fmt.Errorf("root %s: %w", root, layout.ErrBlobMissing))
+}
+
+func (r *packResult) render(w io.Writer) error {
+	what := "packed"
+	if r.DryRun {
+		what = "this would be packed, nothing was written"
+	}
+	fmt.Fprintf(w, "%s: %s\n", r.name, what)
+	return table(w, func(w io.Writer) {
+		row := func(what, value string) { fmt.Fprintf(w, "  %s\t%s\n", what, value) }
+		if r.SizeUnknown {
+			row("size", "known when the layers are recompressed")
+		} else {
+			row("id", r.ID.String())
+			row("size", fmt.Sprintf("%s, %d bytes", size(r.Size), r.Size))
+			row("blobs", fmt.Sprintf("%d, %s", r.Packed.Blobs, size(r.Packed.Bytes)))
+		}
+		if r.Required.Blobs > 0 {
+			row("left out", fmt.Sprintf("%s, %s, which the far side has", count(r.Required.Blobs, "blob"), size(r.Required.Bytes)))
+		}
+		if r.Volumes > 0 {
+			row("volumes", fmt.Sprintf("%d, and %s", r.Volumes, count(r.RecoveryVolumes, "recovery volume")))
+		}
+		for _, tag := range r.Tags {
+			row("tag", fmt.Sprintf("%s\t%s\t%s", orNone(tag.Tag), tag.Kind, orUnknown(tag.Digest)))
+		}
+		for _, c := range r.Conversions {
+			row("changed", fmt.Sprintf("%s\t%s\t%s", orNone(c.Tag), c.To.Form, actionsLine(c)))
+		}
+	})
+}
