@@ -81,6 +81,9 @@ func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error
 		plan.description.Blobs = append(plan.description.Blobs, blob)
 		packed = append(packed, entry)
 	}
+	if entries := len(packed) + 3; entries > MaxEntries {
+		return nil, &buildcache.SizeError{What: "the archive (in entries)", Size: int64(entries), Limit: MaxEntries}
+	}
 	description, err := plan.description.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("write the bundle description: %w", err)
@@ -101,9 +104,6 @@ func newFile(name string, data []byte) tarEntry {
 
 // place gives every entry its offset.
 func (p *packPlan) place() error {
-	if len(p.entries) > MaxEntries {
-		return &buildcache.SizeError{What: "the archive (in entries)", Size: int64(len(p.entries)), Limit: MaxEntries}
-	}
 	for i := range p.entries {
 		entry := &p.entries[i]
 		head, err := tarHeader(entry.name, entry.size)

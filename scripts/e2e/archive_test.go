@@ -20,7 +20,7 @@ func TestAirGap(t *testing.T) {
 	needOcicache(t)
 	near, far := newNearSide(t), filepath.Join(t.TempDir(), "far")
 	err := withDaemon(t.Context(), func(d *daemon) error {
-		for _, change := range []string{"", "src/b.txt", "src/dir/two"} {
+		for _, change := range []string{"", "src/a.txt", "src/dir/two"} {
 			if err := near.build(t, d, change); err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func TestVolumes(t *testing.T) {
 	f := findFixture(t, "oci-index-gzip")
 	dir := t.TempDir()
 	name := filepath.Join(dir, "cache.tar")
-	ocicache(t, "pack", f.copy(t), name, "--volume-size", "64KiB", "--parity", "2")
+	ocicache(t, "pack", f.copy(t), name, "--volume-size", "20KiB", "--parity", "2")
 	if err := os.Remove(name + ".001"); err != nil {
 		t.Fatal(err)
 	}
