@@ -18,6 +18,9 @@ var (
 	ErrTooLarge = errors.New("it unpacks to far more than its own size")
 )
 
+// ErrRequired marks a blob that an archive was packed without, because the far side has it.
+var ErrRequired = errors.New("the archive requires it, and was packed without it")
+
 // ErrStream marks an archive that can only be read from front to back, by UnpackStream: one that is compressed, or that
 // comes from a pipe.
 var ErrStream = errors.New("it can only be read from front to back")

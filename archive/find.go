@@ -12,6 +12,6 @@ func IsInVolumes(file string) bool {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	parts, err := findOld(filepath.Dir(file), filepath.Base(file), nil)
+	parts, err := findParts(filepath.Dir(file), filepath.Base(file), nil)
 	return err == nil && len(parts) > 0
 }

@@ -258,7 +258,7 @@ func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layo
 func (a *Archive) lacks(blob buildcache.Descriptor) error {
 	err := layout.ErrBlobMissing
 	if _, ok := a.required(blob.Digest); ok {
-		err = fmt.Errorf("%w: the archive requires it, and was packed without it", err)
+		err = fmt.Errorf("%w: %w", err, ErrRequired)
 	}
 	return &layout.BlobError{Digest: blob.Digest, Place: a.name, Err: err}
 }

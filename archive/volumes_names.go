@@ -105,7 +105,7 @@ func checkStem(stem string) error {
 }
 
 // removeOld removes what an earlier pack left under the name file: the archive itself, volumes, recovery volumes, and
-// the list if it is one of ours; but for those that keep names, without their directory. The highest numbers go first
+// the list, if they are ours; but for those that keep names, without their directory. The highest numbers go first
 // and the list last, so that what an interruption leaves is known to lack something.
 func removeOld(fsys durable.FS, file string, keep []string) error {
 	dir := filepath.Dir(file)
@@ -124,8 +124,26 @@ func removeOld(fsys durable.FS, file string, keep []string) error {
 	return fsys.SyncDir(dir)
 }
 
-// findOld lists what removeOld removes, in its order.
+// findOld lists what removeOld removes, in its order. Others may have files of such names: where nothing among them is
+// known to be ours, they stay.
 func findOld(dir, stem string, keep []string) ([]string, error) {
+	parts, err := findParts(dir, stem, nil)
+	if err != nil || !slices.ContainsFunc(parts, func(name string) bool { return isOurs(filepath.Join(dir, name)) }) {
+		return nil, err
+	}
+	parts, err = findParts(dir, stem, keep)
+	return slices.DeleteFunc(parts, func(name string) bool { return name == stem && !isOurs(filepath.Join(dir, name)) }), err
+}
+
+// isOurs says whether a file begins as an archive, a recovery volume or a list of ours does.
+func isOurs(path string) bool {
+	raw, err := readSome(path, tarBlock)
+	return err == nil && (bytes.HasPrefix(raw, []byte(listMagic)) || bytes.HasPrefix(raw, []byte(headMagic)) ||
+		bytes.HasPrefix(raw, []byte(layoutName+"\x00")))
+}
+
+// findParts lists the archive of a name, its volumes and recovery volumes, and its list if it is one of ours.
+func findParts(dir, stem string, keep []string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -145,18 +163,12 @@ func findOld(dir, stem string, keep []string) ([]string, error) {
 		switch {
 		case isFile || name.kind != kindList:
 			volumes = append(volumes, base)
-		case isOurList(filepath.Join(dir, base)):
+		case isOurs(filepath.Join(dir, base)):
 			lists = append(lists, base)
 		}
 	}
 	slices.Reverse(volumes) // ReadDir sorts
 	return append(volumes, lists...), nil
-}
-
-// isOurList says whether the file begins as a list of ours does. Others may keep sums under the same name.
-func isOurList(path string) bool {
-	raw, err := readSome(path, int64(len(listMagic)))
-	return err == nil && bytes.HasPrefix(raw, []byte(listMagic))
 }
 
 // readSome reads at most limit bytes of a regular file.

@@ -30,6 +30,7 @@ func someBytes(n int, seed uint64) []byte {
 	key[1] = byte(seed >> 8)
 	data := make([]byte, n)
 	_, _ = rand.NewChaCha8(key).Read(data)
+	copy(data, layoutName+"\x00") // as an archive begins
 	return data
 }
 
@@ -534,7 +535,11 @@ func TestVolumesNamed(t *testing.T) {
 	file := filepath.Join(dir, "c")
 	s.mustPack(t, file)
 	for _, names := range [][]string{
-		{""}, {".001"}, {".005"}, {".parity.002"}, {".SHA256SUMS"},
+		{""},
+		{".001"},
+		{".005"},
+		{".parity.002"},
+		{".SHA256SUMS"},
 		{".SHA256SUMS", ".parity.001", ".003", ".001"},
 		{".005", ".004", ".003", ".002", ".001", ".parity.002", ".parity.001", ".SHA256SUMS"},
 		{".001", ".001", ""},
@@ -710,7 +715,7 @@ func TestRemoveOld(t *testing.T) {
 		return names
 	}
 	others := []string{"c.001.001", "c.100", "c.parity", "cc.001", "d.SHA256SUMS"}
-	want := slices.Sorted(slices.Values(append([]string{"c.001", "c.002", "c.SHA256SUMS"}, others...)))
+	want := slices.Sorted(slices.Values(append([]string{"c", "c.001", "c.002", "c.SHA256SUMS"}, others...))) // c is no archive
 	if got := names(); !slices.Equal(got, want) {
 		t.Errorf("after another pack: %q, want %q", got, want)
 	}
@@ -724,6 +729,16 @@ func TestRemoveOld(t *testing.T) {
 	must(t, removeOld(durable.FS{}, file, []string{"c"}))
 	if _, err := os.Stat(file + listSuffix); err != nil {
 		t.Errorf("a list of somebody else: %v", err)
+	}
+
+	// Volumes of somebody else are not ours to remove, as long as nothing beside them is.
+	logs := filepath.Join(t.TempDir(), "log")
+	for _, name := range []string{"log", "log.001", "log.002"} {
+		put(t, filepath.Join(filepath.Dir(logs), name), "somebody's")
+	}
+	must(t, removeOld(durable.FS{}, logs, []string{"log"}))
+	if left := readDir(t, filepath.Dir(logs)); len(left) != 3 {
+		t.Errorf("files of somebody else: %d of 3 are left", len(left))
 	}
 }
 

@@ -132,7 +132,7 @@ func syncOne(
 	entry := SyncEntry{From: f.Tag, To: cmp.Or(o.Tag, f.Tag, "latest"), FromDigest: f.Root.Digest}
 	switch f.Kind {
 	case layout.KindDangling:
-		entry.Err = &layout.DanglingError{Place: fmt.Sprint(src), Tag: f.Tag, Root: f.Root.Digest}
+		entry.Err = &layout.DanglingError{Place: fmt.Sprint(src), Tag: f.Tag, Root: f.Root.Digest, Err: f.Err}
 		return entry
 	case layout.KindInvalid:
 		entry.Err = fmt.Errorf("root %s: %w", f.Root.Digest, f.Err)

@@ -25,7 +25,7 @@ const (
 type Found struct {
 	Entry
 	Kind Kind
-	Err  error // why the root can't be read, for KindInvalid
+	Err  error // why the root can't be read, for KindDangling and KindInvalid
 }
 
 // Survey looks at every entry of a place. Roots are not verified.
@@ -55,7 +55,7 @@ func classify(ctx context.Context, src Source, entry Entry) (Found, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrBlobMissing):
-		found.Kind = KindDangling
+		found.Kind, found.Err = KindDangling, err
 	case errors.Is(err, buildcache.ErrNotCache):
 		found.Kind = KindOther
 	case errors.As(err, &size) && !buildcache.IsManifestType(entry.Root.MediaType):
@@ -112,7 +112,7 @@ func All(ctx context.Context, src Source) ([]Entry, error) {
 		case KindCache:
 			caches = append(caches, f.Entry)
 		case KindDangling:
-			return nil, dangling(ctx, src, f.Entry)
+			return nil, dangling(ctx, src, f)
 		case KindInvalid:
 			return nil, invalid(src, f)
 		case KindOther:
@@ -151,7 +151,7 @@ func One(ctx context.Context, src Source, tag string) (Entry, error) {
 	case KindCache:
 		return f.Entry, nil
 	case KindDangling:
-		return Entry{}, dangling(ctx, src, f.Entry)
+		return Entry{}, dangling(ctx, src, f)
 	case KindInvalid:
 		return Entry{}, invalid(src, f)
 	default:
@@ -233,8 +233,8 @@ func notFound(ctx context.Context, src Source, found []Found, tag string) error 
 	return e
 }
 
-func dangling(ctx context.Context, src Source, entry Entry) error {
-	e := &DanglingError{Place: placeName(src), Tag: entry.Tag, Root: entry.Root.Digest}
+func dangling(ctx context.Context, src Source, f Found) error {
+	e := &DanglingError{Place: placeName(src), Tag: f.Tag, Root: f.Root.Digest, Err: f.Err}
 	if u, ok := src.(unnamer); ok {
 		unnamed, err := u.UnnamedRoots(ctx)
 		if err != nil {

@@ -76,7 +76,11 @@ type DanglingError struct {
 	Tag     string
 	Root    digest.Digest
 	Unnamed []digest.Digest // roots of caches that lie there without being named
+	Err     error           // what the place says about the root
 }
+
+// Unwrap returns what the place says about the root.
+func (e *DanglingError) Unwrap() error { return e.Err }
 
 func (e *DanglingError) Error() string {
 	text := fmt.Sprintf("%s: the tag %q names %s, which is not there", e.Place, e.Tag, e.Root)

@@ -54,7 +54,8 @@ func (g *graph) walkImage(ctx context.Context, root buildcache.Descriptor, depth
 	if depth > maxDepth {
 		return fmt.Errorf("image %s: nested more than %d deep", root.Digest, maxDepth)
 	}
-	engine := casext.NewEngine(blobReader{src: g.src})
+	named := map[digest.Digest]buildcache.Descriptor{}
+	engine := casext.NewEngine(blobReader{src: g.src, named: named})
 	var docker []buildcache.Descriptor
 	start := ocispec.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}
 	err := engine.Walk(ctx, start, func(path casext.DescriptorPath) error {
@@ -75,6 +76,7 @@ func (g *graph) walkImage(ctx context.Context, root buildcache.Descriptor, depth
 		if d.Size > buildcache.MaxRoot { // umoci reads it as a whole
 			return &buildcache.SizeError{What: "manifest " + d.Digest.String(), Size: d.Size, Limit: buildcache.MaxRoot}
 		}
+		named[d.Digest] = buildcache.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 		return nil
 	})
 	if err != nil {
@@ -102,11 +104,13 @@ func (g *graph) walkImage(ctx context.Context, root buildcache.Descriptor, depth
 type blobReader struct {
 	cas.Engine
 	src Source
+	// named are the descriptors of what the walk reads. A registry looks for a manifest elsewhere than for another blob.
+	named map[digest.Digest]buildcache.Descriptor
 }
 
 // GetBlob returns an unverified blob; umoci verifies what it walks.
 func (r blobReader) GetBlob(ctx context.Context, blob digest.Digest) (io.ReadCloser, error) {
-	return r.src.Open(ctx, buildcache.Descriptor{Digest: blob})
+	return r.src.Open(ctx, r.named[blob])
 }
 
 // Reach returns the blobs that the entries of index.json reach, of caches and of images. What is missing on the way

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -270,6 +271,160 @@ func TestReachEndsWithItsContext(t *testing.T) {
 		cancel()
 		if _, err := h.open().Reach(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("docker=%v: got %v", docker, err)
+		}
+	}
+}
+
+// asRegistry is a Source that finds manifests by their media type alone, as registries do.
+type asRegistry struct{ layout.Source }
+
+func (s asRegistry) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	r, err := s.Source.Open(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	if _, err := buildcache.DetectMediaType(raw); err == nil && !buildcache.IsManifestType(blob.MediaType) {
+		return nil, &layout.BlobError{Digest: blob.Digest, Place: "the registry", Err: layout.ErrBlobMissing}
+	}
+	return layout.Bytes(raw)()
+}
+
+// TestGraph says that a graph is everything that a root reaches, each blob once, in the order in which archives have it.
+func TestGraph(t *testing.T) {
+	t.Parallel()
+	for name, make := range map[string]func(h handmade, reached map[digest.Digest]bool) buildcache.Descriptor{
+		"OCI image": func(h handmade, reached map[digest.Digest]bool) buildcache.Descriptor {
+			return h.image("i", false, reached)
+		},
+		"Docker image": func(h handmade, reached map[digest.Digest]bool) buildcache.Descriptor {
+			return h.image("i", true, reached)
+		},
+		"lists in lists": func(h handmade, reached map[digest.Digest]bool) buildcache.Descriptor {
+			inner := h.list(true, reached, h.image("a", true, reached))
+			for i := range 5 {
+				inner = h.list(i%2 == 0, reached, inner, h.image(fmt.Sprint("b", i), i%2 == 1, reached), inner)
+			}
+			return inner
+		},
+		"cache": func(h handmade, reached map[digest.Digest]bool) buildcache.Descriptor {
+			root := h.cache("a")
+			raw, err := os.ReadFile(h.blobPath(root.Digest))
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			reached[root.Digest] = true
+			for _, d := range buildcache.Successors(raw) {
+				reached[d.Digest] = true
+			}
+			return root
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := byHand(t)
+			reached := map[digest.Digest]bool{}
+			root := make(h, reached)
+			h.index(tagged(root, "latest"))
+			for _, src := range []layout.Source{h.open(), asRegistry{h.open()}} {
+				blobs, err := layout.Graph(t.Context(), src, root)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantGraph(t, h, blobs, root, reached)
+			}
+		})
+	}
+}
+
+// wantGraph says that blobs are those reached, with their sizes, and that none comes before what names it, nor a layer
+// before anything else.
+func wantGraph(t *testing.T, h handmade, blobs []buildcache.Descriptor, root buildcache.Descriptor, reached map[digest.Digest]bool) {
+	t.Helper()
+	got := map[digest.Digest]bool{}
+	named := map[digest.Digest]bool{root.Digest: true}
+	layers := false
+	for _, blob := range blobs {
+		if got[blob.Digest] {
+			t.Errorf("%s comes twice", blob.Digest)
+		}
+		got[blob.Digest] = true
+		raw, err := os.ReadFile(h.blobPath(blob.Digest))
+		if err != nil || int64(len(raw)) != blob.Size {
+			t.Errorf("%s has %d bytes, not %d (%v)", blob.Digest, len(raw), blob.Size, err)
+		}
+		if !named[blob.Digest] {
+			t.Errorf("%s (%s) comes before what names it", blob.Digest, blob.MediaType)
+		}
+		for _, d := range buildcache.Successors(raw) {
+			named[d.Digest] = true
+		}
+		_, isLayer := buildcache.LayerCompression(blob.MediaType)
+		if layers && !isLayer {
+			t.Errorf("%s (%s) comes behind layers", blob.Digest, blob.MediaType)
+		}
+		layers = layers || isLayer
+	}
+	if !slices.Equal(sorted(got), sorted(reached)) {
+		t.Errorf("got %v, want %v", sorted(got), sorted(reached))
+	}
+}
+
+// TestGraphOfTheCorpus counts.
+func TestGraphOfTheCorpus(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int{"artifact-gzip": 16, "docker-list-zstd": 16, "inline-image": 8, "many-docker-list-gzip": 256} {
+		dir := open(t, filepath.Join(corpus, name))
+		entries, err := dir.Entries(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		blobs, err := layout.Graph(t.Context(), dir, entries[0].Root)
+		if err != nil || len(blobs) != want {
+			t.Errorf("%s: %d blobs, want %d (%v)", name, len(blobs), want, err)
+		}
+	}
+}
+
+// TestGraphOfBrokenRoots says that a graph that can't be known as a whole is none.
+func TestGraphOfBrokenRoots(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(path string) error
+		want   error
+	}{
+		"missing": {os.Remove, layout.ErrBlobMissing}, "damaged": {flipByte, layout.ErrBlobDamaged},
+		"truncated": {func(path string) error { return os.Truncate(path, 20) }, layout.ErrBlobDamaged},
+	} {
+		for _, docker := range []bool{false, true} {
+			for _, which := range []string{"root", "child", "cache"} {
+				h := byHand(t)
+				child := h.image("a", docker, map[digest.Digest]bool{})
+				root := h.list(docker, map[digest.Digest]bool{}, child)
+				victim := root
+				switch which {
+				case "child":
+					victim = child
+				case "cache":
+					root = h.cache("c")
+					victim = root
+				}
+				path := h.blobPath(victim.Digest)
+				if err := errors.Join(os.Chmod(path, 0o600), test.change(path)); err != nil {
+					t.Fatal(err)
+				}
+				blobs, err := layout.Graph(t.Context(), h.open(), root)
+				if err == nil || !strings.Contains(err.Error(), victim.Digest.Encoded()) {
+					t.Errorf("%s %s, docker=%v: got %v (%v)", which, name, docker, blobs, err)
+				}
+				// Of the bytes of an OCI image umoci says what is wrong, in its own words.
+				if (name == "missing" || which != "child" || docker) && !errors.Is(err, test.want) {
+					t.Errorf("%s %s, docker=%v: got %v, want %v", which, name, docker, err, test.want)
+				}
+			}
 		}
 	}
 }

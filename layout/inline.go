@@ -133,7 +133,7 @@ func OneImage(ctx context.Context, src Source, tag string) (Entry, error) {
 	}
 	switch f := found[at]; f.Kind {
 	case KindDangling:
-		return Entry{}, dangling(ctx, src, f.Entry)
+		return Entry{}, dangling(ctx, src, f)
 	case KindInvalid:
 		return Entry{}, invalid(src, f)
 	case KindCache:

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
@@ -62,6 +63,15 @@ var exitCases = []struct {
 		exitFailed, buildcache.RootTooLarge.Info().Remedy,
 	},
 	{"too large to read", &buildcache.SizeError{}, exitFailed, "mode=min"},
+	{"blobs missing", &archive.MissingError{Archive: "a.tar"}, exitNotFound, "--base"},
+	{"blobs missing in the base too", &archive.MissingError{Archive: "a.tar", Base: "b.tar"}, exitNotFound, "without --have"},
+	{"volumes missing", &archive.VolumesError{File: "a.tar"}, exitNotFound, ""},
+	{"tag of another kind", &archive.TakenError{Tag: "a"}, exitFailed, "another DIR"},
+	{"archive refused", &archive.HostileError{Entry: "link", Err: errors.New("a symbolic link")}, exitFailed, ""},
+	{"archive cut off", &archive.HostileError{Err: archive.ErrTruncated}, exitFailed, "copy the archive again"},
+	{"bomb", &archive.HostileError{Err: archive.ErrTooLarge}, exitFailed, "unpack - DIR"},
+	{"compressed archive", archive.ErrStream, exitFailed, "'ocicache unpack'"},
+	{"changed receipt", archive.ErrReceipt, exitFailed, "--receipt"},
 	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
 	{"quota used up", &fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, exitFailed, "disk is full"},
 	{"no permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, exitFailed, "permission"},

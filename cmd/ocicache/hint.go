@@ -130,6 +130,8 @@ func hintArchive(err error) string {
 		return "nothing was published; unpack the archives before this one first, or pack again without --have"
 	case errors.As(err, &taken):
 		return "unpack to another DIR, or choose other tags with --tag"
+	case errors.Is(err, archive.ErrRequired):
+		return "the archive was packed without what the far side has; name that with --base: a layout, an archive or a repository"
 	case errors.Is(err, archive.ErrStream):
 		return "'ocicache unpack' takes it; for everything else unpack or decompress it first"
 	case errors.Is(err, archive.ErrTooLarge):
@@ -171,7 +173,7 @@ func isBlobFault(err error) bool {
 func hintSystem(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "the disk is full; nothing was published, and what was done is kept for the next run"
+		return "the disk is full; nothing was published, run it again when there is room"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
 		return "this user has no permission there; a source that can only be read can be converted to a DST"
 	}

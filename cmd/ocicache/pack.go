@@ -21,12 +21,11 @@ import (
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
-	"github.com/ocicache/ocicache/registry"
 )
 
 // packFlags are the flags of pack.
 type packFlags struct {
-	tag        string
+	tag, base  string
 	images     bool
 	have       []string
 	volumeSize string
@@ -61,6 +60,7 @@ FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.tag, "tag", "", "the cache of each SRC")
+	flags.StringVar(&f.base, "base", "", baseUsage)
 	flags.BoolVar(&f.images, "images", false, "take images along that lie beside caches")
 	flags.StringArrayVar(&f.have, "have", nil, "leave out what the far side holds: a receipt, an archive, a layout or a repository (may be given several times)")
 	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this size, such as 4GB or 650MiB")
@@ -84,15 +84,9 @@ type packJob struct {
 	roots   []packRoot
 }
 
-// packSource is what is packed from.
-type packSource interface {
-	archive.Store
-	fmt.Stringer
-}
-
 // packRoot is a root to pack.
 type packRoot struct {
-	from    packSource
+	from    source
 	entry   layout.Entry
 	isImage bool
 }
@@ -108,6 +102,9 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 			return err
 		}
 	}
+	if f.base != "" && !slices.ContainsFunc(refs, isArchive) {
+		return &usageError{errors.New("--base is for archives, and no SRC is one")}
+	}
 	have, err := f.haveReferences()
 	if err != nil {
 		return err
@@ -115,16 +112,8 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	if err := f.registry.check(append(have, refs...)...); err != nil {
 		return err
 	}
-	for _, ref := range refs {
-		from, err := a.openStore(ctx, ref, f.registry.options(src))
-		if err != nil {
-			return err
-		}
-		roots, err := packRoots(ctx, ref, from, f.images)
-		if err != nil {
-			return err
-		}
-		job.roots = append(job.roots, roots...)
+	if err := a.addRoots(ctx, job, f, refs); err != nil {
+		return err
 	}
 	for _, ref := range have {
 		holder, err := a.holder(ctx, ref, f.registry)
@@ -149,17 +138,24 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	return aside.write(result, result.render)
 }
 
-// openStore opens a reference to pack from, or to compare with.
-func (a *app) openStore(ctx context.Context, ref layout.Reference, access registry.Options) (packSource, error) {
-	from, err := a.open(ctx, ref, "", access)
-	if err != nil {
-		return nil, err
+// addRoots opens the sources and adds what of them is packed.
+func (a *app) addRoots(ctx context.Context, job *packJob, f *packFlags, refs []layout.Reference) error {
+	for _, ref := range refs {
+		base := ""
+		if isArchive(ref) {
+			base = f.base
+		}
+		from, err := a.open(ctx, ref, base, f.registry.options(src))
+		if err != nil {
+			return err
+		}
+		roots, err := packRoots(ctx, ref, from, f.images)
+		if err != nil {
+			return err
+		}
+		job.roots = append(job.roots, roots...)
 	}
-	store, ok := from.(packSource)
-	if !ok {
-		return nil, fmt.Errorf("%s can't be asked what it has", from)
-	}
-	return store, nil
+	return nil
 }
 
 // packUsage marks errors that the command line is to blame for.
@@ -237,12 +233,15 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 }
 
 // packRoots returns what of a place is packed: one root, or every cache.
-func packRoots(ctx context.Context, ref layout.Reference, from packSource, images bool) ([]packRoot, error) {
+func packRoots(ctx context.Context, ref layout.Reference, from source, images bool) ([]packRoot, error) {
 	if tag := tagOf(ref, from); tag != "" {
 		if images {
 			found, err := layout.Find(ctx, from, tag)
-			if err != nil || found != nil && found.Kind == layout.KindOther {
-				return []packRoot{{from, found.Entry, true}}, err
+			if err != nil {
+				return nil, err
+			}
+			if found != nil && found.Kind == layout.KindOther {
+				return []packRoot{{from, found.Entry, true}}, nil
 			}
 		}
 		entry, err := layout.One(ctx, from, tag)
@@ -303,7 +302,7 @@ func (a *app) holder(ctx context.Context, ref layout.Reference, access *registry
 		return archive.HeldAfter(ref.Path), nil
 	default:
 	}
-	from, err := a.openStore(ctx, ref, access.options(dest))
+	from, err := a.open(ctx, ref, "", access.options(dest))
 	if err != nil {
 		return nil, fmt.Errorf("--have: %w", err)
 	}
@@ -315,13 +314,13 @@ func (a *app) holder(ctx context.Context, ref layout.Reference, access *registry
 
 // oneTag is a place of which one tag counts.
 type oneTag struct {
-	packSource
+	source
 	tag string
 }
 
 // Entries returns the entry of the tag.
 func (o oneTag) Entries(ctx context.Context) ([]layout.Entry, error) {
-	entries, err := o.packSource.Entries(ctx)
+	entries, err := o.source.Entries(ctx)
 	return slices.DeleteFunc(entries, func(e layout.Entry) bool { return e.Tag != o.tag }), err
 }
 
@@ -408,7 +407,7 @@ func (j *packJob) runChanged(ctx context.Context, result *packResult) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, work.Close()) }()
-	stages := map[packSource]layout.Place{}
+	stages := map[source]layout.Place{}
 	chosen := j.chosen()
 	result.Conversions = nil
 	for i, root := range j.roots {

@@ -67,7 +67,7 @@ type receiptResult struct {
 }
 
 func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) error {
-	files, dst, err := a.parseUnpack(flags, args)
+	files, dst, err := parseUnpack(flags, args)
 	if err != nil {
 		return err
 	}
@@ -108,8 +108,8 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	return a.write(result, result.render)
 }
 
-// parseUnpack reads FILE... and DIR.
-func (a *app) parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
+// parseUnpack reads FILE... and DIR. A tag that comes with FILE counts as --tag.
+func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
 	last := len(args) - 1
 	if dst, err = parse(args[last], ""); err != nil {
 		return nil, dst, err
@@ -118,27 +118,21 @@ func (a *app) parseUnpack(flags *unpackFlags, args []string) (files []string, ds
 		return nil, dst, &usageError{fmt.Errorf("%s: DIR is a layout directory, and tags stay as they are", args[last])}
 	}
 	for _, text := range args[:last] {
-		ref, err := layout.ParseReference(text)
-		switch {
-		case err != nil:
-			return nil, dst, &usageError{err}
-		case ref.Transport == layout.TransportStream && last > 1:
-			return nil, dst, &usageError{errors.New("standard input (-) is an archive of its own, and goes with no other FILE")}
-		case ref.Transport == layout.TransportStream:
-			files = append(files, text)
-			continue
-		case ref.Transport != layout.TransportPath && ref.Transport != layout.TransportArchive:
-			return nil, dst, &usageError{fmt.Errorf("%s: FILE is an archive", text)}
-		case ref.Tag != "" && flags.tag != "" && ref.Tag != flags.tag:
-			return nil, dst, &usageError{fmt.Errorf("two tags: %q in %s and --tag %q", ref.Tag, text, flags.tag)}
-		case ref.Tag != "":
-			flags.tag = ref.Tag
+		ref, err := parse(text, flags.tag)
+		if err != nil {
+			return nil, dst, err
 		}
-		files = append(files, ref.Path)
-	}
-	if flags.tag != "" {
-		if err := layout.CheckTag(flags.tag); err != nil {
-			return nil, dst, &usageError{fmt.Errorf("--tag: %w", err)}
+		switch ref.Transport {
+		case layout.TransportPath, layout.TransportArchive:
+			files = append(files, ref.Path)
+			flags.tag = ref.Tag
+		case layout.TransportStream:
+			if last > 1 {
+				return nil, dst, &usageError{errors.New("standard input (-) is an archive of its own, and goes with no other FILE")}
+			}
+			files = append(files, text)
+		default:
+			return nil, dst, &usageError{fmt.Errorf("%s: FILE is an archive", text)}
 		}
 	}
 	return files, dst, nil
@@ -237,7 +231,8 @@ func (r unpackResult) blobsLine() string {
 		archive.Count
 		words string
 	}{
-		{r.Written, written}, {r.FromBase, written + " from the base"}, {r.Present, "there already"}, {r.Unneeded, "in the archive that no chosen tag needs"},
+		{r.Written, written}, {r.FromBase, written + " from the base"}, {r.Present, "there already"},
+		{r.Unneeded, "in the archive that no chosen tag needs"},
 	} {
 		if part.Blobs > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s (%s)", part.Blobs, part.words, size(part.Bytes)))
