@@ -52,6 +52,10 @@ e2e-full: ## the same for every cache in every form and compression
 	scripts/e2e-setup.sh
 	E2E_FULL=1 go test -tags e2e -count=1 -timeout 120m $(E2E_FLAGS) ./scripts/e2e
 
+.PHONY: kills
+kills: ## kill pack and unpack 200 times, at any point, and look at what they leave
+	OCICACHE_TEST_KILLS=50 go test -count=1 -timeout 30m -v -run '^TestKilled' ./cmd/ocicache
+
 .PHONY: lint
 lint: $(STAMP) ## check formatting, go.mod, scripts and code
 	@echo 'gofmt'; out=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
@@ -79,6 +83,11 @@ fuzz: ## let every fuzz target look for new inputs, FUZZTIME (30s) each
 bench: ## run the benchmarks, also that of a 2 GiB layer, which needs 5 GB of temporary files; BENCH chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $$(go list ./... | grep -v /scripts/)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./scripts/bench
+
+.PHONY: peers
+peers: ## compare the speed with skopeo, regctl, crane, oras, tar and sha256sum (needs docker-registry and skopeo)
+	scripts/peers.sh 256
+	scripts/peers-archive.sh 512
 
 .PHONY: golden
 golden: ## write what the program prints into the scripts that compare it; look at the diff
