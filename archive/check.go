@@ -134,6 +134,9 @@ func inspectBlob(ctx context.Context, dir *layout.Dir, blob digest.Digest) (blob
 
 // find says where a blob is. In the archive it must have the size that it is needed with.
 func (u *union) find(ctx context.Context, blob buildcache.Descriptor) (at origin, damaged bool, err error) {
+	if err := buildcache.CheckDigest(blob.Digest); err != nil {
+		return nowhere, false, &HostileError{Archive: u.String(), Err: fmt.Errorf("a manifest names what can't be: %w", err)}
+	}
 	if size, ok := u.archive.sizeIn(blob.Digest); ok {
 		if size != blob.Size {
 			err = &layout.BlobError{
@@ -204,8 +207,8 @@ type chosen struct {
 type survey struct {
 	roots []chosen
 	needs []*need // each digest once, manifests before what they name
-	// partial says that manifests are missing, so that not all needs are known.
-	partial bool
+	// partial are the tags that manifests are missing for, so that not all that they need is known.
+	partial []string
 }
 
 // look finds out what the roots reach, and where it is.
@@ -217,7 +220,9 @@ func (u *union) look(ctx context.Context, roots []layout.Entry, jobs int) (*surv
 		if err != nil {
 			return nil, fmt.Errorf("%s: tag %q: %w", u, entry.Tag, err)
 		}
-		found.partial = found.partial || lacking
+		if lacking {
+			found.partial = append(found.partial, entry.Tag)
+		}
 		for _, blob := range blobs {
 			n := byDigest[blob.Digest]
 			if n == nil {
@@ -235,16 +240,37 @@ func (u *union) look(ctx context.Context, roots []layout.Entry, jobs int) (*surv
 		}
 		found.roots = append(found.roots, chosen{tag: entry.Tag, root: entry.Root, kind: kind})
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
+	return found, u.locate(ctx, found, jobs)
+}
+
+// locate finds out where everything is.
+func (u *union) locate(ctx context.Context, found *survey, jobs int) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobsOf(jobs))
 	for _, n := range found.needs {
 		group.Go(func() error {
 			var err error
-			n.at, n.damaged, err = u.find(groupCtx, n.blob)
+			n.at, n.damaged, err = u.find(ctx, n.blob)
 			return err
 		})
 	}
-	return found, group.Wait()
+	return group.Wait()
+}
+
+// addRequired adds what a description says is required, where missing manifests do not: then some of it may be needed by
+// tags that were not chosen, but it is more than can be known without.
+func (u *union) addRequired(ctx context.Context, found *survey, d *Description, jobs int) error {
+	known := map[digest.Digest]bool{}
+	for _, n := range found.needs {
+		known[n.blob.Digest] = true
+	}
+	for _, blob := range d.Requires {
+		if !known[blob.Digest] {
+			found.needs = append(found.needs, &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, tags: found.partial})
+		}
+	}
+	found.partial = nil
+	return u.locate(ctx, found, jobs)
 }
 
 // jobsOf returns how many blobs to work on at once.
@@ -253,10 +279,22 @@ func jobsOf(jobs int) int { return cmp.Or(jobs, runtime.GOMAXPROCS(0)) }
 // reach returns what a root reaches. Where manifests are missing it says so, and returns what can be known all the same.
 func (u *union) reach(ctx context.Context, root buildcache.Descriptor) (blobs []buildcache.Descriptor, lacking bool, err error) {
 	blobs, err = layout.Graph(ctx, u, root)
-	if !errors.Is(err, layout.ErrBlobMissing) {
-		return blobs, false, err
+	if err == nil {
+		return blobs, false, nil
 	}
-	blobs = nil
+	blobs, lacking, walkErr := u.walk(ctx, root)
+	switch {
+	case walkErr != nil: // it says the same, with a type
+		return nil, false, walkErr
+	case !lacking:
+		return nil, false, err
+	default:
+		return blobs, true, nil
+	}
+}
+
+// walk returns what a root reaches, in any order, as far as manifests are there.
+func (u *union) walk(ctx context.Context, root buildcache.Descriptor) (blobs []buildcache.Descriptor, lacking bool, err error) {
 	seen := map[digest.Digest]bool{}
 	todo := []buildcache.Descriptor{root}
 	for len(todo) > 0 {
@@ -272,6 +310,7 @@ func (u *union) reach(ctx context.Context, root buildcache.Descriptor) (blobs []
 		}
 		raw, err := layout.ReadBlob(ctx, u, blob, buildcache.MaxRoot)
 		if errors.Is(err, layout.ErrBlobMissing) {
+			lacking = true
 			continue
 		}
 		if err != nil {
@@ -279,7 +318,7 @@ func (u *union) reach(ctx context.Context, root buildcache.Descriptor) (blobs []
 		}
 		todo = append(todo, buildcache.Successors(raw)...)
 	}
-	return blobs, true, nil
+	return blobs, lacking, nil
 }
 
 // kindOf says what a root is the root of. One that is missing may be anything.
@@ -303,7 +342,7 @@ func kindOf(raw []byte) string {
 
 // missing returns the error that lists what is nowhere, or nil.
 func (u *union) missing(found *survey) error {
-	e := &MissingError{Archive: u.String(), Partial: found.partial}
+	e := &MissingError{Archive: u.String(), Partial: len(found.partial) > 0}
 	if u.dst != nil {
 		e.Into = u.dst.String()
 	}

@@ -115,7 +115,7 @@ func cleanName(name string) (string, error) {
 		return "", errors.New("an absolute path")
 	}
 	if slices.Contains(strings.Split(name, "/"), "..") {
-		return "", errors.New("a path with ..")
+		return "", errors.New("a path with \"..\" in it")
 	}
 	clean := strings.TrimSuffix(strings.TrimPrefix(name, "./"), "/")
 	if name == "." || clean == "" {

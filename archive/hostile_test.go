@@ -220,6 +220,50 @@ func paxRecord(key, value string) string {
 	return record
 }
 
+// TestUnpackHostileManifests is about what manifests and index.json name.
+func TestUnpackHostileManifests(t *testing.T) {
+	t.Parallel()
+	for _, evil := range []string{
+		"../../../evil", "sha256:../../evil", "sha256:\\u001b[2J", "md5:d41d8cd98f00b204e9800998ecf8427e", "SHA256:" + strings.Repeat("a", 64), "",
+	} {
+		for _, kind := range []string{"image", "index of images"} {
+			child := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"%s","size":5}`, evil)
+			manifest := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":` + child + `,"layers":[` + child + `]}`
+			mediaType := "application/vnd.oci.image.manifest.v1+json"
+			if kind == "index of images" {
+				mediaType = "application/vnd.oci.image.index.v1+json"
+				manifest = `{"schemaVersion":2,"mediaType":"` + mediaType + `","manifests":[` + child + `]}`
+			}
+			root := fmt.Sprintf(`{"mediaType":"%s","digest":"%s","size":%d,"annotations":{"org.opencontainers.image.ref.name":"a"}}`,
+				mediaType, digest.FromString(manifest), len(manifest))
+			for name, index := range map[string]string{
+				"manifest": `{"schemaVersion":2,"manifests":[` + root + `]}`, "index.json": `{"schemaVersion":2,"manifests":[` + child + `]}`,
+			} {
+				entries := []tarEntry{
+					{name: "index.json", data: []byte(index)},
+					{name: blobName(digest.FromString(manifest)), data: []byte(manifest)},
+				}
+				for _, w := range ways() {
+					for _, dry := range []bool{false, true} {
+						dst := emptyDir(t)
+						to := dst
+						if dry {
+							to = nil
+						}
+						_, err := w.unpack(t, tarOf(t, entries), to, archive.UnpackOptions{DryRun: dry})
+						var e *archive.HostileError
+						if !errors.As(err, &e) || strings.Contains(err.Error(), "\x1b") {
+							t.Errorf("%q in %s, %s, %s, dry run %v: got %q (%T)", evil, name, kind, w.name, dry, err, err)
+						}
+						wantSound(t, dst)
+						wantTags(t, dst, nil)
+					}
+				}
+			}
+		}
+	}
+}
+
 // wantRefused says that an error is of the type for archives that are refused, and says what and where.
 func wantRefused(t *testing.T, err error, entry, text string) {
 	t.Helper()
@@ -284,16 +328,22 @@ func outside(t *testing.T, dir fmt.Stringer) []string {
 func TestUnpackDamage(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"foreign", "ours"} {
-		for _, which := range []string{"root", "config", "layer"} {
+		for _, which := range []string{"root", "config", "layer", "image"} {
 			for _, w := range ways() {
 				t.Run(kind+"/"+which+"/"+w.name, func(t *testing.T) {
 					t.Parallel()
 					path := filepath.Join(caches, "artifact-gzip")
+					victim := tagsOf(t, filepath.Join(caches, "inline-image"))["1"]
+					if which == "image" {
+						path = filepath.Join(caches, "inline-image")
+					} else {
+						victim = pick(t, path, which)
+					}
 					entries := layoutEntries(t, path, "")
 					if kind == "ours" {
 						entries = bundleEntries(t, path, nil)
 					}
-					name := blobName(pick(t, path, which))
+					name := blobName(victim)
 					for i, e := range entries {
 						if e.name == name {
 							entries[i].data = slices.Clone(e.data)

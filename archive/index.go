@@ -56,7 +56,7 @@ func (t *tape) Read(p []byte) (int, error) {
 		}
 	}
 	t.at += int64(n)
-	if err != nil && err != io.EOF { //nolint:errorlint // a reader returns io.EOF itself
+	if err != nil && err != io.EOF {
 		t.err = err
 	}
 	return n, err
@@ -221,7 +221,8 @@ func (s *tarScanner) finish() error {
 	case s.names.count == 0:
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: there is nothing in it", ErrNotArchive)}
 	case s.tape.dirty:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("bytes other than zero follow the last entry, which ends at byte %d", s.tape.end)}
+		err := fmt.Errorf("bytes other than zero follow the last entry, which ends at byte %d", s.tape.end)
+		return &HostileError{Archive: s.archive, Err: err}
 	case behind < endSize:
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: no %d bytes of zeros follow the last entry", ErrTruncated, endSize)}
 	case behind > endSize+maxPadding:
@@ -258,6 +259,11 @@ func (s *tarScanner) parse() (*parsed, error) {
 	index, err := buildcache.ParseIndex(s.found.index)
 	if err != nil {
 		return nil, fail(indexName, err)
+	}
+	for _, root := range index.Entries {
+		if err := buildcache.CheckDigest(root.Digest); err != nil {
+			return nil, fail(indexName, err)
+		}
 	}
 	p := &parsed{index: index}
 	if s.found.description == nil {

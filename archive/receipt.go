@@ -40,10 +40,6 @@ type receiptFile struct {
 // NewReceipt lists everything that the tags of a layout reach. What result says was seen to be right in the same run is not
 // read again; everything else is. Tags whose blobs are not all there and right are left out as a whole, and noted.
 func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs int) (*Receipt, []string, error) {
-	index, err := dir.Index(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
 	entries, err := dir.Entries(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -56,16 +52,15 @@ func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs
 	}
 	listed := map[digest.Digest]int64{}
 	var notes []string
-	for i, entry := range entries {
+	for _, entry := range entries {
 		blobs, err := p.prove(ctx, entry.Root)
-		var blob *layout.BlobError
-		switch {
-		case errors.As(err, &blob) && context.Cause(ctx) == nil:
-			notes = append(notes, fmt.Sprintf("not in the receipt, because it is not whole: %s (%v)",
-				cmp.Or(index.Entries[i].Tag(), entry.Root.Digest.String()), err))
-			continue
-		case err != nil:
+		if err := context.Cause(ctx); err != nil {
 			return nil, nil, err
+		}
+		if err != nil {
+			notes = append(notes, fmt.Sprintf("not in the receipt, because it can't be read as a whole: %s (%v)",
+				cmp.Or(entry.Tag, entry.Root.Digest.String()), err))
+			continue
 		}
 		for _, b := range blobs {
 			listed[b.Digest] = b.Size
@@ -90,7 +85,7 @@ type prover struct {
 	right map[digest.Digest]bool
 }
 
-// prove returns what a root reaches. It fails with a *layout.BlobError where that is not all there.
+// prove returns what a root reaches. It fails where that is not all there, or not right.
 func (p *prover) prove(ctx context.Context, root buildcache.Descriptor) ([]buildcache.Descriptor, error) {
 	blobs, err := layout.Graph(ctx, p.dir, root)
 	if err != nil {

@@ -302,7 +302,7 @@ func (s *stream) entries() []layout.Entry {
 // lookAhead finds out whether all is there, by what the archive promises and by the manifests that have come, and writes
 // what was kept in memory.
 func (s *stream) lookAhead(ctx context.Context) error {
-	found, err := s.survey(ctx, s.entries())
+	found, err := s.survey(ctx, s.parsed, s.entries())
 	switch {
 	case errors.Is(err, errNotHeld):
 		if err := s.lookRequired(ctx); err != nil {
@@ -401,7 +401,7 @@ type notedReader struct {
 
 func (n *notedReader) Read(p []byte) (int, error) {
 	k, err := n.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // a reader returns io.EOF itself
+	if err != nil && err != io.EOF {
 		n.err = err
 	}
 	return k, err
@@ -428,7 +428,7 @@ func (s *stream) complete(ctx context.Context) error {
 func (s *stream) end(ctx context.Context) error {
 	if s.found == nil {
 		var err error
-		if s.found, err = s.survey(ctx, s.entries()); err != nil {
+		if s.found, err = s.survey(ctx, s.parsed, s.entries()); err != nil {
 			return err
 		}
 		s.needs = map[digest.Digest]bool{}
@@ -441,7 +441,8 @@ func (s *stream) end(ctx context.Context) error {
 			}
 		}
 		if s.result.Unneeded.Blobs > 0 && !s.o.DryRun {
-			s.result.Notes = append(s.result.Notes, "blobs that no chosen tag needs were written too: the archive does not say before its end what is needed")
+			s.result.Notes = append(s.result.Notes,
+				"blobs that no chosen tag needs were written too: the archive does not say before its end what is needed")
 		}
 		if err := s.begin(ctx, s.found); err != nil {
 			return err

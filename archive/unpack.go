@@ -92,7 +92,7 @@ func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (
 	if err != nil {
 		return nil, err
 	}
-	found, err := w.survey(ctx, entries)
+	found, err := w.survey(ctx, &a.parsed, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,8 @@ func newUnpacker(archive holder, dst *layout.Dir, o UnpackOptions) *unpacker {
 	}
 }
 
-// survey finds out what the chosen ones of the entries need. It fails where something is missing.
-func (w *unpacker) survey(ctx context.Context, entries []layout.Entry) (*survey, error) {
+// survey finds out what the chosen ones of the entries of index.json need. It fails where something is missing.
+func (w *unpacker) survey(ctx context.Context, what *parsed, entries []layout.Entry) (*survey, error) {
 	selected, notes, err := selectEntries(w.String(), entries, w.o)
 	if err != nil {
 		return nil, err
@@ -144,6 +144,11 @@ func (w *unpacker) survey(ctx context.Context, entries []layout.Entry) (*survey,
 	found, err := w.look(ctx, selected, w.o.Jobs)
 	if err != nil {
 		return nil, err
+	}
+	if len(found.partial) > 0 && what.description != nil {
+		if err := w.addRequired(ctx, found, what.description, w.o.Jobs); err != nil {
+			return nil, err
+		}
 	}
 	return found, w.missing(found)
 }

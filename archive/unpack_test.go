@@ -235,8 +235,8 @@ func TestUnpackMissing(t *testing.T) {
 		partial bool
 	}{
 		{"layers", isLayer, false},
-		{"all", everything, true},
-		{"roots", isRoot, true},
+		{"all", everything, false},
+		{"roots", isRoot, false},
 		{"configs", func(d buildcache.Descriptor) bool { return d.MediaType == buildcache.MediaTypeConfig }, false},
 	} {
 		data, required := leftOut(t, path, test.left)
@@ -261,6 +261,34 @@ func TestUnpackMissing(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestUnpackMissingManifests is about an archive of others: it does not say what it lacks, so what a missing manifest needs
+// can't be known.
+func TestUnpackMissingManifests(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(caches, "multi-tag")
+	root, layer := tagsOf(t, path)["v1"], digest.Digest("")
+	dir := openDir(t, path)
+	entry, err := layout.One(t.Context(), dir, "v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := layout.Load(t.Context(), dir, entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer = cache.Manifest.Layers[0].Digest
+	entries := slices.DeleteFunc(layoutEntries(t, path, ""), func(e tarEntry) bool {
+		return e.name == blobName(root) || e.name == blobName(layer)
+	})
+	for _, w := range ways() {
+		var e *archive.MissingError
+		_, err := w.unpack(t, tarOf(t, entries), emptyDir(t), archive.UnpackOptions{})
+		if !errors.As(err, &e) || len(e.Blobs) != 2 || !e.Partial {
+			t.Errorf("%s: got %v, want a *MissingError with %s and %s, and maybe more", w.name, err, root, layer)
 		}
 	}
 }

@@ -100,11 +100,11 @@ func TestInlineOfOneImage(t *testing.T) {
 	}
 	decode(t, readInlineBlob(t, dir, inlineImages[dir][0]), &manifest)
 	var image struct {
-		Inline  []byte                      `json:"moby.buildkit.cache.v0"`
-		RootFS  struct{ Diff_IDs []string } //nolint:revive,staticcheck // the name is the image's
+		Inline  []byte `json:"moby.buildkit.cache.v0"`
+		RootFS  struct{ Diff_IDs []string }
 		History []struct {
 			Created     string
-			Empty_Layer bool //nolint:revive,staticcheck // the same
+			Empty_Layer bool
 		}
 	}
 	decode(t, readInlineBlob(t, dir, manifest.Config.Digest), &image)

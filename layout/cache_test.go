@@ -3,6 +3,7 @@ package layout_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,7 +24,10 @@ import (
 func (h handmade) inline(name string) buildcache.Descriptor {
 	h.t.Helper()
 	layer := h.blob(buildcache.LayerMediaType(buildcache.Artifact, buildcache.Uncompressed), "inline layer of "+name)
-	config := h.json(ocispec.MediaTypeImageConfig, map[string]any{"moby.buildkit.cache.v0": []byte(`[{"digest":"sha256:x"}]`)})
+	config := h.json(ocispec.MediaTypeImageConfig, map[string]any{
+		"moby.buildkit.cache.v0": fmt.Appendf(nil, `[{"digest":%q,"layers":[{"layer":0}]}]`, digest.FromString("record")),
+		"rootfs":                 map[string]any{"type": "layers", "diff_ids": []digest.Digest{layer.Digest}},
+	})
 	return h.json(buildcache.MediaTypeOCIManifest, map[string]any{"schemaVersion": 2, "config": config, "layers": []buildcache.Descriptor{layer}})
 }
 
@@ -268,7 +272,7 @@ func TestSurvey(t *testing.T) {
 		t.Fatalf("%v %v", found, err)
 	}
 	for _, f := range found {
-		if f.Kind != kinds[f.Tag] || (f.Err != nil) != (f.Kind == layout.KindInvalid) {
+		if f.Kind != kinds[f.Tag] || (f.Err != nil) != (f.Kind == layout.KindInvalid || f.Kind == layout.KindDangling) {
 			t.Errorf("%s %s: kind %d (%v), want %d", f.Tag, f.Root.Digest, f.Kind, f.Err, kinds[f.Tag])
 		}
 	}

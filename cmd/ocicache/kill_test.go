@@ -111,7 +111,7 @@ func TestKilledPack(t *testing.T) {
 			want, hits := filesIn(t, whole), 0
 			for range kills(t) {
 				dir := t.TempDir()
-				old := "an older file"
+				old := "oci-layout\x00, as an older archive begins"
 				single := filepath.Join(dir, "cache.tar")
 				if err := os.WriteFile(single, []byte(old), 0o600); err != nil {
 					t.Fatal(err)

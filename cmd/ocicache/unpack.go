@@ -231,7 +231,9 @@ func (r unpackResult) blobsLine() string {
 		archive.Count
 		words string
 	}{
-		{r.Written, written}, {r.FromBase, written + " from the base"}, {r.Present, "there already"},
+		{r.Written, written},
+		{r.FromBase, written + " from the base"},
+		{r.Present, "there already"},
 		{r.Unneeded, "in the archive that no chosen tag needs"},
 	} {
 		if part.Blobs > 0 {
