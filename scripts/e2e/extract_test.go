@@ -31,7 +31,7 @@ func TestExtract(t *testing.T) {
 			t.Parallel()
 			context := contextDir(t, tt.context)
 			image := exportInline(t, context, tt.opts)
-			cache := extract(t, image.Dir, tt.form)
+			cache := extract(t, "oci:"+image.Dir, tt.form)
 			got := importCache(t, cache, defaultTag, context, tt.opts)
 			requireAllCached(t, got)
 			requireImages(t, got.Images, image.Images)
@@ -58,7 +58,7 @@ func TestExtractStored(t *testing.T) {
 			image, context := copyDir(t, filepath.Join(testdata, tt.dir)), contextDir(t, tt.context)
 			want := importCache(t, image, inlineTag, context, tt.opts)
 			requireAllCached(t, want)
-			got := importCache(t, extract(t, image, artifact), defaultTag, context, tt.opts)
+			got := importCache(t, extract(t, "oci:"+image, artifact), defaultTag, context, tt.opts)
 			requireSteps(t, got, want.Steps)
 			requireImages(t, got.Images, want.Images)
 		})
@@ -70,7 +70,7 @@ func TestExtractStored(t *testing.T) {
 func TestExtractControls(t *testing.T) {
 	needOcicache(t)
 	small := contextDir(t, "small")
-	cache := extract(t, exportInline(t, small, options{}).Dir, artifact)
+	cache := extract(t, "oci:"+exportInline(t, small, options{}).Dir, artifact)
 	for _, tt := range []struct {
 		name string
 		edit func(t *testing.T, config jsonObject) jsonObject
@@ -97,7 +97,7 @@ func TestExtractControls(t *testing.T) {
 		both := options{Platforms: []string{"linux/amd64", "linux/arm64"}}
 		context := contextDir(t, "multi-inline")
 		amd64 := exportInline(t, context, options{Platforms: both.Platforms[:1]})
-		got := importCache(t, extract(t, amd64.Dir, artifact), defaultTag, context, both)
+		got := importCache(t, extract(t, "oci:"+amd64.Dir, artifact), defaultTag, context, both)
 		for _, s := range got.Steps {
 			if hit := s.Outcome == cached; hit && strings.Contains(s.Name, "flavour-arm64 ") {
 				t.Errorf("%s came from nowhere", s.Name)
@@ -167,15 +167,45 @@ func exportInline(t *testing.T, contextDir string, opts options) exported {
 	return e
 }
 
-// extract makes a cache of its own of the image in dir, in a new layout, and has it verified.
-func extract(t *testing.T, dir string, to form) string {
+// extract makes a cache of its own of the image in a layout or an archive, in a new layout, and has it verified.
+func extract(t *testing.T, image string, to form) string {
 	t.Helper()
 	cache := filepath.Join(t.TempDir(), "extracted")
-	ocicache(t, "extract", "oci:"+dir+":"+inlineTag, "oci:"+cache+":"+defaultTag, "--to", string(to))
+	ocicache(t, "extract", image+":"+inlineTag, "oci:"+cache+":"+defaultTag, "--to", string(to))
 	ocicache(t, "verify", cache, "--deep")
 	c := mustReadCache(t, cache, defaultTag)
 	if got := c.root.MediaType; got != rootTypes[to] {
 		t.Errorf("the root has media type %s, want %s", got, rootTypes[to])
 	}
 	return cache
+}
+
+// TestUnpackImage brings an image that BuildKit wrote as a tar, with its inline cache, into a layout, and makes a cache of
+// its own of it there.
+func TestUnpackImage(t *testing.T) {
+	needOcicache(t)
+	context, dir := contextDir(t, "small"), t.TempDir()
+	image := filepath.Join(dir, "image.tar")
+	var built images
+	err := withDaemon(t.Context(), func(d *daemon) error {
+		_, err := d.build(t.Context(), build{
+			Context: context, Exports: []string{"type=inline"},
+			Outputs: []string{"type=oci,name=example.com/app:" + inlineTag + ",dest=" + image},
+		})
+		if err == nil {
+			built, err = readImages(image)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout := filepath.Join(dir, "layout")
+	ocicache(t, "unpack", image, layout)
+	for _, from := range []string{"oci:" + layout, "oci-archive:" + image} {
+		cache := extract(t, from, artifact)
+		got := importCache(t, cache, defaultTag, context, options{})
+		requireAllCached(t, got)
+		requireImages(t, got.Images, built)
+	}
 }
