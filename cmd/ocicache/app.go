@@ -35,13 +35,14 @@ func (a *app) command() *cobra.Command {
 		Use:   "ocicache",
 		Short: "Make BuildKit cache exports usable anywhere",
 		Long: `ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
-layers, copies and syncs them to and from registries, and inspects and verifies them. A cache that it wrote is a cache
-that BuildKit still hits.
+layers, copies and syncs them to and from registries, packs them into archives that cross an air gap, and inspects and
+verifies them. A cache that it wrote is a cache that BuildKit still hits.
 
-A reference names a cache in a place: a bare path, oci:DIR[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
+A reference names a cache in a place: a bare path (a directory is a layout, a file is an archive), oci:DIR[:TAG],
+oci-archive:FILE[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
 
-Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, 4 not found, 5 locked by
-another process, 6 refused by the registry, 130 interrupted.`,
+Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, 4 not found (unpack: parts
+are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              cobra.NoArgs,
@@ -52,9 +53,8 @@ another process, 6 refused by the registry, 130 interrupted.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.extractCommand(), a.unpackCommand(), a.inspectCommand(), a.verifyCommand(),
-		a.packCommand(),
-		a.registriesCommand(), a.versionCommand())
+	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.packCommand(), a.unpackCommand(),
+		a.extractCommand(), a.inspectCommand(), a.verifyCommand(), a.registriesCommand(), a.versionCommand())
 	for _, cmd := range root.Commands() {
 		cmd.Args = usageArgs(cmd.Args)
 	}

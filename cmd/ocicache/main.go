@@ -1,5 +1,5 @@
-// Command ocicache makes BuildKit cache exports usable anywhere: it converts, recompresses, inspects and verifies them,
-// with no daemon and no network.
+// Command ocicache makes BuildKit cache exports usable anywhere: it converts, recompresses, packs, inspects and verifies
+// them with no daemon and no network, and brings them to and from registries.
 package main
 
 import (
