@@ -48,7 +48,8 @@ With --have, what the far side holds is left out: REF is a receipt from there ('
 that was unpacked there, or a layout or a repository that holds the same. The archive says what it requires.
 
 With --volume-size the archive is split into FILE.001 and so on; 'cat FILE.0*' is the whole, and 'sha256sum -c
-FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can be lost. In SIZE, KB is 1000 and KiB 1024.`,
+FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can be lost; recovery volumes
+are larger than SIZE by their list, of about 100 bytes a volume. In SIZE, KB is 1000 and KiB 1024.`,
 		Example: `  ocicache pack ./cache cache.tar
   ocicache pack ./cache update.tar --have far-side.receipt
   ocicache pack ./cache docker://registry.example.com/team/cache /media/usb/caches --volume-size 4GB --parity 2
