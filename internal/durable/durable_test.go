@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,16 +20,50 @@ import (
 
 var errFault = errors.New("injected fault")
 
+// on returns an FS with a fault.
+func on(fault func(durable.Op, string) error) durable.FS {
+	return durable.On(durable.WithFault(context.Background(), fault))
+}
+
 // failing returns an FS on which op fails, and a function that says how often it was asked to.
 func failing(op durable.Op) (durable.FS, func() int) {
 	hits := 0
-	return durable.FS{Fault: func(o durable.Op, _ string) error {
+	return on(func(o durable.Op, _ string) error {
 		if o != op {
 			return nil
 		}
 		hits++
 		return errFault
-	}}, func() int { return hits }
+	}), func() int { return hits }
+}
+
+// open opens a directory.
+func open(t *testing.T, fs durable.FS, path string) *durable.Dir {
+	t.Helper()
+	dir, err := fs.OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dir.Close() })
+	return dir
+}
+
+// makeDir makes a directory and its parents.
+func makeDir(fs durable.FS, path string) error {
+	dir, err := fs.MakeDir(path)
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
+// removeStale clears up a directory.
+func removeStale(path string) error {
+	dir, err := durable.FS{}.OpenDir(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.RemoveStale(), dir.Close())
 }
 
 func write(fs durable.FS, dir, name, text string) error {
@@ -89,13 +124,13 @@ func TestCommitSteps(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var steps []string
-	recording := durable.FS{Fault: func(op durable.Op, path string) error {
+	recording := on(func(op durable.Op, path string) error {
 		if op == durable.OpWrite || op == durable.OpSync {
 			path = filepath.Dir(path) // the temporary file, whose name is random
 		}
 		steps = append(steps, fmt.Sprint(op, " ", strings.TrimPrefix(path, dir)))
 		return nil
-	}}
+	})
 	if err := write(recording, dir, "blob", "whole"); err != nil {
 		t.Fatal(err)
 	}
@@ -216,13 +251,14 @@ func TestRemoveStale(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stale, err := durable.Stale(dir)
+	stale, err := open(t, durable.FS{}, dir).Stale()
 	want := []string{live.said, dead.said, mine.File().Name()}
 	slices.Sort(want)
+	slices.Sort(stale)
 	if err != nil || !slices.Equal(stale, want) {
 		t.Errorf("Stale: %q (%v), want %q", stale, err, want)
 	}
-	if err := (durable.FS{}).RemoveStale(dir); err != nil {
+	if err := removeStale(dir); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(dead.said); !errors.Is(err, fs.ErrNotExist) {
@@ -235,13 +271,6 @@ func TestRemoveStale(t *testing.T) {
 	}
 	wantFile(t, outside, "outside")
 	wantNames(t, dir, "committed", "journal", "mine", "tmp-dir", "tmp-fifo", "tmp-link")
-}
-
-func TestRemoveStaleOfNothing(t *testing.T) {
-	t.Parallel()
-	if err := (durable.FS{}).RemoveStale(filepath.Join(t.TempDir(), "absent")); err != nil {
-		t.Error(err)
-	}
 }
 
 // A writer that makes its file while another one clears up must not lose it: between the making and the locking the
@@ -259,7 +288,7 @@ func TestCreateDuringRemoveStale(t *testing.T) {
 				return
 			default:
 			}
-			if err := (durable.FS{}).RemoveStale(dir); err != nil {
+			if err := removeStale(dir); err != nil {
 				t.Error(err)
 				return
 			}
@@ -384,7 +413,7 @@ func TestNames(t *testing.T) {
 			if err := test.change(path); err != nil {
 				t.Fatal(err)
 			}
-			if got := durable.Names(path, file); got != test.want {
+			if got := durable.Names(filepath.Dir(path), filepath.Base(path), file); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
@@ -403,8 +432,8 @@ func TestAdopt(t *testing.T) {
 	fs := durable.FS{}
 	if err := errors.Join(
 		write(fs, dir, "file", "x"),
-		fs.Mkdir(filepath.Join(dir, "a", "b")),
-		fs.Append(filepath.Join(dir, "journal"), []byte("x\n")),
+		makeDir(fs, filepath.Join(dir, "a", "b")),
+		open(t, fs, dir).Append("journal", []byte("x\n")),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -458,7 +487,7 @@ func TestMkdir(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 { // who is second finds it there
 		group.Go(func() {
-			if err := (durable.FS{}).Mkdir(dir); err != nil {
+			if err := makeDir(durable.FS{}, dir); err != nil {
 				t.Error(err)
 			}
 		})
@@ -469,10 +498,10 @@ func TestMkdir(t *testing.T) {
 	}
 
 	broken, hits := failing(durable.OpSyncDir)
-	if err := broken.Mkdir(filepath.Join(dir, "d")); !errors.Is(err, errFault) || hits() != 1 {
+	if err := makeDir(broken, filepath.Join(dir, "d")); !errors.Is(err, errFault) || hits() != 1 {
 		t.Errorf("got %v after %d syncs, want the fault of the one", err, hits())
 	}
-	if err := broken.Mkdir(dir); err != nil {
+	if err := makeDir(broken, dir); err != nil {
 		t.Errorf("a directory that is there needs no sync: %v", err)
 	}
 }
@@ -482,9 +511,14 @@ func TestLink(t *testing.T) {
 	dir := t.TempDir()
 	old, path := filepath.Join(dir, "old"), filepath.Join(dir, "new")
 	put(t, old, "same")
+	src, err := os.Open(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
 	for _, op := range []durable.Op{durable.OpLink, durable.OpSyncDir} {
 		broken, hits := failing(op)
-		if err := broken.Link(old, path); !errors.Is(err, errFault) || hits() != 1 {
+		if err := open(t, broken, dir).Link(src, "new"); !errors.Is(err, errFault) || hits() != 1 {
 			t.Errorf("%s: got %v, asked %d times", op, err, hits())
 		}
 		if op == durable.OpLink {
@@ -492,7 +526,7 @@ func TestLink(t *testing.T) {
 		}
 	}
 	wantFile(t, path, "same") // there since the directory could not be synced
-	if err := (durable.FS{}).Link(old, path); !errors.Is(err, fs.ErrExist) {
+	if err := open(t, durable.FS{}, dir).Link(src, "new"); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want fs.ErrExist", err)
 	}
 	a, errA := os.Stat(old)
@@ -506,7 +540,7 @@ func TestAppend(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal")
 	broken, hits := failing(durable.OpWrite)
-	if err := broken.Append(path, []byte("lost\n")); !errors.Is(err, errFault) || hits() != 1 {
+	if err := open(t, broken, filepath.Dir(path)).Append("journal", []byte("lost\n")); !errors.Is(err, errFault) || hits() != 1 {
 		t.Errorf("got %v, asked %d times", err, hits())
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -514,11 +548,12 @@ func TestAppend(t *testing.T) {
 	}
 	const writers, lines = 8, 50
 	line := bytes.Repeat([]byte("x"), 300)
+	dir := open(t, durable.FS{}, filepath.Dir(path))
 	var group sync.WaitGroup
 	for range writers {
 		group.Go(func() {
 			for range lines {
-				if err := (durable.FS{}).Append(path, append(slices.Clone(line), '\n')); err != nil {
+				if err := dir.Append("journal", append(slices.Clone(line), '\n')); err != nil {
 					t.Error(err)
 				}
 			}
@@ -555,7 +590,7 @@ func TestAppendToNoFile(t *testing.T) {
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := (durable.FS{}).Append(path, []byte("line\n")); err == nil {
+		if err := open(t, durable.FS{}, filepath.Dir(path)).Append("journal", []byte("line\n")); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

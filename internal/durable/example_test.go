@@ -1,6 +1,7 @@
 package durable_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -30,13 +31,13 @@ func ExampleFS_Create() {
 	}
 	fmt.Println(replace(durable.FS{}, "first"))
 
-	full := durable.FS{Fault: func(op durable.Op, _ string) error {
+	full := durable.WithFault(context.Background(), func(op durable.Op, _ string) error {
 		if op == durable.OpSync {
 			return errors.New("no space left on device")
 		}
 		return nil
-	}}
-	fmt.Println(replace(full, "second"))
+	})
+	fmt.Println(replace(durable.On(full), "second"))
 
 	left, err := os.ReadDir(dir)
 	if err != nil {

@@ -1,4 +1,4 @@
-package archive
+package volumes
 
 import (
 	"context"
@@ -12,7 +12,8 @@ import (
 	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/parallel"
 )
 
 // checked is what became of looking for a volume or a recovery volume.
@@ -22,7 +23,7 @@ type checked struct {
 }
 
 // verify looks at all volumes and recovery volumes that the list names, hashes them, and takes those that are right.
-func (s *volumeSet) verify(ctx context.Context, found *foundVolumes) error {
+func (s *Set) verify(ctx context.Context, found *foundFiles) error {
 	list := found.list
 	volumes, recovery, err := found.check(ctx)
 	for i, volume := range volumes {
@@ -41,7 +42,7 @@ func (s *volumeSet) verify(ctx context.Context, found *foundVolumes) error {
 }
 
 // judge says whether enough is there.
-func (s *volumeSet) judge(found *foundVolumes, volumes, recovery []checked) error {
+func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	stem := filepath.Base(s.path)
 	problems := slices.Clone(found.listFails)
 	lost, left := 0, 0
@@ -51,7 +52,7 @@ func (s *volumeSet) judge(found *foundVolumes, volumes, recovery []checked) erro
 		}
 		lost++
 		name := found.list.volumeFile(stem, i)
-		problems = append(problems, VolumeProblem{Name: name, Err: volume.err})
+		problems = append(problems, Problem{Name: name, Err: volume.err})
 		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is rebuilt while it is read", name, volume.err))
 	}
 	for i, r := range recovery {
@@ -60,11 +61,11 @@ func (s *volumeSet) judge(found *foundVolumes, volumes, recovery []checked) erro
 			continue
 		}
 		name := recoveryFile(stem, i+1)
-		problems = append(problems, VolumeProblem{Name: name, Err: r.err})
+		problems = append(problems, Problem{Name: name, Err: r.err})
 		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is not needed", name, r.err))
 	}
 	if lost > left {
-		return &VolumesError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
+		return &LostError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
 	}
 	s.notes = append(s.notes, found.leftovers()...)
 	if lost > 0 {
@@ -74,7 +75,7 @@ func (s *volumeSet) judge(found *foundVolumes, volumes, recovery []checked) erro
 }
 
 // leftovers says which files the list does not name.
-func (f *foundVolumes) leftovers() (notes []string) {
+func (f *foundFiles) leftovers() (notes []string) {
 	digits := f.list.digits()
 	for number, candidates := range f.volumes {
 		for _, c := range candidates {
@@ -96,15 +97,14 @@ func (f *foundVolumes) leftovers() (notes []string) {
 
 // check hashes what was found, several files at once. It fails only where it is interrupted, and then too returns what
 // it has opened.
-func (f *foundVolumes) check(ctx context.Context) (volumes, recovery []checked, err error) {
+func (f *foundFiles) check(ctx context.Context) (volumes, recovery []checked, err error) {
 	list := f.list
 	volumes, recovery = make([]checked, len(list.sums)), make([]checked, len(list.recovery))
 	places := make(map[string]string, len(list.sums)) // where a sum belongs
 	for i, sum := range slices.Backward(list.sums) {
 		places[sum] = list.volumeFile(filepath.Base(f.path), i)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(min(runtime.GOMAXPROCS(0), 8))
+	group, ctx := parallel.New(ctx, min(runtime.GOMAXPROCS(0), 8))
 	for i := range volumes {
 		group.Go(func() (err error) {
 			volumes[i], err = f.checkVolume(ctx, i, places)
@@ -122,8 +122,8 @@ func (f *foundVolumes) check(ctx context.Context) (volumes, recovery []checked, 
 }
 
 // checkVolume looks for the volume i, from 0.
-func (f *foundVolumes) checkVolume(ctx context.Context, i int, places map[string]string) (checked, error) {
-	result := checked{err: ErrVolumeMissing}
+func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]string) (checked, error) {
+	result := checked{err: ErrMissing}
 	for _, c := range f.volumes[i+1] {
 		if c.digits != f.list.digits() {
 			continue
@@ -137,11 +137,11 @@ func (f *foundVolumes) checkVolume(ctx context.Context, i int, places map[string
 		}
 		switch place := places[sum]; {
 		case err != nil:
-			result.err = fmt.Errorf("%w: %w", ErrVolumeDamaged, err)
+			result.err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		case place != "":
-			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrVolumeDamaged, place)
+			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrDamaged, place)
 		default:
-			result.err = fmt.Errorf("%w, or %w: its sum is not in the list", ErrVolumeDamaged, ErrVolumeForeign)
+			result.err = fmt.Errorf("%w, or %w: its sum is not in the list", ErrDamaged, ErrForeign)
 		}
 		if err := closeFile(file); err != nil {
 			return checked{}, err
@@ -151,8 +151,8 @@ func (f *foundVolumes) checkVolume(ctx context.Context, i int, places map[string
 }
 
 // checkRecovery looks for the recovery volume i, from 0.
-func (f *foundVolumes) checkRecovery(ctx context.Context, i int) (checked, error) {
-	result := checked{err: ErrVolumeMissing}
+func (f *foundFiles) checkRecovery(ctx context.Context, i int) (checked, error) {
+	result := checked{err: ErrMissing}
 	for _, c := range f.recovery[i+1] {
 		head := f.heads[c.path]
 		if err := f.checkHead(c.path, i+1); err != nil {
@@ -169,7 +169,7 @@ func (f *foundVolumes) checkRecovery(ctx context.Context, i int) (checked, error
 		if err == nil {
 			err = errors.New("its sum is not that of the list")
 		}
-		result.err = fmt.Errorf("%w: %w", ErrVolumeDamaged, err)
+		result.err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		if err := closeFile(file); err != nil {
 			return checked{}, err
 		}
@@ -178,17 +178,17 @@ func (f *foundVolumes) checkRecovery(ctx context.Context, i int) (checked, error
 }
 
 // checkHead says what is wrong with the head of a recovery volume.
-func (f *foundVolumes) checkHead(path string, number int) error {
+func (f *foundFiles) checkHead(path string, number int) error {
 	head := f.heads[path]
 	switch {
 	case head == nil:
 		return f.headErrs[path]
 	case head.list.id != f.list.id:
-		return fmt.Errorf("%w: its head names the archive %s, the list %s", ErrVolumeForeign, head.list.id, f.list.id)
+		return fmt.Errorf("%w: its head names the archive %s, the list %s", ErrForeign, head.list.id, f.list.id)
 	case !head.list.same(f.list):
-		return fmt.Errorf("%w: the same archive, split otherwise", ErrVolumeForeign)
+		return fmt.Errorf("%w: the same archive, split otherwise", ErrForeign)
 	case head.number != number:
-		return fmt.Errorf("%w: it is recovery volume %d", ErrVolumeDamaged, head.number)
+		return fmt.Errorf("%w: it is recovery volume %d", ErrDamaged, head.number)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func closeFile(file *os.File) error {
 // hashFile returns the sum of a file from offset on, and the open file. The file has to have size bytes there; of a
 // longer or shorter one nothing is read.
 func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, string, error) {
-	file, length, err := openRegular(path)
+	file, length, err := durable.OpenRegular(path)
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,4 +1,4 @@
-package archive
+package volumes
 
 import (
 	"bytes"
@@ -8,14 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // someList is a list of volumes of 1024 bytes, the last of 100.
-func someList(volumes, recovery int) *volumeList {
-	list := &volumeList{
-		stem: "cache.tar", id: digest.FromString("archive"), total: int64(volumes-1)*1024 + 100, size: 1024,
+func someList(volumes, recovery int) *listing {
+	list := &listing{
+		stem: "cache.tar", id: "sha256:" + sumOf([]byte("archive")), total: int64(volumes-1)*1024 + 100, size: 1024,
 	}
 	if volumes == 1 {
 		list.size = list.total
@@ -117,8 +115,8 @@ var hostileLists = []struct{ name, old, replacement string }{
 	{"volumes are larger than all", "volume 1024 bytes", "volume 4096 bytes"},
 	{"volumes overflow", "volume 1024 bytes", "volume 99999999999999999999 bytes"},
 	{"fewer volumes than sums", "volume 1024 bytes", "volume 2048 bytes"},
-	{"no archive", "# archive sha256:", "# archive "},
-	{"archive of a short digest", "# archive sha256:", "# archive sha256:00"},
+	{"no archive", "# archive sha256:" + sumOf([]byte("archive")), "# archive "},
+	{"an archive of two words", "# archive sha256:", "# archive sha256: "},
 	{"unknown version", "version 1\n", "version 2\n"},
 	{"unknown comment", "# total", "# count 1000000000\n# total"},
 	{"a field twice", "# total", "# total 2148 bytes\n# total"},

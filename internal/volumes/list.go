@@ -1,4 +1,4 @@
-package archive
+package volumes
 
 import (
 	"bytes"
@@ -6,14 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
-
-	"github.com/ocicache/ocicache/buildcache"
 )
 
 // ErrList marks a list of volumes, or the head of a recovery volume, that was changed or makes no sense.
@@ -29,18 +24,18 @@ const (
 	// maxList is the largest list that is read, in bytes: the longest names, and as many as there can be.
 	maxList = (MaxVolumes + 1) * (sumLength + 2 + maxName + 1)
 	// maxHeadList is the largest list in a head.
-	maxHeadList = 2 * (MaxVolumesRecovery + 8) * (sumLength + 16 + maxName)
+	maxHeadList = 2 * (MaxRecoverable + 8) * (sumLength + 16 + maxName)
 	// sumLength is how long a sum is in hexadecimal.
 	sumLength = 2 * sha256.Size
 )
 
-// volumeList says how an archive is split: the file FILE.SHA256SUMS, and the head of each recovery volume.
-type volumeList struct {
-	stem  string        // FILE when it was written
-	id    digest.Digest // of the archive
-	total int64         // bytes of the archive
-	size  int64         // bytes of every volume but the last
-	sums  []string      // of the volumes, in hexadecimal
+// listing says how an archive is split: the file FILE.SHA256SUMS, and the head of each recovery volume.
+type listing struct {
+	stem  string   // FILE when it was written
+	id    string   // of the archive
+	total int64    // bytes of the archive
+	size  int64    // bytes of every volume but the last
+	sums  []string // of the volumes, in hexadecimal
 	// recovery has the sums of the recovery volumes.
 	recovery []recoverySum
 }
@@ -52,26 +47,38 @@ type recoverySum struct {
 }
 
 // volumeSize returns the size of the volume i, from 0.
-func (l *volumeList) volumeSize(i int) int64 { return min(l.size, l.total-int64(i)*l.size) }
+func (l *listing) volumeSize(i int) int64 { return min(l.size, l.total-int64(i)*l.size) }
 
 // count returns how many volumes there have to be.
-func (l *volumeList) count() int64 { return (l.total-1)/l.size + 1 }
+func (l *listing) count() int64 { return (l.total-1)/l.size + 1 }
 
 // digits returns how many digits number them.
-func (l *volumeList) digits() int { return volumeDigits(l.count()) }
+func (l *listing) digits() int { return volumeDigits(l.count()) }
 
 // volumeFile returns the name of the volume i, from 0, of an archive that is called file now.
-func (l *volumeList) volumeFile(file string, i int) string { return volumeFile(file, i+1, l.digits()) }
+func (l *listing) volumeFile(file string, i int) string { return volumeFile(file, i+1, l.digits()) }
 
 // same says that both are about the same volumes, whatever they were called.
-func (l *volumeList) same(other *volumeList) bool {
+func (l *listing) same(other *listing) bool {
 	return l.id == other.id && l.total == other.total && l.size == other.size && slices.Equal(l.sums, other.sums) &&
 		slices.EqualFunc(l.recovery, other.recovery, func(a, b recoverySum) bool { return a.payload == b.payload })
 }
 
+// files returns the sums of all files that the list names, by their names; its own is not among them.
+func (l *listing) files() map[string]string {
+	files := make(map[string]string, len(l.sums)+len(l.recovery))
+	for i, sum := range l.sums {
+		files[l.volumeFile(l.stem, i)] = sum
+	}
+	for i, sum := range l.recovery {
+		files[recoveryFile(l.stem, i+1)] = sum.file
+	}
+	return files
+}
+
 // marshal returns the list as sha256sum reads it, what it does not know in comments; inHead without the sums of the
 // recovery volumes' files.
-func (l *volumeList) marshal(inHead bool) []byte {
+func (l *listing) marshal(inHead bool) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s%s\n# archive %s\n# total %d bytes\n# volume %d bytes\n",
 		listMagic, listVersion, l.id, l.total, l.size)
@@ -95,7 +102,7 @@ func sumOf(data []byte) string {
 
 // parseList reads a list, inHead or of a file. It takes nothing but what marshal writes and fails with ErrList
 // otherwise.
-func parseList(raw []byte, inHead bool) (*volumeList, error) {
+func parseList(raw []byte, inHead bool) (*listing, error) {
 	list, err := scanList(string(raw))
 	if err == nil {
 		err = list.check()
@@ -110,12 +117,12 @@ func parseList(raw []byte, inHead bool) (*volumeList, error) {
 }
 
 // scanList takes what it finds; parseList looks at whether it is all.
-func scanList(text string) (*volumeList, error) {
+func scanList(text string) (*listing, error) {
 	rest, ok := strings.CutPrefix(text, listMagic)
 	if !ok {
 		return nil, errors.New("not one that ocicache wrote")
 	}
-	list := &volumeList{}
+	list := &listing{}
 	version, rest, _ := strings.Cut(rest, "\n")
 	if version != listVersion {
 		return nil, fmt.Errorf("version %q is not known to this version of ocicache", version)
@@ -128,7 +135,7 @@ func scanList(text string) (*volumeList, error) {
 	return list, nil
 }
 
-func (l *volumeList) scanLine(line string) (err error) {
+func (l *listing) scanLine(line string) (err error) {
 	comment, isComment := strings.CutPrefix(line, "# ")
 	if !isComment {
 		return l.scanSum(line)
@@ -136,8 +143,8 @@ func (l *volumeList) scanLine(line string) (err error) {
 	key, value, _ := strings.Cut(comment, " ")
 	switch key {
 	case "archive":
-		l.id = digest.Digest(value)
-		return buildcache.CheckDigest(l.id)
+		l.id = value
+		return checkID(value)
 	case "total":
 		l.total, err = strconv.ParseInt(strings.TrimSuffix(value, " bytes"), 10, 64)
 	case "volume":
@@ -153,7 +160,7 @@ func (l *volumeList) scanLine(line string) (err error) {
 	return err
 }
 
-func (l *volumeList) scanSum(line string) error {
+func (l *listing) scanSum(line string) error {
 	sum, base, ok := strings.Cut(line, "  ")
 	if err := checkSum(sum); err != nil || !ok {
 		return fmt.Errorf("the line %.80q has no sum and name", line)
@@ -174,6 +181,14 @@ func (l *volumeList) scanSum(line string) error {
 	}
 }
 
+// checkID says why an archive can't have the id.
+func checkID(id string) error {
+	if id == "" || len(id) > maxName || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%.80q is no id: want visible ASCII characters, %d at most", id, maxName)
+	}
+	return nil
+}
+
 func checkSum(sum string) error {
 	if len(sum) != sumLength || strings.Trim(sum, "0123456789abcdef") != "" {
 		return fmt.Errorf("%.80q is no sum", sum)
@@ -182,7 +197,7 @@ func checkSum(sum string) error {
 }
 
 // check says whether the numbers fit together.
-func (l *volumeList) check() error {
+func (l *listing) check() error {
 	if l.total <= 0 || l.size <= 0 || l.size > l.total {
 		return fmt.Errorf("an archive of %d bytes can't have volumes of %d", l.total, l.size)
 	}
@@ -199,63 +214,9 @@ func checkCounts(volumes int64, recovery int) error {
 	switch {
 	case volumes > MaxVolumes:
 		return fmt.Errorf("that makes %d volumes, and %d are the most", volumes, MaxVolumes)
-	case recovery > 0 && volumes+int64(recovery) > MaxVolumesRecovery:
+	case recovery > 0 && volumes+int64(recovery) > MaxRecoverable:
 		return fmt.Errorf("that makes %d volumes with %d recovery volumes, and %d are the most together",
-			volumes, recovery, MaxVolumesRecovery)
+			volumes, recovery, MaxRecoverable)
 	}
 	return nil
-}
-
-// marshalHead returns the head of the recovery volume with the number, from 1. Its length does not depend on the sums.
-func (l *volumeList) marshalHead(number int) []byte {
-	list := l.marshal(true)
-	head := append(fmt.Appendf(nil, headFormat, number, len(list)), list...)
-	return fmt.Appendf(head, "%s\n", sumOf(head))
-}
-
-// recoveryHead is what the head of a recovery volume says.
-type recoveryHead struct {
-	list   *volumeList
-	number int   // from 1
-	length int64 // of the head, so that the payload begins there
-}
-
-// parseHead reads the head from the beginning of a recovery volume. It fails with ErrList where that is no head, or was
-// changed. However long the head says it is, no more is read than a head can have.
-func parseHead(r io.Reader) (*recoveryHead, error) {
-	first := make([]byte, len(fmt.Sprintf(headFormat, 0, 0)))
-	if _, err := io.ReadFull(r, first); err != nil {
-		return nil, headError(err)
-	}
-	if !bytes.HasPrefix(first, []byte(headMagic)) {
-		return nil, fmt.Errorf("%w: not the head of a recovery volume", ErrList)
-	}
-	var number, length int
-	if _, err := fmt.Sscanf(string(first), headFormat, &number, &length); err != nil {
-		return nil, fmt.Errorf("%w: head: %w", ErrList, err)
-	}
-	if length < 0 || length > maxHeadList {
-		return nil, fmt.Errorf("%w: a head can't have a list of %d bytes", ErrList, length)
-	}
-	rest := make([]byte, length+sumLength+1)
-	if _, err := io.ReadFull(r, rest); err != nil {
-		return nil, headError(err)
-	}
-	list, err := parseList(rest[:length], true)
-	if err != nil {
-		return nil, err
-	}
-	if number < 1 || number > len(list.recovery) ||
-		!bytes.Equal(list.marshalHead(number), slices.Concat(first, rest)) {
-		return nil, fmt.Errorf("%w: the head was changed", ErrList)
-	}
-	return &recoveryHead{list: list, number: number, length: int64(len(first) + len(rest))}, nil
-}
-
-// headError tells a file that is too short from one that can't be read.
-func headError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: the head is cut off", ErrList)
-	}
-	return err
 }

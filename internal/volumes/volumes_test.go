@@ -1,4 +1,4 @@
-package archive
+package volumes
 
 import (
 	"bytes"
@@ -11,14 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/reedsolomon"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/internal/durable"
 )
@@ -30,7 +28,6 @@ func someBytes(n int, seed uint64) []byte {
 	key[1] = byte(seed >> 8)
 	data := make([]byte, n)
 	_, _ = rand.NewChaCha8(key).Read(data)
-	copy(data, layoutName+"\x00") // as an archive begins
 	return data
 }
 
@@ -43,33 +40,50 @@ type split struct {
 
 func (s split) count() int { return int((int64(len(s.data))-1)/s.size + 1) }
 
-func (s split) id() digest.Digest { return digest.FromBytes(s.data) }
+func (s split) id() string { return "sha256:" + sumOf(s.data) }
 
-// pack writes a set, in pieces of uneven sizes, and returns the error of whatever failed first.
+// pack writes a set in the place of an older one, in pieces of uneven sizes, and returns the error of whatever failed first.
 func (s split) pack(t *testing.T, file string, fsys durable.FS) error {
 	t.Helper()
+	return s.packAs(t, file, fsys, TargetOptions{Split: true, Overwrite: true})
+}
+
+// packAs does what packing does: it has the work directory for itself, ends what a crash left, and then begins.
+func (s split) packAs(t *testing.T, file string, fsys durable.FS, o TargetOptions) (err error) {
+	t.Helper()
 	work := filepath.Join(filepath.Dir(file), ".work")
-	if err := os.MkdirAll(work, 0o755); err != nil {
-		t.Fatal(err)
+	must(t, os.MkdirAll(work, 0o755))
+	defer func() {
+		if !Unfinished(work) {
+			err = errors.Join(err, os.Remove(work)) // nothing is left in it
+		}
+	}()
+	if err := Restore(t.Context(), fsys, file, work); err != nil {
+		return err
 	}
-	v, err := newVolumes(work, file, int64(len(s.data)), s.id(), s.size, s.parity, fsys)
+	to, err := Claim(t.Context(), file, o)
+	if err != nil {
+		return err
+	}
+	var plan *Plan
+	if o.Split {
+		if plan, err = NewPlan(file, int64(len(s.data)), s.id(), s.size, s.parity); err != nil {
+			return err
+		}
+	}
+	w, err := Create(work, to, plan, fsys)
 	if err != nil {
 		return err
 	}
 	rest := s.data
 	for n := 1; len(rest) > 0; n = n*3 + 1 {
 		n = min(n, len(rest))
-		if _, err := v.Write(rest[:n]); err != nil {
-			return errors.Join(err, v.Discard())
+		if _, err := w.Write(rest[:n]); err != nil {
+			return errors.Join(err, w.Discard())
 		}
 		rest = rest[n:]
 	}
-	err = v.Commit(t.Context())
-	left, readErr := os.ReadDir(work)
-	if readErr != nil || len(left) > 0 {
-		t.Errorf("the work directory still holds %v (%v)", left, readErr)
-	}
-	return errors.Join(err, os.Remove(work))
+	return w.Commit(t.Context())
 }
 
 func (s split) mustPack(t *testing.T, file string) {
@@ -88,7 +102,7 @@ func (s split) name(file string, i int) string {
 }
 
 // wantReads reads all of a set at random places.
-func wantReads(t *testing.T, set *volumeSet, data []byte) {
+func wantReads(t *testing.T, set *Set, data []byte) {
 	t.Helper()
 	if set.Size() != int64(len(data)) {
 		t.Fatalf("%d bytes, want %d", set.Size(), len(data))
@@ -115,9 +129,9 @@ func wantReads(t *testing.T, set *volumeSet, data []byte) {
 	}
 }
 
-func wantOpen(t *testing.T, data []byte, names ...string) *volumeSet {
+func wantOpen(t *testing.T, data []byte, names ...string) *Set {
 	t.Helper()
-	set, err := openVolumes(t.Context(), names)
+	set, err := Open(t.Context(), names)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,10 +143,10 @@ func wantOpen(t *testing.T, data []byte, names ...string) *volumeSet {
 // wantVolumesError opens a set that can't be rebuilt, and returns what is wrong with it, by name.
 func wantVolumesError(t *testing.T, names ...string) map[string]error {
 	t.Helper()
-	set, err := openVolumes(t.Context(), names)
-	var lost *VolumesError
+	set, err := Open(t.Context(), names)
+	var lost *LostError
 	if !errors.As(err, &lost) {
-		t.Fatalf("got set %v and error %v, want a *VolumesError", set, err)
+		t.Fatalf("got set %v and error %v, want a *LostError", set, err)
 	}
 	problems := map[string]error{}
 	for _, problem := range lost.Volumes {
@@ -167,7 +181,7 @@ func readDir(t *testing.T, dir string) map[string]string {
 	}
 	files := map[string]string{}
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if !entry.Type().IsRegular() {
 			continue
 		}
 		raw, err := os.ReadFile(filepath.Join(dir, entry.Name()))
@@ -225,7 +239,7 @@ func TestVolumesWithoutUs(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 			cmd.Dir = dir
 			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.HasPrefix(string(out), s.id().Encoded()+" ") ||
+			if err != nil || !strings.HasPrefix(string(out), sumOf(s.data)+" ") ||
 				strings.Count(string(out), ": OK\n") != test.files-1 {
 				t.Errorf("%v\n%.2000s", err, out)
 			}
@@ -268,29 +282,29 @@ var damages = []struct {
 	damage func(t *testing.T, path string)
 	err    error
 }{
-	{"removed", func(t *testing.T, path string) { must(t, os.Remove(path)) }, ErrVolumeMissing},
+	{"removed", func(t *testing.T, path string) { must(t, os.Remove(path)) }, ErrMissing},
 	{"a bit flipped", func(t *testing.T, path string) {
 		change(t, path, func(raw []byte) []byte { raw[len(raw)*2/3] ^= 4; return raw })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 	{"truncated", func(t *testing.T, path string) {
 		change(t, path, func(raw []byte) []byte { return raw[:len(raw)-1] })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 	{"longer", func(t *testing.T, path string) {
 		change(t, path, func(raw []byte) []byte { return append(raw, 0) })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 	{"empty", func(t *testing.T, path string) {
 		change(t, path, func([]byte) []byte { return nil })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 	{"the first bit flipped", func(t *testing.T, path string) {
 		change(t, path, func(raw []byte) []byte { raw[0] ^= 1; return raw })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 	{"a directory", func(t *testing.T, path string) {
 		must(t, os.Remove(path))
 		must(t, os.Mkdir(path, 0o755))
-	}, ErrVolumeMissing},
+	}, ErrMissing},
 	{"of others", func(t *testing.T, path string) {
 		change(t, path, func(raw []byte) []byte { return someBytes(len(raw), 99) })
-	}, ErrVolumeDamaged},
+	}, ErrDamaged},
 }
 
 func must(t *testing.T, err error) {
@@ -416,7 +430,7 @@ func TestVolumesWithoutAnyList(t *testing.T) {
 	wantOpen(t, s.data[:10000], file) // that the end is missing, the tar tells
 	must(t, os.Remove(s.name(file, 0)))
 	must(t, os.Remove(s.name(file, 2)))
-	wantProblems(t, wantVolumesError(t, file), map[string]error{"c.001": ErrVolumeMissing, "c.003": ErrVolumeMissing})
+	wantProblems(t, wantVolumesError(t, file), map[string]error{"c.001": ErrMissing, "c.003": ErrMissing})
 
 	// A list that is bad is not the same as none: it may be right about what the volumes are not.
 	put(t, file+listSuffix, sumOf(nil)+"  c.002\n")
@@ -437,7 +451,7 @@ func TestVolumesSwapped(t *testing.T) {
 			continue
 		}
 		got := wantVolumesError(t, file)
-		wantProblems(t, got, map[string]error{"c.002": ErrVolumeDamaged, "c.003": ErrVolumeDamaged})
+		wantProblems(t, got, map[string]error{"c.002": ErrDamaged, "c.003": ErrDamaged})
 		if !strings.Contains(got["c.002"].Error(), "it holds what c.003 should hold") {
 			t.Error(got["c.002"])
 		}
@@ -460,7 +474,7 @@ func TestVolumesOfOthers(t *testing.T) {
 		second split
 		says   string
 	}{
-		{"another archive", theirs, string(theirs.id())},
+		{"another archive", theirs, theirs.id()},
 		{"another run", other, "split otherwise"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -469,16 +483,16 @@ func TestVolumesOfOthers(t *testing.T) {
 			must(t, os.Rename(recoveryFile(b, 1), recoveryFile(a, 1)))
 			set := wantOpen(t, ours.data, a)
 			if len(set.Notes()) != 1 || !strings.Contains(set.Notes()[0], test.says) ||
-				!strings.Contains(set.Notes()[0], ErrVolumeForeign.Error()) {
+				!strings.Contains(set.Notes()[0], ErrForeign.Error()) {
 				t.Errorf("notes %q", set.Notes())
 			}
 			must(t, os.Remove(volumeFile(a, 2, 3)))
 			wantProblems(t, wantVolumesError(t, a), map[string]error{
-				"c.002": ErrVolumeMissing, "c.parity.001": ErrVolumeForeign,
+				"c.002": ErrMissing, "c.parity.001": ErrForeign,
 			})
 			// Without our list, their recovery volume is all there is to tell what the volumes should be.
 			must(t, os.Remove(a+listSuffix))
-			if got := wantVolumesError(t, a); !errors.Is(got["c.001"], ErrVolumeDamaged) {
+			if got := wantVolumesError(t, a); !errors.Is(got["c.001"], ErrDamaged) {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -489,24 +503,24 @@ func TestVolumesOfOthers(t *testing.T) {
 		must(t, os.Rename(volumeFile(b, 1, 3), volumeFile(a, 1, 3)))
 		must(t, os.Rename(volumeFile(b, 4, 3), volumeFile(a, 4, 3)))
 		got := wantVolumesError(t, a)
-		wantProblems(t, got, map[string]error{"c.001": ErrVolumeForeign, "c.004": ErrVolumeForeign})
+		wantProblems(t, got, map[string]error{"c.001": ErrForeign, "c.004": ErrForeign})
 	})
 	t.Run("lists", func(t *testing.T) {
 		t.Parallel()
 		a, b := make2(t, theirs)
-		_, err := openVolumes(t.Context(), []string{volumeFile(a, 1, 3), volumeFile(b, 2, 3)})
-		if !errors.Is(err, ErrVolumesMixed) || !strings.Contains(err.Error(), string(ours.id())) ||
-			!strings.Contains(err.Error(), string(theirs.id())) {
+		_, err := Open(t.Context(), []string{volumeFile(a, 1, 3), volumeFile(b, 2, 3)})
+		if !errors.Is(err, ErrMixed) || !strings.Contains(err.Error(), ours.id()) ||
+			!strings.Contains(err.Error(), theirs.id()) {
 			t.Errorf("lists of two archives: %v", err)
 		}
 		must(t, os.Remove(a+listSuffix))
 		must(t, os.Remove(b+listSuffix))
-		if _, err := openVolumes(t.Context(), []string{a, b}); !errors.Is(err, ErrVolumesMixed) {
+		if _, err := Open(t.Context(), []string{a, b}); !errors.Is(err, ErrMixed) {
 			t.Errorf("heads of two archives: %v", err)
 		}
 		must(t, os.Remove(recoveryFile(a, 1)))
 		must(t, os.Remove(recoveryFile(b, 1)))
-		if _, err := openVolumes(t.Context(), []string{a, b}); !errors.Is(err, ErrVolumesMixed) {
+		if _, err := Open(t.Context(), []string{a, b}); !errors.Is(err, ErrMixed) {
 			t.Errorf("two volumes of each number and no list: %v", err)
 		}
 	})
@@ -522,7 +536,7 @@ func TestVolumesOfOthers(t *testing.T) {
 		}
 		must(t, os.Remove(file+listSuffix))
 		must(t, os.Remove(file+".parity.001"))
-		if _, err := openVolumes(t.Context(), []string{file}); !errors.Is(err, ErrVolumesMixed) {
+		if _, err := Open(t.Context(), []string{file}); !errors.Is(err, ErrMixed) {
 			t.Errorf("numbers of two lengths and no list: %v", err)
 		}
 	})
@@ -564,7 +578,7 @@ func TestVolumesNamed(t *testing.T) {
 		t.Errorf("notes %q", set.Notes())
 	}
 	wantProblems(t, wantVolumesError(t, second+".002"), map[string]error{
-		"new.001": ErrVolumeMissing, "new.003": ErrVolumeMissing, "new.005": ErrVolumeMissing, "new.parity.002": ErrVolumeMissing,
+		"new.001": ErrMissing, "new.003": ErrMissing, "new.005": ErrMissing, "new.parity.002": ErrMissing,
 	})
 	for _, test := range []struct {
 		names []string
@@ -574,9 +588,9 @@ func TestVolumesNamed(t *testing.T) {
 		{[]string{first + ".009"}, fs.ErrNotExist},
 		{[]string{first + "er"}, fs.ErrNotExist},
 		{[]string{filepath.Join(dir, "no", "c.001")}, fs.ErrNotExist},
-		{[]string{first, second + "er"}, ErrVolumesMixed},
+		{[]string{first, second + "er"}, ErrMixed},
 	} {
-		if _, err := openVolumes(t.Context(), test.names); !errors.Is(err, test.err) {
+		if _, err := Open(t.Context(), test.names); !errors.Is(err, test.err) {
 			t.Errorf("%q: %v, want %v", test.names, err, test.err)
 		}
 	}
@@ -644,16 +658,17 @@ func TestSplitRefused(t *testing.T) {
 		{strings.Repeat("c", 245), 5000, 1024, 0, false},
 		{strings.Repeat("c", 244), 5000, 1024, 0, true},
 	} {
-		dir := t.TempDir()
-		v, err := newVolumes(dir, filepath.Join(dir, test.stem), test.total, "sha256:x", test.size, test.parity, durable.FS{})
+		plan, err := NewPlan(filepath.Join("dir", test.stem), test.total, "sum:x", test.size, test.parity)
 		switch {
 		case test.ok && err != nil || !test.ok && !errors.Is(err, ErrSplit):
 			t.Errorf("%.10q: %d in %d with %d: %v", test.stem, test.total, test.size, test.parity, err)
-		case test.ok:
-			must(t, v.Discard())
+		case test.ok && len(plan.Files()) != plan.Volumes()+test.parity+1:
+			t.Errorf("%.10q: %d files", test.stem, len(plan.Files()))
 		}
-		if files := readDir(t, dir); len(files) > 0 {
-			t.Errorf("%d in %d: files %v", test.total, test.size, files)
+	}
+	for _, id := range []string{"", "a b", "a\n", "ä", strings.Repeat("a", 256)} {
+		if _, err := NewPlan("c", 5000, id, 1024, 0); !errors.Is(err, ErrSplit) {
+			t.Errorf("id %.10q: %v", id, err)
 		}
 	}
 }
@@ -664,10 +679,14 @@ func TestVolumesOtherLength(t *testing.T) {
 	file := filepath.Join(dir, "c")
 	work := filepath.Join(dir, "work")
 	must(t, os.Mkdir(work, 0o755))
-	begin := func() *volumes {
-		v, err := newVolumes(work, file, 3000, digest.FromString("x"), 2000, 1, durable.FS{})
+	begin := func() Writer {
+		to, err := Claim(t.Context(), file, TargetOptions{Split: true})
 		must(t, err)
-		return v
+		plan, err := NewPlan(file, 3000, "sum:x", 2000, 1)
+		must(t, err)
+		w, err := Create(work, to, plan, durable.FS{})
+		must(t, err)
+		return w
 	}
 	v := begin()
 	if _, err := v.Write(make([]byte, 3001)); err == nil {
@@ -696,187 +715,6 @@ func TestVolumesOtherLength(t *testing.T) {
 	}
 }
 
-func TestRemoveOld(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "c")
-	split{someBytes(120*1024, 8), 1024, 3}.mustPack(t, file)
-	for _, name := range []string{"c", "c.007", "cc.001", "c.100", "c.001.001", "c.parity", "d.SHA256SUMS"} {
-		put(t, filepath.Join(dir, name), name)
-	}
-	must(t, os.Mkdir(file+".008", 0o755))
-	split{someBytes(2000, 8), 1024, 0}.mustPack(t, file)
-	names := func() []string {
-		var names []string
-		for name := range readDir(t, dir) {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return names
-	}
-	others := []string{"c.001.001", "c.100", "c.parity", "cc.001", "d.SHA256SUMS"}
-	want := slices.Sorted(slices.Values(append([]string{"c", "c.001", "c.002", "c.SHA256SUMS"}, others...))) // c is no archive
-	if got := names(); !slices.Equal(got, want) {
-		t.Errorf("after another pack: %q, want %q", got, want)
-	}
-	put(t, file, "single")
-	must(t, removeOld(durable.FS{}, file, []string{"c"}))
-	want = slices.Sorted(slices.Values(append([]string{"c"}, others...)))
-	if got := names(); !slices.Equal(got, want) {
-		t.Errorf("after a single file: %q, want %q", got, want)
-	}
-	put(t, file+listSuffix, "sums of somebody else")
-	must(t, removeOld(durable.FS{}, file, []string{"c"}))
-	if _, err := os.Stat(file + listSuffix); err != nil {
-		t.Errorf("a list of somebody else: %v", err)
-	}
-
-	// Volumes of somebody else are not ours to remove, as long as nothing beside them is.
-	logs := filepath.Join(t.TempDir(), "log")
-	for _, name := range []string{"log", "log.001", "log.002"} {
-		put(t, filepath.Join(filepath.Dir(logs), name), "somebody's")
-	}
-	must(t, removeOld(durable.FS{}, logs, []string{"log"}))
-	if left := readDir(t, filepath.Dir(logs)); len(left) != 3 {
-		t.Errorf("files of somebody else: %d of 3 are left", len(left))
-	}
-}
-
-var errFault = errors.New("injected fault")
-
-// outcome opens what is there and says what it is.
-func outcome(t *testing.T, file string, states map[string][]byte) string {
-	t.Helper()
-	set, err := openVolumes(t.Context(), []string{file})
-	var lost *VolumesError
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "nothing"
-	case errors.As(err, &lost), errors.Is(err, ErrVolumesMixed):
-		return "known to be mixed"
-	case err != nil:
-		t.Fatal(err)
-	}
-	defer set.Close()
-	got, err := io.ReadAll(io.NewSectionReader(set, 0, set.Size()))
-	must(t, err)
-	for name, data := range states {
-		if bytes.Equal(got, data) {
-			return name
-		}
-	}
-	for name, data := range states {
-		if set.ID() == "" && bytes.HasPrefix(data, got) {
-			return "the beginning of " + name // the tar tells
-		}
-	}
-	return "garbage"
-}
-
-// beginnings are what a name held before: nothing, or an earlier archive with or without its list.
-var beginnings = []struct {
-	name   string
-	parity int
-	old    bool
-	list   bool
-}{
-	{"nothing", 0, false, false},
-	{"nothing, recovery", 2, false, false},
-	{"an archive", 0, true, true},
-	{"an archive, recovery", 2, true, true},
-	{"an archive without list", 0, true, false},
-	{"an archive without list, recovery", 2, true, false},
-}
-
-// Each operation fails once. What is there then is the old state, the new one, or known to be neither.
-func TestVolumesFaults(t *testing.T) {
-	t.Parallel()
-	for _, b := range beginnings {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			next := split{someBytes(3*2000+5, 10), 2000, b.parity}
-			old := split{someBytes(5*2000+5, 11), 2000, b.parity}
-			states := map[string][]byte{"new": next.data, "old": old.data}
-			for at := 1; ; at++ {
-				dir := t.TempDir()
-				file := filepath.Join(dir, "c")
-				if b.old {
-					old.mustPack(t, file)
-					if !b.list {
-						must(t, os.Remove(file+listSuffix))
-					}
-				}
-				var hits atomic.Int64
-				var failed durable.Op
-				err := next.pack(t, file, durable.FS{Fault: func(op durable.Op, _ string) error {
-					if hits.Add(1) == int64(at) {
-						failed = op
-						return errFault
-					}
-					return nil
-				}})
-				if failed == "" {
-					must(t, err)
-					wantOpen(t, next.data, file)
-					break
-				}
-				if !errors.Is(err, errFault) {
-					t.Errorf("fault %d (%s): %v", at, failed, err)
-				}
-				got := outcome(t, file, states)
-				allowed := []string{"new", "known to be mixed", "nothing"}
-				if b.old {
-					allowed = append(allowed, "old")
-				}
-				if !slices.Contains(allowed, got) {
-					t.Errorf("fault %d (%s): %s", at, failed, got)
-				}
-				if !b.old && got != "new" && len(readDir(t, dir)) > 0 {
-					t.Errorf("fault %d (%s): there are new files", at, failed)
-				}
-				if b.old && failed != durable.OpRename && failed != durable.OpSyncDir && got != "old" {
-					t.Errorf("fault %d (%s): the old archive is %s", at, failed, got)
-				}
-				next.mustPack(t, file) // the next run ends right
-				wantOpen(t, next.data, file)
-			}
-		})
-	}
-}
-
-// A crash between any two operations leaves the same: here the directory is looked at before each of them.
-func TestVolumesCrash(t *testing.T) {
-	t.Parallel()
-	for _, b := range beginnings {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			next := split{someBytes(3*2000+5, 10), 2000, b.parity}
-			old := split{someBytes(5*2000+5, 11), 2000, b.parity}
-			file := filepath.Join(t.TempDir(), "c")
-			if b.old {
-				old.mustPack(t, file)
-				if !b.list {
-					must(t, os.Remove(file+listSuffix))
-				}
-			}
-			seen := map[string]int{}
-			states := map[string][]byte{"new": next.data, "old": old.data}
-			must(t, next.pack(t, file, durable.FS{Fault: func(op durable.Op, _ string) error {
-				got := outcome(t, file, states)
-				seen[got]++
-				if got == "garbage" {
-					t.Errorf("before a %s: %s", op, got)
-				}
-				return nil
-			}}))
-			wantOpen(t, next.data, file)
-			if seen["new"] == 0 || b.old && (seen["old"] == 0) || !b.old && seen["nothing"] == 0 {
-				t.Errorf("seen: %v", seen)
-			}
-		})
-	}
-}
-
 // countingCoder counts how often something is rebuilt.
 type countingCoder struct {
 	reedsolomon.Encoder
@@ -894,7 +732,7 @@ func TestRebuildOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c")
 	s.mustPack(t, file)
 	must(t, os.Remove(file+".002"))
-	set, err := openVolumes(t.Context(), []string{file})
+	set, err := Open(t.Context(), []string{file})
 	must(t, err)
 	defer set.Close()
 	coder := &countingCoder{Encoder: set.rebuild.coder}
@@ -925,7 +763,7 @@ func TestRebuildForgets(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c")
 	s.mustPack(t, file)
 	must(t, errors.Join(os.Remove(file+".001"), os.Remove(file+".003")))
-	set, err := openVolumes(t.Context(), []string{file})
+	set, err := Open(t.Context(), []string{file})
 	must(t, err)
 	defer set.Close()
 	set.rebuild.block = 4 << 10
@@ -948,7 +786,7 @@ func TestVolumesChangeLater(t *testing.T) {
 		if lose {
 			must(t, os.Remove(file+".004"))
 		}
-		set, err := openVolumes(t.Context(), []string{file})
+		set, err := Open(t.Context(), []string{file})
 		must(t, err)
 		must(t, os.Truncate(file+".001", 100))
 		for _, offset := range []int64{0, 6500} {
@@ -978,7 +816,7 @@ func TestOpenVolumesInterrupted(t *testing.T) {
 	s.mustPack(t, file)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if set, err := openVolumes(ctx, []string{file}); !errors.Is(err, context.Canceled) {
+	if set, err := Open(ctx, []string{file}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, %v", set, err)
 	}
 }
@@ -994,11 +832,11 @@ func TestVolumesNoFiles(t *testing.T) {
 		must(t, exec.CommandContext(t.Context(), "mkfifo", file+name).Run())
 	}
 	wantProblems(t, wantVolumesError(t, file), map[string]error{
-		"c.parity.001": errNotFile, "c" + listSuffix: errNotFile,
+		"c.parity.001": durable.ErrNotRegular, "c" + listSuffix: durable.ErrNotRegular,
 	})
 	must(t, os.Remove(file+listSuffix))
 	wantProblems(t, wantVolumesError(t, file), map[string]error{
-		"c.002": errNotFile, "c.parity.001": errNotFile,
+		"c.002": durable.ErrNotRegular, "c.parity.001": durable.ErrNotRegular,
 	})
 }
 
@@ -1007,12 +845,21 @@ func BenchmarkReadAt(b *testing.B) {
 	const size, step = 8 << 20, 64 << 10
 	data := someBytes(4*size, 17)
 	dir := b.TempDir()
-	v, err := newVolumes(dir, filepath.Join(dir, "c"), int64(len(data)), digest.FromBytes(data), size, 1, durable.FS{})
+	file := filepath.Join(dir, "c")
+	to, err := Claim(b.Context(), file, TargetOptions{Split: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	plan, err := NewPlan(file, int64(len(data)), "sum:x", size, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := Create(dir, to, plan, durable.FS{})
 	if err == nil {
-		_, err = v.Write(data)
+		_, err = w.Write(data)
 	}
 	if err == nil {
-		err = v.Commit(b.Context())
+		err = w.Commit(b.Context())
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -1042,7 +889,7 @@ func BenchmarkReadAt(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		set, err := openVolumes(b.Context(), []string{filepath.Join(dir, "c")})
+		set, err := Open(b.Context(), []string{filepath.Join(dir, "c")})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,0 +1,126 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// tempPrefix begins the names of temporary files.
+const tempPrefix = "tmp-"
+
+// File is a temporary file that becomes a durable one by Commit, or nothing by Discard. The Dir that it was made in has to
+// be open until then.
+type File struct {
+	dir  *Dir
+	file *os.File
+}
+
+// Write appends to the file.
+func (t *File) Write(p []byte) (int, error) {
+	if err := t.dir.fs.Check(OpWrite, t.file.Name()); err != nil {
+		return 0, err
+	}
+	return t.file.Write(p)
+}
+
+// copyStep is how much the kernel copies at once, in bytes: not so much that nobody could interrupt it.
+const copyStep = 32 << 20
+
+// CopyFrom fills the file, which is empty, with all that src holds, by reflink where the file system can, else by
+// copy_file_range or what the system has instead. It leaves both files at any place.
+func (t *File) CopyFrom(ctx context.Context, src *os.File) error {
+	if err := t.dir.fs.Check(OpWrite, t.file.Name()); err != nil {
+		return err
+	}
+	if reflink(t.file, src) == nil {
+		return nil
+	}
+	if _, err := src.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	for n := int64(copyStep); n == copyStep; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		var err error
+		if n, err = t.file.ReadFrom(io.LimitReader(src, copyStep)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// File returns the open file, for reading it.
+func (t *File) File() *os.File { return t.file }
+
+// CommitIn makes the file durable under a name in dir, where it replaces what has it, with the permissions mode. The
+// directory must be on the same file system. Whether it succeeds or not, the temporary file is gone afterwards.
+func (t *File) CommitIn(dir *Dir, name string, mode fs.FileMode) error {
+	if err := t.Sync(mode); err != nil {
+		return errors.Join(err, t.Discard())
+	}
+	if err := t.RenameIn(dir, name); err != nil {
+		return errors.Join(err, t.Discard())
+	}
+	return errors.Join(dir.Sync(), t.file.Close())
+}
+
+// Commit is CommitIn for a path that is followed.
+func (t *File) Commit(path string, mode fs.FileMode) error {
+	return t.CommitIn(&Dir{fs: t.dir.fs, path: filepath.Dir(path)}, filepath.Base(path), mode)
+}
+
+// Sync is the first step of Commit, for those who take the steps apart: bytes and mode are on the disk.
+func (t *File) Sync(mode fs.FileMode) error {
+	if err := t.file.Chmod(mode); err != nil {
+		return err
+	}
+	if err := t.dir.fs.Check(OpSync, t.file.Name()); err != nil {
+		return err
+	}
+	return t.file.Sync()
+}
+
+// RenameIn is the second step of CommitIn: the file is visible under name. Sync of the directory makes that last.
+func (t *File) RenameIn(dir *Dir, name string) error {
+	if err := t.dir.fs.Check(OpRename, dir.join(name)); err != nil {
+		return err
+	}
+	from, old, err := t.dir.at(t.name())
+	if err != nil {
+		return err
+	}
+	to, at, err := dir.at(name)
+	if err == nil {
+		err = unix.Renameat(from, old, to, at)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: t.file.Name(), New: dir.join(name), Err: err}
+	}
+	return nil
+}
+
+// Rename is RenameIn for a path that is followed.
+func (t *File) Rename(path string) error {
+	return t.RenameIn(&Dir{fs: t.dir.fs, path: filepath.Dir(path)}, filepath.Base(path))
+}
+
+func (t *File) name() string { return filepath.Base(t.file.Name()) }
+
+// Discard removes the temporary file. After Commit it does nothing.
+func (t *File) Discard() error {
+	err := t.dir.remove(t.name())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if closeErr := t.file.Close(); closeErr != nil && !errors.Is(closeErr, fs.ErrClosed) {
+		err = errors.Join(err, closeErr)
+	}
+	return err
+}

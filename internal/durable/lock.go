@@ -1,0 +1,115 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockPoll is how often a lock that somebody else holds is tried.
+const lockPoll = 20 * time.Millisecond
+
+// ErrLocked says that another open file holds the lock.
+var ErrLocked = errors.New("locked")
+
+// tryLock takes the flock(2) lock of an open file, exclusively or shared, without waiting; it fails with ErrLocked
+// where it would have to. Closing the file gives the lock back.
+func tryLock(file *os.File, exclusive bool) error {
+	how := unix.LOCK_SH
+	if exclusive {
+		how = unix.LOCK_EX
+	}
+	for {
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return ErrLocked
+		default:
+			return fmt.Errorf("flock %s: %w", file.Name(), err)
+		}
+	}
+}
+
+// HeldError says that a lock was held by somebody else for longer than one wanted to wait. It is an ErrLocked.
+type HeldError struct {
+	Path   string
+	Holder string // such as "process 812 (buildctl)", or "" where it can't be known
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("%s: %v", e.Path, ErrLocked) }
+
+// Unwrap returns ErrLocked.
+func (e *HeldError) Unwrap() error { return ErrLocked }
+
+// Lock takes the lock of a file in the directory, which it makes where it is not there. A lock counts only while the
+// name still names the locked file. Lock tries for as long as timeout says, once at least, and then fails with a
+// *HeldError. Closing the file gives the lock back.
+func (d *Dir) Lock(ctx context.Context, name string, exclusive bool, timeout time.Duration) (*os.File, error) {
+	return d.lock(ctx, name, exclusive, timeout, func() (*os.File, error) {
+		return d.openOrMake(name, unix.O_RDWR|unix.O_NONBLOCK, 0o600)
+	})
+}
+
+// RemoveLock gives back the lock of a file in the directory, and removes the file if it still has the name.
+func (d *Dir) RemoveLock(name string, file *os.File) error {
+	var err error
+	if d.Names(name, file) {
+		err = d.remove(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // somebody who was done with it before removes it only now
+	}
+	return errors.Join(err, file.Close())
+}
+
+// LockDir takes the lock of a directory, which open opens, exclusively; else it is as Dir.Lock.
+func LockDir(ctx context.Context, path string, timeout time.Duration, open func() (*os.File, error)) (*os.File, error) {
+	return (&Dir{path: filepath.Dir(path)}).lock(ctx, filepath.Base(path), true, timeout, open)
+}
+
+func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout time.Duration, open func() (*os.File, error)) (*os.File, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		file, err := open()
+		if err != nil {
+			return nil, err
+		}
+		err = tryLock(file, exclusive)
+		if err == nil && d.Names(name, file) {
+			return file, nil
+		}
+		holder := lockHolder(file)
+		if closeErr := file.Close(); closeErr != nil {
+			return nil, closeErr
+		}
+		if err != nil && !errors.Is(err, ErrLocked) {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, &HeldError{Path: d.join(name), Holder: holder}
+		}
+		if err := wait(ctx, lockPoll); err != nil {
+			return nil, fmt.Errorf("waiting for %s: %w", d.join(name), err)
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,150 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// fileMode is the mode of archives, volumes, recovery volumes and lists.
+const fileMode = 0o644
+
+// Writer is where the bytes of an archive go. Nothing of it is visible before Commit, but for a stream. Write may fail for
+// what an earlier call was given. Commit or Discard ends it; Discard after Commit does nothing.
+type Writer interface {
+	io.Writer
+	// Commit makes the archive last and gives it its names. Where one was taken since Claim it fails with an
+	// *ExistsError, and what had the names still has them.
+	Commit(ctx context.Context) error
+	Discard() error
+}
+
+// Create begins an archive: in volumes as the plan says, in one file where the plan is nil. Until Commit it lies in the
+// directory work, which is on the same file system and nobody else's. Where Unfinished says so after Commit, the
+// directory has to stay for Restore.
+func Create(work string, to *Target, plan *Plan, fsys durable.FS) (Writer, error) {
+	if (plan != nil) != to.options.Split {
+		return nil, fmt.Errorf("%s: %w: it was claimed otherwise", to.file, ErrSplit)
+	}
+	if plan != nil {
+		return newSplitWriter(work, to, plan, fsys), nil
+	}
+	file, err := fsys.Create(work)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", to.file, err)
+	}
+	return &fileWriter{fs: fsys, to: to, file: file, pipe: startPipe(func(p []byte) error {
+		_, err := file.Write(p)
+		return err
+	})}, nil
+}
+
+// fileWriter is an archive in one file. What is written goes to the file behind the caller's back.
+type fileWriter struct {
+	fs   durable.FS
+	to   *Target
+	file *durable.File
+	pipe *pipe
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.pipe.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("write %s: %w", w.to.file, err)
+	}
+	return n, nil
+}
+
+func (w *fileWriter) Commit(ctx context.Context) error {
+	err := w.pipe.Close()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = w.file.Sync(fileMode)
+	}
+	if err == nil {
+		err = w.name()
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", w.to.file, err), w.Discard())
+	}
+	return errors.Join(w.removeOld(), w.Discard())
+}
+
+// name gives the file its name, in the place of the file that was claimed with it.
+func (w *fileWriter) name() error {
+	path := w.to.file
+	var err error
+	if w.to.single != nil && isAs(path, w.to.single) {
+		err = w.file.Rename(path)
+	} else {
+		err = w.fs.RenameNew(w.file.File().Name(), path)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return &ExistsError{Names: []string{path}, Overwrite: w.to.options.Overwrite}
+	}
+	if err != nil {
+		return err
+	}
+	return w.fs.SyncDir(filepath.Dir(path))
+}
+
+// removeOld removes the volumes that the file replaces, their list last: as long as it is there it says what may go.
+func (w *fileWriter) removeOld() error {
+	var changed []string
+	for _, old := range w.to.old {
+		if !isAs(old.path, old.info) {
+			changed = append(changed, old.path)
+			continue
+		}
+		if err := w.fs.Remove(old.path); err != nil {
+			return fmt.Errorf("%s is written; remove an older volume: %w", w.to.file, err)
+		}
+	}
+	if len(w.to.old) == 0 {
+		return nil
+	}
+	err := w.fs.SyncDir(filepath.Dir(w.to.file))
+	if len(changed) > 0 {
+		err = errors.Join(err, fmt.Errorf("%s is written; %w", w.to.file, &ExistsError{Names: changed, Overwrite: true}))
+	}
+	return err
+}
+
+func (w *fileWriter) Discard() error {
+	_ = w.pipe.Close() // what failed there does not matter any more
+	return w.file.Discard()
+}
+
+// NewStream returns a Writer to w, for an archive that somebody reads while it is written. Its Discard does not wait for the
+// reader: what he has got he can't be told to forget.
+func NewStream(w io.Writer) Writer {
+	return &streamWriter{startPipe(func(p []byte) error {
+		_, err := w.Write(p)
+		return err
+	})}
+}
+
+type streamWriter struct{ pipe *pipe }
+
+func (s *streamWriter) Write(p []byte) (int, error) {
+	n, err := s.pipe.Write(p)
+	return n, streamError(err)
+}
+
+func (s *streamWriter) Commit(context.Context) error { return streamError(s.pipe.Close()) }
+
+func (s *streamWriter) Discard() error { return nil }
+
+func streamError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("write the archive: %w", err)
+}

@@ -1,0 +1,259 @@
+package volumes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// keepOpen is how many volumes are kept open. The others are opened each time they are read.
+const keepOpen = MaxRecoverable
+
+// What can be wrong with a volume. The problems in a *LostError wrap one of them.
+var (
+	ErrMissing = errors.New("missing")
+	ErrDamaged = errors.New("damaged")
+	ErrForeign = errors.New("of another archive, or of an earlier run under the same name")
+)
+
+// ErrMixed says that files were named together, or lie together, that belong to different archives.
+var ErrMixed = errors.New("files of different archives")
+
+// Problem says what is wrong with a volume, a recovery volume or a list.
+type Problem struct {
+	Name string // of the file, without its directory
+	Err  error
+}
+
+// LostError lists all volumes, recovery volumes and lists of an archive that are missing or damaged, where that is
+// more than can be rebuilt.
+type LostError struct {
+	File    string // without .001
+	Volumes []Problem
+	Lost    int // how many volumes can't be read, of those that the archive has
+	Rebuild int // how many can be rebuilt from the recovery volumes that are left
+}
+
+func (e *LostError) Error() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s: missing or damaged volumes: %d, can be rebuilt: %d", e.File, e.Lost, e.Rebuild)
+	for _, problem := range e.Volumes {
+		fmt.Fprintf(&text, "\n  %s: %v", problem.Name, problem.Err)
+	}
+	return text.String()
+}
+
+// Unwrap returns the causes.
+func (e *LostError) Unwrap() []error {
+	errs := make([]error, len(e.Volumes))
+	for i, problem := range e.Volumes {
+		errs[i] = problem.Err
+	}
+	return errs
+}
+
+// Set is an archive in volumes that can be read anywhere, by several at once. Lost volumes are rebuilt while they
+// are read.
+type Set struct {
+	path    string // FILE
+	id      string
+	total   int64
+	starts  []int64 // of the volumes in the archive
+	volumes []shard
+	rebuild *rebuilder // has the recovery volumes; nil where nothing names them
+	notes   []string
+	files   []string // all that was found
+}
+
+// shard is what a volume or recovery volume adds to the archive. It is lost where its path is "".
+type shard struct {
+	path   string
+	file   *os.File // nil where it is opened each time
+	offset int64    // of the payload
+	size   int64    // of the payload
+}
+
+func (s *shard) lost() bool { return s.path == "" }
+
+// ReadAt reads from the payload.
+func (s *shard) ReadAt(p []byte, offset int64) (n int, err error) {
+	file := s.file
+	if file == nil {
+		if file, err = os.Open(s.path); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+	}
+	return file.ReadAt(p, s.offset+offset)
+}
+
+// Open opens an archive in volumes. The names are those of volumes, recovery volumes or lists, in any order, or
+// FILE itself; what lies beside them is found. Every volume is hashed before it returns. Where more is missing or damaged
+// than recovery volumes make good, it fails with a *LostError that has all of it; where the files are not of one
+// archive, with ErrMixed. Nothing is written.
+func Open(ctx context.Context, names []string) (*Set, error) {
+	found, err := findFiles(names)
+	if err != nil {
+		return nil, err
+	}
+	if err := found.readLists(); err != nil {
+		return nil, err
+	}
+	set := &Set{path: found.path, notes: found.notes, files: found.all()}
+	if found.list == nil {
+		err = set.concatenate(found)
+	} else {
+		err = set.verify(ctx, found)
+	}
+	if err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	return set, nil
+}
+
+// Size returns how many bytes the archive has.
+func (s *Set) Size() int64 { return s.total }
+
+// ID returns the id of the archive, "" where neither a list nor a recovery volume says it.
+func (s *Set) ID() string { return s.id }
+
+// String returns the name of the archive, that of its volumes without the number.
+func (s *Set) String() string { return s.path }
+
+// Occupies reports whether path is one of the files of the set, those included that are damaged or not needed, or the name
+// of the archive where some of them lie: whoever writes an archive there could replace what is read.
+func (s *Set) Occupies(path string) bool {
+	return slices.ContainsFunc(s.files, func(file string) bool {
+		name, ok := parseVolumeName(filepath.Base(file))
+		return sameFile(file, path) ||
+			ok && name.stem == filepath.Base(path) && sameFile(filepath.Dir(file), filepath.Dir(path))
+	})
+}
+
+func sameFile(a, b string) bool {
+	infoA, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	infoB, err := os.Stat(b)
+	return err == nil && os.SameFile(infoA, infoB)
+}
+
+// Notes says what is missing or damaged though the archive can be read, one sentence each.
+func (s *Set) Notes() []string { return s.notes }
+
+// Close closes the volumes.
+func (s *Set) Close() error {
+	errs := closeShards(s.volumes)
+	if s.rebuild != nil {
+		errs = append(errs, closeShards(s.rebuild.recovery)...)
+	}
+	return errors.Join(errs...)
+}
+
+func closeShards(shards []shard) (errs []error) {
+	for i := range shards {
+		if shards[i].file != nil {
+			errs = append(errs, shards[i].file.Close())
+		}
+	}
+	return errs
+}
+
+// ReadAt reads from the archive, across volumes.
+func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, fmt.Errorf("%s: can't read at %d", s.path, offset)
+	}
+	n := 0
+	for n < len(p) && offset < s.total {
+		i := sort.Search(len(s.starts), func(i int) bool { return s.starts[i] > offset }) - 1
+		within := offset - s.starts[i]
+		part := p[n : n+int(min(int64(len(p)-n), s.volumes[i].size-within))]
+		var err error
+		if s.volumes[i].lost() {
+			err = s.rebuild.read(i, part, within)
+		} else {
+			err = readFull(&s.volumes[i], part, within)
+		}
+		if err != nil {
+			return n, fmt.Errorf("%s: read volume %d: %w", s.path, i+1, err)
+		}
+		n += len(part)
+		offset += int64(len(part))
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// concatenate takes the volumes as they are, from the first to the last, where nothing says how it should be. What the
+// last one lacks, or whether there should be more, the archive itself tells.
+func (s *Set) concatenate(found *foundFiles) error {
+	last, digits := 0, 0
+	for _, number := range slices.Sorted(maps.Keys(found.volumes)) {
+		candidates := found.volumes[number]
+		last = number
+		if len(candidates) > 1 {
+			return fmt.Errorf("%w: %s and %s, and no list says which is right",
+				ErrMixed, candidates[0].path, candidates[1].path)
+		}
+		if digits != 0 && digits != candidates[0].digits {
+			return fmt.Errorf("%w: %s is not numbered as the others are", ErrMixed, candidates[0].path)
+		}
+		digits = candidates[0].digits
+	}
+	problems := found.headProblems()
+	lost := 0
+	for number := 1; number <= last; number++ {
+		candidates := found.volumes[number]
+		if len(candidates) == 0 {
+			lost++
+			name := volumeFile(filepath.Base(s.path), number, digits)
+			problems = append(problems, Problem{Name: name, Err: ErrMissing})
+			continue
+		}
+		file, size, err := durable.OpenRegular(candidates[0].path)
+		if err != nil {
+			lost++
+			problems = append(problems, Problem{
+				Name: filepath.Base(candidates[0].path), Err: fmt.Errorf("%w: %w", ErrDamaged, err),
+			})
+			continue
+		}
+		if err := s.add(shard{path: candidates[0].path, file: file, size: size}); err != nil {
+			return err
+		}
+	}
+	if lost > 0 || last == 0 {
+		return &LostError{File: s.path, Volumes: problems, Lost: lost}
+	}
+	for _, problem := range problems {
+		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it can't help", problem.Name, problem.Err))
+	}
+	s.notes = append(s.notes, filepath.Base(s.path)+listSuffix+": missing; the volumes are taken as they are")
+	return nil
+}
+
+// add appends a volume to the archive, and closes it again where too many are open.
+func (s *Set) add(volume shard) error {
+	var err error
+	if len(s.volumes) >= keepOpen && volume.file != nil {
+		err = volume.file.Close()
+		volume.file = nil
+	}
+	s.starts = append(s.starts, s.total)
+	s.volumes = append(s.volumes, volume)
+	s.total += volume.size
+	return err
+}
