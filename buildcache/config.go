@@ -46,7 +46,7 @@ type Record struct {
 	Extra   Extra
 }
 
-// isRandom says whether the record is one that can't be hit, and that BuildKit drops when it has read it.
+// isRandom reports whether the record is one that can't be hit, and that BuildKit drops when it has read it.
 func (r Record) isRandom() bool { return strings.HasPrefix(r.Digest.String(), "random:") }
 
 // Result is a layer with all of its parents.
@@ -93,11 +93,18 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.Time.MarshalJSON()
 }
 
+// maxConfigValues is how many JSON values a cache config may have. A record of BuildKit's has ten or so, in 200 bytes; one
+// that is as large as MaxConfig has less than a million.
+const maxConfigValues = 1 << 20
+
 // ParseConfig reads a cache config. It fails where BuildKit's importer could not read the JSON, and with a *SizeError
 // above MaxConfig. Whether indexes and links make sense, Validate says.
 func ParseConfig(raw []byte) (*Config, error) {
 	if len(raw) > MaxConfig {
 		return nil, &SizeError{What: "cache config", Size: int64(len(raw)), Limit: MaxConfig}
+	}
+	if err := checkValues("cache config", raw, maxConfigValues); err != nil {
+		return nil, err
 	}
 	config := &Config{}
 	if err := json.Unmarshal(raw, config); err != nil {

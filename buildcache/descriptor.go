@@ -78,7 +78,7 @@ func (d Descriptor) CreatedAt() (time.Time, error) {
 	return t, nil
 }
 
-// CheckDigest says whether d is a well-formed sha256 or sha512 digest. Nothing else may become part of a path.
+// CheckDigest returns an error if d is no well-formed sha256 or sha512 digest. Nothing else may become part of a path.
 func CheckDigest(d digest.Digest) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("digest %q: %w", string(d), err)

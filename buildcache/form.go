@@ -1,6 +1,9 @@
 package buildcache
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Form is how a cache is wrapped: the kind of its root.
 type Form string
@@ -16,14 +19,21 @@ const (
 // Forms returns the forms that ocicache writes, in the order in which help texts name them.
 func Forms() []Form { return []Form{DockerList, OCIIndex, Artifact} }
 
+// CheckForm returns an error if f is no form that ocicache writes. "" is none.
+func CheckForm(f Form) error {
+	if !slices.Contains(Forms(), f) {
+		return fmt.Errorf("unknown form %q (want %s)", f, alternatives(Forms()))
+	}
+	return nil
+}
+
 // ParseForm reads the name of a form that ocicache writes.
 func ParseForm(name string) (Form, error) {
-	for _, f := range Forms() {
-		if string(f) == name {
-			return f, nil
-		}
+	f := Form(name)
+	if err := CheckForm(f); err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("unknown form %q (want docker-list, oci-index or artifact)", name)
+	return f, nil
 }
 
 // MediaType returns the media type of a root in this form.
@@ -40,8 +50,8 @@ func (f Form) MediaType() string {
 	}
 }
 
-// IsList says whether layers and config stand side by side in a list, instead of in the members of a manifest.
+// IsList reports whether layers and config stand side by side in a list, instead of in the members of a manifest.
 func (f Form) IsList() bool { return f == DockerList || f == OCIIndex }
 
-// docker says whether layers have Docker's media types in this form.
+// docker reports whether layers have Docker's media types in this form.
 func (f Form) docker() bool { return f == DockerList || f == DockerManifest }

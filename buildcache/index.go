@@ -9,8 +9,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// MaxIndex is the largest index.json that is read, in bytes.
-const MaxIndex = 16 << 20
+const (
+	// MaxIndex is the largest index.json that is read, in bytes. It has room for more than ten thousand tags; real ones
+	// have some KB.
+	MaxIndex = 4 << 20
+)
 
 // annotationImageName is where containerd and BuildKit put an image's full name in index.json.
 const annotationImageName = "io.containerd.image.name"
@@ -27,10 +30,14 @@ type Index struct {
 func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCIIndex} }
 
 // ParseIndex reads index.json. Old BuildKits write it without a mediaType, and it is kept so. It fails on bytes that
-// BuildKit could not read, and with a *SizeError above MaxIndex.
+// BuildKit could not read, and with a *SizeError above
+// MaxIndex, and with a *ValuesError where it is full of tiny values.
 func ParseIndex(raw []byte) (*Index, error) {
 	if len(raw) > MaxIndex {
 		return nil, &SizeError{What: "index.json", Size: int64(len(raw)), Limit: MaxIndex}
+	}
+	if err := checkValues("index.json", raw, maxRootValues); err != nil {
+		return nil, err
 	}
 	// BuildKit reads into this type, so what does not fit it is refused here as well. So is what follows the object: that
 	// is a file which BuildKit has written anew and not yet cut to its length.

@@ -65,6 +65,9 @@ func ParseImage(raw []byte) (*Image, error) {
 	if len(raw) > MaxRoot {
 		return nil, &SizeError{What: "manifest", Size: int64(len(raw)), Limit: MaxRoot}
 	}
+	if err := checkValues("manifest", raw, maxRootValues); err != nil {
+		return nil, err
+	}
 	mediaType, err := DetectMediaType(raw)
 	if err != nil {
 		return nil, err

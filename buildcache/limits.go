@@ -43,7 +43,7 @@ func zstdBefore(root *Root) string {
 	before := ""
 	for _, layer := range root.Layers {
 		switch t, _ := parseLayerType(layer.MediaType); {
-		case t.suffix != zstdSuffix:
+		case t.name != Zstd:
 		case t.docker:
 			return "v0.12"
 		default:

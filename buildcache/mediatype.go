@@ -26,17 +26,70 @@ const (
 	Estargz      Compression = "estargz"
 )
 
+// compressionType is what a compression is called in media types.
+type compressionType struct {
+	name            Compression
+	suffix          string
+	noDockerForeign bool // Docker has no media type for such a layer that is not to be distributed
+}
+
+// compressionTypes is the one table of the compressions and their media types. Of two with one suffix, the first is what
+// the media type says. How they are read and written is in a table of internal/compress.
+var compressionTypes = []compressionType{
+	{name: Uncompressed},
+	{name: Gzip, suffix: "gzip"},
+	{name: Zstd, suffix: "zstd", noDockerForeign: true},
+	{name: Estargz, suffix: "gzip"},
+}
+
 // Compressions returns every compression, in the order in which help texts name them.
-func Compressions() []Compression { return []Compression{Uncompressed, Gzip, Zstd, Estargz} }
+func Compressions() []Compression {
+	names := make([]Compression, len(compressionTypes))
+	for i, t := range compressionTypes {
+		names[i] = t.name
+	}
+	return names
+}
+
+// CheckCompression returns an error if c is no compression that BuildKit reads. "" is none.
+func CheckCompression(c Compression) error {
+	if _, ok := typeOf(c); !ok {
+		return fmt.Errorf("unknown compression %q (want %s)", c, alternatives(Compressions()))
+	}
+	return nil
+}
 
 // ParseCompression reads the name of a compression as BuildKit spells it.
 func ParseCompression(name string) (Compression, error) {
-	for _, c := range Compressions() {
-		if string(c) == name {
-			return c, nil
+	c := Compression(name)
+	if err := CheckCompression(c); err != nil {
+		return "", err
+	}
+	return c, nil
+}
+
+func typeOf(c Compression) (compressionType, bool) {
+	for _, t := range compressionTypes {
+		if t.name == c {
+			return t, true
 		}
 	}
-	return "", fmt.Errorf("unknown compression %q (want uncompressed, gzip, zstd or estargz)", name)
+	return compressionType{}, false
+}
+
+// alternatives joins names for a message: "a, b or c".
+func alternatives[T ~string](names []T) string {
+	var b strings.Builder
+	for i, name := range names {
+		switch {
+		case i > 0 && i == len(names)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(name))
+	}
+	return b.String()
 }
 
 const (
@@ -46,98 +99,89 @@ const (
 	dockerForeign = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 	ociSeparator  = "+"
 	dockSeparator = "."
-	gzipSuffix    = "gzip"
-	zstdSuffix    = "zstd"
 )
 
 // layerType is a layer media type taken apart.
 type layerType struct {
 	docker  bool
 	foreign bool // nondistributable, in the words of the OCI specification
-	suffix  string
+	compressionType
 }
 
 func parseLayerType(mediaType string) (layerType, bool) {
 	for _, base := range []struct {
 		prefix, separator string
-		layerType
+		docker, foreign   bool
 	}{
-		{ociLayer, ociSeparator, layerType{}},
-		{ociForeign, ociSeparator, layerType{foreign: true}},
-		{dockerLayer, dockSeparator, layerType{docker: true}},
-		{dockerForeign, dockSeparator, layerType{docker: true, foreign: true}},
+		{prefix: ociLayer, separator: ociSeparator},
+		{prefix: ociForeign, separator: ociSeparator, foreign: true},
+		{prefix: dockerLayer, separator: dockSeparator, docker: true},
+		{prefix: dockerForeign, separator: dockSeparator, docker: true, foreign: true},
 	} {
 		rest, ok := strings.CutPrefix(mediaType, base.prefix)
-		if !ok || mediaType == dockerForeign+dockSeparator+zstdSuffix { // there is no such type
+		if !ok {
 			continue
 		}
-		base.suffix = strings.TrimPrefix(rest, base.separator)
-		switch rest {
-		case "", base.separator + gzipSuffix, base.separator + zstdSuffix:
-			return base.layerType, true
+		for _, c := range compressionTypes {
+			if rest != c.ending(base.separator) || base.docker && base.foreign && c.noDockerForeign {
+				continue
+			}
+			return layerType{base.docker, base.foreign, c}, true
 		}
 	}
 	return layerType{}, false
 }
 
+// ending returns what follows the name of a tar in the media type.
+func (t compressionType) ending(separator string) string {
+	if t.suffix == "" {
+		return ""
+	}
+	return separator + t.suffix
+}
+
 func (t layerType) String() string {
-	base, separator := ociLayer, ociSeparator
 	switch {
 	case t.docker && t.foreign:
-		base, separator = dockerForeign, dockSeparator
+		return dockerForeign + t.ending(dockSeparator)
 	case t.docker:
-		base, separator = dockerLayer, dockSeparator
+		return dockerLayer + t.ending(dockSeparator)
 	case t.foreign:
-		base = ociForeign
+		return ociForeign + t.ending(ociSeparator)
+	default:
+		return ociLayer + t.ending(ociSeparator)
 	}
-	if t.suffix == "" {
-		return base
-	}
-	return base + separator + t.suffix
 }
 
 // LayerCompression returns what a layer media type says of the bytes: Uncompressed, Gzip (which may turn out to be
 // Estargz) or Zstd. It is false for a media type that BuildKit has no way to unpack.
 func LayerCompression(mediaType string) (Compression, bool) {
 	t, ok := parseLayerType(mediaType)
-	if !ok {
-		return "", false
-	}
-	switch t.suffix {
-	case gzipSuffix:
-		return Gzip, true
-	case zstdSuffix:
-		return Zstd, true
-	default:
-		return Uncompressed, true
-	}
+	return t.name, ok
 }
 
-// IsSniffed says whether BuildKit looks at the bytes of a layer of this media type to tell how they are packed. It does
+// IsSniffed reports whether BuildKit looks at the bytes of a layer of this media type to tell how they are packed. It does
 // for all types but OCI's of a plain tar, which it takes at their word.
 func IsSniffed(mediaType string) bool {
 	t, ok := parseLayerType(mediaType)
 	return ok && (t.docker || t.suffix != "")
 }
 
-// LayerMediaType returns the media type of a layer of compression c in a root of the given form.
+// LayerMediaType returns the media type of a layer of compression c in a root of the given form, and "" for a
+// compression that is unknown.
 func LayerMediaType(form Form, c Compression) string {
-	t := layerType{docker: form.docker()}
-	switch c {
-	case Gzip, Estargz:
-		t.suffix = gzipSuffix
-	case Zstd:
-		t.suffix = zstdSuffix
-	case Uncompressed:
+	t, ok := typeOf(c)
+	if !ok {
+		return ""
 	}
-	return t.String()
+	return layerType{docker: form.docker(), compressionType: t}.String()
 }
 
 // layerTypeIn returns the counterpart of a layer media type in the given form, as BuildKit maps it when it exports
 // that form. What has none stays as it is: unknown types, and foreign zstd layers, which Docker never had.
 func layerTypeIn(form Form, mediaType string) string {
 	t, ok := parseLayerType(mediaType)
-	if !ok || t.foreign && t.suffix == zstdSuffix {
+	if !ok || t.foreign && t.noDockerForeign {
 		return mediaType
 	}
 	t.docker = form.docker()

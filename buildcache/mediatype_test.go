@@ -81,6 +81,28 @@ func TestLayerMediaType(t *testing.T) {
 	}
 }
 
+// TestUnknownNames has what a program that imports the package may pass.
+func TestUnknownNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []buildcache.Compression{"", "Zstd", "gz", "none"} {
+		if err := buildcache.CheckCompression(c); err == nil {
+			t.Errorf("compression %q is taken", c)
+		}
+		if got := buildcache.LayerMediaType(buildcache.Artifact, c); got != "" {
+			t.Errorf("compression %q has the media type %s", c, got)
+		}
+	}
+	want := `unknown compression "Zstd" (want uncompressed, gzip, zstd or estargz)`
+	if err := buildcache.CheckCompression("Zstd"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for _, form := range []buildcache.Form{"", "Artifact", buildcache.DockerManifest} {
+		if err := buildcache.CheckForm(form); err == nil {
+			t.Errorf("form %q is taken", form)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for _, form := range buildcache.Forms() {

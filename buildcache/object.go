@@ -3,6 +3,7 @@ package buildcache
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -30,35 +31,134 @@ func decodeObject(data []byte, extra *Extra, fields ...field) error {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	start, err := dec.Token()
-	if err != nil {
+	rest, ok := after(data, '{')
+	if !ok {
+		return fmt.Errorf("want a JSON object, got %.40s", data)
+	}
+	for {
+		name, value, next, err := nextMember(rest)
+		if err != nil || name == nil {
+			return err
+		}
+		rest = next
+		if err := decodeMember(name, value, extra, fields); err != nil {
+			return err
+		}
+	}
+}
+
+func decodeMember(quoted, value []byte, extra *Extra, fields []field) error {
+	var name string
+	if err := json.Unmarshal(quoted, &name); err != nil {
 		return err
 	}
-	if start != json.Delim('{') {
-		return fmt.Errorf("want a JSON object, got %v", start)
+	known := find(fields, name)
+	if known == nil {
+		*extra = append(*extra, Member{Name: name, Value: bytes.Clone(value)})
+		return nil
 	}
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return err
-		}
-		name, _ := token.(string) // the decoder lets nothing but strings stand here
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return err
-		}
-		known := find(fields, name)
-		if known == nil {
-			*extra = append(*extra, Member{Name: name, Value: value})
-			continue
-		}
-		if err := json.Unmarshal(value, known.value); err != nil {
-			return fmt.Errorf("%s: %w", known.name, err)
+	if err := json.Unmarshal(value, known.value); err != nil {
+		return fmt.Errorf("%s: %w", known.name, err)
+	}
+	return nil
+}
+
+// errObject says that an object is no JSON. Mostly encoding/json has looked before, and said it better.
+var errObject = errors.New("malformed JSON object")
+
+// nextMember cuts the next member off what is left of an object: its name, in quotes, and its value. The name is nil
+// where the object ends. A json.Decoder does the same, at a cost in memory that is many times a small object.
+func nextMember(data []byte) (name, value, rest []byte, err error) {
+	if rest, ok := after(data, '}'); ok {
+		return nil, nil, rest, nil
+	}
+	if rest, ok := after(data, ','); ok {
+		data = rest
+	}
+	if name, data, err = cutValue(data); err != nil {
+		return nil, nil, nil, err
+	}
+	data, ok := after(data, ':')
+	if !ok {
+		return nil, nil, nil, errObject
+	}
+	value, rest, err = cutValue(data)
+	return name, value, rest, err
+}
+
+// after returns what follows a byte and the space before it, if that byte is next.
+func after(data []byte, want byte) ([]byte, bool) {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 || data[0] != want {
+		return data, false
+	}
+	return data[1:], true
+}
+
+// cutValue returns the JSON value that data begins with, and what follows. It looks for its end and no more.
+func cutValue(data []byte) (value, rest []byte, err error) {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			if inString = !inString; !inString && depth == 0 {
+				return data[:i+1], data[i+1:], nil
+			}
+		case inString:
+		case strings.IndexByte("{[", c) >= 0:
+			depth++
+		case depth > 0 && strings.IndexByte("}]", c) >= 0:
+			if depth--; depth == 0 {
+				return data[:i+1], data[i+1:], nil
+			}
+		case depth == 0 && endsWord(c):
+			return cutWord(data, i)
 		}
 	}
-	_, err = dec.Token()
-	return err
+	return nil, nil, errObject
+}
+
+// endsWord reports whether a byte stands behind a number, true, false or null.
+func endsWord(c byte) bool { return strings.IndexByte(",:}] \t\r\n", c) >= 0 }
+
+func cutWord(data []byte, end int) (value, rest []byte, err error) {
+	if end == 0 {
+		return nil, nil, errObject
+	}
+	return data[:end], data[end:], nil
+}
+
+// checkValues fails with a *ValuesError where raw, if it is JSON, has more than limit values, objects, arrays and nulls
+// counted twice. As a Go value each may take a hundred times its bytes, so they are counted before there is any.
+func checkValues(what string, raw []byte, limit int) error {
+	count, inString := 1, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == '{' || c == '[' || c == ',' || c == 'n'):
+			count++
+		}
+	}
+	if count > limit {
+		return &ValuesError{What: what, Count: count, Limit: limit}
+	}
+	return nil
+}
+
+// ValuesError says that a JSON text has more values than anybody writes and than we want in memory at once.
+type ValuesError struct {
+	What         string
+	Count, Limit int
+}
+
+func (e *ValuesError) Error() string {
+	return fmt.Sprintf("%s has %d JSON values, the limit is %d", e.What, e.Count, e.Limit)
 }
 
 func find(fields []field, name string) *field {

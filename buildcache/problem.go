@@ -70,6 +70,7 @@ const (
 	LayerMediaTypeBad Kind = "layer-media-type"
 	LayerMislabelled  Kind = "layer-mislabelled"
 	LayerUnreadable   Kind = "layer-unreadable"
+	LayerTOC          Kind = "layer-toc"
 	LayerForeign      Kind = "layer-foreign"
 	LayerConflict     Kind = "layer-conflict"
 	BlobMissing       Kind = "blob-missing"
@@ -137,13 +138,14 @@ var kinds = []KindInfo{
 	{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
 	{LayerMislabelled, Waste, "a layer's bytes are packed otherwise than its media type says; BuildKit copes, others may not", "convert it with --compression"},
 	{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
+	{LayerTOC, Waste, "a layer has another table of contents or size than its estargz annotations say; lazy pulling fails", "convert it with --compression estargz and --force-compression"},
 	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
 	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
 	{BlobMissing, BuildFails, "a blob is not there", remedyCopy},
 	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
 	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyCopy},
 	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
-	{NoResults, Waste, "the cache has no results, so nothing can hit it", remedyExport},
+	{NoResults, HitsLost, "the cache has no results, so nothing can hit it", remedyExport},
 	{IndexInvalid, HitsLost, "index.json can't be read", "restore index.json, or " + remedyExport},
 	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
 	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "tag it"},
@@ -201,7 +203,7 @@ func (p Problem) On(d digest.Digest) Problem {
 	return p
 }
 
-// HasErrors says whether one of the problems is an error.
+// HasErrors reports whether one of the problems is an error.
 func HasErrors(problems []Problem) bool {
 	for _, p := range problems {
 		if p.Severity == SeverityError {

@@ -61,7 +61,7 @@ func (b Blob) describe(old Descriptor, form Form) Descriptor {
 	return d
 }
 
-// describesOldBytes says whether an annotation is untrue once a layer's bytes have changed.
+// describesOldBytes reports whether an annotation is untrue once a layer's bytes have changed.
 func describesOldBytes(name string) bool {
 	switch name {
 	case AnnotationTOCDigest, AnnotationUncompressedSize:

@@ -20,6 +20,10 @@ const (
 	MaxImport = 1 << 20
 )
 
+// maxRootValues is how many JSON values a root or an index.json may have, see checkValues. A descriptor of BuildKit's
+// has six, in 200 bytes or more.
+const maxRootValues = 1 << 17
+
 // Errors of ParseRoot. The first two BuildKit's importer has too, and gives up on the cache.
 var (
 	ErrAmbiguousRoot = errors.New("both a manifest and a list of manifests")
@@ -82,6 +86,9 @@ func DetectMediaType(raw []byte) (string, error) {
 func ParseRoot(raw []byte) (*Root, error) {
 	if len(raw) > MaxRoot {
 		return nil, &SizeError{What: "root", Size: int64(len(raw)), Limit: MaxRoot}
+	}
+	if err := checkValues("root", raw, maxRootValues); err != nil {
+		return nil, err
 	}
 	mediaType, err := DetectMediaType(raw)
 	if err != nil {
@@ -182,7 +189,7 @@ func (r *Root) WithForm(form Form) *Root {
 	return out
 }
 
-// IsCanonical says whether the root already is what WithForm makes of it for its own form, so that a conversion to
+// IsCanonical reports whether the root already is what WithForm makes of it for its own form, so that a conversion to
 // that form has nothing to do.
 func (r *Root) IsCanonical() bool {
 	if r.MediaType != r.Form.MediaType() || r.version != 2 || len(r.Ignored) > 0 {

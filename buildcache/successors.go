@@ -28,12 +28,13 @@ func Successors(raw []byte) []Descriptor {
 	return all
 }
 
-// IsManifestType says whether a media type is one of a manifest or of a list of manifests, so that what it describes
+// IsListType reports whether a media type is one of a list of manifests.
+func IsListType(mediaType string) bool {
+	return mediaType == MediaTypeDockerList || mediaType == MediaTypeOCIIndex
+}
+
+// IsManifestType reports whether a media type is one of a manifest or of a list of manifests, so that what it describes
 // has successors.
 func IsManifestType(mediaType string) bool {
-	switch mediaType {
-	case MediaTypeDockerList, MediaTypeDockerManifest, MediaTypeOCIIndex, MediaTypeOCIManifest:
-		return true
-	}
-	return false
+	return IsListType(mediaType) || mediaType == MediaTypeDockerManifest || mediaType == MediaTypeOCIManifest
 }

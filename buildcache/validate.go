@@ -192,7 +192,7 @@ func (v *validator) links(i int) []int {
 	return links
 }
 
-// isDead says whether nothing can hit record i, because it has no valid cache key or because an input of it has no
+// isDead reports whether nothing can hit record i, because it has no valid cache key or because an input of it has no
 // alternative that can be hit. It must be known of those. What BuildKit rejects counts as no reason.
 func (v *validator) isDead(i int) bool {
 	record := v.config.Records[i]

@@ -66,7 +66,7 @@ func readDamaged(tb testing.TB) map[string]damaged {
 // outside are the kinds that root and config alone can't show; inspect and the profiles of registries find those.
 var outside = []buildcache.Kind{
 	buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.ConfigDamaged,
-	buildcache.ConfigInvalid, buildcache.LayerDiffID, buildcache.LayerMislabelled, buildcache.LayerUnreadable, buildcache.BlobMissing,
+	buildcache.ConfigInvalid, buildcache.LayerDiffID, buildcache.LayerMislabelled, buildcache.LayerUnreadable, buildcache.LayerTOC, buildcache.BlobMissing,
 	buildcache.BlobDamaged, buildcache.IndexInvalid, buildcache.TagShadowed, buildcache.Untagged, buildcache.Unreachable, buildcache.Leftover,
 	buildcache.RegistryForm, buildcache.RegistryConfigType, buildcache.RegistryRootSize, buildcache.RegistryLayerSize,
 }

@@ -3,6 +3,7 @@ package compress_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -89,7 +90,7 @@ func makeTar(tb testing.TB, files ...string) []byte {
 	return out.Bytes()
 }
 
-// smallTar is a tar that packs into a few hundred bytes.
+// smallTar is a tar that encodes into a few hundred bytes.
 func smallTar(tb testing.TB) []byte {
 	tb.Helper()
 	return makeTar(tb, "etc/hostname", "ocicache\n", "etc/motd", strings.Repeat("hello ", 20))
@@ -105,19 +106,19 @@ func largeTar(tb testing.TB) []byte {
 	return makeTar(tb, "noise", string(noise(1<<19)), "text", text.String(), "empty", "", "small", "x")
 }
 
-func pack(tb testing.TB, data []byte, c buildcache.Compression, level int) ([]byte, compress.Packed) {
+func encode(tb testing.TB, data []byte, c buildcache.Compression, level int) ([]byte, compress.Encoded) {
 	tb.Helper()
 	var out bytes.Buffer
-	packed, err := compress.Pack(&out, bytes.NewReader(data), c, level)
+	encoded, err := compress.Encode(&out, bytes.NewReader(data), c, level)
 	if err != nil {
-		tb.Fatalf("pack %s, level %d: %v", c, level, err)
+		tb.Fatalf("encode %s, level %d: %v", c, level, err)
 	}
-	return out.Bytes(), packed
+	return out.Bytes(), encoded
 }
 
-// unpack returns everything that is packed in raw.
-func unpack(raw io.Reader, c buildcache.Compression) ([]byte, error) {
-	r, err := compress.Unpack(raw, c)
+// decode returns everything that is encoded in raw.
+func decode(raw io.Reader, c buildcache.Compression) ([]byte, error) {
+	r, err := compress.NewDecoder().Decode(context.Background(), raw, c)
 	if err != nil {
 		return nil, err
 	}
@@ -128,10 +129,10 @@ func unpack(raw io.Reader, c buildcache.Compression) ([]byte, error) {
 	return data, err
 }
 
-// unpackTar returns the tar that is packed in raw, and everything.
-func unpackTar(raw io.Reader, p compress.Packing) (data, full []byte, err error) {
+// decodeTar returns the tar that is encoded in raw, and everything.
+func decodeTar(raw io.Reader, p compress.Encoding) (data, full []byte, err error) {
 	var all bytes.Buffer
-	r, err := compress.UnpackTar(raw, p, &all)
+	r, err := compress.NewDecoder().DecodeTar(context.Background(), raw, p, &all)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,13 +143,13 @@ func unpackTar(raw io.Reader, p compress.Packing) (data, full []byte, err error)
 	return data, all.Bytes(), err
 }
 
-func detect(tb testing.TB, raw []byte) compress.Packing {
+func detect(tb testing.TB, raw []byte) compress.Encoding {
 	tb.Helper()
-	packing, err := compress.Detect(bytes.NewReader(raw), int64(len(raw)))
+	encoding, err := compress.Detect(bytes.NewReader(raw), int64(len(raw)))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return packing
+	return encoding
 }
 
 func sum(data []byte) digest.Digest { return digest.FromBytes(data) }

@@ -1,154 +1,230 @@
 package compress
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// MaxZstdWindow is the largest zstd window, in bytes, that BuildKit unpacks.
-const MaxZstdWindow = 512 << 20
-
-// Unpack returns everything that is packed in raw. For an estargz blob that includes its table of contents: it is what
-// the blob's diffID is the digest of. Reading ends only after all of raw was read, so that a raw that verifies itself
-// has done so.
-func Unpack(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
-	switch c {
-	case buildcache.Gzip, buildcache.Estargz:
-		r, err := gzip.NewReader(raw)
-		if err != nil {
-			return nil, unpackError(c, err)
-		}
-		return &unpacker{Reader: r, raw: raw, compression: c, close: r.Close}, nil
-	case buildcache.Zstd:
-		// A bytes.Buffer would be unpacked at once, into memory, if it could be seen.
-		r, err := zstd.NewReader(struct{ io.Reader }{raw}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(MaxZstdWindow))
-		if err != nil {
-			return nil, unpackError(c, err)
-		}
-		return &unpacker{Reader: r, raw: raw, compression: c, close: func() error { r.Close(); return nil }}, nil
-	default:
-		return io.NopCloser(raw), nil
-	}
+// Decoder decodes any number of streams at once. All together they take at most one large window of zstd.
+type Decoder struct {
+	large chan struct{} // full while a stream has a large window
 }
 
-// UnpackTar returns the tar that is packed in raw, and writes everything that is packed to full. The two are the same
-// but for estargz, where the tar is the one that was made into an estargz blob, without the table of contents
-// (estargz.Unpack does the same with random access). It may take garbage behind the end of gzip for nothing: the caller
-// must compare what full got with a digest.
-func UnpackTar(raw io.Reader, p Packing, full io.Writer) (io.ReadCloser, error) {
+// NewDecoder returns a Decoder. Streams that run at the same time should have the same one.
+func NewDecoder() *Decoder { return &Decoder{large: make(chan struct{}, 1)} }
+
+// Decode returns everything that is encoded in raw. For an estargz blob that includes its table of contents: it is what
+// the blob's diffID is the digest of. Reading ends only after all of raw was read, so that a raw that verifies itself
+// has done so. It fails with a *DecodeError if the bytes are wrong, else with raw's own error, or that of ctx, which is
+// asked before each piece that comes out. The reader must be closed.
+func (d *Decoder) Decode(ctx context.Context, raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
+	codec, err := codecOf(c)
+	if err != nil {
+		return nil, err
+	}
+	u := &decodeReader{ctx: ctx, raw: &errorKeeper{r: interruptible{ctx, raw}}, compression: c}
+	r, err := codec.decode(u.raw, func() error { return u.enter(d.large) })
+	if err != nil {
+		return nil, u.explain(err)
+	}
+	u.r = r
+	return u, nil
+}
+
+// DecodeTar returns the tar that is encoded in raw, and writes everything that is encoded to full. The two are the same
+// but for estargz, where the tar is the one that was made into an estargz blob, without the table of contents. That the
+// table is behind the whole tar is proved on the way: else reading ends with ErrNotEstargz, and the blob is to be read
+// as Gzip. Errors are those of Decode, and of full.
+func (d *Decoder) DecodeTar(ctx context.Context, raw io.Reader, p Encoding, full io.Writer) (io.ReadCloser, error) {
 	if p.Compression != buildcache.Estargz {
-		r, err := unpackFast(raw, p.Compression)
+		r, err := d.Decode(ctx, raw, p.Compression)
 		if err != nil {
 			return nil, err
 		}
-		return &teeReader{r: r, full: full}, nil
+		return &teeReader{ReadCloser: r, full: full}, nil
 	}
-	r, err := unpackFast(io.LimitReader(raw, p.TOCOffset), buildcache.Estargz)
-	if err != nil {
-		return nil, err
-	}
-	return &teeReader{r: r, full: full, rest: func() error { return unpackRest(raw, full) }}, nil
+	return d.decodeEstargz(ctx, raw, p.TOCOffset, full)
 }
 
-// unpackFast is Unpack, with the help of igzip where that is to be had.
-func unpackFast(raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
-	if c != buildcache.Gzip && c != buildcache.Estargz {
-		return Unpack(raw, c)
-	}
-	r, rest, err := unpackGzipFast(raw)
-	if err != nil {
-		return nil, err
-	}
-	if r == nil {
-		return Unpack(rest, c)
-	}
-	return &unpacker{Reader: r, raw: rest, compression: c, close: r.Close}, nil
-}
-
-// unpackRest unpacks an estargz blob's table of contents and footer.
-func unpackRest(raw io.Reader, full io.Writer) error {
-	r, err := Unpack(raw, buildcache.Estargz)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(full, r)
-	return errors.Join(err, r.Close())
-}
-
-// UnpackError says that bytes are not packed as they should be.
-type UnpackError struct {
+// DecodeError says that bytes are not encoded as they should be.
+type DecodeError struct {
 	Compression buildcache.Compression
 	Err         error
 }
 
-func (e *UnpackError) Error() string { return fmt.Sprintf("unpack %s: %v", e.Compression, e.Err) }
+func (e *DecodeError) Error() string { return fmt.Sprintf("decode %s: %v", e.Compression, e.Err) }
 
 // Unwrap returns the cause.
-func (e *UnpackError) Unwrap() error { return e.Err }
+func (e *DecodeError) Unwrap() error { return e.Err }
 
-func unpackError(c buildcache.Compression, err error) error {
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return &UnpackError{Compression: c, Err: err}
-}
-
-// unpacker reads raw to its end before it says that there is no more.
-type unpacker struct {
-	io.Reader
-	raw         io.Reader
+// decodeReader reads raw to its end before it says that there is no more.
+type decodeReader struct {
+	ctx         context.Context //nolint:containedctx // io.Reader has no place for one
+	r           io.ReadCloser
+	raw         *errorKeeper
 	compression buildcache.Compression
-	close       func() error
+	leave       func() // gives back the room for a large window
 }
 
-func (u *unpacker) Read(p []byte) (int, error) {
-	n, err := u.Reader.Read(p)
+// enter waits for the room for a large window, once.
+func (u *decodeReader) enter(room chan struct{}) error {
+	if u.leave != nil {
+		return nil
+	}
+	select {
+	case room <- struct{}{}:
+		u.leave = func() { <-room }
+		return nil
+	case <-u.ctx.Done():
+		return context.Cause(u.ctx)
+	}
+}
+
+func (u *decodeReader) Read(p []byte) (int, error) {
+	if err := context.Cause(u.ctx); err != nil {
+		return 0, err
+	}
+	n, err := u.r.Read(p)
 	switch {
 	case err == nil:
 		return n, nil
 	case !errors.Is(err, io.EOF):
-		return n, unpackError(u.compression, err)
+		return n, u.explain(err)
 	}
 	rest, err := io.Copy(io.Discard, u.raw)
 	switch {
 	case err != nil:
-		return n, unpackError(u.compression, err)
+		return n, u.explain(err)
 	case rest > 0:
-		return n, unpackError(u.compression, fmt.Errorf("%d bytes behind the end", rest))
+		return n, u.explain(errJunk)
 	}
 	return n, io.EOF
 }
 
-func (u *unpacker) Close() error { return u.close() }
+// explain tells what is wrong with the bytes from what kept them from being read.
+func (u *decodeReader) explain(err error) error {
+	switch {
+	case context.Cause(u.ctx) != nil:
+		return context.Cause(u.ctx)
+	case u.raw.err != nil && !errors.Is(u.raw.err, io.EOF):
+		return u.raw.err
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	return &DecodeError{Compression: u.compression, Err: err}
+}
 
-// teeReader copies what is read to full, and runs rest at the end.
+func (u *decodeReader) Close() error {
+	err := u.r.Close()
+	if u.leave != nil {
+		u.leave()
+		u.leave = func() {} // it may be closed again
+	}
+	return err
+}
+
+func decodeNothing(raw io.Reader, _ func() error) (io.ReadCloser, error) {
+	return io.NopCloser(raw), nil
+}
+
+// errJunk says that something follows that belongs to no compression.
+var errJunk = errors.New("junk behind its end")
+
+// gzipReader reads one member after the other, so that what follows the last one can be called what it is.
+type gzipReader struct {
+	raw    *bufio.Reader
+	member *gzip.Reader
+}
+
+func decodeGzip(raw io.Reader, _ func() error) (io.ReadCloser, error) {
+	g := &gzipReader{raw: bufio.NewReaderSize(raw, 64<<10)}
+	member, err := gzip.NewReader(g.raw)
+	if err != nil {
+		return nil, err
+	}
+	member.Multistream(false)
+	g.member = member
+	return g, nil
+}
+
+func (g *gzipReader) Read(p []byte) (int, error) {
+	for {
+		n, err := g.member.Read(p)
+		if n > 0 && errors.Is(err, io.EOF) {
+			err = nil // it comes again
+		}
+		if !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if err := g.next(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// next goes on to the next member. It returns io.EOF if there is none.
+func (g *gzipReader) next() error {
+	head, err := g.raw.Peek(2)
+	switch {
+	case len(head) == 0:
+		return err
+	case !bytes.HasPrefix([]byte{0x1f, 0x8b}, head):
+		return errJunk
+	}
+	err = g.member.Reset(g.raw) // io.EOF where the header is cut in a name: BuildKit does not mind
+	g.member.Multistream(false)
+	return err
+}
+
+func (g *gzipReader) Close() error { return g.member.Close() }
+
+// teeReader copies what is read to full.
 type teeReader struct {
-	r    io.ReadCloser
+	io.ReadCloser
 	full io.Writer
-	rest func() error
 }
 
 func (t *teeReader) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
+	n, err := t.ReadCloser.Read(p)
 	if n > 0 {
 		if _, err := t.full.Write(p[:n]); err != nil {
 			return n, err
 		}
 	}
-	if errors.Is(err, io.EOF) && t.rest != nil {
-		if err := t.rest(); err != nil {
-			return n, err
-		}
-		t.rest = nil
-	}
 	return n, err
 }
 
-func (t *teeReader) Close() error { return t.r.Close() }
+// interruptible ends with its context.
+type interruptible struct {
+	ctx context.Context //nolint:containedctx // io.Reader has no place for one
+	r   io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	if err := context.Cause(i.ctx); err != nil {
+		return 0, err
+	}
+	return i.r.Read(p)
+}
+
+// errorKeeper remembers how a reader ended.
+type errorKeeper struct {
+	r   io.Reader
+	err error
+}
+
+func (k *errorKeeper) Read(b []byte) (int, error) {
+	n, err := k.r.Read(b)
+	if err != nil {
+		k.err = err
+	}
+	return n, err
+}

@@ -5,13 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/klauspost/compress/zstd"
@@ -21,27 +19,27 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// packings are the compressions whose bytes can be wrong.
-var packings = []buildcache.Compression{buildcache.Gzip, buildcache.Zstd}
+// encodings are the compressions whose bytes can be wrong.
+var encodings = []buildcache.Compression{buildcache.Gzip, buildcache.Zstd}
 
-// TestUnpackCorpus unpacks every layer of BuildKit's and compares with the diffID that BuildKit gave it.
-func TestUnpackCorpus(t *testing.T) {
+// TestDecodeCorpus decodes every layer of BuildKit's and compares with the diffID that BuildKit gave it.
+func TestDecodeCorpus(t *testing.T) {
 	t.Parallel()
 	for _, layer := range corpusLayers(t) {
-		packing := detect(t, layer.Raw)
-		_, full, err := unpackTar(bytes.NewReader(layer.Raw), packing)
+		encoding := detect(t, layer.Raw)
+		_, full, err := decodeTar(bytes.NewReader(layer.Raw), encoding)
 		if err != nil || sum(full) != layer.DiffID() {
 			t.Errorf("%s: %s has the diffID %s, want %s, %v", layer.Cache, layer.Digest, sum(full), layer.DiffID(), err)
 		}
-		all, err := unpack(bytes.NewReader(layer.Raw), packing.Compression)
+		all, err := decode(bytes.NewReader(layer.Raw), encoding.Compression)
 		if err != nil || !bytes.Equal(all, full) {
-			t.Errorf("%s: %s: Unpack gives %d bytes, UnpackTar %d in full, %v", layer.Cache, layer.Digest, len(all), len(full), err)
+			t.Errorf("%s: %s: Decode gives %d bytes, DecodeTar %d in full, %v", layer.Cache, layer.Digest, len(all), len(full), err)
 		}
 	}
 }
 
-// TestUnpackEstargz gets the tars back of which BuildKit made estargz layers, and makes BuildKit's bytes of them again.
-func TestUnpackEstargz(t *testing.T) {
+// TestDecodeEstargz gets the tars back of which BuildKit made estargz layers, and makes BuildKit's bytes of them again.
+func TestDecodeEstargz(t *testing.T) {
 	t.Parallel()
 	plain := map[digest.Digest]bool{} // tars that BuildKit exported otherwise as well
 	for _, layer := range corpusLayers(t) {
@@ -51,11 +49,11 @@ func TestUnpackEstargz(t *testing.T) {
 	}
 	originals := map[digest.Digest]bool{}
 	for _, layer := range corpusLayers(t) {
-		packing := detect(t, layer.Raw)
-		if packing.Compression != buildcache.Estargz {
+		encoding := detect(t, layer.Raw)
+		if encoding.Compression != buildcache.Estargz {
 			continue
 		}
-		data, full, err := unpackTar(bytes.NewReader(layer.Raw), packing)
+		data, full, err := decodeTar(bytes.NewReader(layer.Raw), encoding)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,16 +70,16 @@ func TestUnpackEstargz(t *testing.T) {
 		if want, err := io.ReadAll(r); err != nil || !bytes.Equal(data, want) {
 			t.Errorf("%s: %d bytes, estargz.Unpack gives %d, %v", layer.Digest, len(data), len(want), err)
 		}
-		again, packed := pack(t, data, buildcache.Estargz, 0)
-		if back, _, err := unpackTar(bytes.NewReader(again), detect(t, again)); err != nil || !bytes.Equal(back, data) {
-			t.Errorf("%s: packed again it holds another tar, %v", layer.Digest, err)
+		again, encoded := encode(t, data, buildcache.Estargz, 0)
+		if back, _, err := decodeTar(bytes.NewReader(again), detect(t, again)); err != nil || !bytes.Equal(back, data) {
+			t.Errorf("%s: encoded again it holds another tar, %v", layer.Digest, err)
 		}
 		if !strings.HasPrefix(runtime.Version(), "go1.26") {
 			continue // another Go's gzip may give other bytes than BuildKit's did
 		}
 		annotated := layer.Annotations[buildcache.AnnotationTOCDigest]
-		if !bytes.Equal(again, layer.Raw) || packed.FullDigest != layer.DiffID() || packed.TOCDigest.String() != annotated {
-			t.Errorf("%s: packed again it is %s, %+v", layer.Digest, sum(again), packed)
+		if !bytes.Equal(again, layer.Raw) || encoded.FullDigest != layer.DiffID() || encoded.TOCDigest.String() != annotated {
+			t.Errorf("%s: encoded again it is %s, %+v", layer.Digest, sum(again), encoded)
 		}
 	}
 	if len(originals) < 8 {
@@ -89,58 +87,58 @@ func TestUnpackEstargz(t *testing.T) {
 	}
 }
 
-func TestUnpackCut(t *testing.T) {
+func TestDecodeCut(t *testing.T) {
 	t.Parallel()
-	for _, c := range packings {
-		raw, _ := pack(t, smallTar(t), c, 0)
+	for _, c := range encodings {
+		raw, _ := encode(t, smallTar(t), c, 0)
 		for size := range raw {
 			if size == 0 && c == buildcache.Zstd {
 				continue // no frames at all are a stream of nothing
 			}
-			_, err := unpack(bytes.NewReader(raw[:size]), c)
-			var unpackErr *compress.UnpackError
-			if !errors.As(err, &unpackErr) || unpackErr.Compression != c || !errors.Is(err, io.ErrUnexpectedEOF) {
+			_, err := decode(bytes.NewReader(raw[:size]), c)
+			var decodeErr *compress.DecodeError
+			if !errors.As(err, &decodeErr) || decodeErr.Compression != c || !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%s, cut to %d of %d bytes: %v", c, size, len(raw), err)
 			}
-			if _, _, err := unpackTar(bytes.NewReader(raw[:size]), compress.Packing{Compression: c}); !errors.As(err, &unpackErr) {
-				t.Errorf("%s, UnpackTar, cut to %d of %d bytes: %v", c, size, len(raw), err)
+			if _, _, err := decodeTar(bytes.NewReader(raw[:size]), compress.Encoding{Compression: c}); !errors.As(err, &decodeErr) {
+				t.Errorf("%s, DecodeTar, cut to %d of %d bytes: %v", c, size, len(raw), err)
 			}
 		}
 	}
-	raw, _ := pack(t, smallTar(t), buildcache.Estargz, 0)
-	packing := detect(t, raw)
+	raw, _ := encode(t, smallTar(t), buildcache.Estargz, 0)
+	encoding := detect(t, raw)
 	for size := range len(raw) - estargz.FooterSize {
-		data, full, err := unpackTar(bytes.NewReader(raw[:size]), packing)
+		data, full, err := decodeTar(bytes.NewReader(raw[:size]), encoding)
 		// Where a member ends nothing is missing to gzip; the digest of what is there tells.
-		if err == nil && bytes.Equal(full, mustUnpack(t, raw)) {
+		if err == nil && bytes.Equal(full, mustDecode(t, raw)) {
 			t.Errorf("estargz, cut to %d of %d bytes: %d bytes as if it was whole", size, len(raw), len(data))
 		}
 	}
 }
 
-func mustUnpack(tb testing.TB, raw []byte) []byte {
+func mustDecode(tb testing.TB, raw []byte) []byte {
 	tb.Helper()
-	data, err := unpack(bytes.NewReader(raw), buildcache.Gzip)
+	data, err := decode(bytes.NewReader(raw), buildcache.Gzip)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return data
 }
 
-// TestUnpackFlipped turns every single bit. Some of them mean nothing, such as those of a time. With all others it must
+// TestDecodeFlipped turns every single bit. Some of them mean nothing, such as those of a time. With all others it must
 // fail.
-func TestUnpackFlipped(t *testing.T) {
+func TestDecodeFlipped(t *testing.T) {
 	t.Parallel()
 	data := smallTar(t)
-	for _, c := range packings {
-		raw, _ := pack(t, data, c, 0)
+	for _, c := range encodings {
+		raw, _ := encode(t, data, c, 0)
 		harmless := 0
 		for bit := range len(raw) * 8 {
 			flipped := bytes.Clone(raw)
 			flipped[bit/8] ^= 1 << (bit % 8)
-			got, err := unpack(bytes.NewReader(flipped), c)
+			got, err := decode(bytes.NewReader(flipped), c)
 			if err == nil && !bytes.Equal(got, data) {
-				t.Errorf("%s: with bit %d of byte %d turned it unpacks to something else", c, bit%8, bit/8)
+				t.Errorf("%s: with bit %d of byte %d turned it decodes to something else", c, bit%8, bit/8)
 			}
 			if err == nil {
 				harmless++
@@ -152,26 +150,26 @@ func TestUnpackFlipped(t *testing.T) {
 	}
 }
 
-func TestUnpackTrailing(t *testing.T) {
+func TestDecodeTrailing(t *testing.T) {
 	t.Parallel()
-	for _, c := range packings {
-		raw, _ := pack(t, smallTar(t), c, 0)
+	for _, c := range encodings {
+		raw, _ := encode(t, smallTar(t), c, 0)
 		for _, tail := range []string{"x", "\x00", strings.Repeat("\x00", 1024), "garbage behind the end", "\x1f\x8b", "\x28\xb5\x2f\xfd", "\x50\x2a\x4d\x18\x04\x00\x00\x00abc"} {
-			if _, err := unpack(strings.NewReader(string(raw)+tail), c); err == nil {
+			if _, err := decode(strings.NewReader(string(raw)+tail), c); err == nil {
 				t.Errorf("%s: %q behind the end is no error", c, tail)
 			}
 		}
 	}
 }
 
-// TestUnpackParts has streams of several parts, which other programs than BuildKit write and BuildKit reads.
-func TestUnpackParts(t *testing.T) {
+// TestDecodeParts has streams of several parts, which other programs than BuildKit write and BuildKit reads.
+func TestDecodeParts(t *testing.T) {
 	t.Parallel()
 	data := smallTar(t)
 	half := len(data) / 2
 	part := func(c buildcache.Compression, level int) (first, second []byte) {
-		first, _ = pack(t, data[:half], c, level)
-		second, _ = pack(t, data[half:], c, level)
+		first, _ = encode(t, data[:half], c, level)
+		second, _ = encode(t, data[half:], c, level)
 		return first, second
 	}
 	g1, g2 := part(buildcache.Gzip, 0)
@@ -195,10 +193,10 @@ func TestUnpackParts(t *testing.T) {
 		"zstd without checksum":         {buildcache.Zstd, [][]byte{plain.EncodeAll(data, nil)}},
 	} {
 		raw := bytes.Join(tt.raw, nil)
-		packing := detect(t, raw)
-		got, _, err := unpackTar(bytes.NewReader(raw), packing)
-		if err != nil || !bytes.Equal(got, data) || packing.Compression != tt.c {
-			t.Errorf("%s: detected as %s, %d bytes of %d, %v", name, packing.Compression, len(got), len(data), err)
+		encoding := detect(t, raw)
+		got, _, err := decodeTar(bytes.NewReader(raw), encoding)
+		if err != nil || !bytes.Equal(got, data) || encoding.Compression != tt.c {
+			t.Errorf("%s: detected as %s, %d bytes of %d, %v", name, encoding.Compression, len(got), len(data), err)
 		}
 	}
 }
@@ -214,7 +212,7 @@ func singleSegment(size uint64) []byte {
 	return zstdFrame(0xe0, binary.LittleEndian.AppendUint64(nil, size)...)
 }
 
-func TestUnpackZstdWindow(t *testing.T) {
+func TestDecodeZstdWindow(t *testing.T) {
 	t.Parallel()
 	const mantissa = 1 // an eighth of the window more
 	window := func(log int) byte { return byte(log-10) << 3 }
@@ -235,7 +233,7 @@ func TestUnpackZstdWindow(t *testing.T) {
 	for _, tt := range tests {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		data, err := unpack(bytes.NewReader(tt.raw), buildcache.Zstd)
+		data, err := decode(bytes.NewReader(tt.raw), buildcache.Zstd)
 		runtime.ReadMemStats(&after)
 		if (err == nil) != tt.ok || len(data) != 0 {
 			t.Errorf("a window of %s: %d bytes, %v", tt.name, len(data), err)
@@ -249,7 +247,7 @@ func TestUnpackZstdWindow(t *testing.T) {
 	}
 }
 
-// TestMemory packs and unpacks a layer of 128 MiB with less memory than that.
+// TestMemory encodes and decodes a layer of 128 MiB with less memory than that.
 func TestMemory(t *testing.T) {
 	const size, most = 128 << 20, 48 << 20
 	zeros := func() io.Reader { return io.LimitReader(zeroReader{}, size) }
@@ -260,31 +258,31 @@ func TestMemory(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	for _, c := range packings {
+	for _, c := range encodings {
 		var raw bytes.Buffer
 		if got := spent(func() {
-			if _, err := compress.Pack(&raw, zeros(), c, 0); err != nil {
+			if _, err := compress.Encode(&raw, zeros(), c, 0); err != nil {
 				t.Fatal(err)
 			}
 		}); got > most {
-			t.Errorf("packing %s took %d MiB", c, got>>20)
+			t.Errorf("encoding %s took %d MiB", c, got>>20)
 		}
 		if raw.Len() > size/100 {
-			t.Fatalf("%s: packed %d bytes", c, raw.Len())
+			t.Fatalf("%s: encoded %d bytes", c, raw.Len())
 		}
 		if got := spent(func() {
-			r, err := compress.Unpack(&raw, c)
+			r, err := compress.NewDecoder().Decode(t.Context(), &raw, c)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if n, err := io.Copy(io.Discard, r); n != size || err != nil {
-				t.Errorf("%s: unpacked %d bytes, %v", c, n, err)
+				t.Errorf("%s: decoded %d bytes, %v", c, n, err)
 			}
 			if err := r.Close(); err != nil {
 				t.Error(err)
 			}
 		}); got > most {
-			t.Errorf("unpacking %s took %d MiB", c, got>>20)
+			t.Errorf("decoding %s took %d MiB", c, got>>20)
 		}
 	}
 }
@@ -308,44 +306,44 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestUnpackReadsAll checks that a raw which verifies itself at its end gets there, and that its error comes out.
-func TestUnpackReadsAll(t *testing.T) {
+// TestDecodeReadsAll checks that a raw which verifies itself at its end gets there, and that its error comes out.
+func TestDecodeReadsAll(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for _, c := range buildcache.Compressions() {
-		raw, _ := pack(t, smallTar(t), c, 0)
-		packing := detect(t, raw)
+		raw, _ := encode(t, smallTar(t), c, 0)
+		encoding := detect(t, raw)
 		read := &countingReader{r: bytes.NewReader(raw)}
-		if _, _, err := unpackTar(read, packing); err != nil || read.n != len(raw) {
-			t.Errorf("%s: UnpackTar read %d of %d bytes, %v", c, read.n, len(raw), err)
+		if _, _, err := decodeTar(read, encoding); err != nil || read.n != len(raw) {
+			t.Errorf("%s: DecodeTar read %d of %d bytes, %v", c, read.n, len(raw), err)
 		}
 		read = &countingReader{r: iotest.DataErrReader(bytes.NewReader(raw))}
-		if _, err := unpack(read, c); err != nil || read.n != len(raw) {
-			t.Errorf("%s: Unpack read %d of %d bytes, %v", c, read.n, len(raw), err)
+		if _, err := decode(read, c); err != nil || read.n != len(raw) {
+			t.Errorf("%s: Decode read %d of %d bytes, %v", c, read.n, len(raw), err)
 		}
 		for _, at := range []int{0, 1, 20, len(raw) / 2, len(raw) - 1, len(raw)} {
 			bad := func() io.Reader { return io.MultiReader(bytes.NewReader(raw[:at]), iotest.ErrReader(broken)) }
-			if _, err := unpack(bad(), c); !errors.Is(err, broken) {
-				t.Errorf("%s: Unpack of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
+			if _, err := decode(bad(), c); !errors.Is(err, broken) {
+				t.Errorf("%s: Decode of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
 			}
-			if _, _, err := unpackTar(bad(), packing); !errors.Is(err, broken) {
-				t.Errorf("%s: UnpackTar of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
+			if _, _, err := decodeTar(bad(), encoding); !errors.Is(err, broken) {
+				t.Errorf("%s: DecodeTar of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
 			}
 		}
 	}
 }
 
-func TestUnpackTarFullFails(t *testing.T) {
+func TestDecodeTarFullFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for _, c := range buildcache.Compressions() {
-		raw, _ := pack(t, smallTar(t), c, 0)
-		all, err := unpack(bytes.NewReader(raw), c)
+		raw, _ := encode(t, smallTar(t), c, 0)
+		all, err := decode(bytes.NewReader(raw), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, room := range []int{0, len(all) - 1} { // the last byte of estargz is not of the tar
-			r, err := compress.UnpackTar(bytes.NewReader(raw), detect(t, raw), &limitedWriter{room, broken})
+			r, err := compress.NewDecoder().DecodeTar(t.Context(), bytes.NewReader(raw), detect(t, raw), &limitedWriter{room, broken})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -359,104 +357,71 @@ func TestUnpackTarFullFails(t *testing.T) {
 	}
 }
 
-// ways are the two by which large gzip is unpacked: with and without igzip.
-func ways(t *testing.T, test func(t *testing.T, igzip bool)) {
-	t.Helper()
-	t.Run("without igzip", func(t *testing.T) {
-		t.Setenv("PATH", t.TempDir())
-		test(t, false)
-	})
-	t.Run("with igzip", func(t *testing.T) {
-		if _, err := exec.LookPath("igzip"); err != nil {
-			t.Skip("igzip is not on the PATH")
-		}
-		test(t, true)
-	})
-}
-
-// TestUnpackLarge has blobs of a size from which on igzip takes over.
-func TestUnpackLarge(t *testing.T) {
+// TestDecodeLarge has blobs that are larger than all buffers.
+func TestDecodeLarge(t *testing.T) {
+	t.Parallel()
 	data := makeTar(t, "noise", string(noise(2<<20)), "more", string(noise(1<<19)))
-	ways(t, func(t *testing.T, igzip bool) {
-		for _, c := range []buildcache.Compression{buildcache.Gzip, buildcache.Estargz} {
-			raw, packed := pack(t, data, c, 0)
-			packing := detect(t, raw)
-			read := &countingReader{r: bytes.NewReader(raw)}
-			got, full, err := unpackTar(read, packing)
-			if err != nil || !bytes.Equal(got, data) || read.n != len(raw) {
-				t.Errorf("%s: %d bytes of %d after %d of %d, %v", c, len(got), len(data), read.n, len(raw), err)
-			}
-			if c == buildcache.Estargz && packed.FullDigest != sum(full) {
-				t.Errorf("%s: in full %s, want %s", c, sum(full), packed.FullDigest)
-			}
-			for _, size := range []int{len(raw) - 1, len(raw) / 2, 1<<20 + 1} {
-				got, full, err := unpackTar(bytes.NewReader(raw[:size]), packing)
-				if err == nil && (c == buildcache.Gzip || bytes.Equal(full, mustUnpack(t, raw))) {
-					t.Errorf("%s, cut to %d of %d bytes, gives %d bytes of %d", c, size, len(raw), len(got), len(data))
-				}
-			}
-			for _, at := range []int{len(raw) / 3, packedEnd(packing, raw) - 6} {
-				flipped := bytes.Clone(raw)
-				flipped[at] ^= 0x10
-				if got, full, err := unpackTar(bytes.NewReader(flipped), packing); err == nil && bytes.Equal(full, mustUnpack(t, raw)) {
-					t.Errorf("%s, with byte %d of %d altered, gives %d bytes as if nothing was", c, at, len(raw), len(got))
-				}
-			}
-			broken := errors.New("broken")
-			for _, at := range []int{1 << 19, 3 << 19, len(raw)} {
-				bad := io.MultiReader(bytes.NewReader(raw[:at]), iotest.ErrReader(broken))
-				if _, _, err := unpackTar(bad, packing); !errors.Is(err, broken) {
-					t.Errorf("%s of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
-				}
+	for _, c := range []buildcache.Compression{buildcache.Gzip, buildcache.Zstd, buildcache.Estargz} {
+		raw, encoded := encode(t, data, c, 0)
+		encoding := detect(t, raw)
+		read := &countingReader{r: bytes.NewReader(raw)}
+		got, full, err := decodeTar(read, encoding)
+		if err != nil || !bytes.Equal(got, data) || read.n != len(raw) {
+			t.Errorf("%s: %d bytes of %d after %d of %d, %v", c, len(got), len(data), read.n, len(raw), err)
+		}
+		if c == buildcache.Estargz && encoded.FullDigest != sum(full) {
+			t.Errorf("%s: in full %s, want %s", c, sum(full), encoded.FullDigest)
+		}
+		for _, size := range []int{len(raw) - 1, len(raw) / 2, 1<<20 + 1} {
+			if got, _, err := decodeTar(bytes.NewReader(raw[:size]), encoding); err == nil {
+				t.Errorf("%s, cut to %d of %d bytes, gives %d bytes of %d", c, size, len(raw), len(got), len(data))
 			}
 		}
-		gzip, _ := pack(t, data, buildcache.Gzip, 0)
-		for _, tail := range []int{1, 10 << 20} { // less and more than a pipe holds
-			raw := slices.Concat(gzip, noise(tail))
-			read := &countingReader{r: bytes.NewReader(raw)}
-			_, _, err := unpackTar(read, compress.Packing{Compression: buildcache.Gzip})
-			if !igzip && err == nil || tail > 1<<20 && err == nil {
-				t.Errorf("%d bytes behind the end are no error", tail)
-			}
-			if igzip && read.n != len(raw) {
-				t.Errorf("%d bytes behind the end: %d of %d read, so that nobody would see that the digest is wrong", tail, read.n, len(raw))
+		for _, at := range []int{len(raw) / 3, encodedEnd(encoding, raw) - 3} {
+			flipped := bytes.Clone(raw)
+			flipped[at] ^= 0x10
+			if got, _, err := decodeTar(bytes.NewReader(flipped), encoding); err == nil {
+				t.Errorf("%s, with byte %d of %d altered, gives %d bytes as if nothing was", c, at, len(raw), len(got))
 			}
 		}
-	})
+		broken := errors.New("broken")
+		for _, at := range []int{1 << 19, 3 << 19, len(raw)} {
+			bad := io.MultiReader(bytes.NewReader(raw[:at]), iotest.ErrReader(broken))
+			if _, _, err := decodeTar(bad, encoding); !errors.Is(err, broken) {
+				t.Errorf("%s of what breaks after %d of %d bytes: %v", c, at, len(raw), err)
+			}
+		}
+	}
 }
 
-// packedEnd returns where the last member of the tar ends.
-func packedEnd(p compress.Packing, raw []byte) int {
+// encodedEnd returns where the last member of the tar ends.
+func encodedEnd(p compress.Encoding, raw []byte) int {
 	if p.Compression == buildcache.Estargz {
 		return int(p.TOCOffset)
 	}
 	return len(raw)
 }
 
-// TestUnpackCloseEarly leaves blobs half read, and wants no process left behind.
-func TestUnpackCloseEarly(t *testing.T) {
-	raw, _ := pack(t, makeTar(t, "noise", string(noise(8<<20))), buildcache.Gzip, 1)
-	ways(t, func(t *testing.T, _ bool) {
-		r, err := compress.UnpackTar(bytes.NewReader(raw), compress.Packing{Compression: buildcache.Gzip}, io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
-			t.Error(err)
-		}
-		for range 2 {
-			if err := r.Close(); err != nil {
+// TestDecodeCloseEarly leaves blobs half read, and wants nothing left behind.
+func TestDecodeCloseEarly(t *testing.T) {
+	t.Parallel()
+	data := makeTar(t, "noise", string(noise(1<<20)))
+	for _, c := range buildcache.Compressions() {
+		raw, _ := encode(t, data, c, 0)
+		encoding := detect(t, raw)
+		synctest.Test(t, func(t *testing.T) { // it fails where a goroutine stays
+			r, err := compress.NewDecoder().DecodeTar(t.Context(), bytes.NewReader(raw), encoding, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
 				t.Error(err)
 			}
-		}
-	})
-	lists, err := filepath.Glob("/proc/self/task/*/children") // there on Linux only
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
-		if children := readFile(t, list); len(children) > 0 {
-			t.Errorf("processes left: %s", children)
-		}
+			for range 2 {
+				if err := r.Close(); err != nil {
+					t.Errorf("%s: %v", c, err)
+				}
+			}
+		})
 	}
 }

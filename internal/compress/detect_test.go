@@ -24,7 +24,9 @@ func TestDetectHead(t *testing.T) {
 		want buildcache.Compression
 	}{
 		{"\x1f\x8b\x08\x00", buildcache.Gzip},
-		{"\x1f\x8b", buildcache.Gzip},
+		{"\x1f\x8b\x08", buildcache.Gzip},
+		{"\x1f\x8b", buildcache.Uncompressed}, // as for BuildKit
+		{"\x1f\x8b\x07\x00", buildcache.Uncompressed},
 		{"\x1f", buildcache.Uncompressed},
 		{"\x8b\x1f\x08\x00", buildcache.Uncompressed},
 		{"\x28\xb5\x2f\xfd", buildcache.Zstd},
@@ -61,18 +63,18 @@ func TestDetectCorpus(t *testing.T) {
 		if layer.Annotations[buildcache.AnnotationTOCDigest] != "" {
 			want = buildcache.Estargz // it has no media type of its own
 		}
-		packing := detect(t, layer.Raw)
-		seen[packing.Compression]++
-		if packing.Compression != want {
-			t.Errorf("%s: %s is %s, want %s", layer.Cache, layer.Digest, packing.Compression, want)
+		encoding := detect(t, layer.Raw)
+		seen[encoding.Compression]++
+		if encoding.Compression != want {
+			t.Errorf("%s: %s is %s, want %s", layer.Cache, layer.Digest, encoding.Compression, want)
 		}
-		if (packing.TOCOffset > 0) != (want == buildcache.Estargz) {
-			t.Errorf("%s: %s has its table of contents at %d", layer.Cache, layer.Digest, packing.TOCOffset)
+		if (encoding.TOCOffset > 0) != (want == buildcache.Estargz) {
+			t.Errorf("%s: %s has its table of contents at %d", layer.Cache, layer.Digest, encoding.TOCOffset)
 		}
 		if want != buildcache.Estargz {
 			continue
 		}
-		toc, err := unpack(bytes.NewReader(layer.Raw[packing.TOCOffset:]), buildcache.Gzip)
+		toc, err := decode(bytes.NewReader(layer.Raw[encoding.TOCOffset:]), buildcache.Gzip)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,9 +173,9 @@ func TestDetectEstargz(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			want := compress.Packing{Compression: buildcache.Gzip}
+			want := compress.Encoding{Compression: buildcache.Gzip}
 			if tt.toc > 0 {
-				want = compress.Packing{Compression: buildcache.Estargz, TOCOffset: int64(tt.toc)}
+				want = compress.Encoding{Compression: buildcache.Estargz, TOCOffset: int64(tt.toc)}
 			}
 			if got := detect(t, tt.raw); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -185,12 +187,12 @@ func TestDetectEstargz(t *testing.T) {
 func TestDetectTiny(t *testing.T) {
 	t.Parallel()
 	for _, c := range buildcache.Compressions() {
-		whole, _ := pack(t, smallTar(t), c, 0)
+		whole, _ := encode(t, smallTar(t), c, 0)
 		for size := range 60 {
 			got := detect(t, whole[:size])
 			want := buildcache.Uncompressed
 			switch {
-			case size >= 2 && (c == buildcache.Gzip || c == buildcache.Estargz):
+			case size >= 3 && (c == buildcache.Gzip || c == buildcache.Estargz):
 				want = buildcache.Gzip
 			case size >= 4 && c == buildcache.Zstd:
 				want = c
@@ -219,7 +221,7 @@ func (b brokenAt) ReadAt(p []byte, off int64) (int, error) {
 func TestDetectErrors(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	raw, _ := pack(t, smallTar(t), buildcache.Estargz, 0)
+	raw, _ := encode(t, smallTar(t), buildcache.Estargz, 0)
 	if _, err := compress.Detect(brokenAt{raw, 0, broken}, int64(len(raw))); !errors.Is(err, broken) {
 		t.Errorf("first bytes: %v", err)
 	}

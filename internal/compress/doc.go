@@ -1,5 +1,9 @@
-// Package compress owns the codecs of layers: telling how a layer is packed by looking at its bytes, unpacking and
-// packing it. It is the door of klauspost/compress and of estargz.
+// Package compress owns the codecs of layers: telling how a layer is encoded by looking at its bytes, decoding and
+// encoding it. It is the door of klauspost/compress and of estargz.
 //
-// Packing is deterministic: the same tar, compression, level and Version give the same bytes, on any number of cores.
+// Encoding is deterministic: the same tar, compression, level and Version give the same bytes, on any number of cores.
+//
+// Decoding takes what BuildKit takes, and refuses what BuildKit refuses: gzip of several members, zstd of several frames,
+// skippable ones among them, and windows up to MaxZstdWindow; but no dictionaries, and nothing behind the end. Gzip or
+// zstd of nothing is an empty tar.
 package compress

@@ -62,27 +62,27 @@ func TestRoundTrip(t *testing.T) {
 				if name != "small" && level != 0 && level != highest[c] {
 					continue
 				}
-				raw, packed := pack(t, data, c, level)
-				packing := detect(t, raw)
-				if packing.Compression != c || (packing.TOCOffset > 0) != (c == buildcache.Estargz) {
-					t.Errorf("%s, %s, level %d: detected as %+v", name, c, level, packing)
+				raw, encoded := encode(t, data, c, level)
+				encoding := detect(t, raw)
+				if encoding.Compression != c || (encoding.TOCOffset > 0) != (c == buildcache.Estargz) {
+					t.Errorf("%s, %s, level %d: detected as %+v", name, c, level, encoding)
 				}
-				got, full, err := unpackTar(bytes.NewReader(raw), packing)
+				got, full, err := decodeTar(bytes.NewReader(raw), encoding)
 				if err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%s, %s, level %d: %d bytes became %d, %v", name, c, level, len(data), len(got), err)
 				}
-				all, err := unpack(bytes.NewReader(raw), c)
+				all, err := decode(bytes.NewReader(raw), c)
 				if err != nil || !bytes.Equal(all, full) {
-					t.Errorf("%s, %s, level %d: Unpack gives %d bytes, UnpackTar %d in full, %v", name, c, level, len(all), len(full), err)
+					t.Errorf("%s, %s, level %d: Decode gives %d bytes, DecodeTar %d in full, %v", name, c, level, len(all), len(full), err)
 				}
 				if c != buildcache.Estargz {
-					if packed != (compress.Packed{}) || !bytes.Equal(full, data) {
-						t.Errorf("%s, %s, level %d: %+v, %d bytes in full", name, c, level, packed, len(full))
+					if encoded != (compress.Encoded{}) || !bytes.Equal(full, data) {
+						t.Errorf("%s, %s, level %d: %+v, %d bytes in full", name, c, level, encoded, len(full))
 					}
 					continue
 				}
-				if packed.FullDigest != sum(full) || packed.FullSize != int64(len(full)) || bytes.Equal(full, data) {
-					t.Errorf("%s, %s, level %d: %+v, but in full %d bytes with the digest %s", name, c, level, packed, len(full), sum(full))
+				if encoded.FullDigest != sum(full) || encoded.FullSize != int64(len(full)) || bytes.Equal(full, data) {
+					t.Errorf("%s, %s, level %d: %+v, but in full %d bytes with the digest %s", name, c, level, encoded, len(full), sum(full))
 				}
 			}
 		}
@@ -93,13 +93,13 @@ func TestRoundTrip(t *testing.T) {
 func TestEstargzIsOne(t *testing.T) {
 	t.Parallel()
 	data := largeTar(t)
-	raw, packed := pack(t, data, buildcache.Estargz, 0)
+	raw, encoded := encode(t, data, buildcache.Estargz, 0)
 	section := io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw)))
 	r, err := estargz.Open(section)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.VerifyTOC(packed.TOCDigest); err != nil {
+	if _, err := r.VerifyTOC(encoded.TOCDigest); err != nil {
 		t.Errorf("table of contents: %v", err)
 	}
 	if entry, ok := r.Lookup("noise"); !ok || entry.Size != 1<<19 {
@@ -122,8 +122,8 @@ func TestLevelsDiffer(t *testing.T) {
 		if most == 0 {
 			continue
 		}
-		fast, _ := pack(t, data, c, 1)
-		best, _ := pack(t, data, c, most)
+		fast, _ := encode(t, data, c, 1)
+		best, _ := encode(t, data, c, most)
 		if len(best) >= len(fast) {
 			t.Errorf("%s: %d bytes at level 1, %d at level %d", c, len(fast), len(best), most)
 		}
@@ -134,7 +134,7 @@ func TestLevelsDiffer(t *testing.T) {
 func TestZstdWindow(t *testing.T) {
 	t.Parallel()
 	for _, level := range []int{1, 3, 7, highest[buildcache.Zstd]} { // one of each of the encoder's four
-		raw, _ := pack(t, make([]byte, 24<<20), buildcache.Zstd, level)
+		raw, _ := encode(t, make([]byte, 24<<20), buildcache.Zstd, level)
 		var header zstd.Header
 		if err := header.Decode(raw); err != nil {
 			t.Fatal(err)
@@ -145,10 +145,10 @@ func TestZstdWindow(t *testing.T) {
 	}
 }
 
-// TestPackIsDeterministic packs with other numbers of processors and with a reader that hands out its bytes otherwise. It
+// TestEncodeIsDeterministic encodes with other numbers of processors and with a reader that hands out its bytes otherwise. It
 // does not run beside other tests, because GOMAXPROCS is everybody's.
-func TestPackIsDeterministic(t *testing.T) {
-	data := makeTar(t, "noise", string(noise(150<<10)), "text", strings.Repeat("some text to be packed, ", 20000))
+func TestEncodeIsDeterministic(t *testing.T) {
+	data := makeTar(t, "noise", string(noise(150<<10)), "text", strings.Repeat("some text to be encoded, ", 20000))
 	readers := map[string]func() io.Reader{
 		"whole":     func() io.Reader { return bytes.NewReader(data) },
 		"with EOF":  func() io.Reader { return iotest.DataErrReader(bytes.NewReader(data)) },
@@ -157,12 +157,12 @@ func TestPackIsDeterministic(t *testing.T) {
 	}
 	for c, most := range highest {
 		for _, level := range []int{0, most} {
-			want, _ := pack(t, data, c, level)
+			want, _ := encode(t, data, c, level)
 			for _, processors := range []int{1, 4} {
 				before := runtime.GOMAXPROCS(processors)
 				for name, reader := range readers {
 					var out bytes.Buffer
-					if _, err := compress.Pack(&out, reader(), c, level); err != nil {
+					if _, err := compress.Encode(&out, reader(), c, level); err != nil {
 						t.Fatal(err)
 					}
 					if !bytes.Equal(out.Bytes(), want) {
@@ -197,32 +197,32 @@ func (w *limitedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestPackErrors(t *testing.T) {
+func TestEncodeErrors(t *testing.T) {
 	t.Parallel()
 	data, broken := largeTar(t), errors.New("broken")
 	for _, c := range buildcache.Compressions() {
 		for _, at := range []int{0, 100, len(data) / 2, len(data) - 1} {
 			reader := io.MultiReader(bytes.NewReader(data[:at]), iotest.ErrReader(broken))
-			if _, err := compress.Pack(io.Discard, reader, c, 0); !errors.Is(err, broken) {
+			if _, err := compress.Encode(io.Discard, reader, c, 0); !errors.Is(err, broken) {
 				t.Errorf("%s: a reader that breaks after %d bytes gives %v", c, at, err)
 			}
 		}
-		whole, _ := pack(t, data, c, 0)
+		whole, _ := encode(t, data, c, 0)
 		for _, room := range []int{0, 100, len(whole) / 2, len(whole) - 1} {
-			if _, err := compress.Pack(&limitedWriter{room, broken}, bytes.NewReader(data), c, 0); !errors.Is(err, broken) {
+			if _, err := compress.Encode(&limitedWriter{room, broken}, bytes.NewReader(data), c, 0); !errors.Is(err, broken) {
 				t.Errorf("%s: a writer that breaks after %d bytes gives %v", c, room, err)
 			}
 		}
 		if c == buildcache.Gzip || c == buildcache.Estargz {
-			if _, err := compress.Pack(io.Discard, bytes.NewReader(data), c, 12); err == nil {
+			if _, err := compress.Encode(io.Discard, bytes.NewReader(data), c, 12); err == nil {
 				t.Errorf("%s has a level 12", c)
 			}
 		}
 	}
 }
 
-// TestPackEstargzRefuses has layers that no estargz can be made of.
-func TestPackEstargzRefuses(t *testing.T) {
+// TestEncodeEstargzRefuses has layers that no estargz can be made of.
+func TestEncodeEstargzRefuses(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{
 		"no tar":                          []byte(strings.Repeat("this is no tar. ", 200)),
@@ -231,8 +231,8 @@ func TestPackEstargzRefuses(t *testing.T) {
 		"one that is cut within a file":   makeTar(t, "file", string(noise(5000)))[:4000],
 		"one that is cut within a header": smallTar(t)[:100],
 	} {
-		if _, err := compress.Pack(io.Discard, bytes.NewReader(data), buildcache.Estargz, 0); err == nil {
-			t.Errorf("%s was packed", name)
+		if _, err := compress.Encode(io.Discard, bytes.NewReader(data), buildcache.Estargz, 0); err == nil {
+			t.Errorf("%s was encoded", name)
 		}
 	}
 }
@@ -243,8 +243,8 @@ func damageHeader(data []byte) []byte {
 	return data
 }
 
-// TestPackEstargzKeepsHeaders checks that what Go's tar writer would write otherwise comes back as it was.
-func TestPackEstargzKeepsHeaders(t *testing.T) {
+// TestEncodeEstargzKeepsHeaders checks that what Go's tar writer would write otherwise comes back as it was.
+func TestEncodeEstargzKeepsHeaders(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -265,8 +265,8 @@ func TestPackEstargzKeepsHeaders(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	raw, _ := pack(t, out.Bytes(), buildcache.Estargz, 0)
-	got, _, err := unpackTar(bytes.NewReader(raw), detect(t, raw))
+	raw, _ := encode(t, out.Bytes(), buildcache.Estargz, 0)
+	got, _, err := decodeTar(bytes.NewReader(raw), detect(t, raw))
 	if err != nil || !bytes.Equal(got, out.Bytes()) {
 		t.Errorf("%d bytes became %d, %v", out.Len(), len(got), err)
 	}

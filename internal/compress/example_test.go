@@ -2,6 +2,7 @@ package compress_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -11,18 +12,18 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// A layer is packed, recognised by its bytes, and unpacked again.
+// A layer is encoded, recognised by its bytes, and decoded again.
 func Example() {
-	var packed bytes.Buffer
-	if _, err := compress.Pack(&packed, strings.NewReader("a tar, in truth"), buildcache.Zstd, 19); err != nil {
+	var encoded bytes.Buffer
+	if _, err := compress.Encode(&encoded, strings.NewReader("a tar, in truth"), buildcache.Zstd, 19); err != nil {
 		log.Fatal(err)
 	}
-	packing, err := compress.Detect(bytes.NewReader(packed.Bytes()), int64(packed.Len()))
+	encoding, err := compress.Detect(bytes.NewReader(encoded.Bytes()), int64(encoded.Len()))
 	if err != nil {
 		log.Fatal(err)
 	}
 	var full bytes.Buffer // for estargz it gets more than the tar
-	r, err := compress.UnpackTar(&packed, packing, &full)
+	r, err := compress.NewDecoder().DecodeTar(context.Background(), &encoded, encoding, &full)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,6 +34,6 @@ func Example() {
 	if err := r.Close(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(packing.Compression, string(data), bytes.Equal(data, full.Bytes()))
+	fmt.Println(encoding.Compression, string(data), bytes.Equal(data, full.Bytes()))
 	// Output: zstd a tar, in truth true
 }

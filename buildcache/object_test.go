@@ -1,0 +1,88 @@
+package buildcache_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// Texts of many tiny values are refused before they fill the memory, and what has as many as may be is not.
+func TestTooManyValues(t *testing.T) {
+	t.Parallel()
+	config := func(raw []byte) error { _, err := buildcache.ParseConfig(raw); return err }
+	index := func(raw []byte) error { _, err := buildcache.ParseIndex(raw); return err }
+	root := func(raw []byte) error { _, err := buildcache.ParseRoot(raw); return err }
+	image := func(raw []byte) error { _, err := buildcache.ParseImage(raw); return err }
+	list := `{"mediaType":"` + buildcache.MediaTypeOCIIndex + `","manifests":[`
+	manifest := `{"mediaType":"` + buildcache.MediaTypeOCIManifest + `","layers":[`
+	const many, few = 1 << 20, 1 << 17
+	for _, test := range []struct {
+		name             string
+		parse            func([]byte) error
+		head, item, tail string
+		limit, each      int
+	}{
+		{"records", config, `{"records":[`, `{}`, `]}`, many, 2},
+		{"nulls", config, `{"layers":[`, `null`, `]}`, many, 2},
+		{"inputs", config, `{"records":[{"inputs":[`, `[]`, `]}]}`, many, 2},
+		{"indexes", config, `{"records":[{"chains":[{"layers":[`, `0`, `]}]}]}`, many, 1},
+		{"members", config, `{`, `"":0`, `}`, many, 1},
+		{"entries", index, `{"manifests":[`, `{}`, `]}`, few, 2},
+		{"entries of a list", root, list, `{}`, `]}`, few, 2},
+		{"layers", root, manifest, `{}`, `]}`, few, 2},
+		{"layers of an image", image, manifest, `{}`, `]}`, few, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			text := func(n int) []byte {
+				return []byte(test.head + strings.Repeat(test.item+",", n-1) + test.item + test.tail)
+			}
+			var values *buildcache.ValuesError
+			if err := test.parse(text(test.limit/test.each - 20)); errors.As(err, &values) {
+				t.Errorf("some less than the limit: %v", err)
+			}
+			err := test.parse(text(test.limit/test.each + 1))
+			if !errors.As(err, &values) || values.Limit != test.limit || values.Count <= test.limit {
+				t.Errorf("some more than the limit: %v", err)
+			}
+		})
+	}
+	// What stands in strings is no value, quotes and brackets among it.
+	if err := index([]byte(`{"x":"` + strings.Repeat(`,\"{[`, few) + `"}`)); err != nil {
+		t.Errorf("a long string: %v", err)
+	}
+}
+
+// Objects are read as encoding/json reads them, whatever their members look like.
+func TestOddObjects(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, raw, want string }{
+		{"space everywhere", "\t{ \"blob\" : \"a\" ,\r\n \"x\" : [ 1 , 2 ] }\n", `{"blob":"a","x":[1,2]}`},
+		{"empty", "{ }", `{}`},
+		{"null", " null ", `{}`},
+		{"brackets in strings", `{"x":"}]{[,:\"","blob":"\\"}`, `{"blob":"\\","x":"}]{[,:\""}`},
+		{"escaped names", `{"\u0062lob":"a","\u0078\"":{}}`, `{"blob":"a","x\"":{}}`},
+		{"other case", `{"BLOB":"a"}`, `{"blob":"a"}`},
+		{"twice", `{"blob":"a","blob":"b"}`, `{"blob":"b"}`},
+		{"literals at the end", `{"a":1.5e3,"b":true,"c":false,"d":null}`, `{"a":1.5e3,"b":true,"c":false,"d":null}`},
+		{"nested", `{"a":{"b":[{"c":"}"}]},"parent":-1}`, `{"parent":-1,"a":{"b":[{"c":"}"}]}}`},
+	} {
+		var layer buildcache.Layer
+		if err := json.Unmarshal([]byte(test.raw), &layer); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		if got, err := json.Marshal(layer); err != nil || string(got) != test.want {
+			t.Errorf("%s: %s (%v), want %s", test.name, got, err, test.want)
+		}
+	}
+	// Called without encoding/json around it, it says that something is no JSON.
+	for _, raw := range []string{``, `{`, `{"`, `{"a`, `{"a"`, `{"a":`, `{"a":1`, `{"a":"\`, `{"a":[1}`, `{,}`, `{:1}`, `{"a":}`, `{a:1}`, `[]`, `"x"`, `7`} {
+		if err := new(buildcache.Layer).UnmarshalJSON([]byte(raw)); err == nil {
+			t.Errorf("%q: no error", raw)
+		}
+	}
+}

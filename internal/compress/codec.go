@@ -1,0 +1,102 @@
+package compress
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// codec is all that this package knows of one compression.
+type codec struct {
+	compression buildcache.Compression
+	begins      func(head []byte) bool // tells by a blob's first four bytes; nil where they do not tell
+	levels      int                    // the highest; the lowest is 1; 0 for none
+	encode      func(w io.Writer, tar io.Reader, level int) (Encoded, error)
+	// decode calls large, which may wait, before it takes more memory than freeWindow.
+	decode  func(raw io.Reader, large func() error) (io.ReadCloser, error)
+	version func() string
+}
+
+// codecs is the one table of how the compressions of buildcache are told, read and written.
+func codecs() []codec {
+	return []codec{
+		{buildcache.Uncompressed, nil, 0, encodeNothing, decodeNothing, func() string { return "" }},
+		{buildcache.Gzip, beginsGzip, 9, encodeGzip, decodeGzip, klauspostVersion},
+		{buildcache.Zstd, beginsZstd, 22, encodeZstd, decodeZstd, klauspostVersion},
+		{buildcache.Estargz, nil, 9, encodeEstargz, decodeGzip, estargzVersion},
+	}
+}
+
+func codecOf(c buildcache.Compression) (codec, error) {
+	for _, codec := range codecs() {
+		if codec.compression == c {
+			return codec, nil
+		}
+	}
+	if err := buildcache.CheckCompression(c); err != nil {
+		return codec{}, err
+	}
+	return codec{}, fmt.Errorf("no codec for %s", c)
+}
+
+func beginsGzip(head []byte) bool { return bytes.HasPrefix(head, []byte{0x1f, 0x8b, 8}) }
+
+// beginsZstd knows that a zstd stream may begin with a skippable frame (RFC 8878, 3.1.2).
+func beginsZstd(head []byte) bool {
+	return bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18})
+}
+
+// CheckLevel returns an error if there is no such compression or it lacks the level. 0 stands for its default, which
+// every compression has.
+func CheckLevel(c buildcache.Compression, level int) error {
+	codec, err := codecOf(c)
+	switch {
+	case err != nil:
+		return err
+	case level >= 0 && level <= codec.levels:
+		return nil
+	case codec.levels == 0:
+		return fmt.Errorf("%s has no levels", c)
+	default:
+		return fmt.Errorf("%s has the levels 1 to %d, not %d", c, codec.levels, level)
+	}
+}
+
+// Version names the encoder of a compression, with everything that its output depends on. Two binaries with equal
+// versions encode equal bytes. It is "" where nothing is encoded.
+func Version(c buildcache.Compression) string {
+	codec, err := codecOf(c)
+	if err != nil {
+		return ""
+	}
+	return codec.version()
+}
+
+func klauspostVersion() string { return moduleVersion("github.com/klauspost/compress") }
+
+// estargzVersion has the version of Go as well: the library encodes with the standard library's gzip.
+func estargzVersion() string {
+	return moduleVersion("github.com/containerd/stargz-snapshotter/estargz") + " " + runtime.Version()
+}
+
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return path + "@unknown"
+	}
+	for _, dep := range info.Deps {
+		if dep.Path != path {
+			continue
+		}
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		return dep.Path + "@" + dep.Version
+	}
+	return path + "@unknown"
+}

@@ -1,0 +1,259 @@
+package compress
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/containerd/stargz-snapshotter/estargz"
+	"github.com/klauspost/compress/gzip"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// maxTOC is how large a table of contents may be, in bytes: enough for half a million files.
+const maxTOC = 256 << 20
+
+// ErrNotEstargz says that a blob's footer points to something that is no table of contents behind a whole tar.
+var ErrNotEstargz = errors.New("its footer points to no table of contents behind the whole tar")
+
+// findTOC returns the offset of an estargz blob's table of contents, or 0 if the blob is none. As for BuildKit, a
+// footer alone does not make one: the table must be there, and be the last entry.
+func findTOC(blob io.ReaderAt, size int64) int64 {
+	offset, end := readFooter(blob, size)
+	if offset <= 0 || offset >= end {
+		return 0
+	}
+	member, err := gzip.NewReader(io.NewSectionReader(blob, offset, size-offset))
+	if err != nil {
+		return 0
+	}
+	entries := tar.NewReader(member)
+	header, err := entries.Next()
+	if err != nil || !isTOC(header) || header.Size > maxTOC {
+		return 0
+	}
+	if _, err := entries.Next(); !errors.Is(err, io.EOF) {
+		return 0
+	}
+	return offset
+}
+
+// readFooter returns where a blob's footer says that the table of contents begins, and where the footer itself does;
+// zeros if there is none. A footer is a member of gzip with nothing in it, and its bytes are fixed but for the offset:
+// estargz names its extra field, stargz before it did not.
+func readFooter(blob io.ReaderAt, size int64) (toc, begin int64) {
+	const digits, magic = 16, "STARGZ"
+	for _, field := range []string{"SG\x16\x00", ""} {
+		want := estargz.CreateGzipFooter([]byte(field + "0000000000000000" + magic))
+		if size < int64(len(want)) {
+			continue
+		}
+		got := make([]byte, len(want))
+		begin := size - int64(len(want))
+		if n, err := blob.ReadAt(got, begin); n < len(got) {
+			_ = err // what can't be read is no footer; whoever reads the blob will be told
+			continue
+		}
+		at := bytes.Index(want, []byte(magic)) - digits
+		offset, err := strconv.ParseInt(string(got[at:at+digits]), 16, 64)
+		copy(got[at:], want[at:at+digits])
+		if err == nil && bytes.Equal(got, want) {
+			return offset, begin
+		}
+	}
+	return 0, 0
+}
+
+// isTOC reports whether a tar's entry is a table of contents. One that a header before it changes is none.
+func isTOC(header *tar.Header) bool {
+	return header.Name == estargz.TOCTarName && header.Linkname == "" && header.Typeflag == tar.TypeReg &&
+		header.PAXRecords == nil
+}
+
+// estargzReader reads an estargz blob in two pieces: the tar, and behind it table of contents and footer.
+type estargzReader struct {
+	tar   io.ReadCloser
+	proof *proof
+	rest  func() error // reads the second piece
+	err   error        // how it ended
+}
+
+func (d *Decoder) decodeEstargz(ctx context.Context, raw io.Reader, toc int64, full io.Writer) (io.ReadCloser, error) {
+	tar, err := d.Decode(ctx, io.LimitReader(raw, toc), buildcache.Estargz)
+	if err != nil {
+		return nil, doubt(err)
+	}
+	proof := startProof()
+	rest := func() error {
+		r, err := d.Decode(ctx, raw, buildcache.Estargz)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(full, r)
+		return errors.Join(err, r.Close())
+	}
+	return &estargzReader{tar: &teeReader{tar, io.MultiWriter(full, proof)}, proof: proof, rest: rest}, nil
+}
+
+func (e *estargzReader) Read(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	n, err := e.tar.Read(p)
+	if errors.Is(err, io.EOF) {
+		if err = e.proof.end(); err == nil {
+			err = e.rest()
+		}
+		if err == nil {
+			err = io.EOF
+		}
+	}
+	e.err = doubt(err)
+	return n, e.err
+}
+
+func (e *estargzReader) Close() error { return errors.Join(e.tar.Close(), e.proof.Close()) }
+
+// doubt says that where a blob can't be decoded in two pieces, it may be in one.
+func doubt(err error) error {
+	var decode *DecodeError
+	if !errors.As(err, &decode) || errors.Is(err, ErrNotEstargz) {
+		return err
+	}
+	return &DecodeError{Compression: decode.Compression, Err: fmt.Errorf("%w: %w", ErrNotEstargz, decode.Err)}
+}
+
+// proof reads the tar of an estargz blob and finds out whether it ends where it may: behind an entry, or behind its end.
+type proof struct {
+	*io.PipeWriter
+	result chan error
+}
+
+func startProof() *proof {
+	pr, pw := io.Pipe()
+	p := &proof{pw, make(chan error, 1)}
+	go func() {
+		err := checkBoundary(pr)
+		_, copyErr := io.Copy(io.Discard, pr)
+		p.result <- errors.Join(err, copyErr)
+	}()
+	return p
+}
+
+// end returns the outcome, after all of the tar was written. It may be asked once.
+func (p *proof) end() error {
+	_ = p.Close() // always nil
+	if err := <-p.result; err != nil {
+		return &DecodeError{Compression: buildcache.Estargz, Err: err}
+	}
+	return nil
+}
+
+// checkBoundary reads a tar, and a table of contents behind it as BuildKit would: if that is not the next entry, and the
+// tar did not end before, the tar was cut.
+func checkBoundary(r io.Reader) error {
+	var toc bytes.Buffer
+	if err := tar.NewWriter(&toc).WriteHeader(&tar.Header{Name: estargz.TOCTarName, Typeflag: tar.TypeReg}); err != nil {
+		return err
+	}
+	whole := toc.Len()
+	entries := tar.NewReader(io.MultiReader(r, &toc))
+	for {
+		header, err := entries.Next()
+		switch {
+		case errors.Is(err, io.EOF) && toc.Len() == whole:
+			return nil // the tar has an end of its own
+		case err != nil:
+			return ErrNotEstargz
+		case toc.Len() == 0 && isTOC(header):
+			return nil
+		case toc.Len() < whole:
+			return ErrNotEstargz
+		}
+	}
+}
+
+// encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be had back. What was
+// written is decoded again beside it, for digest and size of the whole.
+func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
+	if level == 0 {
+		level = gzip.DefaultCompression
+	}
+	pr, pw := io.Pipe()
+	full := make(chan decodedSum, 1)
+	go func() {
+		sum := sumDecoded(pr)
+		_ = pr.CloseWithError(sum.err) // always nil; the writer gets sum.err
+		full <- sum
+	}()
+	encoded, err := writeEstargz(io.MultiWriter(w, pw), tar, level)
+	_ = pw.CloseWithError(err) // always nil; without an error the reader gets io.EOF
+	sum := <-full
+	if err == nil {
+		err = sum.err
+	}
+	if err != nil {
+		return Encoded{}, err
+	}
+	encoded.FullDigest, encoded.FullSize = sum.digest, sum.size
+	return encoded, nil
+}
+
+// writeEstargz keeps the errors of w and tar, which estargz hands on as mere text.
+func writeEstargz(w io.Writer, tar io.Reader, level int) (encoded Encoded, err error) {
+	in, out := &errorKeeper{r: tar}, &writeErrorKeeper{w: w}
+	defer func() {
+		switch {
+		case err == nil:
+			return
+		case in.err != nil && !errors.Is(in.err, io.EOF):
+			err = in.err
+		case out.err != nil:
+			err = out.err
+		}
+		err = fmt.Errorf("make estargz: %w", err)
+	}()
+	enc := estargz.NewWriterLevel(out, level)
+	if err := enc.AppendTarLossLess(in); err != nil {
+		return Encoded{}, err
+	}
+	toc, err := enc.Close()
+	return Encoded{TOCDigest: toc}, err
+}
+
+// writeErrorKeeper remembers how a writer failed.
+type writeErrorKeeper struct {
+	w   io.Writer
+	err error
+}
+
+func (k *writeErrorKeeper) Write(b []byte) (int, error) {
+	n, err := k.w.Write(b)
+	if err != nil {
+		k.err = err
+	}
+	return n, err
+}
+
+type decodedSum struct {
+	digest digest.Digest
+	size   int64
+	err    error
+}
+
+func sumDecoded(raw io.Reader) decodedSum {
+	r, err := decodeGzip(raw, nil)
+	if err != nil {
+		return decodedSum{err: err}
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, r)
+	return decodedSum{digest.NewDigest(digest.SHA256, hash), n, errors.Join(err, r.Close())}
+}
