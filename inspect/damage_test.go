@@ -2,7 +2,10 @@ package inspect_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -194,6 +197,27 @@ func (p *patient) editBlob(layer digest.Digest, change func(raw []byte) []byte) 
 	return blob
 }
 
+// editContent changes the tar in a gzip layer, so that everything above agrees, the diffID too.
+func (p *patient) editContent(layer digest.Digest, change func(tar []byte) []byte) digest.Digest {
+	p.t.Helper()
+	var diffID digest.Digest
+	blob := p.editBlob(layer, func(raw []byte) []byte {
+		r, err := gzip.NewReader(bytes.NewReader(raw))
+		p.must(err)
+		tar, err := io.ReadAll(r)
+		p.must(err)
+		tar = change(tar)
+		diffID = digest.FromBytes(tar)
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		_, err = w.Write(tar)
+		p.must(errors.Join(err, w.Close()))
+		return packed.Bytes()
+	})
+	p.editLayer(blob, func(d *buildcache.Descriptor) { d.Annotations[buildcache.AnnotationDiffID] = diffID.String() })
+	return blob
+}
+
 // layer returns a layer that results need and that the root lists once, with more than a few bytes.
 func (p *patient) layer() buildcache.Descriptor {
 	p.t.Helper()
@@ -216,9 +240,10 @@ func (p *patient) layer() buildcache.Descriptor {
 // spare adds a layer that no result needs, and returns its descriptor.
 func (p *patient) spare() buildcache.Descriptor {
 	p.t.Helper()
-	blob := p.add([]byte("a spare layer, which is no tar"))
+	raw := make([]byte, 3<<10) // a tar without files
+	blob := p.add(raw)
 	d := buildcache.Descriptor{
-		MediaType: buildcache.LayerMediaType(buildcache.Artifact, buildcache.Uncompressed), Digest: blob, Size: 30,
+		MediaType: buildcache.LayerMediaType(buildcache.Artifact, buildcache.Uncompressed), Digest: blob, Size: int64(len(raw)),
 		Annotations: map[string]string{buildcache.AnnotationDiffID: blob.String()},
 	}
 	p.editRoot(func(root *buildcache.Root) { root.Layers = append(root.Layers, d) })

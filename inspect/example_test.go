@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // Summarize says what is in a cache, Verify what is wrong with it.
@@ -16,7 +18,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	entry, err := layout.One(ctx, dir, "latest")
+	entry, err := layout.OneCache(ctx, dir, "latest")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,4 +35,31 @@ func Example() {
 	// Output:
 	// artifact 17 layers map[estargz:10038 gzip:85447]
 	// 0 problems
+}
+
+// The profile of a registry adds what that registry would refuse.
+func ExampleVerify_registry() {
+	ctx := context.Background()
+	dir, err := layout.Open("../testdata/caches/docker-list-gzip", layout.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	entry, err := layout.OneCache(ctx, dir, "latest")
+	if err != nil {
+		log.Fatal(err)
+	}
+	profile, ok := registry.ProfileForHost("quay.io")
+	if !ok {
+		log.Fatal("nothing is known of this registry")
+	}
+	problems, err := inspect.Verify(ctx, dir, entry, inspect.Options{
+		Checks: []func(*layout.Cache) []buildcache.Problem{profile.Check},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range problems {
+		fmt.Printf("%s: %s: %s\n", p.Severity, p.Kind, p.Remedy)
+	}
+	// Output: error: registry-form: convert it with --to artifact
 }

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -24,7 +24,7 @@ type Report struct {
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
-	found, err := layout.Survey(ctx, src)
+	entries, err := layout.Survey(ctx, src)
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
@@ -34,24 +34,35 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 		return report, err
 	}
 	done := map[digest.Digest]bool{}
-	for _, f := range found {
-		if f.Kind == layout.KindOther {
+	o.announceAll(entries)
+	shadowed := shadowedIn(entries)
+	for i, f := range entries {
+		if f.Kind.IsImage() {
 			report.Others++
 			continue
 		}
 		report.Caches++
-		problems, err := Verify(ctx, src, f.Entry, o)
+		part := o
+		var end func()
+		part.OnEvent, end = o.OnEvent.Part(planned(f))
+		problems, err := Verify(ctx, src, f, part)
+		end()
 		if err != nil {
 			return report, err
+		}
+		if shadowed[i] {
+			soften(problems)
 		}
 		report.Problems = append(report.Problems, problems...)
 		markVerified(ctx, src, f, done)
 	}
 	dir, ok := src.(*layout.Dir)
 	if !ok {
-		return report, nil
+		problems, err := verifyImages(ctx, src, entries, done, o)
+		report.Problems = append(report.Problems, problems...)
+		return report, err
 	}
-	beside, err := verifyBeside(ctx, dir, found, done, o)
+	beside, err := verifyBeside(ctx, dir, entries, done, o)
 	report.Problems = append(report.Problems, beside...)
 	return report, err
 }
@@ -63,11 +74,11 @@ func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (R
 	if err != nil {
 		return Report{}, err
 	}
-	if found == nil || found.Kind == layout.KindOther {
-		_, err := layout.One(ctx, src, tag)
+	if found == nil || found.Kind.IsImage() {
+		_, err := layout.OneCache(ctx, src, tag)
 		return Report{}, err
 	}
-	return VerifyOne(ctx, src, found.Entry, o)
+	return VerifyOne(ctx, src, *found, o)
 }
 
 // VerifyOne verifies the one cache of an entry, and nothing beside it.
@@ -79,12 +90,12 @@ func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Opt
 }
 
 // markVerified notes the blobs that Verify has hashed.
-func markVerified(ctx context.Context, src layout.Source, f layout.Found, done map[digest.Digest]bool) {
-	raw, err := layout.ReadUnverified(ctx, src, f.Root, buildcache.MaxRoot)
+func markVerified(ctx context.Context, src layout.Source, f layout.Entry, done map[digest.Digest]bool) {
+	raw, err := layout.ReadUnverified(ctx, src, f.Descriptor, buildcache.MaxRoot)
 	if err != nil {
 		return
 	}
-	done[f.Root.Digest] = true
+	done[f.Descriptor.Digest] = true
 	root, err := buildcache.ParseRoot(raw)
 	if err != nil {
 		return
@@ -96,9 +107,9 @@ func markVerified(ctx context.Context, src layout.Source, f layout.Found, done m
 }
 
 func verifyBeside(
-	ctx context.Context, dir *layout.Dir, found []layout.Found, done map[digest.Digest]bool, o Options,
+	ctx context.Context, dir *layout.Dir, entries []layout.Entry, done map[digest.Digest]bool, o Options,
 ) ([]buildcache.Problem, error) {
-	problems, err := checkIndex(ctx, dir, found)
+	problems, err := checkIndex(ctx, dir, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +136,14 @@ func verifyBeside(
 	return problems, err
 }
 
-func checkIndex(ctx context.Context, dir *layout.Dir, found []layout.Found) ([]buildcache.Problem, error) {
+func checkIndex(ctx context.Context, dir *layout.Dir, entries []layout.Entry) ([]buildcache.Problem, error) {
 	index, err := dir.Index(ctx)
 	if err != nil {
 		return nil, err
 	}
 	caches := map[digest.Digest]bool{}
-	for _, f := range found {
-		caches[f.Root.Digest] = f.Kind == layout.KindCache
+	for _, f := range entries {
+		caches[f.Descriptor.Digest] = f.Kind == layout.KindCache
 	}
 	return index.Check(caches), nil
 }
@@ -147,12 +158,11 @@ func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bo
 	blobs = slices.DeleteFunc(blobs, func(b buildcache.Descriptor) bool { return skip[b.Digest] })
 	o.announce(blobs)
 	found := make([]*buildcache.Problem, len(blobs))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(o.jobs())
+	group, ctx := parallel.New(ctx, o.jobs())
 	for i, blob := range blobs {
 		group.Go(func() error {
 			return o.OnEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) error {
-				read, err := readBlob(ctx, dir, blob, false, done)
+				read, err := readBlob(ctx, dir, blob, nil, done)
 				if err != nil || read.digest == blob.Digest {
 					return err
 				}

@@ -17,7 +17,7 @@ type Unreached struct {
 // Unreachable returns the blobs of a layout that no entry of index.json reaches, of caches or of images.
 func Unreachable(ctx context.Context, dir *layout.Dir) (Unreached, error) {
 	var u Unreached
-	reached, err := dir.Reach(ctx)
+	reached, err := layout.Reach(ctx, dir)
 	if err != nil {
 		return u, err
 	}

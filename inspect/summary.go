@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -73,13 +73,13 @@ func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Sum
 		return nil, err
 	}
 	s := &Summary{
-		Tag: entry.Tag, Digest: entry.Root.Digest, Size: int64(len(cache.RawRoot)),
-		Form: cache.Manifest.Form, MediaType: cache.Manifest.MediaType,
-		Config:  Blob{cache.Manifest.Config.Digest, cache.Manifest.Config.Size},
+		Tag: entry.Tag, Digest: entry.Descriptor.Digest, Size: int64(len(cache.RawRoot)),
+		Form: cache.Root.Form, MediaType: cache.Root.MediaType,
+		Config:  Blob{cache.Root.Config.Digest, cache.Root.Config.Size},
 		Records: len(cache.Config.Records), Layers: []Layer{},
 	}
 	s.OverLimit = s.Size > buildcache.MaxImport || s.Config.Size > buildcache.MaxImport
-	for _, limit := range buildcache.Limits(cache.Manifest, cache.Config) {
+	for _, limit := range buildcache.Limits(cache.Root, cache.Config) {
 		s.Limits = append(s.Limits, limit.String())
 	}
 	if err := s.addLayers(ctx, src, cache); err != nil {
@@ -90,7 +90,7 @@ func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Sum
 }
 
 func (s *Summary) addLayers(ctx context.Context, src layout.Source, cache *layout.Cache) error {
-	listed := cache.Manifest.LayersByDigest()
+	listed := cache.Root.LayersByDigest()
 	named := map[digest.Digest]bool{}
 	for i, place := range cache.Config.Layers {
 		named[place.Blob] = true
@@ -100,7 +100,7 @@ func (s *Summary) addLayers(ctx context.Context, src layout.Source, cache *layou
 		layer.describe(d)
 		s.Layers = append(s.Layers, layer)
 	}
-	for _, d := range cache.Manifest.Layers {
+	for _, d := range cache.Root.Layers {
 		if named[d.Digest] {
 			continue
 		}
@@ -132,8 +132,7 @@ const looksAtOnce = 8
 // lookAtBlobs finds out how the blobs are packed, each once, and adds them up.
 func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 	looks := map[digest.Digest]*look{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(looksAtOnce)
+	group, ctx := parallel.New(ctx, looksAtOnce)
 	for _, layer := range s.Layers {
 		if looks[layer.Digest] != nil {
 			continue
@@ -142,8 +141,8 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 		looks[layer.Digest] = l
 		s.Totals.Bytes += layer.Size
 		group.Go(func() error {
-			packing, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
-			l.compression, l.missing = packing.Compression, errors.Is(err, layout.ErrBlobMissing)
+			encoding, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
+			l.compression, l.missing = encoding.Compression, errors.Is(err, layout.ErrBlobMissing)
 			if l.missing {
 				return nil
 			}
@@ -173,26 +172,26 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 }
 
 // detect tells how a blob is packed, whatever its size should be. Without random access estargz looks like gzip.
-func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (packing compress.Packing, err error) {
+func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, err error) {
 	if files, ok := src.(layout.RandomAccess); ok {
 		file, err := files.OpenAt(ctx, blob)
 		if err != nil {
-			return packing, err
+			return encoding, err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		return compress.Detect(file, file.Size())
 	}
 	r, err := src.Open(ctx, blob)
 	if err != nil {
-		return packing, err
+		return encoding, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	head := make([]byte, 4)
 	n, err := io.ReadFull(r, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return packing, err
+		return encoding, err
 	}
-	return compress.Packing{Compression: compress.DetectHead(head[:n])}, nil
+	return compress.Encoding{Compression: compress.DetectHead(head[:n])}, nil
 }
 
 func (s *Summary) addResults(config *buildcache.Config) {

@@ -42,7 +42,7 @@ func corpusSummaries(t *testing.T) map[string]*inspect.Summary {
 			if f.Kind != layout.KindCache {
 				continue
 			}
-			s, err := inspect.Summarize(t.Context(), dir, f.Entry)
+			s, err := inspect.Summarize(t.Context(), dir, f)
 			if err != nil {
 				t.Fatalf("%s: %v", name.Name(), err)
 			}
@@ -204,7 +204,7 @@ func TestSummarizeDamaged(t *testing.T) {
 	})
 	oldest := time.Date(2020, 1, 2, 1, 4, 5, 0, time.UTC)
 	before := corpusSummaries(t)["artifact-gzip.latest"]
-	s, err := inspect.Summarize(t.Context(), p.open(), layout.Entry{Tag: "latest", Root: buildcache.Descriptor{Digest: p.rootDigest(), Size: int64(len(p.read(p.rootDigest())))}})
+	s, err := inspect.Summarize(t.Context(), p.open(), layout.Entry{Tag: "latest", Descriptor: buildcache.Descriptor{Digest: p.rootDigest(), Size: int64(len(p.read(p.rootDigest())))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,6 +283,13 @@ func TestSummarizeRefuses(t *testing.T) {
 
 // memory is a place that can do no more than a Source must.
 type memory map[digest.Digest][]byte
+
+func (memory) String() string { return "memory" }
+
+func (m memory) Has(_ context.Context, d buildcache.Descriptor) (bool, error) {
+	raw, ok := m[d.Digest]
+	return ok && int64(len(raw)) == d.Size, nil
+}
 
 func (memory) Entries(context.Context) ([]layout.Entry, error) { return nil, nil }
 
@@ -383,7 +390,7 @@ func manyLayers(tb testing.TB, n int) (memory, layout.Entry) {
 	if raw, err = json.Marshal(root); err != nil {
 		tb.Fatal(err)
 	}
-	return place, layout.Entry{Tag: "latest", Root: buildcache.Descriptor{Digest: add(raw), Size: int64(len(raw))}}
+	return place, layout.Entry{Tag: "latest", Descriptor: buildcache.Descriptor{Digest: add(raw), Size: int64(len(raw))}}
 }
 
 func TestTenThousandLayers(t *testing.T) {

@@ -7,9 +7,10 @@ import (
 	"runtime"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -38,10 +39,28 @@ func (o Options) announce(blobs []buildcache.Descriptor) {
 	o.OnEvent.Send(total)
 }
 
+// planned is how much there is to read of a cache, as its root says it.
+func planned(entry layout.Entry) layout.Event {
+	return layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: entry.Layers, Total: entry.LayerBytes}
+}
+
+// announceAll says how much there is to read of several caches.
+func (o Options) announceAll(entries []layout.Entry) {
+	total := planned(layout.Entry{})
+	for _, entry := range entries {
+		total.Count += entry.Layers
+		total.Total += entry.LayerBytes
+	}
+	o.OnEvent.Send(total)
+}
+
 // Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that it
 // could not be found out.
 func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
 	v := &verifier{src: src, entry: entry, options: o}
+	if o.Deep {
+		v.decoder = compress.NewDecoder()
+	}
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
@@ -56,13 +75,14 @@ type verifier struct {
 	entry    layout.Entry
 	options  Options
 	problems []buildcache.Problem
+	decoder  *compress.Decoder // one for all layers; nil where none is unpacked
 }
 
 func (v *verifier) report(p buildcache.Problem) { v.problems = append(v.problems, p) }
 
 func (v *verifier) run(ctx context.Context) error {
 	cache := &layout.Cache{Entry: v.entry}
-	if err := v.readRoot(ctx, cache); err != nil || cache.Manifest == nil {
+	if err := v.readRoot(ctx, cache); err != nil || cache.Root == nil {
 		return err
 	}
 	if err := v.readConfig(ctx, cache); err != nil {
@@ -70,17 +90,17 @@ func (v *verifier) run(ctx context.Context) error {
 	}
 	used := map[digest.Digest]bool{}
 	if cache.Config != nil {
-		v.problems = append(v.problems, buildcache.Validate(cache.Manifest, int64(len(cache.RawRoot)), cache.Config)...)
+		v.problems = append(v.problems, buildcache.Validate(cache.Root, int64(len(cache.RawRoot)), cache.Config)...)
 		for _, check := range v.options.Checks {
 			v.problems = append(v.problems, check(cache)...)
 		}
-		used = buildcache.UsedBlobs(cache.Manifest, cache.Config)
+		used = buildcache.UsedBlobs(cache.Root, cache.Config)
 	}
-	return v.checkBlobs(ctx, cache.Manifest, used)
+	return v.checkBlobs(ctx, cache.Root, used)
 }
 
 func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
-	root := v.entry.Root
+	root := v.entry.Descriptor
 	if err := buildcache.CheckDigest(root.Digest); err != nil {
 		v.report(buildcache.NewProblem(buildcache.DigestInvalid, "root", err.Error()).On(root.Digest).WithEffect(buildcache.HitsLost))
 		return nil
@@ -101,14 +121,14 @@ func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", fmt.Sprintf("its bytes have the digest %s", got)).On(root.Digest))
 	}
 	cache.RawRoot = raw
-	if cache.Manifest, err = buildcache.ParseRoot(raw); err != nil {
+	if cache.Root, err = buildcache.ParseRoot(raw); err != nil {
 		v.report(buildcache.NewProblem(buildcache.RootInvalid, "root", err.Error()).On(root.Digest))
 	}
 	return nil
 }
 
 func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
-	config := cache.Manifest.Config
+	config := cache.Root.Config
 	if buildcache.CheckDigest(config.Digest) != nil {
 		v.report(buildcache.NewProblem(buildcache.ConfigMissing, "root.config", "the config's digest is malformed").On(config.Digest))
 		return nil //nolint:nilerr // it is a finding, not a failure
@@ -155,14 +175,13 @@ func (v *verifier) checkBlobs(ctx context.Context, root *buildcache.Root, used m
 	}
 	v.options.announce(layers)
 	found := make([][]buildcache.Problem, len(layers))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(v.options.jobs())
+	group, ctx := parallel.New(ctx, v.options.jobs())
 	for i, layer := range layers {
 		group.Go(func() error {
 			where := fmt.Sprintf("root.layers[%d]", places[i])
 			return v.options.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) error {
 				var err error
-				found[i], err = checkBlob(ctx, v.src, layer, where, used[layer.Digest], v.options.Deep, done)
+				found[i], err = v.checkBlob(ctx, layer, where, used[layer.Digest], done)
 				return err
 			})
 		})

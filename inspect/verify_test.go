@@ -92,7 +92,7 @@ var damages = []struct {
 		p.editConfig(func(config *buildcache.Config) { config.Layers, config.Records = nil, nil })
 		p.editRoot(func(root *buildcache.Root) { root.Layers = nil })
 		return ""
-	}, []finding{{buildcache.RootNoLayers, refuses, "root"}, {buildcache.NoResults, waste, "config"}}},
+	}, []finding{{buildcache.RootNoLayers, refuses, "root"}, {buildcache.NoResults, lost, "config"}}},
 	{"root's digest malformed", "", false, func(p *patient) digest.Digest {
 		p.editIndex(func(index *buildcache.Index) { index.Entries[0].Digest = "sha256:../../../../etc/passwd" })
 		return "sha256:../../../../etc/passwd"
@@ -191,7 +191,7 @@ var damages = []struct {
 			}
 		})
 		return ""
-	}, []finding{{buildcache.RootNoLayers, refuses, "root"}, {buildcache.NoResults, waste, "config"}}},
+	}, []finding{{buildcache.RootNoLayers, refuses, "root"}, {buildcache.NoResults, lost, "config"}}},
 
 	{"result on no layer", "", false, func(p *patient) digest.Digest {
 		p.editConfig(func(config *buildcache.Config) {
@@ -290,6 +290,36 @@ var damages = []struct {
 	{"estargz whose end is gone", "artifact-estargz", true, func(p *patient) digest.Digest {
 		return p.editBlob(p.layer().Digest, func(raw []byte) []byte { return raw[:len(raw)-60] })
 	}, []finding{{buildcache.LayerUnreadable, fails, "root.layers[0]"}}},
+	{"half a tar with the right diffID", "", true, func(p *patient) digest.Digest {
+		return p.editContent(p.layer().Digest, func(tar []byte) []byte { return tar[:700] })
+	}, []finding{{buildcache.LayerUnreadable, fails, "root.layers[0]"}}},
+	{"tar without an end marker", "", true, func(p *patient) digest.Digest {
+		p.editContent(p.layer().Digest, func(tar []byte) []byte { return bytes.TrimRight(tar, "\x00") })
+		return ""
+	}, nil},
+	{"gzip that does not unpack, without a diffID", "", true, func(p *patient) digest.Digest {
+		blob := p.editBlob(p.layer().Digest, func(raw []byte) []byte { return flip(raw, len(raw)-6) })
+		p.editLayer(blob, func(d *buildcache.Descriptor) { delete(d.Annotations, buildcache.AnnotationDiffID) })
+		return blob
+	}, []finding{{buildcache.LayerNoDiffID, lost, "root.layers[0]"}, {buildcache.LayerUnreadable, fails, "root.layers[0]"}}},
+	{"gzip with something behind its end", "", true, func(p *patient) digest.Digest {
+		return p.editBlob(p.layer().Digest, func(raw []byte) []byte { return append(raw, 0) })
+	}, []finding{{buildcache.LayerUnreadable, fails, "root.layers[0]"}}},
+	{"wrong digest of a table of contents", "artifact-estargz", true, func(p *patient) digest.Digest {
+		layer := p.layer().Digest
+		p.editLayer(layer, func(d *buildcache.Descriptor) { d.Annotations[buildcache.AnnotationTOCDigest] = layer.String() })
+		return layer
+	}, []finding{{buildcache.LayerTOC, waste, "root.layers[0]"}}},
+	{"wrong uncompressed size", "artifact-estargz", true, func(p *patient) digest.Digest {
+		layer := p.layer().Digest
+		p.editLayer(layer, func(d *buildcache.Descriptor) { d.Annotations[buildcache.AnnotationUncompressedSize] = "1" })
+		return layer
+	}, []finding{{buildcache.LayerTOC, waste, "root.layers[0]"}}},
+	{"table of contents of a layer that has none", "", true, func(p *patient) digest.Digest {
+		layer := p.layer().Digest
+		p.editLayer(layer, func(d *buildcache.Descriptor) { d.Annotations[buildcache.AnnotationTOCDigest] = layer.String() })
+		return layer
+	}, []finding{{buildcache.LayerTOC, waste, "root.layers[0]"}}},
 	{"gzip that does not unpack goes unseen", "", false, func(p *patient) digest.Digest {
 		p.editBlob(p.layer().Digest, func(raw []byte) []byte { return flip(raw, len(raw)-6) })
 		return ""
@@ -586,7 +616,7 @@ func TestVerifyChecks(t *testing.T) {
 	t.Parallel()
 	further := buildcache.NewProblem(buildcache.RootNoLayers, "root", "the registry of the test refuses it")
 	check := func(cache *layout.Cache) []buildcache.Problem {
-		if cache.Manifest.Form != buildcache.Artifact || len(cache.RawConfig) == 0 {
+		if cache.Root.Form != buildcache.Artifact || len(cache.RawConfig) == 0 {
 			t.Errorf("got %+v", cache)
 		}
 		return []buildcache.Problem{further}
@@ -618,12 +648,12 @@ func TestVerifyEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := layout.Load(t.Context(), dir, found[0].Entry)
+	cache, err := layout.Load(t.Context(), dir, found[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(want, cache.Root.Digest) // no layers
-	delete(want, cache.Manifest.Config.Digest)
+	delete(want, cache.Descriptor.Digest) // no layers
+	delete(want, cache.Root.Config.Digest)
 
 	var mu sync.Mutex
 	got, started, done, planned := map[digest.Digest]int64{}, 0, 0, int64(0)
@@ -694,7 +724,7 @@ func (zeroReader) Read(p []byte) (int, error) {
 func TestVerifyIsInterruptedWithinABlob(t *testing.T) {
 	t.Parallel()
 	place, entry := manyLayers(t, 1)
-	root, err := buildcache.ParseRoot(place[entry.Root.Digest])
+	root, err := buildcache.ParseRoot(place[entry.Descriptor.Digest])
 	if err != nil {
 		t.Fatal(err)
 	}

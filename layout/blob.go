@@ -9,16 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
 )
-
-// copyStep is how much is copied at once, in bytes.
-const copyStep = 32 << 20
 
 // blobMode is the mode that BuildKit gives blobs.
 const blobMode = 0o444
@@ -32,20 +29,21 @@ func (d *Dir) blobPath(blob digest.Digest) (string, error) {
 }
 
 // OpenFile returns a blob as a file, unverified. Symbolic links are followed.
-func (d *Dir) OpenFile(_ context.Context, blob buildcache.Descriptor) (*os.File, error) {
+func (d *Dir) OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.File, error) {
 	path, err := d.blobPath(blob.Digest)
 	if err != nil {
 		return nil, d.blobError(blob, err)
 	}
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not stop us for ever
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	file, _, err := durable.OpenRegular(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, d.blobError(blob, ErrBlobMissing)
-	}
-	if err != nil {
-		return nil, d.blobError(blob, err)
-	}
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		err = errors.Join(fmt.Errorf("%w: there is something else than a file", ErrBlobMissing), err, file.Close())
+	case errors.Is(err, durable.ErrNotRegular):
+		return nil, d.blobError(blob, fmt.Errorf("%w: there is something else than a file", ErrBlobMissing))
+	case err != nil:
 		return nil, d.blobError(blob, err)
 	}
 	return file, nil
@@ -73,10 +71,13 @@ func (d *Dir) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadClos
 	return file, nil
 }
 
-// Has says whether a blob is there with its size. Its bytes are not looked at.
-func (d *Dir) Has(_ context.Context, blob buildcache.Descriptor) (bool, error) {
+// Has reports whether a blob is there with its size. Its bytes are not looked at.
+func (d *Dir) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	path, err := d.blobPath(blob.Digest)
 	if err != nil {
+		return false, d.blobError(blob, err)
+	}
+	if err := context.Cause(ctx); err != nil {
 		return false, err
 	}
 	info, err := os.Stat(path)
@@ -99,32 +100,30 @@ func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc
 	if right, err := d.holds(ctx, blob); err != nil || right {
 		return err
 	}
-	path, err := d.blobPath(blob.Digest)
+	store, err := d.openStore(ctx, blob.Digest.Algorithm())
 	if err != nil {
 		return d.blobError(blob, err)
 	}
-	if err := d.fs.Mkdir(filepath.Dir(path)); err != nil {
-		return d.blobError(blob, err)
-	}
+	defer func() { err = errors.Join(err, store.Close()) }()
 	src, err := open()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	if file, ok := src.(*os.File); ok {
-		return d.putFile(ctx, blob, path, file)
+	if file, done := fileIn(src); file != nil {
+		return d.putFile(ctx, store, blob, file, done)
 	}
-	temp, err := d.createTemp()
+	temp, err := store.state.Create()
 	if err != nil {
 		return d.blobError(blob, err)
 	}
-	if _, err := io.Copy(temp, Verify(ctx, nil, blob, src)); err != nil {
+	if _, err := io.Copy(temp, NewVerifiedReader(ctx, "", blob, src)); err != nil {
 		return errors.Join(err, temp.Discard())
 	}
-	return d.commit(temp, blob, path)
+	return d.commit(store, temp, blob)
 }
 
-// holds says whether a blob is there with the right bytes. One that was damaged meanwhile is stored again.
+// holds reports whether a blob is there with the right bytes. One that was damaged meanwhile is stored again.
 func (d *Dir) holds(ctx context.Context, blob buildcache.Descriptor) (right bool, err error) {
 	if has, err := d.Has(ctx, blob); err != nil || !has {
 		return false, err
@@ -141,82 +140,67 @@ func (d *Dir) holds(ctx context.Context, blob buildcache.Descriptor) (right bool
 	return err == nil, err
 }
 
-// isOthers says that bytes are not those of the digest.
+// isOthers reports whether bytes are not those of the digest.
 func isOthers(err error) bool { return errors.Is(err, ErrBlobDamaged) || errors.Is(err, ErrBlobSize) }
 
 // sourceError blames the source of a blob for other bytes, and the layout for everything else.
 func (d *Dir) sourceError(blob buildcache.Descriptor, err error) error {
 	if isOthers(err) {
-		return &BlobError{Digest: blob.Digest, Place: SomeSource, Err: err}
+		return &BlobError{Digest: blob.Digest, Err: err}
 	}
 	return d.blobError(blob, err)
 }
 
-// putFile stores a blob that lies in a file.
-func (d *Dir) putFile(ctx context.Context, blob buildcache.Descriptor, path string, src *os.File) error {
+// putFile stores a blob that lies in a file, and tells done of the bytes that are copied, not of those that are linked.
+func (d *Dir) putFile(ctx context.Context, store *desk, blob buildcache.Descriptor, src *os.File, done func(int64)) error {
 	if d.options.Link {
-		err := d.link(ctx, blob, path, src)
+		err := d.link(ctx, store, blob, src)
 		if !errors.Is(err, errNoLink) {
 			return err
 		}
 	}
-	temp, err := d.createTemp()
+	temp, err := store.state.Create()
 	if err != nil {
 		return d.blobError(blob, err)
 	}
-	if err := d.fill(ctx, temp, src, blob); err != nil {
+	if err := fill(ctx, temp, src, blob, done); err != nil {
 		return errors.Join(d.sourceError(blob, err), temp.Discard())
 	}
-	return d.commit(temp, blob, path)
+	return d.commit(store, temp, blob)
 }
 
-func (d *Dir) commit(temp *durable.File, blob buildcache.Descriptor, path string) error {
-	if err := temp.Commit(path, blobMode); err != nil {
+func (d *Dir) commit(store *desk, temp *durable.File, blob buildcache.Descriptor) error {
+	if err := temp.CommitIn(store.blobs, blob.Digest.Encoded(), blobMode); err != nil {
 		return d.blobError(blob, err)
 	}
 	return nil
 }
 
-// fill copies src to temp and checks what arrived.
-func (d *Dir) fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache.Descriptor) error {
-	if err := d.fs.Check(durable.OpWrite, temp.File().Name()); err != nil {
+// fill copies src to temp and checks what arrived. The bytes count as done as they are checked.
+func fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache.Descriptor, done func(int64)) error {
+	if err := temp.CopyFrom(ctx, src); err != nil {
 		return err
-	}
-	if err := unix.IoctlFileClone(int(temp.File().Fd()), int(src.Fd())); err != nil {
-		// No reflinks here: let the kernel copy, but not so much at once that nobody could interrupt it.
-		for n := int64(copyStep); n == copyStep; {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-			if n, err = temp.File().ReadFrom(io.LimitReader(src, copyStep)); err != nil {
-				return err
-			}
-		}
 	}
 	if _, err := temp.File().Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return checkFile(ctx, temp.File(), blob)
+	return checkFile(ctx, &countedReader{contextReader{ctx, temp.File()}, done}, blob)
 }
 
 // errNoLink says that the file system can't link here, so that a copy has to do.
 var errNoLink = errors.New("no hard link possible")
 
-// link makes path another name of src's file, once that is known to be right.
-func (d *Dir) link(ctx context.Context, blob buildcache.Descriptor, path string, src *os.File) error {
+// link makes the blob another name of src's file, once that is known to be right.
+func (d *Dir) link(ctx context.Context, store *desk, blob buildcache.Descriptor, src *os.File) error {
 	if err := checkFile(ctx, src, blob); err != nil {
 		return d.sourceError(blob, err)
 	}
-	name, err := filepath.EvalSymlinks(src.Name())
-	if err != nil {
-		return d.blobError(blob, err)
-	}
-	err = d.fs.Link(name, path)
+	err := store.blobs.Link(src, blob.Digest.Encoded())
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK),
-		errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, fs.ErrExist):
+	case errors.Is(err, syscall.EXDEV), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EMLINK),
+		errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrExist):
 		if _, err := src.Seek(0, io.SeekStart); err != nil {
 			return d.blobError(blob, err)
 		}
@@ -227,7 +211,7 @@ func (d *Dir) link(ctx context.Context, blob buildcache.Descriptor, path string,
 }
 
 // checkFile reads an open file from where it stands and compares size and digest.
-func checkFile(ctx context.Context, file *os.File, blob buildcache.Descriptor) error {
+func checkFile(ctx context.Context, file io.ReadCloser, blob buildcache.Descriptor) error {
 	verifier := blob.Digest.Verifier()
 	n, err := io.Copy(verifier, &contextReader{ctx: ctx, raw: file})
 	switch {
@@ -242,29 +226,30 @@ func checkFile(ctx context.Context, file *os.File, blob buildcache.Descriptor) e
 }
 
 // Ingest stores what write writes, and returns its digest and size. If write fails, nothing is stored.
-func (d *Dir) Ingest(ctx context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
+func (d *Dir) Ingest(ctx context.Context, write func(io.Writer) error) (blob buildcache.Descriptor, err error) {
 	var none buildcache.Descriptor
-	temp, err := d.createTemp()
+	store, err := d.openStore(ctx, digest.SHA256)
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", d.path, err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	temp, err := store.state.Create()
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", d.path, err)
 	}
 	hash := sha256.New()
 	counter := &countingWriter{w: io.MultiWriter(hash, temp)}
-	if err := write(counter); err != nil {
-		return none, errors.Join(err, temp.Discard())
-	}
-	blob := buildcache.Descriptor{Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.n}
-	path, err := d.blobPath(blob.Digest)
-	if err == nil {
-		err = d.fs.Mkdir(filepath.Dir(path))
+	if err = write(counter); err == nil {
+		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return none, errors.Join(d.blobError(blob, err), temp.Discard())
+		return none, errors.Join(err, temp.Discard())
 	}
+	blob = buildcache.Descriptor{Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.n}
 	if right, err := d.holds(ctx, blob); err != nil || right {
 		return blob, errors.Join(err, temp.Discard())
 	}
-	return blob, d.commit(temp, blob, path)
+	return blob, d.commit(store, temp, blob)
 }
 
 type countingWriter struct {

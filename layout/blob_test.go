@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,10 +17,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -29,7 +30,7 @@ var sources = []struct {
 	link bool
 	open func(t *testing.T, text string) layout.OpenFunc
 }{
-	{"stream", false, func(_ *testing.T, text string) layout.OpenFunc { return layout.Bytes([]byte(text)) }},
+	{"stream", false, func(_ *testing.T, text string) layout.OpenFunc { return layout.OpenBytes([]byte(text)) }},
 	{"file", false, openFile},
 	{"link", true, openFile},
 }
@@ -94,7 +95,7 @@ func TestPut(t *testing.T) {
 		for _, source := range sources {
 			t.Run(test.name+"/"+source.name, func(t *testing.T) {
 				t.Parallel()
-				path := create(t).String()
+				path := layouttest.Create(t).String()
 				dir := openWith(t, path, layout.Options{Link: source.link})
 				err := dir.Put(t.Context(), test.blob, source.open(t, test.text))
 				wantNoTemporary(t, path)
@@ -122,7 +123,7 @@ func TestPut(t *testing.T) {
 // A source that fails leaves nothing behind, and its error comes through.
 func TestPutFromBrokenSource(t *testing.T) {
 	t.Parallel()
-	dir := create(t)
+	dir := layouttest.Create(t)
 	blob, _ := bytesOf("the right bytes")
 	broken := errors.New("broken pipe")
 	for name, open := range map[string]layout.OpenFunc{
@@ -260,19 +261,19 @@ func TestPutOfWhatIsThere(t *testing.T) {
 	if err := os.Symlink(elsewhere.blobPath(linked.Digest), h.blobPath(linked.Digest)); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, h.path)
+	before := layouttest.Tree(t, h.path)
 	for _, blob := range []buildcache.Descriptor{plain, linked} {
 		content := &opener{}
 		if err := h.open().Put(t.Context(), blob, content.open); err != nil || content.opened > 0 {
 			t.Errorf("%v after %d openings", err, content.opened)
 		}
 	}
-	wantTree(t, h.path, before)
+	layouttest.WantTree(t, h.path, before)
 }
 
 func TestPutClosesItsSource(t *testing.T) {
 	t.Parallel()
-	dir := create(t)
+	dir := layouttest.Create(t)
 	blob, _ := bytesOf("text")
 	for _, text := range []string{"wrong", "text"} {
 		content := &opener{text: text}
@@ -293,8 +294,8 @@ func TestPutFaults(t *testing.T) {
 			for n := 1; ; n++ {
 				path := byHand(t).path
 				broken, fired := failNth(n)
-				dir := openWith(t, path, layout.Options{Link: source.link, Fault: broken})
-				err := dir.Put(t.Context(), blob, source.open(t, text))
+				dir := openWith(t, path, layout.Options{Link: source.link})
+				err := dir.Put(durable.WithFault(t.Context(), broken), blob, source.open(t, text))
 				if !fired() {
 					if err != nil || n < 3 {
 						t.Errorf("ends after %d operations with %v", n, err)
@@ -324,7 +325,7 @@ func TestPutEndsWithItsContext(t *testing.T) {
 	for _, source := range sources {
 		t.Run(source.name, func(t *testing.T) {
 			t.Parallel()
-			path := create(t).String()
+			path := layouttest.Create(t).String()
 			dir := openWith(t, path, layout.Options{Link: source.link})
 			blob, _ := bytesOf(text)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -338,20 +339,14 @@ func TestPutEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// canReflink says whether files in temporary directories can share blocks.
+// canReflink reports whether files in temporary directories can share blocks.
 func canReflink(t *testing.T) bool {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a")
 	if err := os.WriteFile(path, make([]byte, 1<<16), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	from, errFrom := os.Open(path)
-	to, errTo := os.Create(path + "2")
-	if err := errors.Join(errFrom, errTo); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = errors.Join(from.Close(), to.Close()) }()
-	return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil
+	return exec.CommandContext(t.Context(), "cp", "--reflink=always", path, path+"2").Run() == nil
 }
 
 // patience is a context that is done once it was asked a number of times, and then calls done.
@@ -382,9 +377,9 @@ func TestPutOfHugeFileCanBeInterrupted(t *testing.T) {
 	if canReflink(t) {
 		t.Skip("NOT TESTED: this file system shares blocks, so that nothing is copied")
 	}
-	dir := create(t)
+	dir := layouttest.Create(t)
 	var written int64
-	ctx := &patience{Context: t.Context(), left: 3, done: func() {
+	ctx := &patience{Context: t.Context(), left: 4, done: func() {
 		left, err := dir.Leftovers()
 		if err != nil || len(left) != 1 {
 			t.Errorf("temporary files %q (%v)", left, err)
@@ -406,7 +401,7 @@ func TestPutOfHugeFileCanBeInterrupted(t *testing.T) {
 
 func TestPutConcurrently(t *testing.T) {
 	t.Parallel()
-	dir := create(t)
+	dir := layouttest.Create(t)
 	blob, open := bytesOf(strings.Repeat("the right bytes", 10000))
 	var group sync.WaitGroup
 	for range 8 {
@@ -423,7 +418,7 @@ func TestPutConcurrently(t *testing.T) {
 
 func TestLink(t *testing.T) {
 	t.Parallel()
-	src, dst := byHand(t), create(t)
+	src, dst := byHand(t), layouttest.Create(t)
 	blob := src.blob("", "linked")
 	from := src.open()
 	put := func(options layout.Options) {
@@ -449,7 +444,7 @@ func TestLink(t *testing.T) {
 // A source's blob that is a symbolic link: what is linked is the file, or the new layout would depend on the old one.
 func TestLinkFollowsSymbolicLinks(t *testing.T) {
 	t.Parallel()
-	src, elsewhere, dst := byHand(t), byHand(t), create(t)
+	src, elsewhere, dst := byHand(t), byHand(t), layouttest.Create(t)
 	blob := elsewhere.blob("", "linked")
 	if err := os.Symlink(elsewhere.blobPath(blob.Digest), src.blobPath(blob.Digest)); err != nil {
 		t.Fatal(err)
@@ -512,7 +507,7 @@ func device(t *testing.T, path string) uint64 {
 	if err := syscall.Stat(path, &stat); err != nil {
 		t.Fatal(err)
 	}
-	return stat.Dev
+	return uint64(stat.Dev) //nolint:unconvert // not everywhere is it one
 }
 
 // Where one blob can't be linked, because the file has no more room for names, it is copied.
@@ -522,14 +517,15 @@ func TestLinkWhereThereAreTooMany(t *testing.T) {
 	blob, _ := bytesOf(text)
 	for _, errno := range []error{syscall.EMLINK, syscall.EPERM, syscall.EXDEV, syscall.EOPNOTSUPP} {
 		tried := 0
-		dir := openWith(t, create(t).String(), layout.Options{Link: true, Fault: func(op durable.Op, _ string) error {
+		dir := openWith(t, layouttest.Create(t).String(), layout.Options{Link: true})
+		ctx := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
 			if op == durable.OpLink {
 				tried++
 				return errno
 			}
 			return nil
-		}})
-		if err := dir.Put(t.Context(), blob, openFile(t, text)); err != nil || tried != 1 {
+		})
+		if err := dir.Put(ctx, blob, openFile(t, text)); err != nil || tried != 1 {
 			t.Errorf("%v: %v after %d tries to link", errno, err, tried)
 		}
 		wantBlob(t, dir, blob.Digest, new(text))
@@ -538,7 +534,7 @@ func TestLinkWhereThereAreTooMany(t *testing.T) {
 
 func TestIngest(t *testing.T) {
 	t.Parallel()
-	dir := create(t)
+	dir := layouttest.Create(t)
 	text := strings.Repeat("some bytes", 1000)
 	write := func(w io.Writer) error {
 		_, err := io.Copy(w, strings.NewReader(text))
@@ -562,7 +558,7 @@ func TestIngest(t *testing.T) {
 	}
 	wantBlob(t, dir, want.Digest, new(text))
 
-	before := tree(t, dir.String())
+	before := layouttest.Tree(t, dir.String())
 	failed := errors.New("failed")
 	_, err := dir.Ingest(t.Context(), func(w io.Writer) error {
 		if _, err := w.Write([]byte("half")); err != nil {
@@ -573,7 +569,7 @@ func TestIngest(t *testing.T) {
 	if !errors.Is(err, failed) {
 		t.Errorf("got %v", err)
 	}
-	wantTree(t, dir.String(), before)
+	layouttest.WantTree(t, dir.String(), before)
 }
 
 func TestIngestFaults(t *testing.T) {
@@ -582,10 +578,10 @@ func TestIngestFaults(t *testing.T) {
 	for n := 1; ; n++ {
 		path := byHand(t).path
 		broken, fired := failNth(n)
-		ingest := func(dir *layout.Dir) (buildcache.Descriptor, error) {
-			return dir.Ingest(t.Context(), func(w io.Writer) error { _, err := w.Write([]byte(text)); return err })
+		ingest := func(ctx context.Context) (buildcache.Descriptor, error) {
+			return open(t, path).Ingest(ctx, func(w io.Writer) error { _, err := w.Write([]byte(text)); return err })
 		}
-		_, err := ingest(openWith(t, path, layout.Options{Fault: broken}))
+		_, err := ingest(durable.WithFault(t.Context(), broken))
 		if !fired() {
 			if err != nil || n < 5 {
 				t.Errorf("ends after %d operations with %v", n, err)
@@ -596,7 +592,7 @@ func TestIngestFaults(t *testing.T) {
 			t.Fatalf("operation %d: %v, want the fault", n, err)
 		}
 		wantNoTemporary(t, path)
-		if got, err := ingest(open(t, path)); err != nil || got.Digest != digest.FromString(text) {
+		if got, err := ingest(t.Context()); err != nil || got.Digest != digest.FromString(text) {
 			t.Errorf("after a fault of operation %d: %v %v", n, got, err)
 		}
 	}
@@ -607,21 +603,22 @@ func TestIngestFaults(t *testing.T) {
 func TestNothingElseIsWritten(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
-	before := tree(t, h.path)
+	before := layouttest.Tree(t, h.path)
 	seen := map[string]bool{}
-	dir := openWith(t, h.path, layout.Options{Fault: func(durable.Op, string) error {
-		for path := range tree(t, h.path) {
+	dir := h.open()
+	ctx := durable.WithFault(t.Context(), func(durable.Op, string) error {
+		for path := range layouttest.Tree(t, h.path) {
 			if _, was := before[path]; !was {
 				seen[path] = true
 			}
 		}
 		return nil
-	}})
+	})
 	blob, content := bytesOf("text")
-	if err := dir.Put(t.Context(), blob, content); err != nil {
+	if err := dir.Put(ctx, blob, content); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dir.Ingest(t.Context(), func(w io.Writer) error { _, err := w.Write([]byte("more")); return err }); err != nil {
+	if _, err := dir.Ingest(ctx, func(w io.Writer) error { _, err := w.Write([]byte("more")); return err }); err != nil {
 		t.Fatal(err)
 	}
 	for path := range seen {

@@ -152,10 +152,10 @@ func TestChoosing(t *testing.T) {
 			h := byHand(t)
 			h.index(test.make(h)...)
 			names := map[digest.Digest]string{h.cacheDigest("a"): "a", h.cacheDigest("b"): "b"}
-			all, err := layout.All(t.Context(), h.open())
+			all, err := layout.Caches(t.Context(), h.open())
 			var got []string
 			for _, entry := range all {
-				got = append(got, names[entry.Root.Digest])
+				got = append(got, names[entry.Descriptor.Digest])
 			}
 			if !slices.Equal(got, test.all) {
 				t.Errorf("All: %q, want %q", got, test.all)
@@ -166,11 +166,11 @@ func TestChoosing(t *testing.T) {
 				t.Error(err)
 			}
 			for _, p := range test.one {
-				entry, err := layout.One(t.Context(), h.open(), p.tag)
+				entry, err := layout.OneCache(t.Context(), h.open(), p.tag)
 				if p.check != nil {
 					p.check(t, err)
-				} else if err != nil || names[entry.Root.Digest] != p.root {
-					t.Errorf("One(%q): %q %v, want %q", p.tag, names[entry.Root.Digest], err, p.root)
+				} else if err != nil || names[entry.Descriptor.Digest] != p.root {
+					t.Errorf("One(%q): %q %v, want %q", p.tag, names[entry.Descriptor.Digest], err, p.root)
 				}
 			}
 		})
@@ -199,12 +199,12 @@ func TestDangling(t *testing.T) {
 	if root, err := buildcache.ParseRoot(raw); err != nil || root.Form != buildcache.DockerList {
 		t.Errorf("%v %v", root, err)
 	}
-	_, allErr := layout.All(t.Context(), dir)
-	_, oneErr := layout.One(t.Context(), dir, "")
-	_, tagErr := layout.One(t.Context(), dir, "latest")
+	_, allErr := layout.Caches(t.Context(), dir)
+	_, oneErr := layout.OneCache(t.Context(), dir, "")
+	_, tagErr := layout.OneCache(t.Context(), dir, "latest")
 	for _, err := range []error{allErr, oneErr, tagErr} {
 		var e *layout.DanglingError
-		if !errors.As(err, &e) || e.Tag != "latest" || e.Root != found[0].Root.Digest || !slices.Equal(e.Unnamed, unnamed) ||
+		if !errors.As(err, &e) || e.Tag != "latest" || e.Root != found[0].Descriptor.Digest || !slices.Equal(e.Unnamed, unnamed) ||
 			!strings.Contains(err.Error(), unnamed[0].String()) {
 			t.Errorf("got %v, want a *DanglingError", err)
 		}
@@ -241,7 +241,7 @@ func TestUnnamedRoots(t *testing.T) {
 	// Without any tag, the error of who looks for a cache says them.
 	h.index()
 	var e *layout.NotFoundError
-	if _, err := layout.All(t.Context(), h.open()); !errors.As(err, &e) || len(e.Unnamed) != 3 {
+	if _, err := layout.Caches(t.Context(), h.open()); !errors.As(err, &e) || len(e.Unnamed) != 3 {
 		t.Errorf("got %v, want a *NotFoundError with the three roots", err)
 	}
 }
@@ -259,24 +259,24 @@ func TestSurvey(t *testing.T) {
 	}
 	ambiguous := h.blob(buildcache.MediaTypeOCIManifest, `{"config":{},"manifests":[]}`)
 	h.index(
-		tagged(h.cache("a"), "cache"), tagged(h.image("i", false, reached), "other"),
+		tagged(h.cache("a"), "cache"), tagged(h.image("i", false, reached), "other"), tagged(h.list(false, reached), "index"),
 		tagged(buildcache.Descriptor{Digest: digest.FromString("gone"), Size: 1}, "dangling"),
 		tagged(notJSON, "invalid"), tagged(tooLarge, "invalid"), tagged(ambiguous, "invalid"),
 		tagged(largeOther, "other"), tagged(damaged, "other"),
 	)
 	kinds := map[string]layout.Kind{
-		"cache": layout.KindCache, "other": layout.KindOther, "dangling": layout.KindDangling, "invalid": layout.KindInvalid,
+		"cache": layout.KindCache, "other": layout.KindImage, "index": layout.KindIndex, "dangling": layout.KindDangling, "invalid": layout.KindInvalid,
 	}
 	found, err := layout.Survey(t.Context(), h.open())
-	if err != nil || len(found) != 8 {
+	if err != nil || len(found) != 9 {
 		t.Fatalf("%v %v", found, err)
 	}
 	for _, f := range found {
 		if f.Kind != kinds[f.Tag] || (f.Err != nil) != (f.Kind == layout.KindInvalid || f.Kind == layout.KindDangling) {
-			t.Errorf("%s %s: kind %d (%v), want %d", f.Tag, f.Root.Digest, f.Kind, f.Err, kinds[f.Tag])
+			t.Errorf("%s %s: kind %s (%v), want %s", f.Tag, f.Descriptor.Digest, f.Kind, f.Err, kinds[f.Tag])
 		}
 	}
-	if _, err := layout.One(t.Context(), h.open(), "invalid"); err == nil || !strings.Contains(err.Error(), notJSON.Digest.String()) {
+	if _, err := layout.OneCache(t.Context(), h.open(), "invalid"); err == nil || !strings.Contains(err.Error(), notJSON.Digest.String()) {
 		t.Errorf("got %v, want an error that names the root", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -296,12 +296,12 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cache.Tag != "latest" || digest.FromBytes(cache.RawRoot) != root.Digest || digest.FromBytes(cache.RawConfig) != cache.Manifest.Config.Digest ||
+	if cache.Tag != "latest" || digest.FromBytes(cache.RawRoot) != root.Digest || digest.FromBytes(cache.RawConfig) != cache.Root.Config.Digest ||
 		len(cache.Config.Records) != 1 {
 		t.Errorf("%+v", cache)
 	}
 
-	config := h.blobPath(cache.Manifest.Config.Digest)
+	config := h.blobPath(cache.Root.Config.Digest)
 	for _, test := range []struct {
 		name   string
 		path   string
@@ -360,6 +360,13 @@ func TestLeftovers(t *testing.T) {
 // A place that is no directory is a Source all the same: whoever reads from it verifies.
 type memory map[digest.Digest]string
 
+func (memory) String() string { return "memory" }
+
+func (m memory) Has(_ context.Context, d buildcache.Descriptor) (bool, error) {
+	text, ok := m[d.Digest]
+	return ok && int64(len(text)) == d.Size, nil
+}
+
 func (m memory) Entries(context.Context) ([]layout.Entry, error) { return nil, nil }
 
 func (m memory) Open(_ context.Context, d buildcache.Descriptor) (io.ReadCloser, error) {
@@ -379,10 +386,10 @@ func TestOtherSources(t *testing.T) {
 	}
 	var e *layout.BlobError
 	bad, _ := bytesOf("bad")
-	if _, err := layout.ReadBlob(t.Context(), src, bad, 10); !errors.As(err, &e) || e.Place != "the source" {
+	if _, err := layout.ReadBlob(t.Context(), src, bad, 10); !errors.As(err, &e) || e.Place != "memory" {
 		t.Errorf("got %v", err)
 	}
-	if _, err := layout.All(t.Context(), src); !isNotFound(err) {
+	if _, err := layout.Caches(t.Context(), src); !isNotFound(err) {
 		t.Errorf("got %v", err)
 	}
 }

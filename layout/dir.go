@@ -12,8 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
 )
@@ -25,6 +23,9 @@ const (
 	blobsName  = "blobs"
 	ingestName = "ingest"
 	stateName  = ".ocicache" // ours: temporary files and the journal
+
+	indexMode = 0o644 // of a new index.json, and of oci-layout
+	dirMode   = 0o755
 
 	layoutContent = `{"imageLayoutVersion":"1.0.0"}`
 )
@@ -39,15 +40,13 @@ type Options struct {
 	LockTimeout time.Duration
 	// Link lets Put make hard links to the files of other layouts, instead of copies.
 	Link bool
-	// Fault makes operations fail, for tests; see durable.FS.
-	Fault func(op durable.Op, path string) error
 }
 
 // Dir is an OCI layout directory. It is safe for concurrent use, and next to other processes that keep BuildKit's
 // locks.
 type Dir struct {
 	path    string
-	fs      durable.FS
+	info    fs.FileInfo // of the directory, to know it again
 	options Options
 }
 
@@ -64,7 +63,7 @@ func Open(path string, options Options) (*Dir, error) {
 	}
 	for _, name := range []string{indexName, blobsName} {
 		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
-			return newDir(path, options), nil
+			return newDir(path, info, options), nil
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -74,8 +73,8 @@ func Open(path string, options Options) (*Dir, error) {
 
 // Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, or holds
 // nothing but what another writer has made so far, else it fails with ErrNotLayout.
-func Create(ctx context.Context, path string, options Options) (*Dir, error) {
-	dir, err := Open(path, options)
+func Create(ctx context.Context, path string, options Options) (dir *Dir, err error) {
+	dir, err = Open(path, options)
 	if err == nil {
 		return dir, nil
 	}
@@ -87,11 +86,20 @@ func Create(ctx context.Context, path string, options Options) (*Dir, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	dir = newDir(path, options)
+	made, err := durable.On(ctx).MakeDir(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, made.Close()) }()
+	info, err := made.File().Stat()
+	if err != nil {
+		return nil, err
+	}
+	dir = newDir(path, info, options)
 	return dir, dir.initialise(ctx)
 }
 
-// isForeign says whether a file of a directory is none of a layout.
+// isForeign reports whether a file of a directory is none of a layout.
 func isForeign(entry fs.DirEntry) bool {
 	switch entry.Name() {
 	case indexName, indexLockName, cacheLockName, layoutName, blobsName, ingestName, stateName:
@@ -100,70 +108,58 @@ func isForeign(entry fs.DirEntry) bool {
 	return true
 }
 
-func newDir(path string, options Options) *Dir {
+func newDir(path string, info fs.FileInfo, options Options) *Dir {
 	if options.LockTimeout == 0 {
 		options.LockTimeout = DefaultLockTimeout
 	}
-	return &Dir{path: filepath.Clean(path), fs: durable.FS{Fault: options.Fault}, options: options}
+	return &Dir{path: filepath.Clean(path), info: info, options: options}
 }
 
 // initialise makes what is not there yet. What Open knows a layout by comes last, so that what is left of a Create that
 // crashed is made whole by the next one.
-func (d *Dir) initialise(ctx context.Context) error {
-	if err := d.writeFile(layoutName, []byte(layoutContent)); err != nil {
+func (d *Dir) initialise(ctx context.Context) (err error) {
+	desk, err := d.openDesk(ctx)
+	if err != nil {
 		return err
 	}
-	if err := d.fs.Mkdir(filepath.Join(d.path, blobsName)); err != nil {
+	defer func() { err = errors.Join(err, desk.Close()) }()
+	file, err := desk.write([]byte(layoutContent))
+	if err != nil {
 		return err
 	}
-	return d.makeIndex(ctx)
+	if err := file.CommitIn(desk.root, layoutName, indexMode); err != nil {
+		return err
+	}
+	blobs, err := desk.root.Make(blobsName, dirMode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(blobs.Close(), d.makeIndex(ctx, desk))
 }
 
 // makeIndex writes an empty index.json, unless somebody else was quicker, whose tags may be in it already.
-func (d *Dir) makeIndex(ctx context.Context) (err error) {
-	file, err := d.prepareIndex(buildcache.NewIndex())
+func (d *Dir) makeIndex(ctx context.Context, desk *desk) (err error) {
+	file, err := desk.prepareIndex(buildcache.NewIndex(), indexMode)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Discard()) }()
-	_, unlock, err := d.lockIndex(ctx)
+	lock, err := d.lockIndex(ctx, desk.root)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	path := filepath.Join(d.path, indexName)
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+	defer func() { err = errors.Join(err, desk.root.RemoveLock(indexLockName, lock)) }()
+	if raw, _, err := readIndex(desk.root.OpenRegular(indexName)); err != nil || raw != nil {
 		return err
 	}
-	if err := file.Rename(path); err != nil {
+	if err := file.RenameIn(desk.root, indexName); err != nil {
 		return err
 	}
-	return d.fs.SyncDir(d.path)
+	return desk.root.Sync()
 }
 
 // String returns the directory's path.
 func (d *Dir) String() string { return d.path }
-
-func (d *Dir) state() string { return filepath.Join(d.path, stateName) }
-
-// writeFile replaces a file of the layout.
-func (d *Dir) writeFile(name string, data []byte) error {
-	file, err := d.createTemp()
-	if err != nil {
-		return err
-	}
-	if _, err := file.Write(data); err != nil {
-		return errors.Join(err, file.Discard())
-	}
-	return file.Commit(filepath.Join(d.path, name), 0o644)
-}
-
-func (d *Dir) createTemp() (*durable.File, error) {
-	if err := d.fs.Mkdir(d.state()); err != nil {
-		return nil, err
-	}
-	return d.fs.Create(d.state())
-}
 
 // Index returns what index.json says. BuildKit writes the file in place, so while somebody writes it is read again: it
 // may be torn, or half old and half new with nothing torn to be seen. A layout without the file has an empty index.
@@ -172,12 +168,15 @@ func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
 	path := filepath.Join(d.path, indexName)
 	var whole *buildcache.Index // the best so far
 	for try := 1; ; try++ {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
 		quiet := d.isIndexQuiet()
-		raw, err := readIndex(path)
+		raw, _, err := readIndex(durable.OpenRegular(path))
 		if err != nil {
 			return nil, err
 		}
-		again, err := readIndex(path)
+		again, _, err := readIndex(durable.OpenRegular(path))
 		if err != nil {
 			return nil, err
 		}
@@ -198,27 +197,31 @@ func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
 	}
 }
 
-// isIndexQuiet says whether nobody seems to hold index.json.lock. Readers do not take the lock, not even to look: a
+// isIndexQuiet reports whether nobody seems to hold index.json.lock. Readers do not take the lock, not even to look: a
 // BuildKit that comes that moment would fail. The file is there for as long as the lock is held, or after a crash.
 func (d *Dir) isIndexQuiet() bool {
 	_, err := os.Lstat(filepath.Join(d.path, indexLockName))
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// readIndex reads an index.json; nil stands for none. Of one that is too large it returns enough to be seen as such.
-func readIndex(path string) (raw []byte, err error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not stop us for ever
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// readIndex reads an index.json, and tells its permissions; nil stands for none. Of one that is too large it returns
+// enough to be seen as such.
+func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode, _ error) {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, indexMode, nil
+	case errors.Is(err, durable.ErrNotRegular) && errors.As(err, &path):
+		return nil, 0, &IndexError{Path: path.Path, Err: durable.ErrNotRegular}
+	case err != nil:
+		return nil, 0, err
 	}
+	info, err := file.Stat()
 	if err != nil {
-		return nil, err
+		return nil, 0, errors.Join(err, file.Close())
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, &IndexError{Path: path, Err: errors.Join(errors.New("not a regular file"), err)}
-	}
-	return io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
+	raw, err = io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
+	return raw, info.Mode().Perm(), errors.Join(err, file.Close())
 }
 
 // parseIndex reads what readIndex returned.
@@ -249,14 +252,18 @@ func (d *Dir) Entries(ctx context.Context) ([]Entry, error) {
 	}
 	entries := make([]Entry, len(index.Entries))
 	for i, root := range index.Entries {
-		if path, err := d.blobPath(root.Digest); err == nil {
-			if info, err := os.Stat(path); err == nil {
-				root.Size = info.Size()
-			}
-		}
-		entries[i] = Entry{Tag: root.Tag(), Root: root}
+		entries[i] = d.entry(root)
 	}
 	return entries, nil
+}
+
+func (d *Dir) entry(root buildcache.Descriptor) Entry {
+	if path, err := d.blobPath(root.Digest); err == nil {
+		if info, err := os.Stat(path); err == nil {
+			root.Size = info.Size()
+		}
+	}
+	return Entry{Tag: root.Tag(), Descriptor: root}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

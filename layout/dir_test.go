@@ -18,6 +18,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -73,7 +74,7 @@ func TestOpen(t *testing.T) {
 			if made.String() != dir {
 				t.Errorf("it is called %s, want %s", made, dir)
 			}
-			if _, err := layout.All(t.Context(), made); !isNotFound(err) {
+			if _, err := layout.Caches(t.Context(), made); !isNotFound(err) {
 				t.Errorf("All: %v, want a *NotFoundError", err)
 			}
 		})
@@ -100,11 +101,11 @@ func TestCreate(t *testing.T) {
 		}
 	}
 	wantNoTemporary(t, path)
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	if _, err := layout.Create(t.Context(), path, layout.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	wantTree(t, path, before) // a second Create changes nothing
+	layouttest.WantTree(t, path, before) // a second Create changes nothing
 }
 
 // Wherever a Create stops, the next one ends up with a whole layout.
@@ -113,7 +114,7 @@ func TestCreateGoesOn(t *testing.T) {
 	for n := 1; ; n++ {
 		path := filepath.Join(t.TempDir(), "layout")
 		broken, fired := failNth(n)
-		if _, err := layout.Create(t.Context(), path, layout.Options{Fault: broken}); !fired() {
+		if _, err := layout.Create(durable.WithFault(t.Context(), broken), path, layout.Options{}); !fired() {
 			if err != nil || n < 10 {
 				t.Errorf("ends after %d operations with %v", n, err)
 			}
@@ -139,7 +140,7 @@ func TestCreateKeepsWhatOthersTag(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "layout")
 	root, _ := bytesOf("root")
 	syncs := 0
-	slow := layout.Options{Fault: func(op durable.Op, _ string) error {
+	slow := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
 		if op != durable.OpSync {
 			return nil
 		}
@@ -151,8 +152,8 @@ func TestCreateKeepsWhatOthersTag(t *testing.T) {
 			return err
 		}
 		return quick.Tag(t.Context(), "latest", root, "")
-	}}
-	if _, err := layout.Create(t.Context(), path, slow); err != nil || syncs != 2 {
+	})
+	if _, err := layout.Create(slow, path, layout.Options{}); err != nil || syncs != 2 {
 		t.Fatalf("%v after %d files", err, syncs)
 	}
 	wantTags(t, path, map[string]digest.Digest{"latest": root.Digest}, nil)
@@ -160,7 +161,7 @@ func TestCreateKeepsWhatOthersTag(t *testing.T) {
 
 var errFault = errors.New("injected fault")
 
-// failNth returns a Fault that fails the n-th durable operation, and a function that says whether it came to that.
+// failNth returns a fault for durable.WithFault that fails the n-th durable operation, and a function that reports whether it came to that.
 func failNth(n int) (fault func(durable.Op, string) error, fired func() bool) {
 	var mu sync.Mutex
 	count := 0
@@ -197,14 +198,14 @@ func TestCorpus(t *testing.T) {
 					continue
 				}
 				tags = append(tags, f.Tag)
-				cache, err := layout.Load(t.Context(), dir, f.Entry)
+				cache, err := layout.Load(t.Context(), dir, f)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(cache.Config.Layers) == 0 || len(cache.Config.Layers) != len(cache.Manifest.Layers) {
-					t.Errorf("%d layers in the config, %d in the root", len(cache.Config.Layers), len(cache.Manifest.Layers))
+				if len(cache.Config.Layers) == 0 || len(cache.Config.Layers) != len(cache.Root.Layers) {
+					t.Errorf("%d layers in the config, %d in the root", len(cache.Config.Layers), len(cache.Root.Layers))
 				}
-				for _, layer := range cache.Manifest.Layers {
+				for _, layer := range cache.Root.Layers {
 					if has, err := dir.Has(t.Context(), layer); err != nil || !has {
 						t.Errorf("layer %s: %v %v", layer.Digest, has, err)
 					}
@@ -224,10 +225,10 @@ func TestCorpus(t *testing.T) {
 // A layout of an old BuildKit stays one: its index.json gets no mediaType, and it needs no oci-layout.
 func TestOldLayout(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "v0.11.6-docker-list")
+	path := layouttest.CopyCorpus(t, "v0.11.6-docker-list")
 	dir := open(t, path)
 	root, bytes := bytesOf(`{"new":"root"}`)
-	was := entryOf(t, dir, "latest").Root.Digest
+	was := entryOf(t, dir, "latest").Descriptor.Digest
 	if err := errors.Join(dir.Put(t.Context(), root, bytes), dir.Tag(t.Context(), "latest", root, was)); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +242,7 @@ func TestOldLayout(t *testing.T) {
 
 func entryOf(t *testing.T, dir *layout.Dir, tag string) layout.Entry {
 	t.Helper()
-	entry, err := layout.One(t.Context(), dir, tag)
+	entry, err := layout.OneCache(t.Context(), dir, tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,8 +262,8 @@ func TestEntriesHaveTheSizesOfFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if entries[0].Root.Size != root.Size || entries[1].Root.Size != 8 {
-		t.Errorf("sizes %d and %d, want %d and 8", entries[0].Root.Size, entries[1].Root.Size, root.Size)
+	if entries[0].Descriptor.Size != root.Size || entries[1].Descriptor.Size != 8 {
+		t.Errorf("sizes %d and %d, want %d and 8", entries[0].Descriptor.Size, entries[1].Descriptor.Size, root.Size)
 	}
 	if _, err := layout.Load(t.Context(), h.open(), entries[0]); err != nil {
 		t.Error(err)
@@ -423,7 +424,7 @@ func TestHostileDigests(t *testing.T) {
 			good := h.cache("good")
 			bad := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: hostile, Size: 9}
 			h.index(tagged(bad, "bad"), tagged(good, "good"))
-			before := tree(t, h.path)
+			before := layouttest.Tree(t, h.path)
 			ctx, dir := t.Context(), h.open()
 
 			var blob *layout.BlobError
@@ -451,16 +452,16 @@ func TestHostileDigests(t *testing.T) {
 			if err != nil || found[0].Kind != layout.KindInvalid || found[0].Err == nil || found[1].Kind != layout.KindCache {
 				t.Errorf("Survey: %v (%v)", found, err)
 			}
-			if entry, err := layout.One(ctx, dir, "good"); err != nil || entry.Root.Digest != good.Digest {
+			if entry, err := layout.OneCache(ctx, dir, "good"); err != nil || entry.Descriptor.Digest != good.Digest {
 				t.Errorf("the good one beside it: %v (%v)", entry, err)
 			}
-			if _, err := layout.One(ctx, dir, "bad"); err == nil {
+			if _, err := layout.OneCache(ctx, dir, "bad"); err == nil {
 				t.Error("the bad one: no error")
 			}
-			if _, err := dir.Reach(ctx); err == nil {
+			if _, err := layout.Reach(ctx, dir); err == nil {
 				t.Error("Reach says that nothing else is reached")
 			}
-			wantTree(t, h.path, before)
+			layouttest.WantTree(t, h.path, before)
 		})
 	}
 }

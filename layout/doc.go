@@ -1,9 +1,9 @@
-// Package layout owns what a place is, and the first place: an OCI layout directory, as BuildKit's
-// --cache-to type=local writes it.
+// Package layout says what a place is, and has the first two: Dir, an OCI layout directory as BuildKit's
+// --cache-to type=local writes it, and Memory, a place in memory.
 //
 // A place that caches come from is a Source, one that they go to is a Sink. Whatever is read is verified on the
 // reader's side, so that no place can forget it: OpenVerified for streams, ReadBlob for what fits in memory.
 //
-// Dir is the directory. It follows BuildKit's rules where BuildKit has some (which entry a tag finds, which locks a
+// Dir follows BuildKit's rules where BuildKit has some (which entry a tag finds, which locks a
 // writer holds) and is careful where BuildKit is not: a blob or index.json is replaced by a rename, after an fsync.
 package layout

@@ -21,20 +21,26 @@ var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs dir
 // BlobError says which blob of which place is wrong.
 type BlobError struct {
 	Digest digest.Digest
-	Place  string // a path, or a repository
+	Place  string // a path, or a repository; "" for whoever gave the bytes, see BlameSource
 	Err    error
 }
 
-func (e *BlobError) Error() string { return fmt.Sprintf("blob %s in %s: %v", e.Digest, e.Place, e.Err) }
+func (e *BlobError) Error() string {
+	if e.Place == "" {
+		return fmt.Sprintf("blob %s: %v", e.Digest, e.Err)
+	}
+	return fmt.Sprintf("blob %s in %s: %v", e.Digest, e.Place, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
-// NotFoundError says that a place does not have what was asked for: a tag, or any cache at all.
+// NotFoundError says that a place does not have what was asked for: a tag, a digest, or any cache at all.
 type NotFoundError struct {
-	Place string
-	Tag   string   // "" if any cache would have done
-	Tags  []string // those that caches have there
+	Place  string
+	Tag    string        // "" if any cache would have done
+	Digest digest.Digest // of a root that was asked for, "" for none
+	Tags   []string      // those that caches have there
 	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
 	Images, Inline bool
 	// Unnamed are roots of caches that lie there without being named.
@@ -43,6 +49,8 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	switch {
+	case e.Digest != "":
+		return fmt.Sprintf("%s: there is no root %s in it", e.Place, e.Digest)
 	case e.Tag != "" && len(e.Tags) > 0:
 		return fmt.Sprintf("%s: no cache has the tag %q (there are: %s)", e.Place, e.Tag, strings.Join(e.Tags, ", "))
 	case e.Tag != "":
@@ -98,7 +106,7 @@ func joinDigests(digests []digest.Digest) string {
 	return strings.Join(words, ", ")
 }
 
-// LockedError says that another process holds a lock for longer than one wanted to wait.
+// LockedError says that another process held a lock for longer than the lock timeout.
 type LockedError struct {
 	Path   string
 	Holder string // such as "process 812 (buildctl)", or "" where it can't be known
@@ -126,4 +134,16 @@ func (e *TagMovedError) Error() string {
 		return fmt.Sprintf("%s: the tag %q was made by somebody else meanwhile (%s)", e.Place, e.Tag, e.Now)
 	}
 	return fmt.Sprintf("%s: the tag %q moved meanwhile, from %s to %s", e.Place, e.Tag, e.Was, e.Now)
+}
+
+// TakenError says that a tag already names something of another kind: an image where a cache was to go, or the other way
+// round.
+type TakenError struct {
+	Place, Tag string
+	Root       digest.Digest // what has the tag
+	Is, Want   Kind
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("%s: the tag %q belongs to something that is no %s (%s %s)", e.Place, e.Tag, e.Want, e.Is, e.Root)
 }

@@ -1,12 +1,22 @@
 package layout
 
-import "github.com/opencontainers/go-digest"
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // EventKind says what an Event tells.
 type EventKind int
 
-// The kinds of events. EventPlan comes before the work on several blobs. Then for each blob there is one EventStart,
-// any number of EventBytes and one EventDone.
+// The kinds of events. EventPlan comes before the work on several blobs, and may come again: plans add up. Then for each
+// blob there is one EventStart, any number of EventBytes and one EventDone.
 const (
 	EventPlan EventKind = iota
 	EventStart
@@ -14,31 +24,170 @@ const (
 	EventDone
 )
 
-// Event is progress on one blob. Handlers are called from several goroutines at once, and must be quick.
+// Event is progress on one blob, or a plan for several. Handlers are called from several goroutines at once, and must be
+// quick.
 type Event struct {
 	Kind   EventKind
 	Verb   string // what happens to the blob, such as "recompress"
 	Digest digest.Digest
-	Count  int   // at EventPlan: how many blobs
-	Total  int64 // at EventStart: the blob's size in bytes; at EventPlan: that of all
-	Bytes  int64 // at EventBytes: bytes done since the last event
+	Count  int   // at EventPlan: how many blobs; below 0 takes some back
+	Total  int64 // at EventStart: the blob's size in bytes; at EventPlan: that of all, below 0 as Count
+	Bytes  int64 // at EventBytes: bytes done since the last event; below 0 where they have to be done again
 	Err    error // at EventDone: why it failed
 }
 
-// Handler receives events. A nil handler is silence.
+// Handler receives events. A nil Handler drops them.
 type Handler func(Event)
 
-// Send passes an event on, if somebody listens.
+// Send calls the handler, unless it is nil.
 func (h Handler) Send(e Event) {
 	if h != nil {
 		h(e)
 	}
 }
 
-// Track sends the events of one blob around work: work reports the bytes it is done with to the function it gets.
+// Track sends the events of one blob around work. work passes the bytes that it is done with to its argument, from any
+// goroutine. Once it has succeeded, total bytes count as done, whatever it reported: a blob that was there already was
+// not read, and one that was sent again was read more than once.
 func (h Handler) Track(verb string, d digest.Digest, total int64, work func(done func(bytes int64)) error) error {
+	var told atomic.Int64
+	done := func(n int64) {
+		if n != 0 {
+			told.Add(n)
+			h.Send(Event{Kind: EventBytes, Verb: verb, Digest: d, Bytes: n})
+		}
+	}
 	h.Send(Event{Kind: EventStart, Verb: verb, Digest: d, Total: total})
-	err := work(func(n int64) { h.Send(Event{Kind: EventBytes, Verb: verb, Digest: d, Bytes: n}) })
+	err := work(done)
+	if err == nil {
+		done(total - told.Load())
+	}
 	h.Send(Event{Kind: EventDone, Verb: verb, Digest: d, Err: err})
 	return err
+}
+
+// Part returns a handler for one part of the work that a larger plan was sent for: announced is what that plan has for
+// the part. Plans that the part sends are taken to be included in it, and only what exceeds it is passed on. end says
+// that the part is over: what is not done by then is taken back, because it was not needed or has failed.
+func (h Handler) Part(announced Event) (part Handler, end func()) {
+	if h == nil {
+		return nil, func() {}
+	}
+	p := &partOf{whole: h, verb: announced.Verb, unplanned: amountOf(announced), undone: amountOf(announced)}
+	return p.handle, p.end
+}
+
+type partOf struct {
+	mu                sync.Mutex
+	whole             Handler
+	verb              string
+	unplanned, undone amount
+}
+
+// amount is a number of blobs and their bytes.
+type amount struct {
+	count int
+	bytes int64
+}
+
+func amountOf(plan Event) amount { return amount{plan.Count, plan.Total} }
+
+func (p *partOf) handle(e Event) {
+	p.mu.Lock()
+	switch e.Kind {
+	case EventPlan:
+		within := amount{min(e.Count, p.unplanned.count), min(e.Total, p.unplanned.bytes)}
+		p.unplanned.count -= within.count
+		p.unplanned.bytes -= within.bytes
+		e.Count -= within.count
+		e.Total -= within.bytes
+		p.undone.count += e.Count
+		p.undone.bytes += e.Total
+	case EventBytes:
+		p.undone.bytes -= e.Bytes
+	case EventDone:
+		p.undone.count--
+	case EventStart:
+	}
+	p.mu.Unlock()
+	if e.Kind != EventPlan || amountOf(e) != (amount{}) {
+		p.whole(e)
+	}
+}
+
+func (p *partOf) end() {
+	p.mu.Lock()
+	left := p.undone
+	p.undone, p.unplanned = amount{}, amount{}
+	p.mu.Unlock()
+	if left != (amount{}) {
+		p.whole(Event{Kind: EventPlan, Verb: p.verb, Count: -left.count, Total: -left.bytes})
+	}
+}
+
+// Counted wraps open so that done hears of the bytes as they are read, and so that reading ends with ctx. Opening again
+// starts over: what was read before is taken back, with a negative number. A Dir still copies a file without reading it here.
+func Counted(ctx context.Context, open OpenFunc, done func(bytes int64)) OpenFunc {
+	var told atomic.Int64
+	return func() (io.ReadCloser, error) {
+		if n := told.Swap(0); n != 0 {
+			done(-n)
+		}
+		raw, err := open()
+		if err != nil {
+			return nil, err
+		}
+		return &countedReader{contextReader{ctx, raw}, func(n int64) {
+			told.Add(n)
+			done(n)
+		}}, nil
+	}
+}
+
+type countedReader struct {
+	contextReader
+	done func(bytes int64)
+}
+
+func (r *countedReader) Read(p []byte) (int, error) {
+	n, err := r.contextReader.Read(p)
+	if n > 0 {
+		r.done(int64(n))
+	}
+	return n, err
+}
+
+// fileIn returns the file that r reads, or nil, and the function to call with the bytes that are done.
+func fileIn(r io.Reader) (file *os.File, done func(bytes int64)) {
+	done = func(int64) {}
+	if counted, ok := r.(*countedReader); ok {
+		r, done = counted.raw, counted.done
+	}
+	file, _ = r.(*os.File)
+	return file, done
+}
+
+// Effort says in a result what the work took. Sizes are in bytes of layers.
+type Effort struct {
+	Moved int64   `json:"moved"`   // written to the destination
+	Saved int64   `json:"saved"`   // not written, because the destination had them
+	Took  Seconds `json:"seconds"` // from beginning to end
+}
+
+// Seconds is a duration that is a number of seconds in JSON, to the millisecond.
+type Seconds time.Duration
+
+// MarshalJSON writes the seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(float64(time.Duration(s).Round(time.Millisecond).Milliseconds()) / 1000)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Seconds) UnmarshalJSON(data []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(data, &seconds); err != nil {
+		return err
+	}
+	*s = Seconds(time.Duration(seconds * float64(time.Second)).Round(time.Millisecond))
+	return nil
 }

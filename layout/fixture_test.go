@@ -38,16 +38,6 @@ func corpusCaches(t testing.TB) []string {
 	return names
 }
 
-// copyCorpus returns a copy of a layout of the corpus, to write to.
-func copyCorpus(t testing.TB, name string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), name)
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join(corpus, name))); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func open(t testing.TB, path string) *layout.Dir {
 	t.Helper()
 	dir, err := layout.Open(path, layout.Options{})
@@ -55,76 +45,6 @@ func open(t testing.TB, path string) *layout.Dir {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-func create(t testing.TB) *layout.Dir {
-	t.Helper()
-	dir, err := layout.Create(t.Context(), filepath.Join(t.TempDir(), "layout"), layout.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// tree returns everything below a directory by its path: kind, permissions and content.
-func tree(t testing.TB, root string) map[string]string {
-	t.Helper()
-	files := map[string]string{}
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		text := info.Mode().String()
-		switch {
-		case info.Mode().IsRegular():
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text += " " + digest.FromBytes(data).String()
-		case info.Mode()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			text += " -> " + target
-		}
-		rel, err := filepath.Rel(root, path)
-		files[rel] = text
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
-
-// wantTree compares a directory with what tree returned of it, leaving out what stands below ignored names.
-func wantTree(t testing.TB, root string, want map[string]string, ignored ...string) {
-	t.Helper()
-	got := tree(t, root)
-	ignore := func(path string) bool {
-		for _, name := range ignored {
-			if path == name || strings.HasPrefix(path, name+"/") {
-				return true
-			}
-		}
-		return false
-	}
-	for path, text := range want {
-		if !ignore(path) && got[path] != text {
-			t.Errorf("%s: want %q, got %q", path, text, got[path])
-		}
-	}
-	for path, text := range got {
-		if _, ok := want[path]; !ok && !ignore(path) {
-			t.Errorf("%s: %q was not there", path, text)
-		}
-	}
 }
 
 // wantNoTemporary looks for temporary files and locks that should be gone.
@@ -270,7 +190,7 @@ func (h handmade) list(docker bool, reached map[digest.Digest]bool, children ...
 // bytesOf returns bytes as a blob and how to open them.
 func bytesOf(text string) (buildcache.Descriptor, layout.OpenFunc) {
 	return buildcache.Descriptor{MediaType: "text/plain", Digest: digest.FromString(text), Size: int64(len(text))},
-		layout.Bytes([]byte(text))
+		layout.OpenBytes([]byte(text))
 }
 
 // opener counts how often it is asked, and closed.

@@ -9,12 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
 )
 
 // Recipe says how a blob was made of another. The same recipe gives the same bytes.
@@ -25,9 +24,10 @@ type Recipe struct {
 	Version     string                 `json:"version"` // of the encoder, as its bytes depend on it
 }
 
-// Memory is a place that remembers what was recompressed to what. Losing it costs time, nothing else.
-type Memory interface {
-	// Recall returns what the recipes gave, for those whose outcome is still there.
+// Journal is a place that remembers what was recompressed to what. Losing it costs time, nothing else.
+type Journal interface {
+	// Recall returns what the recipes are said to have given, for those whose outcome is still there. Neither the
+	// outcomes' digests nor their diffIDs have been proved.
 	Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error)
 	// Remember notes an outcome.
 	Remember(ctx context.Context, recipe Recipe, outcome buildcache.Blob) error
@@ -49,13 +49,12 @@ type journalLine struct {
 	UncompressedSize int64         `json:"uncompressedSize,omitempty"`
 }
 
-func (d *Dir) journalPath() string { return filepath.Join(d.state(), journalName) }
-
-// Recall reads the journal. Lines that can't be read, torn ones among them, are passed over, and so are outcomes
-// whose blob is gone or has another size.
+// Recall reads the journal. Lines that can't be read, torn ones among them, are passed over, and so are outcomes whose
+// blob is gone or has another size. What it returns are claims of whoever can write to the layout: that a blob has these
+// bytes, and that they are the outcome, is for the caller to prove.
 func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	known := map[Recipe]buildcache.Blob{}
-	file, err := os.OpenFile(d.journalPath(), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	file, err := d.openJournal()
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
 	}
@@ -82,8 +81,24 @@ func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	return known, nil
 }
 
+// openJournal opens the journal to read it.
+func (d *Dir) openJournal() (_ *os.File, err error) {
+	root, err := d.openRoot(durable.FS{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	state, err := root.Open(stateName)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	file, _, err := state.OpenRegular(journalName)
+	return file, err
+}
+
 // Remember adds a line to the journal. A journal that has grown too long starts anew.
-func (d *Dir) Remember(_ context.Context, recipe Recipe, outcome buildcache.Blob) error {
+func (d *Dir) Remember(ctx context.Context, recipe Recipe, outcome buildcache.Blob) (err error) {
 	line, err := json.Marshal(journalLine{
 		Recipe: recipe, Digest: outcome.Digest, Size: outcome.Size, DiffID: outcome.DiffID,
 		TOCDigest: outcome.TOCDigest, UncompressedSize: outcome.UncompressedSize,
@@ -91,11 +106,24 @@ func (d *Dir) Remember(_ context.Context, recipe Recipe, outcome buildcache.Blob
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(d.journalPath()); err == nil && info.Size() > maxJournal {
-		if err := os.Remove(d.journalPath()); err != nil {
-			return err
-		}
+	desk, err := d.openDesk(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, desk.Close()) }()
+	file, size, err := desk.state.OpenRegular(journalName)
+	if err == nil {
+		err = file.Close()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil && size > maxJournal {
+		err = desk.state.Remove(journalName)
+	}
+	if err != nil {
+		return err
 	}
 	// A line torn by a crash must not spoil this one, so each begins with an end of line.
-	return d.fs.Append(d.journalPath(), bytes.Join([][]byte{nil, line, nil}, []byte("\n")))
+	return desk.state.Append(journalName, bytes.Join([][]byte{nil, line, nil}, []byte("\n")))
 }

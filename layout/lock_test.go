@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -90,7 +92,7 @@ func TestLock(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer deleter.Close()
-			if err := durable.TryLock(deleter, true); !errors.Is(err, durable.ErrLocked) {
+			if err := tryLock(deleter, true); !errors.Is(err, syscall.EWOULDBLOCK) {
 				t.Errorf("beside a writer one can delete: %v", err)
 			}
 			if err := unlock(); err != nil {
@@ -99,10 +101,10 @@ func TestLock(t *testing.T) {
 			if test.free {
 				holder.finish(t)
 			}
-			if err := durable.TryLock(deleter, true); err != nil {
+			if err := tryLock(deleter, true); err != nil {
 				t.Errorf("after the writer: %v", err)
 			}
-			if !durable.Names(lockPath, deleter) {
+			if !names(lockPath, deleter) {
 				t.Error("cache.lock did not stay, so that two processes could lock two files")
 			}
 		})
@@ -174,18 +176,18 @@ func TestIndexLockHeld(t *testing.T) {
 			t.Parallel()
 			h := byHand(t)
 			root := h.cache("a")
-			before := tree(t, h.path)
+			before := layouttest.Tree(t, h.path)
 			lockPath := filepath.Join(h.path, "index.json.lock")
 			holder := start(t, "hold", lockPath, held)
 			err := openWith(t, h.path, atOnce).Tag(t.Context(), "latest", root, "")
 			wantLocked(t, err, lockPath, holder)
-			wantTree(t, h.path, before, ".", ".ocicache", "index.json.lock")
+			layouttest.WantTree(t, h.path, before, ".", ".ocicache", "index.json.lock")
 			holder.kill(t) // leaves the file, but not the lock
 			if err := openWith(t, h.path, atOnce).Tag(t.Context(), "latest", root, ""); err != nil {
 				t.Fatal(err)
 			}
 			wantNoTemporary(t, h.path)
-			if entry, err := layout.One(t.Context(), h.open(), "latest"); err != nil || entry.Root.Digest != root.Digest {
+			if entry, err := layout.OneCache(t.Context(), h.open(), "latest"); err != nil || entry.Descriptor.Digest != root.Digest {
 				t.Errorf("%v %v", entry, err)
 			}
 		})
@@ -198,9 +200,10 @@ func TestIndexLockIsHeldBriefly(t *testing.T) {
 	h := byHand(t)
 	lockPath := filepath.Join(h.path, "index.json.lock")
 	var renamed, others int
-	dir := openWith(t, h.path, layout.Options{Fault: func(op durable.Op, path string) error {
+	dir := h.open()
+	ctx := durable.WithFault(t.Context(), func(op durable.Op, path string) error {
 		lock, err := os.OpenFile(lockPath, os.O_RDONLY, 0)
-		held := err == nil && errors.Is(durable.TryLock(lock, false), durable.ErrLocked)
+		held := err == nil && errors.Is(tryLock(lock, false), syscall.EWOULDBLOCK)
 		_ = lock.Close()
 		if op == durable.OpRename && filepath.Base(path) == "index.json" {
 			renamed++
@@ -214,9 +217,9 @@ func TestIndexLockIsHeldBriefly(t *testing.T) {
 			t.Errorf("index.json.lock is held at %s of %s", op, path)
 		}
 		return nil
-	}})
+	})
 	root, _ := bytesOf("root")
-	if err := dir.Tag(t.Context(), "latest", root, ""); err != nil {
+	if err := dir.Tag(ctx, "latest", root, ""); err != nil {
 		t.Fatal(err)
 	}
 	if renamed != 1 || others < 4 {
@@ -230,15 +233,16 @@ func TestTagKeepsWhatOthersWriteMeanwhile(t *testing.T) {
 	h := byHand(t)
 	root := h.cache("ours")
 	meanwhile := 0
-	dir := openWith(t, h.path, layout.Options{Fault: func(op durable.Op, _ string) error {
+	dir := h.open()
+	ctx := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
 		if op != durable.OpSync || meanwhile == 3 {
 			return nil
 		}
 		meanwhile++
 		_, err := putAsBuildKit(h.path, fmt.Sprint("theirs", meanwhile), digest.FromString("theirs"))
 		return err
-	}})
-	if err := dir.Tag(t.Context(), "ours", root, ""); err != nil {
+	})
+	if err := dir.Tag(ctx, "ours", root, ""); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := dir.Entries(t.Context())
@@ -258,20 +262,21 @@ func TestTagGivesUpAgainstAnEndlessWriter(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
 	root, writes := h.cache("ours"), 0
-	dir := openWith(t, h.path, layout.Options{Fault: func(op durable.Op, _ string) error {
+	dir := h.open()
+	ctx := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
 		if op != durable.OpSync {
 			return nil
 		}
 		writes++
 		_, err := putAsBuildKit(h.path, "theirs", digest.FromString(strconv.Itoa(writes)))
 		return err
-	}})
+	})
 	var locked *layout.LockedError
-	if err := dir.Tag(t.Context(), "ours", root, ""); !errors.As(err, &locked) {
+	if err := dir.Tag(ctx, "ours", root, ""); !errors.As(err, &locked) {
 		t.Fatalf("got %v, want a *LockedError", err)
 	}
 	entries, err := dir.Entries(t.Context())
-	if err != nil || len(entries) != 1 || entries[0].Root.Digest != digest.FromString(strconv.Itoa(writes)) {
+	if err != nil || len(entries) != 1 || entries[0].Descriptor.Digest != digest.FromString(strconv.Itoa(writes)) {
 		t.Errorf("%v (%v), want BuildKit's last write", entries, err)
 	}
 	wantNoTemporary(t, h.path)
@@ -295,7 +300,7 @@ func TestWritersMakeOneLayout(t *testing.T) {
 func TestWritersBesideBuildKit(t *testing.T) {
 	t.Parallel()
 	const writers, tags = 16, 5
-	dir := create(t)
+	dir := layouttest.Create(t)
 	buildKit := start(t, "buildkit", dir.String(), "buildkit-")
 	var group sync.WaitGroup
 	tries := make([]string, writers)
@@ -352,7 +357,7 @@ func wantTags(t *testing.T, path string, want map[string]digest.Digest, unsure m
 		if got[entry.Tag] != "" {
 			t.Errorf("the tag %q is there twice", entry.Tag)
 		}
-		got[entry.Tag] = entry.Root.Digest
+		got[entry.Tag] = entry.Descriptor.Digest
 	}
 	for tag, root := range want {
 		switch {
@@ -380,7 +385,7 @@ func wantTags(t *testing.T, path string, want map[string]digest.Digest, unsure m
 // Goroutines of one process are kept apart as processes are.
 func TestTagConcurrently(t *testing.T) {
 	t.Parallel()
-	dir := create(t)
+	dir := layouttest.Create(t)
 	want := writerTags(12, 4)
 	var group sync.WaitGroup
 	for tag, root := range want {

@@ -60,13 +60,29 @@ func sayAndWait(words ...any) error {
 	return err
 }
 
+// tryLock takes a flock as any process might. It fails with syscall.EWOULDBLOCK where that is held.
+func tryLock(file *os.File, exclusive bool) error {
+	how := syscall.LOCK_SH
+	if exclusive {
+		how = syscall.LOCK_EX
+	}
+	return syscall.Flock(int(file.Fd()), how|syscall.LOCK_NB)
+}
+
+// names reports whether a path names an open file.
+func names(path string, file *os.File) bool {
+	opened, errOpened := file.Stat()
+	named, errNamed := os.Lstat(path)
+	return errors.Join(errOpened, errNamed) == nil && os.SameFile(opened, named)
+}
+
 // playHolder holds a lock as any process might.
 func playHolder(path string, exclusive bool) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	if err := durable.TryLock(file, exclusive); err != nil {
+	if err := tryLock(file, exclusive); err != nil {
 		return err
 	}
 	return sayAndWait("locked")
@@ -79,16 +95,15 @@ func playWriter(path, prefix, count string) error {
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
 	tries, most := 0, 0
-	counting := layout.Options{Fault: func(op durable.Op, path string) error {
+	ctx := durable.WithFault(context.Background(), func(op durable.Op, path string) error {
 		if op == durable.OpSync && filepath.Base(filepath.Dir(path)) == ".ocicache" {
 			tries++
 		}
 		return nil
-	}}
+	})
 	for i := range n {
-		dir, err := layout.Create(ctx, path, counting)
+		dir, err := layout.Create(ctx, path, layout.Options{})
 		if err != nil {
 			return err
 		}
@@ -197,7 +212,7 @@ func putAsBuildKit(path, tag string, root digest.Digest) (counts bool, err error
 		return false, errors.Join(errBuildKitLocked, lock.Close())
 	}
 	defer func() {
-		counts = durable.Names(lockPath, lock)
+		counts = names(lockPath, lock)
 		err = errors.Join(err, syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close(), os.RemoveAll(lockPath))
 	}()
 	if err := os.WriteFile(filepath.Join(path, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644); err != nil {
@@ -264,7 +279,7 @@ func playReader(path string) error {
 	if err != nil {
 		return err
 	}
-	entry, err := layout.One(ctx, dir, "")
+	entry, err := layout.OneCache(ctx, dir, "")
 	if err != nil {
 		return err
 	}
@@ -272,12 +287,12 @@ func playReader(path string) error {
 	if err != nil {
 		return err
 	}
-	for _, layer := range cache.Manifest.Layers {
+	for _, layer := range cache.Root.Layers {
 		if _, err := layout.ReadBlob(ctx, dir, layer, 1<<20); err != nil {
 			return err
 		}
 	}
-	if _, err := dir.Reach(ctx); err != nil {
+	if _, err := layout.Reach(ctx, dir); err != nil {
 		return err
 	}
 	if _, err := dir.UnnamedRoots(ctx); err != nil {

@@ -16,34 +16,43 @@ import (
 // those of the descriptor; nothing can be said before the end. A done ctx fails the next read.
 func OpenVerified(ctx context.Context, src Source, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
-		return nil, &BlobError{Digest: blob.Digest, Place: placeName(src), Err: err}
+		return nil, &BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
 	}
 	raw, err := src.Open(ctx, blob)
 	if err != nil {
 		return nil, err
 	}
-	return Verify(ctx, src, blob, raw), nil
+	return NewVerifiedReader(ctx, src.String(), blob, raw), nil
 }
 
-// Verify returns raw as OpenVerified does, for bytes of the blob that were opened already. A nil src is SomeSource.
-func Verify(ctx context.Context, src Source, blob buildcache.Descriptor, raw io.ReadCloser) io.ReadCloser {
+// NewVerifiedReader returns raw as OpenVerified does, for bytes of the blob that were opened already. The place is the
+// one in its errors, "" where the caller knows it, see BlameSource.
+func NewVerifiedReader(ctx context.Context, place string, blob buildcache.Descriptor, raw io.ReadCloser) io.ReadCloser {
 	return &verifiedReader{
 		checked: &hardening.VerifiedReadCloser{
 			Reader: &contextReader{ctx: ctx, raw: raw}, ExpectedDigest: blob.Digest, ExpectedSize: blob.Size,
 		},
-		raw: raw, blob: blob, place: placeName(src),
+		raw: raw, blob: blob, place: place,
 	}
 }
 
 // ReadBlob returns a whole blob of at most limit bytes, verified. A larger one fails with a *buildcache.SizeError.
-func ReadBlob(ctx context.Context, src Source, blob buildcache.Descriptor, limit int64) (data []byte, err error) {
+func ReadBlob(ctx context.Context, src Source, blob buildcache.Descriptor, limit int64) ([]byte, error) {
 	if blob.Size > limit {
 		return nil, &buildcache.SizeError{What: "blob " + blob.Digest.String(), Size: blob.Size, Limit: limit}
 	}
-	r, err := OpenVerified(ctx, src, blob)
+	if err := buildcache.CheckDigest(blob.Digest); err != nil {
+		return nil, &BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
+	}
+	raw, err := src.Open(ctx, blob)
 	if err != nil {
 		return nil, err
 	}
+	return readAllVerified(ctx, src.String(), blob, raw)
+}
+
+func readAllVerified(ctx context.Context, place string, blob buildcache.Descriptor, raw io.ReadCloser) (data []byte, err error) {
+	r := NewVerifiedReader(ctx, place, blob, raw)
 	defer func() { err = errors.Join(err, r.Close()) }()
 	return io.ReadAll(r)
 }
@@ -63,29 +72,30 @@ func ReadUnverified(ctx context.Context, src Source, blob buildcache.Descriptor,
 	return data, err
 }
 
-// Bytes returns an OpenFunc for bytes in memory.
-func Bytes(data []byte) OpenFunc {
-	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
-}
-
-// SomeSource is the place in a *BlobError of a Sink that was given other bytes than were promised. Whoever gave them
-// knows where they are from, see BlameSource.
-const SomeSource = "the source"
-
-// BlameSource names src in an error of a Sink that was given other bytes than were promised.
-func BlameSource(err error, src Source) error {
-	var blob *BlobError
-	if errors.As(err, &blob) && blob.Place == SomeSource {
-		blob.Place = placeName(src)
+// ReadThrough reads a blob to its end, verified, and reports the bytes to done as they come.
+func ReadThrough(ctx context.Context, src Source, blob buildcache.Descriptor, done func(bytes int64)) (err error) {
+	r, err := Counted(ctx, func() (io.ReadCloser, error) { return OpenVerified(ctx, src, blob) }, done)()
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	_, err = io.Copy(io.Discard, r)
 	return err
 }
 
-func placeName(src Source) string {
-	if s, ok := src.(fmt.Stringer); ok {
-		return s.String()
+// OpenBytes returns an OpenFunc for bytes in memory.
+func OpenBytes(data []byte) OpenFunc {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
+
+// BlameSource names src in an error of a Sink that was given other bytes than were promised: a sink does not know where
+// they are from.
+func BlameSource(err error, src fmt.Stringer) error {
+	var blob *BlobError
+	if errors.As(err, &blob) && blob.Place == "" {
+		blob.Place = src.String()
 	}
-	return SomeSource
+	return err
 }
 
 // verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors their type.

@@ -9,13 +9,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ocicache/ocicache/internal/layouttest"
 )
 
 // A layout that one may not write to can be read, and nothing tries to change it.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "artifact-gzip")
-	before := tree(t, path)
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	before := layouttest.Tree(t, path)
 	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
 		mode := fs.FileMode(0o444)
 		if entry.IsDir() {
@@ -31,7 +33,7 @@ func TestReadOnly(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	after := tree(t, path)
+	after := layouttest.Tree(t, path)
 	if len(after) != len(before) {
 		t.Errorf("there were %d files, there are %d", len(before), len(after))
 	}

@@ -3,10 +3,12 @@ package layout
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"regexp"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
 )
 
 // Transport is the kind of place that a reference names.
@@ -24,8 +26,9 @@ const (
 // Reference is how the command line names a cache in a place.
 type Reference struct {
 	Transport Transport
-	Path      string // for a registry, what follows docker://
-	Tag       string // "" where none was given
+	Path      string        // for a registry, its host and the repository
+	Tag       string        // "" where none was given
+	Digest    digest.Digest // of a root in a registry, "" where none was given
 }
 
 // ErrReference marks text that is no reference.
@@ -36,7 +39,8 @@ var ErrReference = errors.New("not a reference")
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/+@:-]{0,255}$`)
 
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],
-// docker://NAME, - for a stream, and a bare path, which is never cut at a colon. It does not look at the disk.
+// docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, and a bare path, which is never cut at a colon. It does
+// not look at the disk.
 func ParseReference(text string) (Reference, error) {
 	if text == "" {
 		return Reference{}, fmt.Errorf("%w: it is empty", ErrReference)
@@ -48,10 +52,17 @@ func ParseReference(text string) (Reference, error) {
 		return Reference{Transport: TransportStream}, nil
 	}
 	if rest, ok := strings.CutPrefix(text, "docker://"); ok {
-		if rest == "" {
-			return Reference{}, fmt.Errorf("%w: %q names no repository", ErrReference, text)
+		return splitName(text, rest)
+	}
+	for _, wrong := range []string{"https://", "http://", "docker:/", "ocidir://", "registry://"} {
+		if rest, ok := strings.CutPrefix(text, wrong); ok {
+			rest = strings.TrimLeft(rest, "/")
+			meant := Reference{Transport: TransportRegistry, Path: rest}
+			if wrong == "ocidir://" {
+				meant.Transport = TransportLayout
+			}
+			return Reference{}, &SpellingError{Text: text, Meant: meant.String()}
 		}
-		return Reference{Transport: TransportRegistry, Path: rest}, nil
 	}
 	for _, transport := range []Transport{TransportLayout, TransportArchive} {
 		if rest, ok := strings.CutPrefix(text, string(transport)+":"); ok {
@@ -73,7 +84,44 @@ func splitTag(transport Transport, text, rest string) (Reference, error) {
 	return Reference{Transport: transport, Path: path, Tag: tag}, nil
 }
 
-// CheckTag says whether text can be a tag.
+// splitName cuts HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. Whether host and repository can be such, whoever opens
+// it says.
+func splitName(text, name string) (Reference, error) {
+	ref := Reference{Transport: TransportRegistry, Path: name}
+	if path, hash, ok := strings.Cut(name, "@"); ok {
+		ref.Path, ref.Digest = path, digest.Digest(hash)
+		if err := buildcache.CheckDigest(ref.Digest); err != nil {
+			return Reference{}, fmt.Errorf("%w: %q: %w", ErrReference, text, err)
+		}
+	}
+	slash := strings.LastIndexByte(ref.Path, '/')
+	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
+		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
+		if !tagPattern.MatchString(ref.Tag) {
+			return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, ref.Tag, text)
+		}
+	}
+	switch {
+	case ref.Path == "":
+		return Reference{}, fmt.Errorf("%w: %q names no repository", ErrReference, text)
+	case ref.Tag != "" && ref.Digest != "":
+		return Reference{}, fmt.Errorf("%w: %q has both a tag and a digest", ErrReference, text)
+	}
+	return ref, nil
+}
+
+// SpellingError says that text looks like a reference of other programs.
+type SpellingError struct {
+	Text  string
+	Meant string // what is probably meant
+}
+
+func (e *SpellingError) Error() string { return fmt.Sprintf("%q is no reference", e.Text) }
+
+// Unwrap returns ErrReference.
+func (e *SpellingError) Unwrap() error { return ErrReference }
+
+// CheckTag returns an error around ErrReference for text that can be no tag.
 func CheckTag(text string) error {
 	if !tagPattern.MatchString(text) {
 		return fmt.Errorf("%w: %q is no tag", ErrReference, text)
@@ -89,7 +137,14 @@ func (r Reference) String() string {
 	case TransportStream:
 		return string(r.Transport)
 	case TransportRegistry:
-		return "docker://" + r.Path
+		text := "docker://" + r.Path
+		if r.Tag != "" {
+			text += ":" + r.Tag
+		}
+		if r.Digest != "" {
+			text += "@" + r.Digest.String()
+		}
+		return text
 	default:
 		text := string(r.Transport) + ":" + r.Path
 		if r.Tag != "" {
@@ -97,25 +152,4 @@ func (r Reference) String() string {
 		}
 		return text
 	}
-}
-
-// ColonHint returns the reference that was probably meant where a bare path is not there, but what stands before its
-// last colon is: oci:./cache:v1 for ./cache:v1. It is "" where nothing can be guessed.
-func ColonHint(path string) string {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	at := strings.LastIndexByte(path, ':')
-	if at <= 0 || !tagPattern.MatchString(path[at+1:]) {
-		return ""
-	}
-	info, err := os.Stat(path[:at])
-	if err != nil {
-		return ""
-	}
-	transport := TransportArchive
-	if info.IsDir() {
-		transport = TransportLayout
-	}
-	return Reference{Transport: transport, Path: path[:at], Tag: path[at+1:]}.String()
 }

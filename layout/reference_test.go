@@ -2,8 +2,6 @@ package layout_test
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 func TestParseReference(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("t", 256)
+	const hash = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for _, test := range []struct {
 		text string
 		want layout.Reference // the zero value for no reference
@@ -41,8 +40,9 @@ func TestParseReference(t *testing.T) {
 		{"oci-archive:f.tar", layout.Reference{Transport: layout.TransportArchive, Path: "f.tar"}},
 		{"oci-archive:f.tar:v1", layout.Reference{Transport: layout.TransportArchive, Path: "f.tar", Tag: "v1"}},
 
-		{"docker://localhost:5000/a/b:v1", layout.Reference{Transport: layout.TransportRegistry, Path: "localhost:5000/a/b:v1"}},
-		{"docker://r/a@sha256:0", layout.Reference{Transport: layout.TransportRegistry, Path: "r/a@sha256:0"}},
+		{"docker://localhost:5000/a/b:v1", layout.Reference{Transport: layout.TransportRegistry, Path: "localhost:5000/a/b", Tag: "v1"}},
+		{"docker://localhost:5000/a/b", layout.Reference{Transport: layout.TransportRegistry, Path: "localhost:5000/a/b"}},
+		{"docker://r/a@" + hash, layout.Reference{Transport: layout.TransportRegistry, Path: "r/a", Digest: hash}},
 
 		{"", layout.Reference{}},
 		{"oci:", layout.Reference{}},
@@ -56,6 +56,14 @@ func TestParseReference(t *testing.T) {
 		{"oci-archive:", layout.Reference{}},
 		{"oci-archive:f.tar:", layout.Reference{}},
 		{"docker://", layout.Reference{}},
+		{"docker://:v1", layout.Reference{}},
+		{"docker://r/a:", layout.Reference{}},
+		{"docker://r/a:no tag", layout.Reference{}},
+		{"docker://r/a@sha256:0", layout.Reference{}},
+		{"docker://r/a:v1@" + hash, layout.Reference{}},
+		{"docker:/r/a", layout.Reference{}},
+		{"https://r/a", layout.Reference{}},
+		{"ocidir://a", layout.Reference{}},
 		{"a\x00b", layout.Reference{}},
 		{"oci:a\x00b", layout.Reference{}},
 	} {
@@ -125,33 +133,6 @@ func TestCheckTag(t *testing.T) {
 	} {
 		if err := layout.CheckTag(text); (err == nil) != want || err != nil && !errors.Is(err, layout.ErrReference) {
 			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-func TestColonHint(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file.tar")
-	colon := filepath.Join(dir, "with:colon")
-	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Mkdir(colon, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{
-		dir + ":v1":             "oci:" + dir + ":v1",
-		file + ":v1":            "oci-archive:" + file + ":v1",
-		dir + "/nothing:v1":     "",
-		dir + ":no tag":         "",
-		dir:                     "",
-		colon:                   "", // it is there
-		dir + "/nothing":        "",
-		":v1":                   "",
-		"":                      "",
-		dir + ":":               "",
-		dir + ":docker://x/y:1": "",
-	} {
-		if got := layout.ColonHint(path); got != want {
-			t.Errorf("%q: %q, want %q", path, got, want)
 		}
 	}
 }

@@ -3,11 +3,8 @@ package layout
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -17,8 +14,15 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Tag points tag to root in index.json, if it still points to was. The entry keeps its place and its annotations.
+// Tag points tag to root in index.json, if it still points to was. The entry keeps its place and its annotations. It
+// fails with ErrReference for a tag that CheckTag refuses, unless an entry that others wrote has it already.
 func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+	if err := buildcache.CheckDigest(root.Digest); err != nil {
+		return d.blobError(root, err)
+	}
+	if err := CheckTag(tag); tag != "" && was == "" && err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
 	return d.changeIndex(ctx, func(index *buildcache.Index) error {
 		at, now := index.Find(tag), digest.Digest("")
 		if tag == "" {
@@ -30,14 +34,16 @@ func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, w
 		if now != was {
 			return &TagMovedError{Place: d.path, Tag: tag, Was: was, Now: now}
 		}
-		switch {
-		case tag != "":
-			index.Put(tag, root)
-		case at >= 0:
+		if at >= 0 && tag == "" {
 			index.Replace(at, root)
-		default:
-			return fmt.Errorf("%s: %w: a new entry needs a tag", d.path, ErrReference)
+			return nil
 		}
+		if at < 0 { // what is there may be called anything
+			if err := CheckTag(tag); err != nil {
+				return fmt.Errorf("%s: %w", d.path, err)
+			}
+		}
+		index.Put(tag, root)
 		return nil
 	})
 }
@@ -47,6 +53,9 @@ func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, w
 func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) error) error {
 	const tries = 100
 	for range tries {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		done, err := d.tryChangeIndex(ctx, change)
 		if err != nil || done {
 			return err
@@ -56,8 +65,13 @@ func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) er
 }
 
 func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index) error) (done bool, err error) {
+	desk, err := d.openDesk(ctx)
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
+	}
+	defer func() { err = errors.Join(err, desk.Close()) }()
 	// If this is read while somebody writes, swapIndex finds other bytes.
-	before, err := readIndex(filepath.Join(d.path, indexName))
+	before, mode, err := readIndex(desk.root.OpenRegular(indexName))
 	if err != nil {
 		return false, err
 	}
@@ -71,56 +85,34 @@ func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index)
 		}
 		return false, err
 	}
-	file, err := d.prepareIndex(index)
+	file, err := desk.prepareIndex(index, mode)
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
 	}
 	defer func() { err = errors.Join(err, file.Discard()) }()
-	done, err = d.swapIndex(ctx, before, file)
+	done, err = d.swapIndex(ctx, desk.root, before, file)
 	if err != nil || !done {
 		return false, err
 	}
-	return true, d.fs.SyncDir(d.path)
-}
-
-func (d *Dir) prepareIndex(index *buildcache.Index) (*durable.File, error) {
-	data, err := json.Marshal(index)
-	if err != nil {
-		return nil, err
-	}
-	file, err := d.createTemp()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := file.Write(data); err != nil {
-		return nil, errors.Join(err, file.Discard())
-	}
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(filepath.Join(d.path, indexName)); err == nil {
-		mode = info.Mode().Perm()
-	}
-	if err := file.Sync(mode); err != nil {
-		return nil, errors.Join(err, file.Discard())
-	}
-	return file, nil
+	return true, desk.root.Sync()
 }
 
 // swapIndex puts file in the place of index.json under its lock, if that still has the bytes before. Under the lock
 // nothing else is done, for BuildKit does not wait for it.
-func (d *Dir) swapIndex(ctx context.Context, before []byte, file *durable.File) (done bool, err error) {
-	lock, unlock, err := d.lockIndex(ctx)
+func (d *Dir) swapIndex(ctx context.Context, root *durable.Dir, before []byte, file *durable.File) (done bool, err error) {
+	lock, err := d.lockIndex(ctx, root)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	now, err := readIndex(filepath.Join(d.path, indexName))
+	defer func() { err = errors.Join(err, root.RemoveLock(indexLockName, lock)) }()
+	now, _, err := readIndex(root.OpenRegular(indexName))
 	if err != nil || !bytes.Equal(now, before) {
 		return false, err
 	}
-	if !durable.Names(filepath.Join(d.path, indexLockName), lock) {
+	if !root.Names(indexLockName, lock) {
 		return false, nil // somebody removed our lock; what it guarded may have changed
 	}
-	if err := file.Rename(filepath.Join(d.path, indexName)); err != nil {
+	if err := file.RenameIn(root, indexName); err != nil {
 		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
 	}
 	return true, nil

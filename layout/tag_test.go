@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -63,7 +65,7 @@ func TestTag(t *testing.T) {
 				return `{"schemaVersion":2,"manifests":[` + strings.Join(entries, ",") + `],"annotations":{"kept":"too"}}`
 			}
 			h.write("index.json", index(test.entries))
-			before := tree(t, h.path)
+			before := layouttest.Tree(t, h.path)
 			root := buildcache.Descriptor{MediaType: "text/plain", Digest: test.root, Size: 1}
 			err := h.open().Tag(t.Context(), test.tag, root, test.was)
 			wantNoTemporary(t, h.path)
@@ -74,7 +76,7 @@ func TestTag(t *testing.T) {
 				if !errors.As(err, &got) || *got != want {
 					t.Errorf("got %v, want %v", err, &want)
 				}
-				wantTree(t, h.path, before, ".ocicache")
+				layouttest.WantTree(t, h.path, before, ".ocicache")
 				return
 			}
 			if err != nil {
@@ -96,12 +98,12 @@ func TestTag(t *testing.T) {
 func TestTagNeedsATag(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
-	before := tree(t, h.path)
+	before := layouttest.Tree(t, h.path)
 	root, _ := bytesOf("root")
 	if err := h.open().Tag(t.Context(), "", root, ""); !errors.Is(err, layout.ErrReference) {
 		t.Errorf("got %v", err)
 	}
-	wantTree(t, h.path, before, ".ocicache")
+	layouttest.WantTree(t, h.path, before, ".ocicache")
 }
 
 func TestTagMovedErrorSaysHow(t *testing.T) {
@@ -129,9 +131,9 @@ func TestTagFaults(t *testing.T) {
 		h := byHand(t)
 		old, root := h.cache("old"), h.cache("new")
 		h.index(tagged(old, "latest"))
-		before := tree(t, h.path)
+		before := layouttest.Tree(t, h.path)
 		broken, fired := failNth(n)
-		err := openWith(t, h.path, layout.Options{Fault: broken}).Tag(t.Context(), "latest", root, old.Digest)
+		err := h.open().Tag(durable.WithFault(t.Context(), broken), "latest", root, old.Digest)
 		if !fired() {
 			if err != nil || n < 5 {
 				t.Errorf("ends after %d operations with %v", n, err)
@@ -142,9 +144,9 @@ func TestTagFaults(t *testing.T) {
 			t.Fatalf("operation %d: %v, want the fault", n, err)
 		}
 		wantNoTemporary(t, h.path)
-		now := entryOf(t, h.open(), "latest").Root.Digest
+		now := entryOf(t, h.open(), "latest").Descriptor.Digest
 		if now != root.Digest {
-			wantTree(t, h.path, before, ".ocicache")
+			layouttest.WantTree(t, h.path, before, ".ocicache")
 		}
 		if err := h.open().Tag(t.Context(), "latest", root, now); err != nil {
 			t.Errorf("after a fault of operation %d: %v", n, err)
@@ -156,13 +158,13 @@ func TestTagEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
 	holder := start(t, "hold", filepath.Join(h.path, "index.json.lock"), "exclusive")
-	before := tree(t, h.path)
+	before := layouttest.Tree(t, h.path)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	root, _ := bytesOf("root")
 	if err := h.open().Tag(ctx, "latest", root, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	wantTree(t, h.path, before, ".ocicache")
+	layouttest.WantTree(t, h.path, before, ".ocicache")
 	holder.finish(t)
 }

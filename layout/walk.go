@@ -36,7 +36,7 @@ func (d *Dir) Blobs(ctx context.Context) ([]buildcache.Descriptor, error) {
 			if buildcache.CheckDigest(blob) != nil {
 				continue
 			}
-			info, err := os.Stat(filepath.Join(dir, name.Name()))
+			info, err := os.Stat(filepath.Join(dir, name.Name())) // reading follows links
 			if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
 				continue // just deleted, or a link to nowhere
 			}
@@ -58,7 +58,7 @@ func (d *Dir) UnnamedRoots(ctx context.Context) ([]digest.Digest, error) {
 	}
 	named := map[digest.Digest]bool{}
 	for _, entry := range entries {
-		named[entry.Root.Digest] = true
+		named[entry.Descriptor.Digest] = true
 	}
 	blobs, err := d.Blobs(ctx)
 	if err != nil {
@@ -125,7 +125,7 @@ func (d *Dir) modified(blob buildcache.Descriptor) int64 {
 // Leftovers returns the files that interrupted writers left: BuildKit's in ingest/, ours in .ocicache/. Some may
 // still be written to.
 func (d *Dir) Leftovers() ([]string, error) {
-	names, err := durable.Stale(d.state())
+	names, err := d.stale()
 	if err != nil {
 		return nil, err
 	}
@@ -137,4 +137,22 @@ func (d *Dir) Leftovers() ([]string, error) {
 		names = append(names, filepath.Join(d.path, ingestName, entry.Name()))
 	}
 	return names, nil
+}
+
+// stale returns the temporary files in .ocicache/. What a symbolic link of that name leads to is not ours.
+func (d *Dir) stale() (paths []string, err error) {
+	root, err := d.openRoot(durable.FS{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	state, err := root.Open(stateName)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrSymlink) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	return state.Stale()
 }

@@ -1,0 +1,84 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// shadowedIn says of each entry whether an earlier one has its tag, so that BuildKit never comes to it.
+func shadowedIn(entries []layout.Entry) []bool {
+	seen := map[string]bool{}
+	shadowed := make([]bool, len(entries))
+	for i, entry := range entries {
+		shadowed[i] = entry.Tag != "" && seen[entry.Tag]
+		seen[entry.Tag] = true
+	}
+	return shadowed
+}
+
+// soften makes warnings of errors: what BuildKit takes under the tag is something else.
+func soften(problems []buildcache.Problem) {
+	for i := range problems {
+		if problems[i].Severity == buildcache.SeverityError {
+			problems[i] = problems[i].WithEffect(buildcache.Waste)
+		}
+	}
+}
+
+// verifyImages hashes what the images of a place reach, but for what is in done. In a layout directory all blobs are hashed
+// anyway.
+func verifyImages(
+	ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options,
+) ([]buildcache.Problem, error) {
+	var problems []buildcache.Problem
+	for _, entry := range entries {
+		if !entry.Kind.IsImage() {
+			continue
+		}
+		err := layout.Walk(ctx, src, entry.Descriptor, func(n layout.Node) error {
+			if done[n.Digest] {
+				return nil
+			}
+			done[n.Digest] = true
+			err := n.Err
+			if !n.Manifest {
+				err = o.OnEvent.Track("verify", n.Digest, n.Size, func(tell func(int64)) error {
+					return layout.ReadThrough(ctx, src, n.Descriptor, tell)
+				})
+			}
+			p, err := imageProblem(entry, n.Digest, err)
+			if p != nil {
+				problems = append(problems, *p)
+			}
+			return err
+		})
+		if err != nil {
+			return problems, fmt.Errorf("verify image %s: %w", entry.Descriptor.Digest, err)
+		}
+	}
+	return problems, nil
+}
+
+// imageProblem returns what an error says about a blob of an image, or the error where it says nothing about the blob.
+func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcache.Problem, error) {
+	var kind buildcache.Kind
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, layout.ErrBlobMissing):
+		kind = buildcache.BlobMissing
+	case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize):
+		kind = buildcache.BlobDamaged
+	default:
+		return nil, err
+	}
+	p := buildcache.NewProblem(kind, "image "+image.Descriptor.Digest.String(), "").On(blob)
+	p.Cache = image.Tag
+	return &p, nil
+}

@@ -1,0 +1,152 @@
+package placetest
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Ability is something that some places can do and others can't.
+type Ability string
+
+// The abilities.
+const (
+	Writing        Ability = "writing"          // it is a layout.Sink too
+	Untagged       Ability = "untagged"         // it holds entries without a tag, and Tag replaces them
+	SharedTags     Ability = "shared tags"      // it holds several entries with one tag
+	Dangling       Ability = "dangling"         // it holds entries whose roots are not there
+	LoneBlobs      Ability = "lone blobs"       // its blobs can be read before any root was
+	CompareAndSwap Ability = "compare and swap" // of several that move a tag at one moment, one succeeds
+	Damaging       Ability = "damaging"         // Subject.Damage
+
+	// These are interfaces of layout. A place has one if and only if it does not lack it.
+	RandomAccess Ability = "random access" // layout.RandomAccess
+	Resolving    Ability = "resolving"     // layout.Resolver
+	Locking      Ability = "locking"       // layout.Locker
+	UnnamedRoots Ability = "unnamed roots" // layout.Unnamer
+)
+
+// Subject is a kind of place, in the hands of the suite. What its functions make ends with the test that they are given.
+type Subject struct {
+	// New makes an empty place. It is nil for what lacks Writing.
+	New func(t *testing.T) layout.Place
+	// Holding makes a place that holds contents, or says why there can't be one. Where it is nil, the contents are put into
+	// a new place, which can't have untagged entries or several with one tag then.
+	Holding func(t *testing.T, contents Contents) (layout.Source, error)
+	// Again returns another handle on a place, that has read nothing yet. Where it is nil, there is only the one.
+	Again func(t *testing.T, place layout.Source) layout.Source
+	// Damage changes the bytes that the place has for a blob, behind its back, but not their number. It is nil for what
+	// lacks Damaging.
+	Damage func(t *testing.T, place layout.Source, blob digest.Digest)
+	// Lacks is what the place can't do.
+	Lacks []Ability
+}
+
+// test is one test of the suite.
+type test struct {
+	name   string
+	writes bool // it is for those who have Writing
+	run    func(t *testing.T, s Subject)
+}
+
+// Run tests that a kind of place is what layout says that places are.
+func Run(t *testing.T, subject Subject) {
+	t.Helper()
+	if subject.lacks(Writing) != (subject.New == nil) || subject.lacks(Damaging) != (subject.Damage == nil) {
+		t.Fatal("New and Damage are there for what has Writing and Damaging, and for no other")
+	}
+	for _, c := range slices.Concat(readTests, putTests, tagTests, contextTests) {
+		if c.writes && subject.lacks(Writing) {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, subject)
+		})
+	}
+}
+
+func (s Subject) lacks(a Ability) bool { return slices.Contains(s.Lacks, a) }
+
+// empty returns an empty place whose blobs can be read.
+func (s Subject) empty(t *testing.T) layout.Place {
+	t.Helper()
+	place := s.New(t)
+	if s.lacks(LoneBlobs) {
+		readSomeRoot(t, place, place)
+	}
+	return place
+}
+
+// readSomeRoot makes a place that lacks LoneBlobs read a root.
+func readSomeRoot(t *testing.T, sink layout.Sink, src layout.Source) {
+	t.Helper()
+	tree := Image("some image, for its root to be read")
+	if err := tree.Put(t.Context(), sink); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := layout.ReadUnverified(t.Context(), src, tree.Root(), buildcache.MaxRoot); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holding returns a place that holds contents.
+func (s Subject) holding(t *testing.T, contents Contents) layout.Source {
+	t.Helper()
+	place, err := s.tryHolding(t, contents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return place
+}
+
+// tryHolding returns an error where the place can't hold them.
+func (s Subject) tryHolding(t *testing.T, contents Contents) (layout.Source, error) {
+	t.Helper()
+	if s.Holding != nil {
+		return s.Holding(t, contents)
+	}
+	place := s.empty(t)
+	return place, contents.Put(t.Context(), place)
+}
+
+// again returns another handle on a place, whose blobs can be read.
+func (s Subject) again(t *testing.T, place layout.Source) layout.Source {
+	t.Helper()
+	if s.Again == nil {
+		return place
+	}
+	other := s.Again(t, place)
+	if sink, ok := place.(layout.Sink); ok && s.lacks(LoneBlobs) {
+		readSomeRoot(t, sink, other)
+	}
+	return other
+}
+
+// writer returns another handle for writing.
+func (s Subject) writer(t *testing.T, place layout.Place) layout.Place {
+	t.Helper()
+	other, ok := s.again(t, place).(layout.Place)
+	if !ok {
+		t.Fatal("what Again returns can't be written to")
+	}
+	return other
+}
+
+// entriesOf lists the entries of a place, as far as places agree about them.
+func entriesOf(ctx context.Context, t *testing.T, src layout.Source) []layout.Entry {
+	t.Helper()
+	entries, err := src.Entries(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range entries {
+		entries[i].Descriptor = buildcache.Descriptor{MediaType: e.Descriptor.MediaType, Digest: e.Descriptor.Digest, Size: e.Descriptor.Size}
+	}
+	return entries
+}
