@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -13,9 +14,9 @@ import (
 	"time"
 
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
-	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 // authFile writes credentials as skopeo, podman and docker keep them.
@@ -44,6 +45,25 @@ func TestCredentials(t *testing.T) {
 		"--creds": func(_ *testing.T, o *registry.Options) { o.Creds = "ann:secret" },
 		"--authfile": func(t *testing.T, o *registry.Options) {
 			o.AuthFile = authFile(t, filepath.Join(t.TempDir(), "auth.json"), server.Host, "ann", "secret")
+		},
+		"callback": func(t *testing.T, o *registry.Options) {
+			o.Credentials = func(_ context.Context, host string) (string, string, error) {
+				if host != server.Host {
+					t.Errorf("asked for %s", host)
+				}
+				return "ann", "secret", nil
+			}
+		},
+		"--creds before a callback": func(t *testing.T, o *registry.Options) {
+			o.Creds = "ann:secret"
+			o.Credentials = func(context.Context, string) (string, string, error) {
+				t.Error("asked")
+				return "", "", nil
+			}
+		},
+		"--authfile after a callback": func(t *testing.T, o *registry.Options) {
+			o.AuthFile = authFile(t, filepath.Join(t.TempDir(), "auth.json"), server.Host, "ann", "secret")
+			o.Credentials = func(context.Context, string) (string, string, error) { return "", "", nil }
 		},
 		"DOCKER_CONFIG": func(t *testing.T, _ *registry.Options) {
 			dir := t.TempDir()
@@ -75,6 +95,16 @@ func TestCredentials(t *testing.T) {
 		}
 		if err := push(t, server, quick(server)); err != nil {
 			t.Error(err)
+		}
+	})
+	t.Run("callback that fails", func(t *testing.T) {
+		o, locked, asked := quick(server), errors.New("the keyring is locked"), 0
+		o.Credentials = func(context.Context, string) (string, string, error) {
+			asked++
+			return "", "", locked
+		}
+		if err := push(t, server, o); !errors.Is(err, locked) || asked != 1 {
+			t.Errorf("asked %d times: %v", asked, err)
 		}
 	})
 	t.Run("no such authfile", func(t *testing.T) {

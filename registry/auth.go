@@ -1,10 +1,14 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+
+	"github.com/containers/image/v5/types"
 )
 
 // AuthError says that a registry did not let us in, or not do what we wanted.
@@ -29,6 +33,23 @@ func (r *Repository) wrap(what string, err error) error {
 		return &AuthError{Host: r.Host(), Status: status, CredsStore: credsStore(), Err: err}
 	}
 	return err
+}
+
+// session returns what the library has to know before it talks to the registry.
+func (r *Repository) session(ctx context.Context) (*types.SystemContext, error) {
+	if r.options.Credentials == nil || r.sys.DockerAuthConfig != nil {
+		return r.sys, nil
+	}
+	user, password, err := r.options.Credentials(ctx, r.Host())
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", r.Host(), err)
+	}
+	if user == "" {
+		return r.sys, nil
+	}
+	sys := *r.sys
+	sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
+	return &sys, nil
 }
 
 // credsStore returns the credential store of Docker's configuration, or "". It is for a hint, so what can't be read

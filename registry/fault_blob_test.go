@@ -14,9 +14,10 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
-	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 // large is the size of a layer that takes more than one packet, and more than the library wants to see before it
@@ -38,7 +39,7 @@ func TestCutPull(t *testing.T) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
 			server := registrytest.New(t, registrytest.Options{})
-			mustTransfer(t, from, open(t, server, "", plain()))
+			mustTransfer(t, from, open(t, server, plain()))
 			server.Forget()
 			server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer.Digest.String(), CutAt: at, Times: 2})
 			wantBack(t, server, from, plain())
@@ -61,7 +62,7 @@ func TestCutWithoutRanges(t *testing.T) {
 	t.Parallel()
 	from, layer := largeCache(t)
 	lenient := registrytest.Lenient(t)
-	mustTransfer(t, from, open(t, lenient, "", plain()))
+	mustTransfer(t, from, open(t, lenient, plain()))
 	lenient.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer.Digest.String(), CutAt: 0.5, Times: 2})
 	wantBack(t, lenient, from, plain())
 	lenient.AssertFired(t)
@@ -72,13 +73,13 @@ func TestCutForEver(t *testing.T) {
 	t.Parallel()
 	from, layer := largeCache(t)
 	server := registrytest.New(t, registrytest.Options{})
-	mustTransfer(t, from, open(t, server, "", plain()))
+	mustTransfer(t, from, open(t, server, plain()))
 	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer.Digest.String(), CutAt: 0.1, Times: -1})
 	short := plain()
 	short.Retries = 1
-	back := create(t)
-	r := open(t, server, "latest", short)
-	_, err := convert.Convert(t.Context(), r, entry(t, r, "latest"), back, "latest", convert.Options{Jobs: 1})
+	back := layouttest.Create(t)
+	r := open(t, server, short)
+	_, err := convert.Convert(t.Context(), r, layouttest.Entry(t, r, "latest"), back, "latest", convert.Options{Jobs: 1})
 	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()) {
 		t.Errorf("got %v", err)
 	}
@@ -89,8 +90,8 @@ func TestCutForEver(t *testing.T) {
 	server.Heal()
 	server.Forget()
 	// The layers are read largest first, so that one alone was tried so far.
-	mustTransfer(t, open(t, server, "latest", plain()), back)
-	wantBlobs(t, back, blobs(t, from, entry(t, from, "latest").Root))
+	mustTransfer(t, open(t, server, plain()), back)
+	wantBlobs(t, back, blobs(t, from, layouttest.Entry(t, from, "latest").Descriptor))
 }
 
 // TestCutPush breaks it twice in one large blob on its way there.
@@ -103,7 +104,7 @@ func TestCutPush(t *testing.T) {
 			server := registrytest.New(t, registrytest.Options{})
 			only := made(t, buildcache.Artifact, buildcache.Gzip, noise(1, large))
 			server.Inject(registrytest.Fault{Method: http.MethodPatch, CutAt: at, Times: 2})
-			mustTransfer(t, only, open(t, server, "", plain()))
+			mustTransfer(t, only, open(t, server, plain()))
 			server.AssertFired(t)
 			wantBack(t, server, only, plain())
 		})
@@ -114,15 +115,15 @@ func TestCutPush(t *testing.T) {
 		server.Inject(registrytest.Fault{Method: http.MethodPatch, CutAt: 0.5, Times: 2})
 		short := plain()
 		short.Retries = 1
-		_, err := convert.Convert(t.Context(), from, entry(t, from, "latest"), open(t, server, "", short), "latest", convert.Options{Jobs: 1})
+		_, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), open(t, server, short), "latest", convert.Options{Jobs: 1})
 		if err == nil || !strings.Contains(err.Error(), layer.Digest.String()) {
 			t.Errorf("got %v", err)
 		}
 		server.AssertFired(t)
-		if got := tagged(t, server, "latest"); got != "" {
+		if got := latestOf(t, server); got != "" {
 			t.Errorf("the tag names %s", got)
 		}
-		mustTransfer(t, from, open(t, server, "", plain()))
+		mustTransfer(t, from, open(t, server, plain()))
 		wantBack(t, server, from, plain())
 	})
 }
@@ -132,7 +133,7 @@ func TestRecompressedPush(t *testing.T) {
 	t.Parallel()
 	for what, fault := range map[string]registrytest.Fault{
 		"POST 503":        {Method: http.MethodPost, Status: 503, Times: 2},
-		"POST 429":        {Method: http.MethodPost, Status: 429, RetryAfter: "1"},
+		"POST 429":        {Method: http.MethodPost, Status: 429, RetryAfter: "0"},
 		"PATCH 429":       {Method: http.MethodPatch, Status: 429, Times: 2},
 		"PATCH 500":       {Method: http.MethodPatch, Status: 500},
 		"PATCH cut":       {Method: http.MethodPatch, CutAt: 0.5, Times: 2},
@@ -151,17 +152,19 @@ func TestRecompressedPush(t *testing.T) {
 			from := made(t, buildcache.Artifact, buildcache.Uncompressed, tarball(t, 1, large), tarball(t, 2, 1000))
 			server.Inject(fault)
 			o := plain()
-			o.Idle = 2 * time.Second
-			result, err := convert.Convert(t.Context(), from, entry(t, from, "latest"), open(t, server, "", o), "latest",
+			if fault.Hang {
+				o.Idle = 500 * time.Millisecond
+			}
+			result, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), open(t, server, o), "latest",
 				convert.Options{Compression: buildcache.Gzip, Level: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			server.AssertFired(t)
-			back := create(t)
-			mustTransfer(t, open(t, server, "latest", plain()), back)
+			back := layouttest.Create(t)
+			mustTransfer(t, open(t, server, plain()), back)
 			report, err := inspect.VerifyTag(t.Context(), back, "latest", inspect.Options{Deep: true})
-			if err != nil || len(report.Problems) != 0 || entry(t, back, "latest").Root.Digest != result.To.Digest {
+			if err != nil || len(report.Problems) != 0 || layouttest.Entry(t, back, "latest").Descriptor.Digest != result.To.Digest {
 				t.Errorf("%+v %v", report.Problems, err)
 			}
 		})
@@ -179,16 +182,16 @@ func TestWrongLength(t *testing.T) {
 			t.Run(fmt.Sprint(what, times), func(t *testing.T) {
 				t.Parallel()
 				server := registrytest.New(t, registrytest.Options{})
-				mustTransfer(t, from, open(t, server, "", plain()))
+				mustTransfer(t, from, open(t, server, plain()))
 				fault.Method, fault.Path, fault.Times = http.MethodGet, layer.Digest.String(), times
 				server.Inject(fault)
-				short, back := plain(), create(t)
+				short, back := plain(), layouttest.Create(t)
 				short.Retries = 2
-				_, err := transfer(t, open(t, server, "latest", short), back)
+				_, err := transfer(t, open(t, server, short), back)
 				server.AssertFired(t)
 				switch {
 				case err == nil:
-					wantBlobs(t, back, blobs(t, from, entry(t, from, "latest").Root))
+					wantBlobs(t, back, blobs(t, from, layouttest.Entry(t, from, "latest").Descriptor))
 				case !errors.Is(err, layout.ErrBlobSize) && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()):
 					t.Errorf("got %v", err)
 				}
@@ -216,7 +219,7 @@ func TestNobodyThere(t *testing.T) {
 		if err := listener.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r, err := registry.Open(host+"/cache:latest", o)
+		r, err := registry.Open(host+"/cache", o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +237,7 @@ func TestNobodyThere(t *testing.T) {
 		t.Run("silent "+what, func(t *testing.T) {
 			t.Parallel()
 			server := registrytest.New(t, registrytest.Options{})
-			r := open(t, server, "", o)
+			r := open(t, server, o)
 			if what == "GET" {
 				mustTransfer(t, from, r)
 			}
@@ -243,16 +246,16 @@ func TestNobodyThere(t *testing.T) {
 			start := time.Now()
 			var err error
 			if what == "GET" {
-				_, err = convert.Convert(t.Context(), r, layout.Entry{Tag: "latest", Root: entry(t, from, "latest").Root}, create(t), "latest", convert.Options{})
+				_, err = convert.Convert(t.Context(), r, layout.Entry{Tag: "latest", Descriptor: layouttest.Entry(t, from, "latest").Descriptor}, layouttest.Create(t), "latest", convert.Options{})
 			} else {
 				_, err = transfer(t, from, r)
 			}
-			if err == nil || !strings.Contains(err.Error(), "the registry is silent") || time.Since(start) > 20*time.Second {
+			if !errors.Is(err, registry.ErrIdle) || !strings.Contains(err.Error(), "the registry is silent") || time.Since(start) > 20*time.Second {
 				t.Errorf("after %v: %v", time.Since(start), err)
 			}
 			server.AssertFired(t)
 			server.Heal()
-			if got := tagged(t, server, "latest"); got != "" && what != "GET" {
+			if got := latestOf(t, server); got != "" && what != "GET" {
 				t.Errorf("the tag names %s", got)
 			}
 		})
@@ -277,13 +280,13 @@ func TestBetweenRegistries(t *testing.T) {
 					from = made(t, buildcache.Artifact, buildcache.Uncompressed, raw)
 					layer = blobOf(string(raw))
 				}
-				mustTransfer(t, from, open(t, src, "", plain()))
+				mustTransfer(t, from, open(t, src, plain()))
 				fault.Method, fault.Path = http.MethodGet, layer.Digest.String()
 				src.Inject(fault)
 				o := plain()
-				o.Idle, o.Retries = time.Second, 2
-				here, there := open(t, src, "", o), open(t, dst, "", o)
-				_, err := convert.Convert(t.Context(), here, entry(t, here, "latest"), there, "latest", convert.Options{Compression: compression})
+				o.Idle, o.Retries = 500*time.Millisecond, 2
+				here, there := open(t, src, o), open(t, dst, o)
+				_, err := convert.Convert(t.Context(), here, layouttest.Entry(t, here, "latest"), there, "latest", convert.Options{Compression: compression})
 				src.AssertFired(t)
 				passes := what == "cut" || what == "silent"
 				switch {
@@ -295,7 +298,7 @@ func TestBetweenRegistries(t *testing.T) {
 				if !passes && strings.Contains(fmt.Sprint(err), dst.Host) {
 					t.Errorf("the wrong one is blamed: %v", err)
 				}
-				if got := tagged(t, dst, "latest"); (got != "") != passes {
+				if got := latestOf(t, dst); (got != "") != passes {
 					t.Errorf("the tag names %q", got)
 				}
 				if passes && compression == "" {

@@ -13,9 +13,10 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
-	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 // delicate returns a cache whose root, if a bit is flipped at its very middle, is as good a root as before, but another
@@ -44,13 +45,13 @@ func TestFlippedRoot(t *testing.T) {
 	for _, times := range []int{1, -1} {
 		server := registrytest.New(t, registrytest.Options{})
 		from := delicate(t)
-		mustTransfer(t, from, open(t, server, "", plain()))
+		mustTransfer(t, from, open(t, server, plain()))
 		server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/manifests/", Flip: true, Times: times})
-		r, back := open(t, server, "latest", plain()), create(t)
+		r, back := open(t, server, plain()), layouttest.Create(t)
 		found, err := r.Resolve(t.Context(), "latest")
 		if err == nil {
-			if found.Root.Digest != entry(t, from, "latest").Root.Digest {
-				t.Errorf("it is %s now", found.Root.Digest)
+			if found.Descriptor.Digest != layouttest.Entry(t, from, "latest").Descriptor.Digest {
+				t.Errorf("it is %s now", found.Descriptor.Digest)
 			}
 			_, err = convert.Convert(t.Context(), r, *found, back, "latest", convert.Options{})
 		}
@@ -58,7 +59,7 @@ func TestFlippedRoot(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if err == nil {
-			wantBlobs(t, back, blobs(t, from, entry(t, from, "latest").Root))
+			wantBlobs(t, back, blobs(t, from, layouttest.Entry(t, from, "latest").Descriptor))
 		}
 		server.AssertFired(t)
 	}
@@ -70,9 +71,9 @@ func TestTagMovesWhileRead(t *testing.T) {
 	for skip := range 4 {
 		server := registrytest.New(t, registrytest.Options{})
 		one, two := many(t, buildcache.Artifact, 3), many(t, buildcache.Artifact, 4)
-		r := open(t, server, "", plain())
+		r := open(t, server, plain())
 		mustTransfer(t, one, r)
-		if _, err := convert.Convert(t.Context(), two, entry(t, two, "latest"), r, "other", convert.Options{}); err != nil {
+		if _, err := convert.Convert(t.Context(), two, layouttest.Entry(t, two, "latest"), r, "other", convert.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		raw, err := os.ReadFile(rootPath(t, two))
@@ -82,7 +83,7 @@ func TestTagMovesWhileRead(t *testing.T) {
 		move := server.Inject(registrytest.Fault{Path: "/manifests/", Skip: skip, Before: func() {
 			store(t, server, http.MethodPut, "/v2/"+cacheRepository+"/manifests/latest", buildcache.MediaTypeOCIManifest, raw)
 		}})
-		from, back := open(t, server, "latest", plain()), create(t)
+		from, back := open(t, server, plain()), layouttest.Create(t)
 		found, err := from.Resolve(t.Context(), "latest")
 		if err != nil || found == nil {
 			t.Fatal(found, err)
@@ -91,10 +92,10 @@ func TestTagMovesWhileRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := one
-		if found.Root.Digest == digest.FromBytes(raw) {
+		if found.Descriptor.Digest == digest.FromBytes(raw) {
 			want = two
 		}
-		wantBlobs(t, back, blobs(t, want, entry(t, want, "latest").Root))
+		wantBlobs(t, back, blobs(t, want, layouttest.Entry(t, want, "latest").Descriptor))
 		if skip == 0 && move.Fired() != 1 {
 			t.Error("the tag did not move")
 		}
@@ -106,7 +107,7 @@ func lastSteps(t *testing.T) (server *registrytest.Server, old, from *layout.Dir
 	t.Helper()
 	server = registrytest.New(t, registrytest.Options{})
 	old, from = many(t, buildcache.Artifact, 1), many(t, buildcache.Artifact, 3)
-	mustTransfer(t, old, open(t, server, "", plain()))
+	mustTransfer(t, old, open(t, server, plain()))
 	return server, old, from
 }
 
@@ -129,8 +130,8 @@ func TestTagNotWritten(t *testing.T) {
 			server, old, from := lastSteps(t)
 			fault.Method, fault.Path, fault.Times = http.MethodPut, tag, -1
 			server.Inject(fault)
-			_, err := transfer(t, from, open(t, server, "", short))
-			if err == nil || !strings.Contains(err.Error(), `the tag "latest" names `+entry(t, old, "latest").Root.Digest.String()+" as before") {
+			_, err := transfer(t, from, open(t, server, short))
+			if err == nil || !strings.Contains(err.Error(), `the tag "latest" names `+layouttest.Entry(t, old, "latest").Descriptor.Digest.String()+" as before") {
 				t.Errorf("got %v", err)
 			}
 			var auth *registry.AuthError
@@ -146,7 +147,7 @@ func TestTagNotWritten(t *testing.T) {
 		t.Parallel()
 		server := registrytest.New(t, registrytest.Options{})
 		server.Inject(registrytest.Fault{Method: http.MethodPut, Path: tag, Times: -1, Status: 500})
-		_, err := transfer(t, many(t, buildcache.Artifact, 1), open(t, server, "", short))
+		_, err := transfer(t, many(t, buildcache.Artifact, 1), open(t, server, short))
 		if err == nil || !strings.Contains(err.Error(), `the tag "latest" is still not there`) {
 			t.Errorf("got %v", err)
 		}
@@ -165,7 +166,7 @@ func TestTagPerhapsWritten(t *testing.T) {
 		t.Parallel()
 		server, _, from := lastSteps(t)
 		server.Inject(registrytest.Fault{Method: http.MethodPut, Path: tag, CutAt: 1, Times: 2})
-		if _, err := transfer(t, from, open(t, server, "", short)); err != nil {
+		if _, err := transfer(t, from, open(t, server, short)); err != nil {
 			t.Error(err)
 		}
 		server.AssertFired(t)
@@ -177,7 +178,7 @@ func TestTagPerhapsWritten(t *testing.T) {
 		server.Inject(registrytest.Fault{Method: http.MethodPut, Path: tag, CutAt: 1, Before: func() {
 			server.Inject(registrytest.Fault{Times: -1, Drop: true})
 		}})
-		_, err := transfer(t, from, open(t, server, "", short))
+		_, err := transfer(t, from, open(t, server, short))
 		if err == nil || !strings.Contains(err.Error(), `what the tag "latest" names now is unknown`) {
 			t.Errorf("got %v", err)
 		}
@@ -192,7 +193,7 @@ func TestTagPerhapsWritten(t *testing.T) {
 			server.Inject(registrytest.Fault{Method: http.MethodHead, Times: -1, Status: 500})
 			server.Inject(registrytest.Fault{Method: http.MethodGet, Times: -1, Status: 500})
 		}, Delay: time.Millisecond})
-		_, err := transfer(t, from, open(t, server, "", short))
+		_, err := transfer(t, from, open(t, server, short))
 		if err == nil || !strings.Contains(err.Error(), "the tag was written, but can't be read back") {
 			t.Errorf("got %v", err)
 		}

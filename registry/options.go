@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -13,8 +14,11 @@ import (
 // Options say how to talk to a registry. The zero value does as skopeo and podman do without flags: credentials from
 // their files and Docker's, TLS verified unless registries.conf says otherwise.
 type Options struct {
-	AuthFile      string // instead of the usual files; it must exist
-	Creds         string // user:password, or a user name alone
+	AuthFile string // instead of the usual files; it must exist
+	Creds    string // user:password, or a user name alone
+	// Credentials returns who we are at a host, host[:port], where Creds does not say. It is asked for every new session,
+	// of which a job has many, some at once. Without a user the usual files are asked; an error ends the request.
+	Credentials   func(ctx context.Context, host string) (user, password string, err error)
 	RegistryToken string // a bearer token, as it is
 	CertDir       string // with *.crt, *.cert and *.key
 	TLSVerify     *bool  // nil: registries.conf decides. False allows plain HTTP as well

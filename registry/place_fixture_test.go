@@ -18,9 +18,10 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
-	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 // cacheRepository is where tests keep their caches.
@@ -32,14 +33,10 @@ func plain() registry.Options {
 	return registry.Options{TLSVerify: &verify, Delay: time.Millisecond}
 }
 
-// open returns the tests' repository in a registry, with a tag where it is not "".
-func open(tb testing.TB, server *registrytest.Server, tag string, o registry.Options) *registry.Repository {
+// open returns the tests' repository in a registry.
+func open(tb testing.TB, server *registrytest.Server, o registry.Options) *registry.Repository {
 	tb.Helper()
-	name := server.Host + "/" + cacheRepository
-	if tag != "" {
-		name += ":" + tag
-	}
-	r, err := registry.Open(name, o)
+	r, err := registry.Open(server.Host+"/"+cacheRepository, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,44 +48,10 @@ func open(tb testing.TB, server *registrytest.Server, tag string, o registry.Opt
 	return r
 }
 
-// corpus returns a copy of a real cache.
-func corpus(tb testing.TB, name string) *layout.Dir {
-	tb.Helper()
-	path := filepath.Join(tb.TempDir(), name)
-	if err := os.CopyFS(path, os.DirFS(filepath.Join("..", "testdata", "caches", name))); err != nil {
-		tb.Fatal(err)
-	}
-	dir, err := layout.Open(path, layout.Options{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return dir
-}
-
-// create returns an empty layout.
-func create(tb testing.TB) *layout.Dir {
-	tb.Helper()
-	dir, err := layout.Create(tb.Context(), filepath.Join(tb.TempDir(), "layout"), layout.Options{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return dir
-}
-
-// entry returns the cache that a source has under a tag.
-func entry(tb testing.TB, src layout.Source, tag string) layout.Entry {
-	tb.Helper()
-	found, err := layout.One(tb.Context(), src, tag)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return found
-}
-
 // transfer copies the cache latest, unchanged.
 func transfer(tb testing.TB, src layout.Source, dst layout.Place) (*convert.Result, error) {
 	tb.Helper()
-	return convert.Convert(tb.Context(), src, entry(tb, src, "latest"), dst, "latest", convert.Options{Jobs: 4})
+	return convert.Convert(tb.Context(), src, layouttest.Entry(tb, src, "latest"), dst, "latest", convert.Options{Jobs: 4})
 }
 
 // mustTransfer wants it to succeed.
@@ -127,16 +90,16 @@ func blobs(tb testing.TB, dir *layout.Dir, root buildcache.Descriptor) map[diges
 // wantBack pulls the cache latest into a new layout and compares every byte with the one that it came from.
 func wantBack(tb testing.TB, server *registrytest.Server, from *layout.Dir, o registry.Options) {
 	tb.Helper()
-	want := blobs(tb, from, entry(tb, from, "latest").Root)
-	back := create(tb)
-	mustTransfer(tb, open(tb, server, "latest", o), back)
+	want := blobs(tb, from, layouttest.Entry(tb, from, "latest").Descriptor)
+	back := layouttest.Create(tb)
+	mustTransfer(tb, open(tb, server, o), back)
 	wantBlobs(tb, back, want)
 }
 
 // wantBlobs compares the cache latest of a layout with what it should be, and wants nothing else in the layout.
 func wantBlobs(tb testing.TB, back *layout.Dir, want map[digest.Digest]string) {
 	tb.Helper()
-	got := blobs(tb, back, entry(tb, back, "latest").Root)
+	got := blobs(tb, back, layouttest.Entry(tb, back, "latest").Descriptor)
 	for d, raw := range want {
 		if got[d] != raw {
 			tb.Errorf("%s came back as %d other bytes", d, len(got[d]))
@@ -151,30 +114,41 @@ func wantBlobs(tb testing.TB, back *layout.Dir, want map[digest.Digest]string) {
 	}
 }
 
-// tagged returns what a tag names, asked afresh.
-func tagged(tb testing.TB, server *registrytest.Server, tag string) digest.Digest {
+// latestOf returns what a tag names, asked afresh.
+func latestOf(tb testing.TB, server *registrytest.Server) digest.Digest {
 	tb.Helper()
-	found, err := open(tb, server, tag, plain()).Resolve(tb.Context(), tag)
+	found, err := open(tb, server, plain()).Resolve(tb.Context(), "latest")
 	if err != nil {
 		tb.Fatal(err)
 	}
 	if found == nil {
 		return ""
 	}
-	return found.Root.Digest
+	return found.Descriptor.Digest
 }
 
-// made is a cache that a test makes up: layers of which each is the child of the one before.
+// made is a layout with a cache that a test makes up.
 func made(tb testing.TB, form buildcache.Form, c buildcache.Compression, layers ...[]byte) *layout.Dir {
 	tb.Helper()
-	dir := create(tb)
-	put := func(mediaType string, raw []byte) buildcache.Descriptor {
+	dir := layouttest.Create(tb)
+	root := assemble(tb, func(mediaType string, raw []byte) buildcache.Descriptor {
 		d := buildcache.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-		if err := dir.Put(tb.Context(), d, layout.Bytes(raw)); err != nil {
+		if err := dir.Put(tb.Context(), d, layout.OpenBytes(raw)); err != nil {
 			tb.Fatal(err)
 		}
 		return d
+	}, form, c, layers...)
+	if err := dir.Tag(tb.Context(), "latest", root, ""); err != nil {
+		tb.Fatal(err)
 	}
+	return dir
+}
+
+// assemble puts the blobs of a cache somewhere, and returns its root. Each layer is the child of the one before.
+func assemble(
+	tb testing.TB, put func(mediaType string, raw []byte) buildcache.Descriptor, form buildcache.Form, c buildcache.Compression, layers ...[]byte,
+) buildcache.Descriptor {
+	tb.Helper()
 	root, config := &buildcache.Root{Form: form}, &buildcache.Config{}
 	for i, raw := range layers {
 		layer := put(buildcache.LayerMediaType(form, c), raw)
@@ -194,10 +168,7 @@ func made(tb testing.TB, form buildcache.Form, c buildcache.Compression, layers 
 		config.Records = append(config.Records, record)
 	}
 	root.Config = put(buildcache.MediaTypeConfig, toJSON(tb, config))
-	if err := dir.Tag(tb.Context(), "latest", put(form.MediaType(), toJSON(tb, root)), ""); err != nil {
-		tb.Fatal(err)
-	}
-	return dir
+	return put(form.MediaType(), toJSON(tb, root))
 }
 
 func toJSON(tb testing.TB, value any) []byte {

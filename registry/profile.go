@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -47,7 +48,7 @@ func (v Verdict) String() string {
 	}
 }
 
-// refusesSurely says that there is no point in an attempt.
+// refusesSurely reports whether there is no point in an attempt.
 func (v Verdict) refusesSurely() bool { return !v.Takes && v.Confidence == Sure }
 
 // Limit is the most of something that a registry takes.
@@ -125,9 +126,19 @@ func (p Profile) Candidates(source buildcache.Form) []buildcache.Form {
 	return forms
 }
 
-// Check returns what the registry would refuse, or may refuse, of a cache. What is sure is an error, else a warning.
+// RefusesForm reports whether an error of a registry says that it does not take the form of a root.
+func (p Profile) RefusesForm(err error) bool {
+	var refused *RefusedError
+	return errors.As(err, &refused) && refused.IsAboutForm()
+}
+
+// Check returns what the registry would refuse, or may refuse, of a cache. What is sure is an error, else a warning. The
+// zero profile, of a registry that nothing is known of, has nothing to say.
 func (p Profile) Check(cache *layout.Cache) []buildcache.Problem {
-	root := cache.Manifest
+	if p.Name == "" {
+		return nil
+	}
+	root := cache.Root
 	var problems []buildcache.Problem
 	report := func(v Verdict, kind buildcache.Kind, where, what, remedy string) {
 		if v.Takes {

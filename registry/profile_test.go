@@ -184,23 +184,23 @@ func TestCandidates(t *testing.T) {
 		source  buildcache.Form
 		want    []buildcache.Form
 	}{
-		{"distribution-2", l, []buildcache.Form{l, a, x}},
-		{"distribution-2", x, []buildcache.Form{x, a, l}},
-		{"distribution-2", d, []buildcache.Form{d, a, x, l}},
-		{"distribution-3", l, []buildcache.Form{a}},
-		{"distribution-3", d, []buildcache.Form{d, a}},
-		{"quay", l, []buildcache.Form{a}},
-		{"quay", d, []buildcache.Form{a}},
-		{"quay-2020", l, []buildcache.Form{a}},
-		{"zot", l, []buildcache.Form{a, x, l}},
-		{"zot", x, []buildcache.Form{x, a, l}},
-		{"ghcr", l, []buildcache.Form{a, l, x}},
-		{"ghcr", a, []buildcache.Form{a, x, l}},
-		{"docker-hub", x, []buildcache.Form{a, l, x}},
-		{"artifact-registry", l, []buildcache.Form{a, x, l}},
-		{"artifactory", l, []buildcache.Form{a, x, l}},
-		{"alibaba", a, []buildcache.Form{l, a, x}},
-		{"alibaba", l, []buildcache.Form{l, a, x}},
+		{profile: "distribution-2", source: l, want: []buildcache.Form{l, a, x}},
+		{profile: "distribution-2", source: x, want: []buildcache.Form{x, a, l}},
+		{profile: "distribution-2", source: d, want: []buildcache.Form{d, a, x, l}},
+		{profile: "distribution-3", source: l, want: []buildcache.Form{a}},
+		{profile: "distribution-3", source: d, want: []buildcache.Form{d, a}},
+		{profile: "quay", source: l, want: []buildcache.Form{a}},
+		{profile: "quay", source: d, want: []buildcache.Form{a}},
+		{profile: "quay-2020", source: l, want: []buildcache.Form{a}},
+		{profile: "zot", source: l, want: []buildcache.Form{a, x, l}},
+		{profile: "zot", source: x, want: []buildcache.Form{x, a, l}},
+		{profile: "ghcr", source: l, want: []buildcache.Form{a, l, x}},
+		{profile: "ghcr", source: a, want: []buildcache.Form{a, x, l}},
+		{profile: "docker-hub", source: x, want: []buildcache.Form{a, l, x}},
+		{profile: "artifact-registry", source: l, want: []buildcache.Form{a, x, l}},
+		{profile: "artifactory", source: l, want: []buildcache.Form{a, x, l}},
+		{profile: "alibaba", source: a, want: []buildcache.Form{l, a, x}},
+		{profile: "alibaba", source: l, want: []buildcache.Form{l, a, x}},
 	} {
 		p, ok := ProfileByName(test.profile)
 		if got := p.Candidates(test.source); !ok || !slices.Equal(got, test.want) {
@@ -219,7 +219,7 @@ func loadCache(t *testing.T, name string) *layout.Cache {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, err := layout.One(t.Context(), dir, "")
+	entry, err := layout.OneCache(t.Context(), dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func cacheOf(t *testing.T, root string) *layout.Cache {
 	t.Helper()
 	cache := &layout.Cache{RawRoot: []byte(root), Config: &buildcache.Config{}}
 	var err error
-	if cache.Manifest, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
+	if cache.Root, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
 		t.Fatal(err)
 	}
 	return cache
@@ -264,35 +264,35 @@ func TestCheck(t *testing.T) {
 	caches["huge root"].RawRoot = make([]byte, 4<<20+1)
 
 	for _, test := range []struct{ profile, cache, want string }{
-		{"distribution-2", "L", ""},
-		{"distribution-2", "empty", ""},
-		{"distribution-2", "typeless", ""},
-		{"distribution-3", "L", "error registry-form"},
-		{"distribution-3", "X", "error registry-form"},
-		{"distribution-3", "A", ""},
-		{"distribution-3", "huge root", "error registry-root-size"},
-		{"quay", "L", "error registry-form"},
-		{"quay", "A", ""},
-		{"quay", "zstd", ""},
-		{"quay", "estargz", ""},
-		{"quay", "D", "error registry-config-type"},
-		{"quay", "huge root", "warning registry-root-size"},
-		{"quay", "huge layer", "warning registry-layer-size"},
-		{"quay-3.11", "A", "warning registry-config-type"},
-		{"quay-3.11", "X", "error registry-form"},
-		{"ecr", "A", ""},
-		{"ecr", "empty", "error root-no-layers"},
-		{"ecr", "typeless", "error registry-form, error root-no-media-type"},
-		{"ecr", "huge layer", "error registry-layer-size"},
-		{"ecr-public", "empty", "warning root-no-layers"},
-		{"ghcr", "huge layer", "error registry-layer-size"},
-		{"ghcr", "X", ""},
-		{"acr", "huge layer", ""},
-		{"alibaba", "A", "warning registry-config-type"},
-		{"docker-hub", "X", "warning registry-form"},
-		{"zot", "L", "warning registry-form"},
-		{"gitea", "huge root", ""},
-		{"harbor", "L", "error registry-form"},
+		{profile: "distribution-2", cache: "L", want: ""},
+		{profile: "distribution-2", cache: "empty", want: ""},
+		{profile: "distribution-2", cache: "typeless", want: ""},
+		{profile: "distribution-3", cache: "L", want: "error registry-form"},
+		{profile: "distribution-3", cache: "X", want: "error registry-form"},
+		{profile: "distribution-3", cache: "A", want: ""},
+		{profile: "distribution-3", cache: "huge root", want: "error registry-root-size"},
+		{profile: "quay", cache: "L", want: "error registry-form"},
+		{profile: "quay", cache: "A", want: ""},
+		{profile: "quay", cache: "zstd", want: ""},
+		{profile: "quay", cache: "estargz", want: ""},
+		{profile: "quay", cache: "D", want: "error registry-config-type"},
+		{profile: "quay", cache: "huge root", want: "warning registry-root-size"},
+		{profile: "quay", cache: "huge layer", want: "warning registry-layer-size"},
+		{profile: "quay-3.11", cache: "A", want: "warning registry-config-type"},
+		{profile: "quay-3.11", cache: "X", want: "error registry-form"},
+		{profile: "ecr", cache: "A", want: ""},
+		{profile: "ecr", cache: "empty", want: "error root-no-layers"},
+		{profile: "ecr", cache: "typeless", want: "error registry-form, error root-no-media-type"},
+		{profile: "ecr", cache: "huge layer", want: "error registry-layer-size"},
+		{profile: "ecr-public", cache: "empty", want: "warning root-no-layers"},
+		{profile: "ghcr", cache: "huge layer", want: "error registry-layer-size"},
+		{profile: "ghcr", cache: "X", want: ""},
+		{profile: "acr", cache: "huge layer", want: ""},
+		{profile: "alibaba", cache: "A", want: "warning registry-config-type"},
+		{profile: "docker-hub", cache: "X", want: "warning registry-form"},
+		{profile: "zot", cache: "L", want: "warning registry-form"},
+		{profile: "gitea", cache: "huge root", want: ""},
+		{profile: "harbor", cache: "L", want: "error registry-form"},
 	} {
 		p, _ := ProfileByName(test.profile)
 		var got []string
@@ -313,17 +313,17 @@ func TestCheckSays(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ profile, cache, detail, remedy string }{
 		{
-			"distribution-3", "docker-list-gzip",
-			"CNCF distribution 3 (registry:3) refuses the form docker-list: the entries of a list must be manifests, those of a cache are " +
+			profile: "distribution-3", cache: "docker-list-gzip",
+			detail: "CNCF distribution 3 (registry:3) refuses the form docker-list: the entries of a list must be manifests, those of a cache are " +
 				"layers and a config; its administrator can set validation.manifests.indexes.platforms to none",
-			"convert it with --to artifact",
+			remedy: "convert it with --to artifact",
 		},
 		{
-			"quay-2020", "artifact-gzip",
-			"Quay before 3.11 probably refuses the form artifact: " + quaySetting,
-			"no form of a cache is known to be taken there; use another registry",
+			profile: "quay-2020", cache: "artifact-gzip",
+			detail: "Quay before 3.11 probably refuses the form artifact: " + quaySetting,
+			remedy: "no form of a cache is known to be taken there; use another registry",
 		},
-		{"docker-hub", "oci-index-gzip", "it is not known whether Docker Hub takes the form oci-index", "convert it with --to artifact"},
+		{profile: "docker-hub", cache: "oci-index-gzip", detail: "it is not known whether Docker Hub takes the form oci-index", remedy: "convert it with --to artifact"},
 	} {
 		p, _ := ProfileByName(test.profile)
 		problems := p.Check(loadCache(t, test.cache))
@@ -337,9 +337,9 @@ func TestCheckSays(t *testing.T) {
 func TestCheckIsBounded(t *testing.T) {
 	t.Parallel()
 	cache := loadCache(t, "artifact-gzip")
-	layer := cache.Manifest.Layers[0]
+	layer := cache.Root.Layers[0]
 	layer.Size = 1 << 40
-	cache.Manifest.Layers = slices.Repeat([]buildcache.Descriptor{layer}, 500)
+	cache.Root.Layers = slices.Repeat([]buildcache.Descriptor{layer}, 500)
 	p, _ := ProfileByName("ecr")
 	if got := len(p.Check(cache)); got != maxLayerProblems {
 		t.Errorf("%d problems", got)

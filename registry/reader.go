@@ -15,7 +15,7 @@ import (
 
 // openBlob opens a blob for reading.
 func (r *Repository) openBlob(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
-	reader := &blobReader{repository: r, ctx: ctx, blob: blob, left: r.options.retries()}
+	reader := &blobReader{repository: r, ctx: ctx, blob: blob}
 	if err := reader.reopen(); err != nil {
 		return nil, err
 	}
@@ -30,12 +30,12 @@ type blobReader struct {
 	blob       buildcache.Descriptor
 	stream     *watched
 	read       int64
-	left       int // further tries
-	tries      int
+	tries      int   // that broke off
+	err        error // that ended it for good
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
-	for {
+	for b.err == nil {
 		n, err := b.stream.Read(p)
 		b.read += int64(n)
 		if errors.Is(err, io.EOF) && b.read < b.blob.Size {
@@ -47,24 +47,19 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
-		if err := b.recover(err); err != nil {
-			return 0, err
-		}
+		b.err = b.recover(err)
 	}
+	return 0, b.err
 }
 
 // recover opens the blob again and goes to where the reading was.
 func (b *blobReader) recover(cause error) error {
 	for {
-		if b.left == 0 || !retryable(b.ctx, cause) {
-			return b.repository.wrap("read blob "+b.blob.Digest.String(), cause)
-		}
-		if err := b.repository.wait(b.ctx, b.tries); err != nil {
+		if err := b.repository.again(b.ctx, "read blob "+b.blob.Digest.String(), b.tries, cause); err != nil {
 			return err
 		}
-		b.left--
 		b.tries++
-		if cause = b.stream.Close(); cause == nil {
+		if cause = b.Close(); cause == nil {
 			cause = b.reopen()
 		}
 		if cause == nil {
@@ -77,8 +72,11 @@ func (b *blobReader) recover(cause error) error {
 }
 
 func (b *blobReader) reopen() error {
-	return b.repository.try(b.ctx, "read blob "+b.blob.Digest.String(), func(context.Context, *watchdog) error {
-		source, err := b.repository.blobSource()
+	return b.repository.try(b.ctx, "read blob "+b.blob.Digest.String(), func(ctx context.Context, _ *watchdog) error {
+		source, err := b.repository.blobSource(ctx)
+		if errors.Is(err, errNoRoot) {
+			return b.repository.blobError(b.blob, fmt.Errorf("%w: %w", layout.ErrBlobMissing, err))
+		}
 		if err != nil {
 			return err
 		}
@@ -90,26 +88,47 @@ func (b *blobReader) reopen() error {
 		if isNotFound(err) {
 			return b.repository.blobError(b.blob, layout.ErrBlobMissing)
 		}
-		b.stream = stream
+		if err == nil {
+			b.stream = stream
+		}
 		return err
 	})
 }
 
-// errNoSource says that a blob was asked for before any root.
-var errNoSource = errors.New("no root of this repository was read yet")
-
-func (r *Repository) blobSource() (types.ImageSource, error) {
+// openedSource returns the source that is open already, or nil.
+func (r *Repository) openedSource() types.ImageSource {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.source == nil {
-		return nil, errNoSource
-	}
-	return r.source, nil
+	return r.source
 }
 
+// blobSource returns a source to read blobs from. The library gives none without a root, so where none was read yet any
+// root of the repository has to do.
+func (r *Repository) blobSource(ctx context.Context) (types.ImageSource, error) {
+	if source := r.openedSource(); source != nil {
+		return source, nil
+	}
+	tags, err := r.tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range tags {
+		if _, err = r.readRoot(ctx, tag); err == nil {
+			return r.openedSource(), nil
+		}
+	}
+	return nil, errors.Join(errNoRoot, err)
+}
+
+// errNoRoot says that a repository has no root, and so nothing to read.
+var errNoRoot = errors.New("there is no root in the repository")
+
+// Close ends the stream that is open, if one is.
 func (b *blobReader) Close() error {
 	if b.stream == nil {
 		return nil
 	}
-	return b.stream.Close()
+	stream := b.stream
+	b.stream = nil
+	return stream.Close()
 }

@@ -1,25 +1,42 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 )
 
-// query is what follows the question mark in a URL. Registries, and the stores behind them, put signatures and upload
-// states there.
-var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+// What may be secret in an address: the query, where registries and the stores behind them put signatures and the state
+// of uploads, and a password before the host.
+var (
+	query    = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+	userinfo = regexp.MustCompile(`([a-z]+://)[^\s"/@:]*:[^\s"/@]*@`)
+)
 
-// Redact takes out of a message what might be a secret: the queries of URLs.
-func Redact(text string) string { return query.ReplaceAllString(text, "$1?...") }
+// redact takes out of a message what may be a secret.
+func redact(text string) string {
+	return userinfo.ReplaceAllString(query.ReplaceAllString(text, "$1?..."), "$1...@")
+}
 
-// requestError says what was being done to which repository, and shows no secrets.
+// ErrTooManyRequests says that a registry had enough of us (429), as often as it was asked.
+var ErrTooManyRequests = errors.New("too many requests")
+
+// requestError says what was being done to which repository. It shows no secrets, and neither does anything that can be
+// unwrapped from it: the library's errors are found by their types and values only.
 type requestError struct {
 	repository, what string
 	err              error
 }
 
 func (e *requestError) Error() string {
-	return Redact(fmt.Sprintf("%s: %s: %v", e.repository, e.what, e.err))
+	return redact(fmt.Sprintf("%s: %s: %v", e.repository, e.what, e.err))
 }
 
-func (e *requestError) Unwrap() error { return e.err }
+// Is is for errors.Is.
+func (e *requestError) Is(target error) bool {
+	return target == ErrTooManyRequests && httpStatus(e.err) == http.StatusTooManyRequests || errors.Is(e.err, target)
+}
+
+// As is for errors.As.
+func (e *requestError) As(target any) bool { return errors.As(e.err, target) }

@@ -54,7 +54,7 @@ func (e *RefusedError) Error() string {
 // Unwrap returns what the registry said.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// IsAboutForm says that the registry may take the same cache in another form.
+// IsAboutForm reports whether the registry may take the same cache in another form.
 func (e *RefusedError) IsAboutForm() bool {
 	return e.About == AboutForm || e.About == AboutPlatform || e.About == AboutConfigType
 }
@@ -118,19 +118,29 @@ func answerOf(err error) (answer, bool) {
 	return unparsedAnswer(err)
 }
 
-// unparsedAnswer finds an answer that was no JSON. The library's type for these is not exported, its fields are.
+// unparsedAnswer finds an answer that was no JSON, such as that of a proxy. The library's type for these is not
+// exported, its fields are.
 func unparsedAnswer(err error) (answer, bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		value := reflect.Indirect(reflect.ValueOf(err))
-		if value.Kind() != reflect.Struct {
-			continue
-		}
+	if value := reflect.Indirect(reflect.ValueOf(err)); value.Kind() == reflect.Struct {
 		status, response := value.FieldByName("StatusCode"), value.FieldByName("Response")
-		if !status.IsValid() || !status.CanInt() || !response.IsValid() {
-			continue
+		if status.IsValid() && status.CanInt() && response.IsValid() && response.CanInterface() {
+			if body, ok := response.Interface().([]byte); ok {
+				return answer{status: int(status.Int()), text: strings.ToLower(string(body))}, true
+			}
 		}
-		if body, ok := response.Interface().([]byte); ok {
-			return answer{status: int(status.Int()), text: strings.ToLower(string(body))}, true
+	}
+	var wrapped []error
+	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
+	case *requestError:
+		wrapped = []error{e.err}
+	case interface{ Unwrap() error }:
+		wrapped = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		wrapped = e.Unwrap()
+	}
+	for _, err := range wrapped {
+		if said, ok := unparsedAnswer(err); ok {
+			return said, true
 		}
 	}
 	return answer{}, false
@@ -144,7 +154,7 @@ var (
 	wordsClass     = "unknown manifest class for"
 )
 
-// refuses says that the registry understood, could have done it, and will not. What fails on the way, for want of
+// refuses reports whether the registry understood, could have done it, and will not. What fails on the way, for want of
 // credentials or time, or because an upload was lost, is none of it.
 func (a answer) refuses(form buildcache.Form) bool {
 	switch a.code {
@@ -165,7 +175,7 @@ func (a answer) refuses(form buildcache.Form) bool {
 	return a.status == 0 || a.status >= 400 && a.status < 500
 }
 
-// says says whether one of some words, in lower case, is in the answer.
+// says reports whether one of some words, in lower case, is in the answer.
 func (a answer) says(words ...string) bool {
 	for _, word := range words {
 		if strings.Contains(a.text, word) {
@@ -175,7 +185,7 @@ func (a answer) says(words ...string) bool {
 	return false
 }
 
-// condition says whether an answer to a root of some form, or to a blob (""), is a certain one.
+// condition reports whether an answer to a root of some form, or to a blob (""), is a certain one.
 type condition func(said answer, form buildcache.Form) bool
 
 // knownRefusal is an answer whose meaning is known.

@@ -17,19 +17,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
-	"github.com/ocicache/ocicache/registry/registrytest"
 )
 
 // pusher pushes through containers/image, without what this package puts around it.
 type pusher struct {
-	t    *testing.T
-	host string
-	sys  *types.SystemContext
+	t     *testing.T
+	host  string
+	sys   *types.SystemContext
+	blobs types.ImageDestination
 }
 
 func newPusher(t *testing.T, server *registrytest.Server) *pusher {
-	return &pusher{t, server.Host, &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}}
+	return &pusher{t: t, host: server.Host, sys: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}}
 }
 
 func (p *pusher) destination(tag string) types.ImageDestination {
@@ -54,7 +55,10 @@ func (p *pusher) destination(tag string) types.ImageDestination {
 func (p *pusher) blob(raw []byte) error {
 	p.t.Helper()
 	blob := buildcache.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	_, err := p.destination("blobs").PutBlob(p.t.Context(), bytes.NewReader(raw), types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
+	if p.blobs == nil {
+		p.blobs = p.destination("blobs")
+	}
+	_, err := p.blobs.PutBlob(p.t.Context(), bytes.NewReader(raw), types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
 	return p.explained(blob, err)
 }
 
@@ -75,7 +79,7 @@ func (p *pusher) explained(sent buildcache.Descriptor, err error) error {
 	if err == nil {
 		return nil
 	}
-	wrapped := fmt.Errorf("push: %w", err)
+	wrapped := fmt.Errorf("push: %w", errors.Join(err)) // as with an error of closing
 	out := explained(p.host, sent, wrapped)
 	if !errors.Is(out, wrapped) || !strings.Contains(out.Error(), err.Error()) {
 		p.t.Errorf("%v became %v", err, out)
@@ -94,7 +98,7 @@ func (p *pusher) cache(tag, name string) error {
 		p.t.Fatal(err)
 	}
 	cache := loadCache(p.t, name)
-	for _, blob := range append(cache.Manifest.Layers, cache.Manifest.Config) {
+	for _, blob := range append(cache.Root.Layers, cache.Root.Config) {
 		raw, err := layout.ReadBlob(p.t.Context(), dir, blob, 1<<30)
 		if err != nil {
 			p.t.Fatal(err)
@@ -163,90 +167,90 @@ func TestRefusals(t *testing.T) {
 		l, x, a want
 	}{
 		"distribution 3": {
-			registrytest.Options{},
-			want{AboutForm, []string{"distribution 3", artifact, "docker-list"}},
-			want{AboutForm, []string{"distribution 3", artifact, "oci-index"}},
-			want{},
+			options: registrytest.Options{},
+			l:       want{about: AboutForm, words: []string{"distribution 3", artifact, "docker-list"}},
+			x:       want{about: AboutForm, words: []string{"distribution 3", artifact, "oci-index"}},
+			a:       want{},
 		},
-		"distribution 3, platforms none": {registrytest.Options{TakesLists: true}, want{}, want{}, want{}},
+		"distribution 3, platforms none": {options: registrytest.Options{TakesLists: true}, l: want{}, x: want{}, a: want{}},
 		"distribution 3, classes": {
-			registrytest.Options{TakesLists: true, Classes: []string{"image"}},
-			want{},
-			want{},
-			want{AboutConfigType, []string{"policy", "--to oci-index"}},
+			options: registrytest.Options{TakesLists: true, Classes: []string{"image"}},
+			l:       want{},
+			x:       want{},
+			a:       want{about: AboutConfigType, words: []string{"policy", "--to oci-index"}},
 		},
 		"Quay 2020": {
-			registrytest.Options{Strict: registrytest.Quay2020},
-			want{AboutPlatform, []string{"Quay", "platform", artifact}},
-			want{AboutPlatform, []string{"Quay", "platform", artifact}},
-			want{AboutConfigType, []string{"Quay before 3.12", "IGNORE_UNKNOWN_MEDIATYPES", "ALLOWED_OCI_ARTIFACT_TYPES"}},
+			options: registrytest.Options{Strict: registrytest.Quay2020},
+			l:       want{about: AboutPlatform, words: []string{"Quay", "platform", artifact}},
+			x:       want{about: AboutPlatform, words: []string{"Quay", "platform", artifact}},
+			a:       want{about: AboutConfigType, words: []string{"Quay before 3.12", "IGNORE_UNKNOWN_MEDIATYPES", "ALLOWED_OCI_ARTIFACT_TYPES"}},
 		},
 		"Quay 3.11": {
-			registrytest.Options{Strict: registrytest.Quay311},
-			want{AboutPlatform, []string{"Quay", artifact}},
-			want{AboutForm, []string{"manifests only", artifact}},
-			want{AboutConfigType, []string{"Quay before 3.12"}},
+			options: registrytest.Options{Strict: registrytest.Quay311},
+			l:       want{about: AboutPlatform, words: []string{"Quay", artifact}},
+			x:       want{about: AboutForm, words: []string{"manifests only", artifact}},
+			a:       want{about: AboutConfigType, words: []string{"Quay before 3.12"}},
 		},
 		"Quay 3.12": {
-			registrytest.Options{Strict: registrytest.Quay312},
-			want{AboutPlatform, []string{"Quay", artifact}},
-			want{AboutForm, []string{"Quay looks for an image", artifact}},
-			want{},
+			options: registrytest.Options{Strict: registrytest.Quay312},
+			l:       want{about: AboutPlatform, words: []string{"Quay", artifact}},
+			x:       want{about: AboutForm, words: []string{"Quay looks for an image", artifact}},
+			a:       want{},
 		},
 		"Harbor": {
-			registrytest.Options{Strict: registrytest.Harbor},
-			want{AboutForm, []string{"Harbor", artifact}},
-			want{AboutForm, []string{"Harbor", artifact}},
-			want{},
+			options: registrytest.Options{Strict: registrytest.Harbor},
+			l:       want{about: AboutForm, words: []string{"Harbor", artifact}},
+			x:       want{about: AboutForm, words: []string{"Harbor", artifact}},
+			a:       want{},
 		},
 		"ECR": {
-			registrytest.Options{Strict: registrytest.ECR},
-			want{AboutForm, []string{"Amazon ECR", artifact}},
-			want{AboutForm, []string{"Amazon ECR", artifact}},
-			want{},
+			options: registrytest.Options{Strict: registrytest.ECR},
+			l:       want{about: AboutForm, words: []string{"Amazon ECR", artifact}},
+			x:       want{about: AboutForm, words: []string{"Amazon ECR", artifact}},
+			a:       want{},
 		},
 		"GCR": {
-			registrytest.Options{Strict: registrytest.GCR},
-			want{AboutForm, []string{"Google", artifact}},
-			want{AboutForm, []string{"Google", artifact}},
-			want{},
+			options: registrytest.Options{Strict: registrytest.GCR},
+			l:       want{about: AboutForm, words: []string{"Google", artifact}},
+			x:       want{about: AboutForm, words: []string{"Google", artifact}},
+			a:       want{},
 		},
 		"Alibaba": {
-			registrytest.Options{Strict: registrytest.Alibaba},
-			want{},
-			want{},
-			want{AboutConfigType, []string{"Alibaba", "--to oci-index"}},
+			options: registrytest.Options{Strict: registrytest.Alibaba},
+			l:       want{},
+			x:       want{},
+			a:       want{about: AboutConfigType, words: []string{"Alibaba", "--to oci-index"}},
 		},
 		"Gitea": {
-			registrytest.Options{Strict: registrytest.Gitea},
-			want{AboutForm, []string{"manifests only", artifact}},
-			want{AboutForm, []string{"manifests only", artifact}},
-			want{},
+			options: registrytest.Options{Strict: registrytest.Gitea},
+			l:       want{about: AboutForm, words: []string{"manifests only", artifact}},
+			x:       want{about: AboutForm, words: []string{"manifests only", artifact}},
+			a:       want{},
 		},
 		"zot": {
-			registrytest.Options{Strict: registrytest.Zot},
-			want{AboutForm, []string{"media type", "zot", artifact}},
-			want{},
-			want{},
+			options: registrytest.Options{Strict: registrytest.Zot},
+			l:       want{about: AboutForm, words: []string{"media type", "zot", artifact}},
+			x:       want{},
+			a:       want{},
 		},
-		"GitLab": {registrytest.Options{Strict: registrytest.GitLab(256_000)}, want{}, want{}, want{}},
+		"GitLab": {options: registrytest.Options{Strict: registrytest.GitLab(256_000)}, l: want{}, x: want{}, a: want{}},
 		"GitLab, small": {
-			registrytest.Options{Strict: registrytest.GitLab(1000)},
-			want{AboutSize, []string{"number of layers"}},
-			want{AboutSize, nil},
-			want{AboutSize, nil},
+			options: registrytest.Options{Strict: registrytest.GitLab(1000)},
+			l:       want{about: AboutSize, words: []string{"number of layers"}},
+			x:       want{about: AboutSize, words: nil},
+			a:       want{about: AboutSize, words: nil},
 		},
 		"read-only": {
-			registrytest.Options{ReadOnly: true},
-			want{AboutReadOnly, []string{"read-only"}},
-			want{AboutReadOnly, nil},
-			want{AboutReadOnly, nil},
+			options: registrytest.Options{ReadOnly: true},
+			l:       want{about: AboutReadOnly, words: []string{"read-only"}},
+			x:       want{about: AboutReadOnly, words: nil},
+			a:       want{about: AboutReadOnly, words: nil},
 		},
 		"proxy": {
-			registrytest.Options{Strict: registrytest.ReadOnlyProxy},
-			want{AboutReadOnly, []string{"proxy"}},
-			want{AboutReadOnly, nil},
-			want{AboutReadOnly, nil},
+			options: registrytest.Options{Strict: registrytest.ReadOnlyProxy},
+			l:       want{about: AboutReadOnly, words: []string{"proxy"}},
+			x:       want{about: AboutReadOnly, words: nil},
+			a:       want{about: AboutReadOnly, words: nil},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,29 +311,29 @@ func TestRefusedContents(t *testing.T) {
 		about   About
 		words   []string
 	}{
-		"ECR, no layers":    {registrytest.Options{Strict: registrytest.ECR}, rootOf(buildcache.Artifact, oci, 0, ""), AboutOther, []string{"no layers", "--for ecr"}},
-		"ECR, no mediaType": {registrytest.Options{Strict: registrytest.ECR}, rootOf(buildcache.Artifact, "", 1, ""), AboutOther, []string{"no mediaType", "--for ecr"}},
-		"GCR, no layers":    {registrytest.Options{Strict: registrytest.GCR}, rootOf(buildcache.Artifact, oci, 0, ""), AboutEmpty, []string{"no layers"}},
+		"ECR, no layers":    {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, oci, 0, ""), about: AboutOther, words: []string{"no layers", "--for ecr"}},
+		"ECR, no mediaType": {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, "", 1, ""), about: AboutOther, words: []string{"no mediaType", "--for ecr"}},
+		"GCR, no layers":    {options: registrytest.Options{Strict: registrytest.GCR}, root: rootOf(buildcache.Artifact, oci, 0, ""), about: AboutEmpty, words: []string{"no layers"}},
 		"GitLab, artifactType": {
-			registrytest.Options{Strict: registrytest.GitLab(1 << 20)},
-			rootOf(buildcache.Artifact, oci, 1, `"artifactType":"application/x",`),
-			AboutConfigType,
-			[]string{"GitLab", "--to oci-index"},
+			options: registrytest.Options{Strict: registrytest.GitLab(1 << 20)},
+			root:    rootOf(buildcache.Artifact, oci, 1, `"artifactType":"application/x",`),
+			about:   AboutConfigType,
+			words:   []string{"GitLab", "--to oci-index"},
 		},
 		"Quay, Docker manifest": {
-			registrytest.Options{Strict: registrytest.Quay312},
-			rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""),
-			AboutConfigType,
-			[]string{"--to artifact"},
+			options: registrytest.Options{Strict: registrytest.Quay312},
+			root:    rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""),
+			about:   AboutConfigType,
+			words:   []string{"--to artifact"},
 		},
 		"zot, Docker manifest": {
-			registrytest.Options{Strict: registrytest.Zot},
-			rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""), AboutForm,
-			[]string{"media type", "--to artifact"},
+			options: registrytest.Options{Strict: registrytest.Zot},
+			root:    rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""), about: AboutForm,
+			words: []string{"media type", "--to artifact"},
 		},
-		"distribution, a blob missing": {registrytest.Options{}, rootOf(buildcache.Artifact, oci, 1, ""), AboutOther, []string{"misses a blob", "again"}},
-		"distribution, 4 MiB":          {registrytest.Options{}, huge, AboutSize, []string{"mode=min"}},
-		"zot, 4 MiB":                   {registrytest.Options{Strict: registrytest.Zot}, huge, AboutSize, nil},
+		"distribution, a blob missing": {options: registrytest.Options{}, root: rootOf(buildcache.Artifact, oci, 1, ""), about: AboutOther, words: []string{"misses a blob", "again"}},
+		"distribution, 4 MiB":          {options: registrytest.Options{}, root: huge, about: AboutSize, words: []string{"mode=min"}},
+		"zot, 4 MiB":                   {options: registrytest.Options{Strict: registrytest.Zot}, root: huge, about: AboutSize, words: nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -353,25 +357,25 @@ func TestRefusedInOtherWords(t *testing.T) {
 		about  About
 		words  []string
 	}{
-		"Harbor behind a proxy":            {404, "404 page not found", list, AboutForm, []string{"Harbor", "--to artifact"}},
-		"ECR of 2018":                      {400, code("UNSUPPORTED", `Unsupported manifest type: "`+buildcache.MediaTypeDockerList+`"`), list, AboutForm, []string{"Amazon ECR"}},
-		"a list and a bare 405":            {405, "", list, AboutForm, []string{"--to artifact"}},
-		"a list and a bare 400":            {400, "<html>Bad Request</html>", list, AboutForm, []string{"--to artifact"}},
-		"a list and a bare 415":            {415, "", list, AboutForm, []string{"media type"}},
-		"a manifest and a bare 405":        {405, "", manifest, AboutReadOnly, nil},
-		"a manifest and a bare 400":        {400, "no", manifest, AboutOther, []string{"verify SRC"}},
-		"a manifest and a bare 415":        {415, "", manifest, AboutForm, []string{"--to docker-list"}},
-		"sizes in a Gitea":                 {400, code("SIZE_INVALID", "provided length did not match content length"), manifest, AboutOther, []string{"not that of the blob", "verify SRC"}},
-		"409 without words":                {409, "", manifest, AboutTag, nil},
-		"Docker Hub's immutable tags":      {403, code("DENIED", "this tag is immutable"), manifest, AboutTag, nil},
-		"the same without a code":          {403, "tag v1 is immutable", manifest, AboutTag, nil},
-		"a repository with a telling name": {404, code("NOT_FOUND", "artifact immutable/read-only@sha256:00 not found"), list, AboutForm, nil},
-		"Quay in maintenance":              {405, code("DENIED", "System is currently read-only. Pulls will succeed"), nil, AboutReadOnly, nil},
-		"a layer too large for nginx":      {413, "<html>413 Request Entity Too Large</html>", nil, AboutSize, []string{"--compression zstd"}},
-		"a root too large for nginx":       {413, "<html>413 Request Entity Too Large</html>", manifest, AboutSize, []string{"mode=min"}},
-		"no repository in an ECR":          {404, code("NAME_UNKNOWN", "The repository with name 'team/cache' does not exist in the registry"), nil, AboutOther, []string{"create the repository"}},
-		"a blob and words not known":       {400, code("PONIES", "no ponies"), nil, AboutOther, nil},
-		"a list and words not known":       {400, code("PONIES", "no ponies"), list, AboutOther, nil},
+		"Harbor behind a proxy":            {status: 404, body: "404 page not found", root: list, about: AboutForm, words: []string{"Harbor", "--to artifact"}},
+		"ECR of 2018":                      {status: 400, body: code("UNSUPPORTED", `Unsupported manifest type: "`+buildcache.MediaTypeDockerList+`"`), root: list, about: AboutForm, words: []string{"Amazon ECR"}},
+		"a list and a bare 405":            {status: 405, body: "", root: list, about: AboutForm, words: []string{"--to artifact"}},
+		"a list and a bare 400":            {status: 400, body: "<html>Bad Request</html>", root: list, about: AboutForm, words: []string{"--to artifact"}},
+		"a list and a bare 415":            {status: 415, body: "", root: list, about: AboutForm, words: []string{"media type"}},
+		"a manifest and a bare 405":        {status: 405, body: "", root: manifest, about: AboutReadOnly, words: nil},
+		"a manifest and a bare 400":        {status: 400, body: "no", root: manifest, about: AboutOther, words: []string{"verify SRC"}},
+		"a manifest and a bare 415":        {status: 415, body: "", root: manifest, about: AboutForm, words: []string{"--to docker-list"}},
+		"sizes in a Gitea":                 {status: 400, body: code("SIZE_INVALID", "provided length did not match content length"), root: manifest, about: AboutOther, words: []string{"not that of the blob", "verify SRC"}},
+		"409 without words":                {status: 409, body: "", root: manifest, about: AboutTag, words: nil},
+		"Docker Hub's immutable tags":      {status: 403, body: code("DENIED", "this tag is immutable"), root: manifest, about: AboutTag, words: nil},
+		"the same without a code":          {status: 403, body: "tag v1 is immutable", root: manifest, about: AboutTag, words: nil},
+		"a repository with a telling name": {status: 404, body: code("NOT_FOUND", "artifact immutable/read-only@sha256:00 not found"), root: list, about: AboutForm, words: nil},
+		"Quay in maintenance":              {status: 405, body: code("DENIED", "System is currently read-only. Pulls will succeed"), root: nil, about: AboutReadOnly, words: nil},
+		"a layer too large for nginx":      {status: 413, body: "<html>413 Request Entity Too Large</html>", root: nil, about: AboutSize, words: []string{"--compression zstd"}},
+		"a root too large for nginx":       {status: 413, body: "<html>413 Request Entity Too Large</html>", root: manifest, about: AboutSize, words: []string{"mode=min"}},
+		"no repository in an ECR":          {status: 404, body: code("NAME_UNKNOWN", "The repository with name 'team/cache' does not exist in the registry"), root: nil, about: AboutOther, words: []string{"create the repository"}},
+		"a blob and words not known":       {status: 400, body: code("PONIES", "no ponies"), root: nil, about: AboutOther, words: nil},
+		"a list and words not known":       {status: 400, body: code("PONIES", "no ponies"), root: list, about: AboutOther, words: nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -445,12 +449,12 @@ func TestNotRefused(t *testing.T) {
 		body   string
 		root   []byte
 	}{
-		{401, "who?", list},
-		{403, "no", list},
-		{408, "late", list},
-		{429, "slow down", list}, // the transport tries again what has no body, for half a minute
-		{500, "oh", list},
-		{400, `{"errors":[{"code":"SIZE_INVALID"}]}`, nil},
+		{status: 401, body: "who?", root: list},
+		{status: 403, body: "no", root: list},
+		{status: 408, body: "late", root: list},
+		{status: 429, body: "slow down", root: list}, // the transport tries again what has no body, for half a minute
+		{status: 500, body: "oh", root: list},
+		{status: 400, body: `{"errors":[{"code":"SIZE_INVALID"}]}`, root: nil},
 	} {
 		err := newPusher(t, registrytest.Serve(t, answering(test.status, test.body))).blobOrRoot(test.root)
 		if e := (*RefusedError)(nil); err == nil || errors.As(err, &e) {
@@ -480,6 +484,7 @@ func TestNotRefusedForCredentials(t *testing.T) {
 			if e := (*RefusedError)(nil); err == nil || errors.As(err, &e) {
 				t.Errorf("without credentials: %v", err)
 			}
+			p.blobs = nil
 			p.sys.DockerAuthConfig = &types.DockerAuthConfig{Username: "user", Password: "secret"}
 			refused(t, p.cache("l", "docker-list-gzip"), AboutForm)
 		})

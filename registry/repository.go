@@ -14,10 +14,9 @@ import (
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -30,8 +29,6 @@ const maxCached = 64 << 20
 // Repository is a repository in a registry. It is safe for concurrent use.
 type Repository struct {
 	name    reference.Named // without tag and digest
-	tag     string          // the only one looked at, or "" for all
-	digest  digest.Digest   // the only root looked at, or ""
 	options Options
 	sys     *types.SystemContext
 
@@ -42,28 +39,21 @@ type Repository struct {
 	cached    int
 }
 
-// Open returns the repository that a reference names, host[:port]/repository[:tag|@digest], as it stands behind
-// docker://. With a tag or digest it shows nothing else. Nothing is asked of the registry yet.
+// Open returns the repository with a name: host[:port]/repository, as it stands behind docker://, with neither tag nor
+// digest. Nothing is asked of the registry yet.
 func Open(name string, options Options) (*Repository, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: docker://%s: %w", layout.ErrReference, name, err)
+		return nil, fmt.Errorf("%w: %s: %w", layout.ErrReference, redact("docker://"+name), err)
+	}
+	if !reference.IsNameOnly(named) {
+		return nil, fmt.Errorf("%w: docker://%s: the name of a repository has no tag and no digest", layout.ErrReference, name)
 	}
 	sys, err := options.system()
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{name: reference.TrimNamed(named), options: options, sys: sys, manifests: map[digest.Digest][]byte{}}
-	if tagged, ok := named.(reference.Tagged); ok {
-		r.tag = tagged.Tag()
-	}
-	if digested, ok := named.(reference.Digested); ok {
-		r.digest = digested.Digest()
-		if r.tag != "" {
-			return nil, fmt.Errorf("%w: docker://%s has both a tag and a digest", layout.ErrReference, name)
-		}
-	}
-	return r, nil
+	return &Repository{name: named, options: options, sys: sys, manifests: map[digest.Digest][]byte{}}, nil
 }
 
 // String returns the repository's name as a reference.
@@ -71,27 +61,6 @@ func (r *Repository) String() string { return "docker://" + r.name.String() }
 
 // Host returns the registry's host name, with its port if it has one.
 func (r *Repository) Host() string { return reference.Domain(r.name) }
-
-// ScopedTag returns the tag that the reference named, or "".
-func (r *Repository) ScopedTag() string { return r.tag }
-
-// Only returns the same repository with nothing but one tag. It fails where the reference named another tag or a digest.
-func (r *Repository) Only(tag string) (*Repository, error) {
-	if r.digest != "" || r.tag != "" && r.tag != tag {
-		return nil, fmt.Errorf("%w: two choices for one cache: the tag %q, and what the reference names", layout.ErrReference, tag)
-	}
-	if _, err := reference.WithTag(r.name, tag); err != nil {
-		return nil, fmt.Errorf("%w: %q: %w", layout.ErrReference, tag, err)
-	}
-	only := r.Whole()
-	only.tag = tag
-	return only, nil
-}
-
-// Whole returns the same repository with all of its tags.
-func (r *Repository) Whole() *Repository {
-	return &Repository{name: r.name, options: r.options, sys: r.sys, manifests: map[digest.Digest][]byte{}}
-}
 
 // Close gives connections back.
 func (r *Repository) Close() error {
@@ -109,28 +78,18 @@ func (r *Repository) Close() error {
 	return err
 }
 
-// Entries returns the root of the tag or digest that the reference named, or of every tag of the repository. What is
-// not there is left out.
+// Entries returns the root of every tag of the repository. A tag that went away meanwhile is left out.
 func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
-	switch {
-	case r.digest != "":
-		entry, err := r.entry(ctx, r.digest.String(), "")
-		return found(entry, err)
-	case r.tag != "":
-		entry, err := r.entry(ctx, r.tag, r.tag)
-		return found(entry, err)
-	}
 	tags, err := r.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
 	entries := make([]*layout.Entry, len(tags))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(tagsAtOnce)
+	group, ctx := parallel.New(ctx, tagsAtOnce)
 	for i, tag := range tags {
 		group.Go(func() error {
 			var err error
-			entries[i], err = r.entry(ctx, tag, tag)
+			entries[i], err = r.entry(ctx, tag)
 			return err
 		})
 	}
@@ -146,19 +105,12 @@ func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return all, nil
 }
 
-// Resolve returns the root of a tag, or nil where there is none, or where the reference named something else.
+// Resolve returns the root of a tag, or nil where there is none.
 func (r *Repository) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
-	if r.digest != "" || r.tag != "" && r.tag != tag {
+	if tag == "" {
 		return nil, nil
 	}
-	return r.entry(ctx, tag, tag)
-}
-
-func found(entry *layout.Entry, err error) ([]layout.Entry, error) {
-	if err != nil || entry == nil {
-		return nil, err
-	}
-	return []layout.Entry{*entry}, nil
+	return r.entry(ctx, tag)
 }
 
 // tags lists the tags; a repository that is not there has none.
@@ -169,8 +121,11 @@ func (r *Repository) tags(ctx context.Context) ([]string, error) {
 	}
 	var tags []string
 	err = r.try(ctx, "list the tags", func(ctx context.Context, _ *watchdog) error {
-		var err error
-		tags, err = docker.GetRepositoryTags(ctx, r.sys, ref)
+		sys, err := r.session(ctx)
+		if err != nil {
+			return err
+		}
+		tags, err = docker.GetRepositoryTags(ctx, sys, ref)
 		return err
 	})
 	if isNotFound(err) {
@@ -180,9 +135,9 @@ func (r *Repository) tags(ctx context.Context) ([]string, error) {
 	return tags, err
 }
 
-// entry reads a manifest by tag or digest, or returns nil if it is not there.
-func (r *Repository) entry(ctx context.Context, which, tag string) (*layout.Entry, error) {
-	raw, err := r.readRoot(ctx, which)
+// entry reads the manifest of a tag, or returns nil if there is none.
+func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, error) {
+	raw, err := r.readRoot(ctx, tag)
 	if isNotFound(err) {
 		return nil, nil
 	}
@@ -191,18 +146,15 @@ func (r *Repository) entry(ctx context.Context, which, tag string) (*layout.Entr
 	}
 	mediaType := manifest.GuessMIMEType(raw)
 	root := buildcache.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if tag != "" {
-		root.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
-	}
 	r.remember(root.Digest, raw)
-	return &layout.Entry{Tag: tag, Root: root}, nil
+	return &layout.Entry{Tag: tag, Descriptor: root}, nil
 }
 
 // readRoot reads a manifest by a tag or a digest that the registry is to look up. By digest that goes through the
 // source that is open already; for a tag the library needs a new one.
 func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, err error) {
 	if d, err := digest.Parse(which); err == nil {
-		if source, err := r.blobSource(); err == nil {
+		if source := r.openedSource(); source != nil {
 			err := r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) (err error) {
 				raw, _, err = source.GetManifest(ctx, &d)
 				return err
@@ -215,7 +167,11 @@ func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, er
 		return nil, err
 	}
 	err = r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) error {
-		source, err := ref.NewImageSource(ctx, r.sys)
+		sys, err := r.session(ctx)
+		if err != nil {
+			return err
+		}
+		source, err := ref.NewImageSource(ctx, sys)
 		if err != nil {
 			return err
 		}
@@ -281,15 +237,15 @@ func (r *Repository) remember(d digest.Digest, raw []byte) {
 
 // Open returns a blob's bytes, or a manifest's. A transfer that breaks off is taken up again where it was.
 func (r *Repository) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
-	if err := buildcache.CheckDigest(blob.Digest); err != nil {
-		return nil, r.blobError(blob, err)
+	if err := r.check(ctx, blob); err != nil {
+		return nil, err
 	}
 	if buildcache.IsManifestType(blob.MediaType) {
 		raw, err := r.manifest(ctx, blob)
 		if err != nil {
 			return nil, err
 		}
-		return layout.Bytes(raw)()
+		return layout.OpenBytes(raw)()
 	}
 	return r.openBlob(ctx, blob)
 }
@@ -311,11 +267,24 @@ func (r *Repository) readManifest(ctx context.Context, blob buildcache.Descripto
 	if isNotFound(err) {
 		return nil, r.blobError(blob, layout.ErrBlobMissing)
 	}
+	if errors.Is(err, errAltered) {
+		return nil, r.blobError(blob, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	r.remember(blob.Digest, raw)
+	if blob.Digest.Algorithm().FromBytes(raw) == blob.Digest { // else the reader says so, each time
+		r.remember(blob.Digest, raw)
+	}
 	return raw, nil
+}
+
+// check refuses what no registry can be asked for.
+func (r *Repository) check(ctx context.Context, blob buildcache.Descriptor) error {
+	if err := buildcache.CheckDigest(blob.Digest); err != nil {
+		return r.blobError(blob, err)
+	}
+	return context.Cause(ctx)
 }
 
 func (r *Repository) blobError(blob buildcache.Descriptor, err error) error {

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"reflect"
 	"syscall"
 	"time"
 
@@ -34,17 +33,18 @@ func (r *Repository) try(ctx context.Context, what string, request func(ctx cont
 		if errors.As(err, &ours) {
 			return ours
 		}
-		if tries == r.options.retries() || !retryable(ctx, err) {
-			return r.wrap(what, err)
-		}
-		if err := r.wait(ctx, tries); err != nil {
+		if err := r.again(ctx, what, tries, err); err != nil {
 			return err
 		}
 	}
 }
 
-// wait waits before the next try: twice as long each time, give or take a quarter.
-func (r *Repository) wait(ctx context.Context, tries int) error {
+// again waits until what failed may be done again: twice as long each time, give or take a quarter. It returns the error
+// instead where that would be one time too many, or not help.
+func (r *Repository) again(ctx context.Context, what string, tries int, err error) error {
+	if tries >= r.options.retries() || !retryable(ctx, err) {
+		return r.wrap(what, err)
+	}
 	delay := min(r.options.delay()<<min(tries, 16), maxDelay)
 	delay += time.Duration((rand.Float64() - 0.5) * 0.5 * float64(delay)) //nolint:gosec // jitter is no secret
 	timer := time.NewTimer(delay)
@@ -53,17 +53,16 @@ func (r *Repository) wait(ctx context.Context, tries int) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return causeOf(ctx, ctx.Err())
 	}
 }
 
-// retryable says whether an error may pass. The context's own end never does.
+// retryable reports whether an error may pass. The context's own end never does.
 func retryable(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	var coder errcode.ErrorCoder
-	if errors.As(err, &coder) && coder.ErrorCode() == v2.ErrorCodeBlobUploadUnknown {
+	if said, ok := answerOf(err); ok && said.code == v2.ErrorCodeBlobUploadUnknown {
 		return true // the registry forgot the upload; a new one may do
 	}
 	if status := httpStatus(err); status != 0 {
@@ -72,7 +71,7 @@ func retryable(ctx context.Context, err error) bool {
 	}
 	var network net.Error
 	switch {
-	case errors.Is(err, errIdle), errors.Is(err, errAltered), errors.Is(err, docker.ErrTooManyRequests),
+	case errors.Is(err, ErrIdle), errors.Is(err, errAltered),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED),
 		errors.Is(err, net.ErrClosed): // as an upload sees it when the other end broke it off
@@ -85,56 +84,31 @@ func retryable(ctx context.Context, err error) bool {
 
 // httpStatus returns the status of a registry's answer that became an error, or 0.
 func httpStatus(err error) int {
-	var unexpected docker.UnexpectedHTTPStatusError
-	if errors.As(err, &unexpected) {
-		return unexpected.StatusCode
-	}
-	if status := statusField(err); status != 0 {
-		return status
-	}
 	var unauthorized docker.ErrUnauthorizedForCredentials
-	if errors.As(err, &unauthorized) {
+	said, ok := answerOf(err)
+	switch {
+	case ok && said.code == errcode.ErrorCodeUnknown:
+		return http.StatusBadRequest // some 4xx with a code that the library does not know; it reads no other bodies
+	case ok && said.code != 0:
+		return said.code.Descriptor().HTTPStatusCode
+	case ok:
+		return said.status
+	case errors.As(err, &unauthorized):
 		return http.StatusUnauthorized
-	}
-	var coder errcode.ErrorCoder
-	if errors.As(err, &coder) {
-		if coder.ErrorCode() == errcode.ErrorCodeUnknown {
-			return http.StatusBadRequest // some 4xx with a code that the library does not know; it reads no other bodies
-		}
-		return coder.ErrorCode().Descriptor().HTTPStatusCode
+	case errors.Is(err, docker.ErrTooManyRequests):
+		return http.StatusTooManyRequests
 	}
 	return 0
 }
 
-// statusField finds the status in the library's error for answers that are no JSON, such as those of a proxy. The type
-// is not exported, its field is.
-func statusField(err error) int {
-	for ; err != nil; err = errors.Unwrap(err) {
-		value := reflect.Indirect(reflect.ValueOf(err))
-		if value.Kind() != reflect.Struct {
-			continue
-		}
-		if field := value.FieldByName("StatusCode"); field.IsValid() && field.CanInt() {
-			return int(field.Int())
-		}
-	}
-	return 0
-}
-
-// isNotFound says that a registry does not have what was asked for: the manifest, or the whole repository.
+// isNotFound reports whether a registry does not have what was asked for: the manifest, or the whole repository.
 func isNotFound(err error) bool {
-	if err == nil {
+	said, ok := answerOf(err)
+	switch {
+	case !ok:
 		return false
-	}
-	var coder errcode.ErrorCoder
-	if errors.As(err, &coder) {
-		switch coder.ErrorCode() {
-		case v2.ErrorCodeManifestUnknown, v2.ErrorCodeNameUnknown, v2.ErrorCodeBlobUnknown:
-			return true
-		}
-	}
-	if said, ok := answerOf(err); ok && said.code == errcode.ErrorCodeUnknown && said.says("not found") {
-		return true // Harbor's NOT_FOUND
+	case said.code == errcode.ErrorCodeUnknown:
+		return said.says("not found") // Harbor's NOT_FOUND
 	}
 	return httpStatus(err) == http.StatusNotFound
 }

@@ -27,7 +27,11 @@ func (r *Repository) destination(ctx context.Context) (types.ImageDestination, e
 	if err != nil {
 		return nil, err
 	}
-	sink, err := ref.NewImageDestination(ctx, r.sys)
+	sys, err := r.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sink, err := ref.NewImageDestination(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +43,17 @@ func (r *Repository) destination(ctx context.Context) (types.ImageDestination, e
 	return sink, nil
 }
 
-// Has says whether the registry has a blob or a manifest, with its size.
+// Has reports whether the registry has a blob or a manifest, with its size.
 func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
+	if err := r.check(ctx, blob); err != nil {
+		return false, err
+	}
 	if buildcache.IsManifestType(blob.MediaType) {
-		_, err := r.manifest(ctx, blob)
+		raw, err := r.manifest(ctx, blob)
 		if errors.Is(err, layout.ErrBlobMissing) {
 			return false, nil
 		}
-		return err == nil, err
+		return err == nil && int64(len(raw)) == blob.Size, err
 	}
 	var has bool
 	err := r.try(ctx, "look for blob "+blob.Digest.String(), func(ctx context.Context, _ *watchdog) error {
@@ -64,8 +71,8 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 
 // Put pushes a blob, or a root under its digest. What the registry has already is not sent.
 func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) error {
-	if err := buildcache.CheckDigest(blob.Digest); err != nil {
-		return r.blobError(blob, err)
+	if err := r.check(ctx, blob); err != nil {
+		return err
 	}
 	if buildcache.IsManifestType(blob.MediaType) {
 		return r.putRoot(ctx, blob, open)
@@ -76,7 +83,7 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 			return err
 		}
 		stream := &lazyStream{open: open, check: func(raw io.ReadCloser) io.ReadCloser {
-			return layout.Verify(ctx, nil, blob, raw)
+			return layout.NewVerifiedReader(ctx, "", blob, raw)
 		}}
 		info, err := sink.PutBlob(attempt, &patientReader{stream, dog}, types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
 		if err := stream.close(); err != nil {
@@ -152,7 +159,10 @@ func (s *lazyStream) close() error {
 
 // putRoot pushes a manifest under its digest.
 func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, open layout.OpenFunc) (err error) {
-	raw, err := readAll(open)
+	if has, err := r.Has(ctx, root); err != nil || has {
+		return err
+	}
+	raw, err := readAll(ctx, root, open)
 	if err != nil {
 		return err
 	}
@@ -176,11 +186,13 @@ func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, op
 	return nil
 }
 
-func readAll(open layout.OpenFunc) (raw []byte, err error) {
-	stream, err := open()
+// readAll reads what a sink is given.
+func readAll(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) (raw []byte, err error) {
+	given, err := open()
 	if err != nil {
 		return nil, err
 	}
+	stream := layout.NewVerifiedReader(ctx, "", blob, given)
 	defer func() { err = errors.Join(err, stream.Close()) }()
 	return io.ReadAll(stream)
 }
@@ -247,6 +259,9 @@ func (c *counter) Write(p []byte) (int, error) {
 // Tag points tag to root, which was pushed under its digest before, if it still points to was. Registries can't do this
 // in one step: two who tag at the same moment may both succeed. What the tag names afterwards is read back.
 func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+	if err := r.check(ctx, root); err != nil {
+		return err
+	}
 	now, err := r.tagged(ctx, tag)
 	if err != nil {
 		return err
@@ -280,7 +295,11 @@ func (r *Repository) putTag(ctx context.Context, tag string, raw []byte) error {
 		return err
 	}
 	return r.try(ctx, "write the tag "+tag, func(ctx context.Context, _ *watchdog) error {
-		sink, err := ref.NewImageDestination(ctx, r.sys)
+		sys, err := r.session(ctx)
+		if err != nil {
+			return err
+		}
+		sink, err := ref.NewImageDestination(ctx, sys)
 		if err != nil {
 			return err
 		}
@@ -305,9 +324,9 @@ func (r *Repository) afterFailedTag(ctx context.Context, tag string, root buildc
 
 // tagged returns the digest that a tag names in the registry now, or "".
 func (r *Repository) tagged(ctx context.Context, tag string) (digest.Digest, error) {
-	entry, err := r.entry(ctx, tag, tag)
+	entry, err := r.entry(ctx, tag)
 	if err != nil || entry == nil {
 		return "", err
 	}
-	return entry.Root.Digest, nil
+	return entry.Descriptor.Digest, nil
 }

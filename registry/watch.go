@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// errIdle ends requests to a registry that has been silent for too long.
-var errIdle = errors.New("the registry is silent")
+// ErrIdle says that a registry was silent for longer than Options.Idle, as often as it was asked.
+var ErrIdle = errors.New("the registry is silent")
 
 // watchdog ends a context when nothing happened for a while.
 type watchdog struct {
@@ -21,7 +21,7 @@ type watchdog struct {
 func newWatchdog(ctx context.Context, idle time.Duration) (context.Context, *watchdog) {
 	ctx, end := context.WithCancelCause(ctx)
 	w := &watchdog{idle: idle, end: end}
-	w.timer = time.AfterFunc(idle, func() { end(fmt.Errorf("%w: nothing for %v", errIdle, idle)) })
+	w.timer = time.AfterFunc(idle, func() { end(fmt.Errorf("%w: nothing for %v", ErrIdle, idle)) })
 	return ctx, w
 }
 
@@ -75,8 +75,18 @@ func (w *watched) Close() error {
 
 // causeOf returns why ctx ended, if it did, instead of what came of that.
 func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, ErrIdle), errors.Is(cause, ctx.Err()):
 		return cause
 	}
-	return err
+	return &endedError{cause: cause, err: ctx.Err()}
 }
+
+// endedError says why somebody ended a context. It is context.Canceled or context.DeadlineExceeded as well.
+type endedError struct{ cause, err error }
+
+func (e *endedError) Error() string   { return e.cause.Error() }
+func (e *endedError) Unwrap() []error { return []error{e.cause, e.err} }

@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// layerSize is the size in bytes of the layer before packing, tar headers aside.
+	// layerSize is the size in bytes of the layer before encoding, tar headers aside.
 	layerSize = 2 << 30
 	// smallFile is the size of the files beside a huge one of half the layer.
 	smallFile = 1 << 20
@@ -60,7 +60,7 @@ func play(ctx context.Context, role string, args []string) error {
 	return fmt.Errorf("what is %v?", args)
 }
 
-// child runs a role and returns its peak memory in bytes, that of igzip included if it was more.
+// child runs a role and returns its peak memory in bytes.
 func child(b *testing.B, role string, args ...string) int64 {
 	b.Helper()
 	cmd := exec.CommandContext(b.Context(), os.Args[0], args...)
@@ -119,7 +119,7 @@ func generate(ctx context.Context, path string, c buildcache.Compression) error 
 	blob, err := dir.Ingest(ctx, func(w io.Writer) error {
 		pr, pw := io.Pipe()
 		go func() { _ = pw.CloseWithError(writeTar(io.MultiWriter(pw, sum))) }() // always nil
-		_, err := compress.Pack(w, pr, c, 1)
+		_, err := compress.Encode(w, pr, c, 1)
 		return err
 	})
 	if err != nil {
@@ -138,20 +138,20 @@ func generate(ctx context.Context, path string, c buildcache.Compression) error 
 	}
 	root.Config.MediaType = buildcache.MediaTypeConfig
 	root.SetConfig(raw)
-	if err := dir.Put(ctx, root.Config, layout.Bytes(raw)); err != nil {
+	if err := dir.Put(ctx, root.Config, layout.OpenBytes(raw)); err != nil {
 		return err
 	}
 	if raw, err = json.Marshal(&root); err != nil {
 		return err
 	}
 	entry := buildcache.Descriptor{MediaType: root.Form.MediaType(), Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if err := dir.Put(ctx, entry, layout.Bytes(raw)); err != nil {
+	if err := dir.Put(ctx, entry, layout.OpenBytes(raw)); err != nil {
 		return err
 	}
 	return dir.Tag(ctx, "latest", entry, "")
 }
 
-// writeTar writes the layer before packing: one file of half the size, and small ones.
+// writeTar writes the layer before encoding: one file of half the size, and small ones.
 func writeTar(out io.Writer) error {
 	w := tar.NewWriter(out)
 	source := newText()
@@ -215,7 +215,7 @@ func recompress(ctx context.Context, from, to string, c buildcache.Compression) 
 	if err != nil {
 		return err
 	}
-	entry, err := layout.One(ctx, src, "latest")
+	entry, err := layout.OneCache(ctx, src, "latest")
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (c *cache) layers() []descriptor {
 	return slices.DeleteFunc(layers, func(d descriptor) bool { return d.MediaType == configType })
 }
 
-// hasEstargz says whether some layer is estargz, which has other diff ids than
+// hasEstargz reports whether some layer is estargz, which has other diff ids than
 // the same layer in another compression.
 func (c *cache) hasEstargz() bool {
 	return slices.ContainsFunc(c.layers(), func(d descriptor) bool { return d.Annotations[tocKey] != "" })

@@ -119,7 +119,7 @@ func needOcicache(t *testing.T) {
 	}
 }
 
-// full says whether the whole matrix is wanted.
+// full reports whether the whole matrix is wanted.
 func full() bool { return os.Getenv("E2E_FULL") == "1" }
 
 // buildOcicache builds the program that is tested, unless OCICACHE names one.

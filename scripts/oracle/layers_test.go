@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -33,9 +32,9 @@ func TestLayerMediaTypes(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, packing := range []buildcache.Compression{buildcache.Uncompressed, buildcache.Gzip, buildcache.Zstd} {
+	for _, encoding := range []buildcache.Compression{buildcache.Uncompressed, buildcache.Gzip, buildcache.Zstd} {
 		var packed bytes.Buffer
-		if _, err := compress.Pack(&packed, bytes.NewReader(layer.Bytes()), packing, 0); err != nil {
+		if _, err := compress.Encode(&packed, bytes.NewReader(layer.Bytes()), encoding, 0); err != nil {
 			t.Fatal(err)
 		}
 		for _, mediaType := range []string{
@@ -52,7 +51,7 @@ func TestLayerMediaTypes(t *testing.T) {
 			problems := verifyLayer(t, mediaType, packed.Bytes(), digest.FromBytes(layer.Bytes()))
 			fails := slices.ContainsFunc(problems, func(p buildcache.Problem) bool { return p.Effect == buildcache.BuildFails })
 			if copes == fails {
-				t.Errorf("%s as %q: BuildKit copes: %v (%v); Verify: %+v", packing, mediaType, copes, err, problems)
+				t.Errorf("%s as %q: BuildKit copes: %v (%v); Verify: %+v", encoding, mediaType, copes, err, problems)
 			}
 		}
 	}
@@ -95,25 +94,20 @@ func verifyLayer(t *testing.T, mediaType string, raw []byte, diffID digest.Diges
 		t.Fatal(err)
 	}
 	at := buildcache.Descriptor{Digest: digest.FromBytes(rawRoot), Size: int64(len(rawRoot))}
-	place := memory{at.Digest: rawRoot, root.Config.Digest: config, layer.Digest: raw}
-	problems, err := inspect.Verify(t.Context(), place, layout.Entry{Root: at}, inspect.Options{Deep: true})
+	place := layout.NewMemory("memory")
+	for _, part := range []struct {
+		blob buildcache.Descriptor
+		data []byte
+	}{{at, rawRoot}, {root.Config, config}, {layer, raw}} {
+		if err := place.Put(t.Context(), part.blob, layout.OpenBytes(part.data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	problems, err := inspect.Verify(t.Context(), place, layout.Entry{Descriptor: at}, inspect.Options{Deep: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return problems
-}
-
-// memory is a layout.Source.
-type memory map[digest.Digest][]byte
-
-func (memory) Entries(context.Context) ([]layout.Entry, error) { return nil, nil }
-
-func (m memory) Open(_ context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
-	raw, ok := m[blob.Digest]
-	if !ok {
-		return nil, fmt.Errorf("%s: %w", blob.Digest, layout.ErrBlobMissing)
-	}
-	return io.NopCloser(bytes.NewReader(raw)), nil
 }
 
 // TestDetectHead compares how the two tell gzip and zstd from anything else.

@@ -6,27 +6,21 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-
-	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // the authentication that New configures
-	"golang.org/x/crypto/bcrypt"
 )
 
-func passwordFile(t testing.TB, user, password string) string {
-	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(path, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+// guardByPassword lets only those with the right password in.
+func guardByPassword(next http.Handler, user, password string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registrytest"`)
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required", nil)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // tokenServer gives tokens out, each for the actions on the repositories that were asked for.
@@ -118,12 +112,7 @@ func (s *tokenServer) guard(next http.Handler) http.Handler {
 
 // access returns the repository that a request is about, and what it wants to do there.
 func access(r *http.Request) (repository, action string) {
-	path := strings.TrimPrefix(r.URL.Path, "/v2/")
-	for _, kind := range []string{"/blobs/", "/manifests/", "/tags/"} {
-		if i := strings.LastIndex(path, kind); i > 0 {
-			repository = path[:i]
-		}
-	}
+	repository, _, _ = route(r.URL.Path)
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return repository, "pull"
@@ -141,13 +130,20 @@ func cutLast(s, separator string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// refuse answers in the way of the distribution specification.
+// apiError is an error in the way of the distribution specification.
+type apiError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
+}
+
+// refuse answers with one error.
 func refuse(w http.ResponseWriter, status int, code, message string, detail any) {
+	refuseAll(w, status, []apiError{{code, message, detail}})
+}
+
+func refuseAll(w http.ResponseWriter, status int, all []apiError) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	e := map[string]any{"code": code, "message": message}
-	if detail != nil {
-		e["detail"] = detail
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{e}}) // a client that left needs no answer
+	_ = json.NewEncoder(w).Encode(map[string]any{"errors": all}) // a client that left needs no answer
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
-	"github.com/ocicache/ocicache/registry/registrytest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
 // client talks to a registry in plain HTTP.
@@ -73,7 +73,7 @@ func (c *client) push(raw []byte) (int, error) {
 	for _, step := range []struct {
 		method string
 		body   []byte
-	}{{http.MethodPost, nil}, {http.MethodPatch, raw}, {http.MethodPut, nil}} {
+	}{{method: http.MethodPost, body: nil}, {method: http.MethodPatch, body: raw}, {method: http.MethodPut, body: nil}} {
 		if step.method == http.MethodPut {
 			location += "&digest=" + digest.FromBytes(raw).String()
 		}
@@ -127,34 +127,34 @@ func TestStrict(t *testing.T) {
 		options        registrytest.Options
 		l, x, a, twice string // the answers, and the one to pushing the last manifest again
 	}{
-		"distribution":        {registrytest.Options{}, "400 MANIFEST_BLOB_UNKNOWN", "400 MANIFEST_BLOB_UNKNOWN", ok, ok},
-		"distribution, lists": {registrytest.Options{TakesLists: true}, ok, ok, ok, ok},
-		"classes":             {registrytest.Options{TakesLists: true, Classes: []string{"image"}}, ok, ok, class, class},
-		"Quay 2020":           {registrytest.Options{Strict: registrytest.Quay2020}, platform, platform, config, config},
-		"Quay 3.11":           {registrytest.Options{Strict: registrytest.Quay311}, platform, config, config, config},
+		"distribution":        {options: registrytest.Options{}, l: "400 MANIFEST_BLOB_UNKNOWN", x: "400 MANIFEST_BLOB_UNKNOWN", a: ok, twice: ok},
+		"distribution, lists": {options: registrytest.Options{TakesLists: true}, l: ok, x: ok, a: ok, twice: ok},
+		"classes":             {options: registrytest.Options{TakesLists: true, Classes: []string{"image"}}, l: ok, x: ok, a: class, twice: class},
+		"Quay 2020":           {options: registrytest.Options{Strict: registrytest.Quay2020}, l: platform, x: platform, a: config, twice: config},
+		"Quay 3.11":           {options: registrytest.Options{Strict: registrytest.Quay311}, l: platform, x: config, a: config, twice: config},
 		"Quay 3.12": {
-			registrytest.Options{Strict: registrytest.Quay312},
-			platform,
-			`400 MANIFEST_INVALID manifest invalid {"message":"Could not find child manifest with digest`, ok, ok,
+			options: registrytest.Options{Strict: registrytest.Quay312},
+			l:       platform,
+			x:       `400 MANIFEST_INVALID manifest invalid {"message":"Could not find child manifest with digest`, a: ok, twice: ok,
 		},
-		"Harbor": {registrytest.Options{Strict: registrytest.Harbor}, "404 NOT_FOUND artifact team/cache@sha256:", "404 NOT_FOUND", ok, ok},
-		"ECR":    {registrytest.Options{Strict: registrytest.ECR}, ecr, ecr, ok, ok},
+		"Harbor": {options: registrytest.Options{Strict: registrytest.Harbor}, l: "404 NOT_FOUND artifact team/cache@sha256:", x: "404 NOT_FOUND", a: ok, twice: ok},
+		"ECR":    {options: registrytest.Options{Strict: registrytest.ECR}, l: ecr, x: ecr, a: ok, twice: ok},
 		"GCR": {
-			registrytest.Options{Strict: registrytest.GCR},
-			"400 MANIFEST_INVALID Manifest list child manifest not supported: ",
-			"400 MANIFEST_INVALID Image index child manifest not supported: application/vnd.oci.image.layer.v1.tar+gzip", ok, ok,
+			options: registrytest.Options{Strict: registrytest.GCR},
+			l:       "400 MANIFEST_INVALID Manifest list child manifest not supported: ",
+			x:       "400 MANIFEST_INVALID Image index child manifest not supported: application/vnd.oci.image.layer.v1.tar+gzip", a: ok, twice: ok,
 		},
-		"Alibaba": {registrytest.Options{Strict: registrytest.Alibaba}, ok, ok, class, class},
-		"Gitea":   {registrytest.Options{Strict: registrytest.Gitea}, "400 MANIFEST_INVALID", "400 MANIFEST_INVALID", ok, ok},
+		"Alibaba": {options: registrytest.Options{Strict: registrytest.Alibaba}, l: ok, x: ok, a: class, twice: class},
+		"Gitea":   {options: registrytest.Options{Strict: registrytest.Gitea}, l: "400 MANIFEST_INVALID", x: "400 MANIFEST_INVALID", a: ok, twice: ok},
 		"zot": {
-			registrytest.Options{Strict: registrytest.Zot},
-			`415 MANIFEST_INVALID manifest invalid {"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"}`, ok, ok, ok,
+			options: registrytest.Options{Strict: registrytest.Zot},
+			l:       `415 MANIFEST_INVALID manifest invalid {"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"}`, x: ok, a: ok, twice: ok,
 		},
-		"GitLab":            {registrytest.Options{Strict: registrytest.GitLab(1 << 20)}, ok, ok, ok, ok},
-		"GitLab, small":     {registrytest.Options{Strict: registrytest.GitLab(10)}, "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400 MANIFEST_SIZE_LIMIT", "400"},
-		"Quay, immutable":   {registrytest.Options{Strict: registrytest.QuayImmutable}, ok, ok, ok, "409 TAG_IMMUTABLE"},
-		"ECR, immutable":    {registrytest.Options{Strict: registrytest.ECRImmutable}, ok, ok, ok, "400 TAG_INVALID The image tag 'a' already exists in the 'team/cache'"},
-		"Harbor, immutable": {registrytest.Options{Strict: registrytest.HarborImmutable}, ok, ok, ok, "412 PRECONDITION"},
+		"GitLab":            {options: registrytest.Options{Strict: registrytest.GitLab(1 << 20)}, l: ok, x: ok, a: ok, twice: ok},
+		"GitLab, small":     {options: registrytest.Options{Strict: registrytest.GitLab(10)}, l: "400 MANIFEST_SIZE_LIMIT", x: "400 MANIFEST_SIZE_LIMIT", a: "400 MANIFEST_SIZE_LIMIT", twice: "400"},
+		"Quay, immutable":   {options: registrytest.Options{Strict: registrytest.QuayImmutable}, l: ok, x: ok, a: ok, twice: "409 TAG_IMMUTABLE"},
+		"ECR, immutable":    {options: registrytest.Options{Strict: registrytest.ECRImmutable}, l: ok, x: ok, a: ok, twice: "400 TAG_INVALID The image tag 'a' already exists in the 'team/cache'"},
+		"Harbor, immutable": {options: registrytest.Options{Strict: registrytest.HarborImmutable}, l: ok, x: ok, a: ok, twice: "412 PRECONDITION"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,7 +162,7 @@ func TestStrict(t *testing.T) {
 			for tag, push := range map[string]struct {
 				form buildcache.Form
 				want string
-			}{"l": {buildcache.DockerList, test.l}, "x": {buildcache.OCIIndex, test.x}, "a": {buildcache.Artifact, test.a}} {
+			}{"l": {form: buildcache.DockerList, want: test.l}, "x": {form: buildcache.OCIIndex, want: test.x}, "a": {form: buildcache.Artifact, want: test.a}} {
 				raw := c.manifest(push.form)
 				c.pushed(tag, push.form, raw, push.want)
 				if tag == "a" {
@@ -287,12 +287,12 @@ func TestTokens(t *testing.T) {
 		status       int
 		challenge    string
 	}{
-		{"made up", http.MethodGet, "/v2/", 401, "invalid_token"},
-		{token("user", "secret", ""), http.MethodGet, "/v2/", 200, ""},
-		{token("user", "secret", "repository:team/cache:pull"), http.MethodGet, "/v2/team/cache/manifests/v1", 404, ""},
-		{token("user", "secret", "repository:team/cache:pull"), http.MethodPost, "/v2/team/cache/blobs/uploads/", 401, "insufficient_scope"},
-		{token("user", "secret", "repository:team/other:pull,push"), http.MethodPost, "/v2/team/cache/blobs/uploads/", 401, "repository:team/cache:push"},
-		{token("user", "secret", "repository:team/cache:pull,push"), http.MethodPost, "/v2/team/cache/blobs/uploads/", 202, ""},
+		{token: "made up", method: http.MethodGet, path: "/v2/", status: 401, challenge: "invalid_token"},
+		{token: token("user", "secret", ""), method: http.MethodGet, path: "/v2/", status: 200, challenge: ""},
+		{token: token("user", "secret", "repository:team/cache:pull"), method: http.MethodGet, path: "/v2/team/cache/manifests/v1", status: 404, challenge: ""},
+		{token: token("user", "secret", "repository:team/cache:pull"), method: http.MethodPost, path: "/v2/team/cache/blobs/uploads/", status: 401, challenge: "insufficient_scope"},
+		{token: token("user", "secret", "repository:team/other:pull,push"), method: http.MethodPost, path: "/v2/team/cache/blobs/uploads/", status: 401, challenge: "repository:team/cache:push"},
+		{token: token("user", "secret", "repository:team/cache:pull,push"), method: http.MethodPost, path: "/v2/team/cache/blobs/uploads/", status: 202, challenge: ""},
 	} {
 		c.header = http.Header{"Authorization": {"Bearer " + test.token}}
 		status, header, _, err := c.try(test.method, test.path, "", nil)

@@ -13,15 +13,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the driver that New configures
 	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/sirupsen/logrus"
 )
 
-// Options say what a registry is like. The zero value is distribution v3 as it comes: plain HTTP, open to everybody,
-// and it refuses caches that are lists, because their entries are no manifests.
+// Options say what a registry is like. The zero value does as distribution 3 does as it comes: plain HTTP, open to
+// everybody, and it refuses caches that are lists, because their entries are no manifests.
 type Options struct {
 	// TakesLists is distribution's validation.manifests.indexes.platforms: none. Registries with a Strict rule of
 	// their own have it anyway.
@@ -63,44 +59,18 @@ type Request struct {
 	Status              int // 0 where the connection ended without an answer
 }
 
-// quiet keeps what registries log out of the tests' output.
-var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
-
-// New starts distribution v3.
+// New starts a registry.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	quiet()
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{
-			"filesystem": {"rootdirectory": t.TempDir()},
-			"delete":     {"enabled": true},
-			"maintenance": {
-				"uploadpurging": map[any]any{"enabled": false},
-				"readonly":      map[any]any{"enabled": o.ReadOnly},
-			},
-		},
-		Catalog: configuration.Catalog{MaxEntries: 1000},
-		Tags:    configuration.Tags{MaxTags: 1000},
-	}
-	config.HTTP.Secret = "registrytest"
-	if len(o.Classes) > 0 {
-		config.Policy.Repository.Classes = o.Classes
-	}
-	if o.TakesLists || o.Strict != nil {
-		config.Validation.Manifests.Indexes.Platforms = "none"
-	}
-	if o.User != "" && !o.Token {
-		config.Auth = configuration.Auth{"htpasswd": {"realm": "registrytest", "path": passwordFile(t, o.User, o.Password)}}
-	}
-	app := handlers.NewApp(t.Context(), config)
-	t.Cleanup(func() {
-		if err := app.Shutdown(); err != nil {
-			t.Errorf("end the registry: %v", err)
-		}
-	})
-	var handler http.Handler = app
+	var handler http.Handler = &distribution{next: newSpecified(), takesLists: o.TakesLists || o.Strict != nil, classes: o.Classes}
 	if o.Strict != nil {
 		handler = o.Strict(handler)
+	}
+	if o.ReadOnly {
+		handler = readOnly(handler)
+	}
+	if o.User != "" && !o.Token {
+		handler = guardByPassword(handler, o.User, o.Password)
 	}
 	return serve(t, handler, o)
 }

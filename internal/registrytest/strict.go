@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -37,7 +36,7 @@ type entry struct {
 	Platform  json.RawMessage `json:"platform"`
 }
 
-// list says whether it is a list of manifests.
+// list reports whether it is a list of manifests.
 func (p *pushed) list() bool { return p.Config == nil && p.Layers == nil }
 
 // foreign returns the first entry of a list that is no manifest.
@@ -77,8 +76,8 @@ func judged(judge func(*pushed) *refusal) Strict {
 
 // readPushed reads a manifest that is pushed, and leaves it there to be read again.
 func readPushed(w http.ResponseWriter, r *http.Request) (*pushed, bool) {
-	repository, reference, ok := cutLast(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
-	if !ok || r.Method != http.MethodPut {
+	repository, kind, reference := route(r.URL.Path)
+	if kind != "manifests" || r.Method != http.MethodPut {
 		return nil, false
 	}
 	p := &pushed{repository: repository, reference: reference}
@@ -263,12 +262,12 @@ type harbor struct {
 }
 
 func (h *harbor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	repository, reference, ok := cutLast(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+	repository, kind, reference := route(r.URL.Path)
 	p, push := readPushed(w, r)
 	switch {
 	case push && p.foreign() != nil:
 		h.store(w, r, p)
-	case ok && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+	case kind == "manifests" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		h.mu.Lock()
 		hidden := h.hidden[r.URL.Path]
 		h.mu.Unlock()
@@ -280,9 +279,7 @@ func (h *harbor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			harborUnknown(w, repository, reference)
 			return
 		}
-		maps.Copy(w.Header(), found.Header())
-		w.WriteHeader(found.Code)
-		_, _ = w.Write(found.Body.Bytes()) // a client that left needs no answer
+		pass(w, found)
 	default:
 		h.next.ServeHTTP(w, r)
 	}
@@ -349,13 +346,7 @@ func immutable(no func(*pushed) *refusal) Strict {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p, ok := readPushed(w, r)
 			if ok && !strings.Contains(p.reference, ":") {
-				look := r.Clone(r.Context())
-				look.Method, look.Body, look.ContentLength = http.MethodHead, http.NoBody, 0
-				look.Header["Accept"] = []string{
-					buildcache.MediaTypeDockerList, buildcache.MediaTypeOCIIndex, buildcache.MediaTypeOCIManifest, buildcache.MediaTypeDockerManifest,
-				}
-				there := httptest.NewRecorder()
-				next.ServeHTTP(there, look)
+				there := ask(next, r, http.MethodHead, r.URL.Path)
 				if there.Code == http.StatusOK {
 					answer := no(p)
 					refuse(w, answer.status, answer.code, answer.message, answer.detail)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ocicache/ocicache/registry/registrytest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
 // stored starts a registry with one blob in it.
