@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // What can be wrong with an archive. A *HostileError wraps one of them, or says something else.
@@ -84,16 +82,4 @@ func (e *MissingError) Error() string {
 		text.WriteString("\nmanifests are among them, so what these need may be missing as well")
 	}
 	return text.String()
-}
-
-// TakenError says that a tag of the layout names something of another kind: an image in the place of a cache, or the
-// other way round.
-type TakenError struct {
-	Place, Tag string
-	Root       digest.Digest
-	Is, Want   string // kinds
-}
-
-func (e *TakenError) Error() string {
-	return fmt.Sprintf("%s: the tag %q names a root that is no %s (%s)", e.Place, e.Tag, e.Want, e.Root)
 }

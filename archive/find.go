@@ -4,14 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/ocicache/ocicache/internal/volumes"
 )
 
-// IsInVolumes says whether there is no file of this name, but volumes of an archive of this name.
+// IsInVolumes reports whether there is no file of this name, but volumes of an archive of this name.
 func IsInVolumes(file string) bool {
-	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-		return false
-	}
-	parts, err := findParts(filepath.Dir(file), filepath.Base(file), nil)
-	return err == nil && len(parts) > 0
+	_, err := os.Lstat(file)
+	return errors.Is(err, fs.ErrNotExist) && volumes.Exist(file)
 }

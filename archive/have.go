@@ -8,9 +8,10 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -25,18 +26,18 @@ func HeldList(blobs []Blob) Holder {
 	return func(context.Context, []buildcache.Descriptor) ([]Blob, error) { return blobs, nil }
 }
 
-// HeldBy is the Holder of a place like the one on the far side, or the very one. What its tagged roots reach counts, if
-// it is there with its size; other blobs may be deleted at any time. A root that can't be read counts for nothing.
-func HeldBy(place Store) Holder {
+// HeldBy is the Holder of a place like the one on the far side, or the very one. What the tagged ones of the entries reach
+// counts, where none are named of all entries, if it is there with its size; other blobs may be deleted at any time. A
+// root that can't be read counts for nothing.
+func HeldBy(place layout.Source, entries ...layout.Entry) Holder {
 	return func(ctx context.Context, wanted []buildcache.Descriptor) ([]Blob, error) {
-		reached, err := reachable(ctx, place)
+		reached, err := reachable(ctx, place, entries)
 		if err != nil {
 			return nil, err
 		}
 		var mu sync.Mutex
 		var held []Blob
-		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(heldLookUps)
+		group, ctx := parallel.New(ctx, heldLookUps)
 		for _, blob := range wanted {
 			if !reached[blob.Digest] {
 				continue
@@ -55,18 +56,20 @@ func HeldBy(place Store) Holder {
 	}
 }
 
-// reachable returns what the tagged roots of a place reach.
-func reachable(ctx context.Context, place layout.Source) (map[digest.Digest]bool, error) {
-	entries, err := place.Entries(ctx)
-	if err != nil {
-		return nil, err
+// reachable returns what the tagged ones of some roots reach.
+func reachable(ctx context.Context, place layout.Source, entries []layout.Entry) (map[digest.Digest]bool, error) {
+	if len(entries) == 0 {
+		var err error
+		if entries, err = place.Entries(ctx); err != nil {
+			return nil, err
+		}
 	}
 	reached := map[digest.Digest]bool{}
 	for _, entry := range entries {
 		if entry.Tag == "" {
 			continue
 		}
-		blobs, err := layout.Graph(ctx, place, entry.Root)
+		blobs, err := layout.Graph(ctx, place, entry.Descriptor)
 		var bad *layout.BlobError
 		var size *buildcache.SizeError
 		if errors.As(err, &bad) || errors.As(err, &size) {
@@ -87,7 +90,7 @@ func reachable(ctx context.Context, place layout.Source) (map[digest.Digest]bool
 func HeldAfter(file string) Holder {
 	return func(ctx context.Context, wanted []buildcache.Descriptor) (held []Blob, err error) {
 		if !IsInVolumes(file) {
-			head, err := readSome(file, 1)
+			head, err := durable.ReadRegular(file, 1)
 			if err != nil {
 				return nil, err
 			}

@@ -380,12 +380,12 @@ func pick(t testing.TB, path, which string) digest.Digest {
 	}
 	switch which {
 	case "root":
-		return entries[0].Root.Digest
+		return entries[0].Descriptor.Digest
 	case "config":
-		return cache.Manifest.Config.Digest
+		return cache.Root.Config.Digest
 	}
-	largest := cache.Manifest.Layers[0]
-	for _, layer := range cache.Manifest.Layers {
+	largest := cache.Root.Layers[0]
+	for _, layer := range cache.Root.Layers {
 		if layer.Size > largest.Size {
 			largest = layer
 		}

@@ -1,19 +1,19 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -21,6 +21,7 @@ import (
 type source interface {
 	io.ReaderAt
 	io.Closer
+	layout.Occupier
 	Size() int64
 }
 
@@ -62,22 +63,21 @@ func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) 
 func openSource(ctx context.Context, names []string) (source, string, error) {
 	if len(names) == 1 {
 		info, err := os.Stat(names[0])
-		_, isVolume := parseVolumeName(filepath.Base(names[0]))
 		switch {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return nil, "", err
 		case err == nil && info.IsDir():
 			return nil, "", fmt.Errorf("%s is a directory: %w", names[0], ErrNotArchive)
-		case err == nil && !isVolume:
+		case err == nil && !volumes.IsVolume(names[0]):
 			file, err := openFile(names[0])
 			return file, names[0], err
 		}
 	}
-	volumes, err := openVolumes(ctx, names)
+	set, err := volumes.Open(ctx, names)
 	if err != nil {
 		return nil, "", err
 	}
-	return volumes, volumes.String(), nil
+	return set, set.String(), nil
 }
 
 // tarFile is an archive in one file.
@@ -90,8 +90,8 @@ func (f *tarFile) Size() int64 { return f.size }
 
 // openFile opens an archive in one file. A source must not be a nil pointer, so it returns the interface.
 func openFile(path string) (source, error) {
-	file, size, err := openRegular(path)
-	if errors.Is(err, errNotFile) {
+	file, size, err := durable.OpenRegular(path)
+	if errors.Is(err, durable.ErrNotRegular) {
 		return nil, fmt.Errorf("%s: %w", path, ErrStream)
 	}
 	if err != nil {
@@ -129,9 +129,9 @@ func (a *Archive) read(ctx context.Context) error {
 			return err
 		}
 	}
-	if volumes, ok := a.src.(*volumeSet); ok {
-		a.notes = volumes.Notes()
-		if id := volumes.ID(); id != "" && id != a.id {
+	if set, ok := a.src.(*volumes.Set); ok {
+		a.notes = set.Notes()
+		if id := set.ID(); id != "" && id != a.id.String() {
 			return &HostileError{Archive: a.name, Err: fmt.Errorf("the list of its volumes is that of another archive: %s instead of %s", id, a.id)}
 		}
 	}
@@ -155,8 +155,8 @@ func (a *Archive) Notes() []string { return a.notes }
 
 // Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, where they are known,
 // not what index.json says, which nothing checks.
-func (a *Archive) Entries(context.Context) ([]layout.Entry, error) {
-	return a.parsed.entries(a.sizeOf), nil
+func (a *Archive) Entries(ctx context.Context) ([]layout.Entry, error) {
+	return a.parsed.entries(a.sizeOf), context.Cause(ctx)
 }
 
 // entries lists the entries of index.json with the sizes that size knows.
@@ -166,7 +166,7 @@ func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry 
 		if known, ok := size(root.Digest); ok {
 			root.Size = known
 		}
-		entries[i] = layout.Entry{Tag: root.Tag(), Root: root}
+		entries[i] = layout.Entry{Tag: root.Tag(), Descriptor: root}
 	}
 	return entries
 }
@@ -214,10 +214,10 @@ func (a *Archive) Resolve(ctx context.Context, tag string) (*layout.Entry, error
 	return &entry, nil
 }
 
-// Has says whether a blob is in the archive itself, with its size. Its bytes are not looked at.
-func (a *Archive) Has(_ context.Context, blob buildcache.Descriptor) (bool, error) {
+// Has reports whether a blob is in the archive itself, with its size. Its bytes are not looked at.
+func (a *Archive) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	at, ok := a.blobs[blob.Digest]
-	return ok && at.size == blob.Size, nil
+	return ok && at.size == blob.Size, context.Cause(ctx)
 }
 
 // section returns a blob that is in the archive itself.
@@ -231,6 +231,9 @@ func (a *Archive) section(blob digest.Digest) (*layout.Section, bool) {
 
 // Open returns a blob's bytes, unverified, of the base where the archive does not have it.
 func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	if section, ok := a.section(blob.Digest); ok {
 		return section, nil
 	}
@@ -243,6 +246,9 @@ func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 // OpenAt returns a blob for reading it anywhere, unverified, of the base where the archive does not have it. What a base
 // can only read from front to back is brought to a temporary file that goes away by itself.
 func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layout.Section, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	if section, ok := a.section(blob.Digest); ok {
 		return section, nil
 	}
@@ -252,7 +258,15 @@ func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layo
 	if base, ok := a.base.(layout.RandomAccess); ok {
 		return base.OpenAt(ctx, blob)
 	}
-	return spool(ctx, a.base, blob)
+	raw, err := a.base.Open(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	section, err := layout.Spool(raw)
+	if err := errors.Join(err, raw.Close()); err != nil {
+		return nil, fmt.Errorf("spool blob %s: %w", blob.Digest, err)
+	}
+	return section, nil
 }
 
 func (a *Archive) lacks(blob buildcache.Descriptor) error {
@@ -261,29 +275,4 @@ func (a *Archive) lacks(blob buildcache.Descriptor) error {
 		err = fmt.Errorf("%w: %w", err, ErrRequired)
 	}
 	return &layout.BlobError{Digest: blob.Digest, Place: a.name, Err: err}
-}
-
-// spool brings a blob to a file that has no name any more.
-func spool(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (section *layout.Section, err error) {
-	if buildcache.IsManifestType(blob.MediaType) {
-		raw, err := layout.ReadUnverified(ctx, src, blob, buildcache.MaxRoot)
-		if err != nil {
-			return nil, err
-		}
-		return &layout.Section{SectionReader: io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))), Closer: io.NopCloser(nil)}, nil
-	}
-	raw, err := src.Open(ctx, blob)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, raw.Close()) }()
-	file, err := os.CreateTemp("", "ocicache-")
-	if err != nil {
-		return nil, fmt.Errorf("spool blob %s: %w", blob.Digest, err)
-	}
-	n, err := io.Copy(file, raw)
-	if err := errors.Join(err, os.Remove(file.Name())); err != nil {
-		return nil, errors.Join(fmt.Errorf("spool blob %s: %w", blob.Digest, err), file.Close())
-	}
-	return &layout.Section{SectionReader: io.NewSectionReader(file, 0, n), Closer: file}, nil
 }

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -42,20 +43,30 @@ type PackOptions struct {
 	VolumeSize int64
 	// Parity is how many recovery volumes to add: so many volumes, any of them, can be lost.
 	Parity int
+	// Overwrite lets the archive replace an older one of its name: FILE where both are one file, and volumes that a list
+	// of ours proves to be ours. Without it, all names that the archive could need must be free.
+	Overwrite bool
 	// DryRun says what would be packed, and writes nothing.
 	DryRun bool
-	// Work is the work directory of the file, where the caller has opened it already; nil else.
-	Work *Work
+	// Change makes another root of one that goes into the archive, tags it in dst, and returns it. dst lies beside the
+	// archive and shows the blobs of the root's source too, so that these need no copying. It may return the entry as it
+	// is. nil changes nothing.
+	Change func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error)
 	// Layout says how long to wait for the lock of another process that packs to the same file.
 	Layout  layout.Options
 	OnEvent layout.Handler
+}
+
+// claim says how the names of the archive are claimed.
+func (o PackOptions) claim() volumes.TargetOptions {
+	return volumes.TargetOptions{Split: o.VolumeSize > 0, Overwrite: o.Overwrite}
 }
 
 // PackedTag is a root in an archive.
 type PackedTag struct {
 	Tag    string        `json:"tag"` // "" for none
 	Digest digest.Digest `json:"digest"`
-	Kind   string        `json:"kind"` // KindCache or KindImage
+	Kind   layout.Kind   `json:"kind"` // of a cache or an image
 }
 
 // PackResult says what Pack wrote, or would write.
@@ -74,28 +85,42 @@ type PackResult struct {
 }
 
 // Pack writes roots and all that they reach into an archive. The same content gives the same bytes. Every blob is verified
-// while it is written; one that is damaged ends it, with nothing published and nothing left behind. What has the file's
-// name stays whole until then.
+// while it is written; a damaged one ends it, with nothing published and nothing left behind. Until the end, whatever has
+// the archive's names stays whole.
 //
-// Errors carry types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *layout.LockedError
-// where another process packs to the same file; ErrSplit where volumes can't be as asked for.
+// Errors carry types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *ExistsError for names
+// that are taken, *OccupiedError for a file that is part of a source, *layout.LockedError where another process packs
+// to the same file; ErrSplit where volumes can't be as asked for.
 func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (result *PackResult, err error) {
-	if to.Stream == nil {
-		if err := checkTarget(to.File); err != nil {
-			return nil, err
-		}
+	if (to.File == "") == (to.Stream == nil) {
+		return nil, errors.New("an archive goes to a file or to a stream: one of them, not both")
 	}
-	plan, err := planPack(ctx, chosen, o)
+	w, err := begin(ctx, chosen, to, o)
 	if err != nil {
 		return nil, err
 	}
-	if result, err = plan.result(to, o); err != nil || o.DryRun {
+	defer func() { err = errors.Join(err, w.close()) }()
+	if o.Change != nil {
+		// What can't be packed is found out before the work is done.
+		if _, err := planPack(ctx, chosen, nil); err != nil {
+			return nil, err
+		}
+		if chosen, err = w.change(ctx, chosen, o.Change); err != nil {
+			return nil, err
+		}
+	}
+	plan, err := planPack(ctx, chosen, o.Have)
+	if err != nil {
+		return nil, err
+	}
+	result, split, err := plan.result(to, o)
+	if err != nil || o.DryRun {
 		return result, err
 	}
 	if to.Stream != nil {
 		err = plan.writeStream(ctx, to.Stream, o)
 	} else {
-		err = plan.writeFile(ctx, to.File, o)
+		err = plan.writeFile(ctx, w, split, o.OnEvent)
 	}
 	if err != nil {
 		return nil, err
@@ -103,37 +128,83 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 	return result, nil
 }
 
-// writeFile writes the archive beside file, and gives it its name in the end.
-func (p *packPlan) writeFile(ctx context.Context, file string, o PackOptions) (err error) {
-	work := o.Work
-	if work == nil {
-		if work, err = OpenWork(ctx, file, o.Layout); err != nil {
-			return err
+// begin makes sure that the archive can have its names, and opens the work directory where one is needed, else it
+// returns nil. For a dry run that is not where the archive would be.
+func begin(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (*work, error) {
+	if to.Stream == nil {
+		if err := checkOccupied(to.File, sources(chosen)...); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, work.Close()) }()
+		if !o.DryRun {
+			return openFileWork(ctx, to.File, o)
+		}
+		if _, err := volumes.Claim(ctx, to.File, o.claim()); err != nil {
+			return nil, err
+		}
 	}
-	out, err := newOutput(work, p, o)
+	if o.Change == nil {
+		return nil, nil
+	}
+	return openStreamWork(ctx, o.Layout)
+}
+
+// change lets change work on every root. Roots of one source share a place.
+func (w *work) change(
+	ctx context.Context, chosen []Chosen,
+	change func(context.Context, layout.Source, layout.Entry, layout.Place) (layout.Entry, error),
+) ([]Chosen, error) {
+	changed := make([]Chosen, len(chosen))
+	for i, c := range chosen {
+		at := slices.IndexFunc(chosen[:i], func(other Chosen) bool { return layout.Same(other.Source, c.Source) })
+		var stage layout.Place
+		if at >= 0 {
+			stage, _ = changed[at].Source.(layout.Place) // it is one
+		} else {
+			var err error
+			if stage, err = w.stage(ctx, c.Source); err != nil {
+				return nil, err
+			}
+		}
+		entry, err := change(ctx, c.Source, c.Entry, stage)
+		if err != nil {
+			return nil, err
+		}
+		changed[i] = Chosen{Source: stage, Entry: entry}
+	}
+	return changed, nil
+}
+
+// writeFile writes the archive in its work directory, and gives it its names in the end.
+func (p *packPlan) writeFile(ctx context.Context, w *work, split *volumes.Plan, handler layout.Handler) error {
+	out, err := volumes.Create(w.dir, w.target, split, durable.On(ctx))
 	if err != nil {
 		return err
 	}
-	return p.writeTo(ctx, out, o.OnEvent)
+	return p.writeTo(ctx, out, handler)
+}
+
+func sources(chosen []Chosen) []layout.Source {
+	all := make([]layout.Source, len(chosen))
+	for i, c := range chosen {
+		all[i] = c.Source
+	}
+	return all
 }
 
 // planPack finds out what the roots reach and what of it goes into the archive, and whether that is there.
-func planPack(ctx context.Context, chosen []Chosen, o PackOptions) (*packPlan, error) {
+func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, error) {
 	roots := make([]rooted, len(chosen))
 	for i, c := range chosen {
-		blobs, err := layout.Graph(ctx, c.Source, c.Entry.Root)
+		blobs, err := layout.Graph(ctx, c.Source, c.Entry.Descriptor)
 		if err != nil {
-			return nil, fmt.Errorf("%s: root %s: %w", sourceName(c.Source), c.Entry.Root.Digest, err)
+			return nil, fmt.Errorf("%s: root %s: %w", c.Source.String(), c.Entry.Descriptor.Digest, err)
 		}
-		raw, err := layout.ReadBlob(ctx, c.Source, c.Entry.Root, buildcache.MaxRoot)
-		if err != nil {
+		if c.Entry, err = layout.Classify(ctx, c.Source, c.Entry); err != nil {
 			return nil, fmt.Errorf("read root: %w", err)
 		}
-		roots[i] = rooted{Chosen: c, kind: kindOf(raw), blobs: blobs}
+		roots[i] = rooted{Chosen: c, blobs: blobs}
 	}
-	held, err := heldBlobs(ctx, roots, o.Have)
+	held, err := heldBlobs(ctx, roots, have)
 	if err != nil {
 		return nil, err
 	}
@@ -166,18 +237,18 @@ func (e *tarEntry) look(ctx context.Context) error {
 	}
 	if size != e.size {
 		return &layout.BlobError{
-			Digest: e.blob.Digest, Place: sourceName(e.source),
+			Digest: e.blob.Digest, Place: e.source.String(),
 			Err: fmt.Errorf("%w: want %d bytes, got %d", layout.ErrBlobSize, e.size, size),
 		}
 	}
 	return nil
 }
 
-// result says what the plan comes to.
-func (p *packPlan) result(to Target, o PackOptions) (*PackResult, error) {
+// result says what the plan comes to, and how the archive is split; nil for one file.
+func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan, error) {
 	result := &PackResult{ID: p.id, Size: p.total, DryRun: o.DryRun, Tags: []PackedTag{}}
 	for _, root := range p.roots {
-		result.Tags = append(result.Tags, PackedTag{Tag: root.Entry.Tag, Digest: root.Entry.Root.Digest, Kind: root.kind})
+		result.Tags = append(result.Tags, PackedTag{Tag: root.Entry.Tag, Digest: root.Entry.Descriptor.Digest, Kind: root.Entry.Kind})
 	}
 	for _, blob := range p.description.Blobs {
 		result.Packed.add(blob.Size)
@@ -190,40 +261,25 @@ func (p *packPlan) result(to Target, o PackOptions) (*PackResult, error) {
 		if to.Stream == nil {
 			result.Files = []string{to.File}
 		}
-		return result, nil
+		return result, nil, nil
 	case o.VolumeSize == 0:
-		return nil, fmt.Errorf("%w: recovery volumes need volumes", ErrSplit)
+		return nil, nil, fmt.Errorf("%w: recovery volumes need volumes", ErrSplit)
 	case to.Stream != nil:
-		return nil, fmt.Errorf("%w: a stream has no volumes", ErrSplit)
+		return nil, nil, fmt.Errorf("%w: a stream has no volumes", ErrSplit)
 	}
-	dir, stem := filepath.Split(to.File)
-	list, err := planVolumes(stem, p.total, p.id, o.VolumeSize, o.Parity)
+	split, err := volumes.NewPlan(to.File, p.total, p.id.String(), o.VolumeSize, o.Parity)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", to.File, ErrSplit, err)
+		return nil, nil, err
 	}
-	result.Volumes, result.RecoveryVolumes = cap(list.sums), o.Parity
-	for i := range result.Volumes {
-		result.Files = append(result.Files, dir+list.volumeFile(stem, i))
-	}
-	for i := range o.Parity {
-		result.Files = append(result.Files, dir+recoveryFile(stem, i+1))
-	}
-	result.Files = append(result.Files, to.File+listSuffix)
-	return result, nil
-}
-
-func newOutput(work *Work, plan *packPlan, o PackOptions) (output, error) {
-	if o.VolumeSize > 0 {
-		return newVolumes(work.dir, work.file, plan.total, plan.id, o.VolumeSize, o.Parity, work.fs())
-	}
-	return newFileOutput(work.dir, work.file, work.fs())
+	result.Volumes, result.RecoveryVolumes, result.Files = split.Volumes(), o.Parity, split.Files()
+	return result, split, nil
 }
 
 // writeStream writes the archive to w. A Write that blocks, as into a pipe that nobody reads, is left alone once ctx is
 // done.
 func (p *packPlan) writeStream(ctx context.Context, w io.Writer, o PackOptions) error {
 	done := make(chan error, 1)
-	go func() { done <- p.writeTo(ctx, newStreamOutput(w), o.OnEvent) }()
+	go func() { done <- p.writeTo(ctx, volumes.NewStream(w), o.OnEvent) }()
 	select {
 	case err := <-done:
 		return err
@@ -233,7 +289,7 @@ func (p *packPlan) writeStream(ctx context.Context, w io.Writer, o PackOptions) 
 }
 
 // writeTo writes the archive to out and commits it, or discards it.
-func (p *packPlan) writeTo(ctx context.Context, out output, handler layout.Handler) error {
+func (p *packPlan) writeTo(ctx context.Context, out volumes.Writer, handler layout.Handler) error {
 	if err := p.write(ctx, out, handler); err != nil {
 		return errors.Join(err, out.Discard())
 	}
@@ -273,58 +329,13 @@ func (e *tarEntry) writeTo(ctx context.Context, w io.Writer, buffer []byte, hand
 		return err
 	}
 	return handler.Track(packVerb, e.blob.Digest, e.size, func(done func(int64)) (err error) {
-		raw, err := layout.OpenVerified(ctx, e.source, e.blob)
+		open := func() (io.ReadCloser, error) { return layout.OpenVerified(ctx, e.source, e.blob) }
+		raw, err := layout.Counted(ctx, open, done)()
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, raw.Close()) }()
-		_, err = io.CopyBuffer(&countingWriter{w: w, done: done}, struct{ io.Reader }{raw}, buffer)
+		_, err = io.CopyBuffer(w, struct{ io.Reader }{raw}, buffer)
 		return err
 	})
-}
-
-// countingWriter tells how much went through it.
-type countingWriter struct {
-	w    io.Writer
-	done func(bytes int64)
-}
-
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.done(int64(n))
-	return n, err
-}
-
-// PackChanged makes an archive of what change tags in the place that it is given: a place over src whose blobs need no
-// copying; see NewStaging. The archive is made beside to.File, and so is what change writes;
-// for a stream or a dry run that is in the directory for temporary files.
-func PackChanged(
-	ctx context.Context, src Store, to Target, o PackOptions, change func(ctx context.Context, dst layout.Place) error,
-) (result *PackResult, err error) {
-	file := to.File
-	if o.DryRun {
-		file = "" // nothing is written where it would be
-	}
-	work, err := OpenWork(ctx, file, o.Layout)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, work.Close()) }()
-	stage, err := work.Stage(ctx, src)
-	if err != nil {
-		return nil, err
-	}
-	if err := change(ctx, stage); err != nil {
-		return nil, err
-	}
-	entries, err := stage.Entries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	chosen := make([]Chosen, len(entries))
-	for i, entry := range entries {
-		chosen[i] = Chosen{Source: stage, Entry: entry}
-	}
-	o.Work = work
-	return Pack(ctx, chosen, to, o)
 }

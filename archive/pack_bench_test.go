@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -92,6 +93,11 @@ func BenchmarkPack(b *testing.B) {
 			dir := b.TempDir()
 			b.SetBytes(layers * size)
 			for b.Loop() {
+				b.StopTimer()
+				if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
 				way.run(b, filepath.Join(dir, "a.tar"))
 			}
 		})

@@ -32,8 +32,8 @@ func chosen(tb testing.TB, src layout.Source, images bool) []archive.Chosen {
 	}
 	var all []archive.Chosen
 	for _, f := range found {
-		if f.Kind == layout.KindCache || images && f.Kind == layout.KindOther {
-			all = append(all, archive.Chosen{Source: src, Entry: f.Entry})
+		if f.Kind == layout.KindCache || images && f.Kind == layout.KindImage {
+			all = append(all, archive.Chosen{Source: src, Entry: f})
 		}
 	}
 	return all
@@ -157,7 +157,7 @@ func wantExtracted(t *testing.T, file string, src *layout.Dir, roots []archive.C
 	var blobs []string
 	want := map[digest.Digest]bool{}
 	for _, root := range roots {
-		graph, err := layout.Graph(t.Context(), src, root.Entry.Root)
+		graph, err := layout.Graph(t.Context(), src, root.Entry.Descriptor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func wantExtracted(t *testing.T, file string, src *layout.Dir, roots []archive.C
 	}
 	tags := map[string]digest.Digest{}
 	for _, root := range roots {
-		tags[root.Entry.Tag] = root.Entry.Root.Digest
+		tags[root.Entry.Tag] = root.Entry.Descriptor.Digest
 	}
 	for tag, d := range tagsOf(t, out) {
 		if tags[tag] != d {
@@ -215,7 +215,7 @@ func TestPackOrder(t *testing.T) {
 	a := openPacked(t, file)
 	rank := map[digest.Digest]int{}
 	for _, root := range roots {
-		graph, err := layout.Graph(t.Context(), root.Source, root.Entry.Root)
+		graph, err := layout.Graph(t.Context(), root.Source, root.Entry.Descriptor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +284,7 @@ func TestPackSkopeo(t *testing.T) {
 	file, _ := packFile(t, roots, archive.PackOptions{})
 	out := filepath.Join(t.TempDir(), "out")
 	commandOutput(t, "skopeo", "--insecure-policy", "copy", "oci-archive:"+file, "dir:"+out)
-	if got := digest.FromBytes(readFile(t, filepath.Join(out, "manifest.json"))); got != roots[0].Entry.Root.Digest {
+	if got := digest.FromBytes(readFile(t, filepath.Join(out, "manifest.json"))); got != roots[0].Entry.Descriptor.Digest {
 		t.Errorf("skopeo got the root %s", got)
 	}
 }
@@ -388,7 +388,7 @@ func TestHeldByOnlyWhatIsThere(t *testing.T) {
 			t.Errorf("packed: %v", got)
 		}
 	}
-	damageBlob(t, far, roots[0].Entry.Root.Digest, func(data []byte) []byte { return append(data, ' ') })
+	damageBlob(t, far, roots[0].Entry.Descriptor.Digest, func(data []byte) []byte { return append(data, ' ') })
 	if _, result := packFile(t, whole, archive.PackOptions{Have: []archive.Holder{archive.HeldBy(far)}}); result.Required.Blobs != 0 {
 		t.Errorf("a damaged root stands for %d blobs", result.Required.Blobs)
 	}
@@ -447,19 +447,23 @@ func TestPackBadBlob(t *testing.T) {
 			}
 			plain := []archive.Chosen{{Source: plainSource{src}, Entry: roots[0].Entry}}
 			for _, roots := range [][]archive.Chosen{roots, plain} {
-				for _, o := range []archive.PackOptions{{}, {VolumeSize: 20000, Parity: 2}} {
+				for _, o := range []archive.PackOptions{{Overwrite: true}, {VolumeSize: 20000, Parity: 2}} {
 					dir := t.TempDir()
 					file := filepath.Join(dir, "a.tar")
-					if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
-						t.Fatal(err)
+					var old []string
+					if o.Overwrite {
+						old = []string{"a.tar"}
+						if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
+							t.Fatal(err)
+						}
 					}
 					_, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, o)
 					var bad *layout.BlobError
 					if !errors.As(err, &bad) || bad.Digest != layer || !isWant(err, tt.want) {
 						t.Errorf("got %v", err)
 					}
-					wantOnly(t, dir, "a.tar")
-					if string(readFile(t, file)) != "old" {
+					wantOnly(t, dir, old...)
+					if o.Overwrite && string(readFile(t, file)) != "old" {
 						t.Error("the old archive was touched")
 					}
 				}
@@ -475,23 +479,27 @@ func TestPackBadBlob(t *testing.T) {
 func TestPackFaults(t *testing.T) {
 	t.Parallel()
 	roots := chosen(t, openDir(t, filepath.Join(caches, "multi-tag")), false)
-	for _, o := range []archive.PackOptions{{}, {VolumeSize: 20000, Parity: 1}} {
+	for _, o := range []archive.PackOptions{{Overwrite: true}, {VolumeSize: 20000, Parity: 1}} {
 		for fails := 0; ; fails++ {
 			dir := t.TempDir()
 			file := filepath.Join(dir, "a.tar")
-			if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
-				t.Fatal(err)
+			var old []string
+			if o.Overwrite {
+				old = []string{"a.tar"}
+				if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
+					t.Fatal(err)
+				}
 			}
 			left, renamed := fails, false
-			o.Layout.Fault = func(op durable.Op, _ string) error {
+			ctx := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
 				renamed = renamed || op == durable.OpRename && left > 0
 				left--
 				if left == -1 {
 					return syscall.ENOSPC
 				}
 				return nil
-			}
-			_, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, o)
+			})
+			_, err := archive.Pack(ctx, roots, archive.Target{File: file}, o)
 			if err == nil {
 				if left >= 0 && fails > 4 {
 					break
@@ -501,9 +509,9 @@ func TestPackFaults(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("fault %d: %v", fails, err)
 			}
-			if !renamed {
-				wantOnly(t, dir, "a.tar")
-				if string(readFile(t, file)) != "old" {
+			if !renamed || !o.Overwrite {
+				wantOnly(t, dir, old...)
+				if o.Overwrite && string(readFile(t, file)) != "old" {
 					t.Errorf("fault %d: the old archive was touched", fails)
 				}
 			}
@@ -560,7 +568,7 @@ func TestPackLocked(t *testing.T) {
 	roots := chosen(t, openDir(t, filepath.Join(caches, "artifact-gzip")), false)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a.tar")
-	work, err := archive.OpenWork(t.Context(), file, layout.Options{})
+	release, err := archive.HoldWork(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -574,13 +582,14 @@ func TestPackLocked(t *testing.T) {
 		_, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{})
 		done <- err
 	}()
-	if err := errors.Join(work.Close(), work.Close(), <-done); err != nil {
+	if err := errors.Join(release(), release(), <-done); err != nil {
 		t.Error(err)
 	}
 	wantOnly(t, dir, "a.tar")
 }
 
-// TestPackClearsUp finds what a process left that was killed: it is removed, and so are volumes of an earlier run.
+// TestPackClearsUp finds what a process left that was killed: it is removed, and so are volumes of an earlier run, if
+// they may be.
 func TestPackClearsUp(t *testing.T) {
 	t.Parallel()
 	roots := chosen(t, openDir(t, filepath.Join(caches, "artifact-gzip")), false)
@@ -599,7 +608,7 @@ func TestPackClearsUp(t *testing.T) {
 	if _, err := os.Stat(file + ".parity.002"); err != nil {
 		t.Error(err)
 	}
-	if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{}); err != nil {
+	if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{Overwrite: true}); err != nil {
 		t.Fatal(err)
 	}
 	wantOnly(t, dir, "a.tar")
@@ -638,7 +647,8 @@ func TestPackVolumes(t *testing.T) {
 		t.Errorf("the dry run promised %+v, it became %+v", promised, result)
 	}
 	for _, bad := range []archive.PackOptions{{Parity: 1}, {VolumeSize: 1}, {VolumeSize: 1024, Parity: 256}, {VolumeSize: 9000, Parity: -1}} {
-		if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, bad); !errors.Is(err, archive.ErrSplit) {
+		other := filepath.Join(t.TempDir(), "a.tar")
+		if _, err := archive.Pack(t.Context(), roots, archive.Target{File: other}, bad); !errors.Is(err, archive.ErrSplit) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}

@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -29,10 +30,28 @@ func (e *TagConflictError) Error() string {
 		"or give one of them another tag first", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
 }
 
+// ErrTag marks roots that nobody could unpack again: with a tag that can be none, or without one where there are several.
+var ErrTag = errors.New("it could not be unpacked under a tag")
+
+// checkTags refuses what Unpack would refuse, or pass over.
+func checkTags(roots []rooted) error {
+	untagged := 0
+	for _, root := range roots {
+		if root.Entry.Tag == "" {
+			untagged++
+		} else if err := layout.CheckTag(root.Entry.Tag); err != nil {
+			return fmt.Errorf("%s: root %s: %w: %w", root.Source, root.Entry.Descriptor.Digest, ErrTag, err)
+		}
+	}
+	if untagged > 1 {
+		return fmt.Errorf("%w: %d roots have none, and one at most is given one", ErrTag, untagged)
+	}
+	return nil
+}
+
 // rooted is a root that goes into an archive.
 type rooted struct {
 	Chosen
-	kind  string                  // KindCache or KindImage
 	blobs []buildcache.Descriptor // all that it reaches, as layout.Graph returns it
 }
 
@@ -59,6 +78,9 @@ type packPlan struct {
 // in whatever order they come: they are sorted by tag. It does no I/O.
 func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
 	roots, err := uniqueRoots(roots)
+	if err == nil {
+		err = checkTags(roots)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +143,7 @@ func (p *packPlan) place() error {
 func uniqueRoots(roots []rooted) ([]rooted, error) {
 	roots = slices.Clone(roots)
 	slices.SortStableFunc(roots, func(a, b rooted) int {
-		return cmp.Or(cmp.Compare(a.Entry.Tag, b.Entry.Tag), cmp.Compare(a.Entry.Root.Digest, b.Entry.Root.Digest))
+		return cmp.Or(cmp.Compare(a.Entry.Tag, b.Entry.Tag), cmp.Compare(a.Entry.Descriptor.Digest, b.Entry.Descriptor.Digest))
 	})
 	unique := roots[:0]
 	for _, root := range roots {
@@ -131,24 +153,17 @@ func uniqueRoots(roots []rooted) ([]rooted, error) {
 		}
 		other := unique[len(unique)-1]
 		switch {
-		case other.Entry.Root.Digest == root.Entry.Root.Digest:
+		case other.Entry.Descriptor.Digest == root.Entry.Descriptor.Digest:
 		case root.Entry.Tag == "":
 			unique = append(unique, root)
 		default:
 			return nil, &TagConflictError{
-				Tag: root.Entry.Tag, Places: [2]string{sourceName(other.Source), sourceName(root.Source)},
-				Roots: [2]digest.Digest{other.Entry.Root.Digest, root.Entry.Root.Digest},
+				Tag: root.Entry.Tag, Places: [2]string{other.Source.String(), root.Source.String()},
+				Roots: [2]digest.Digest{other.Entry.Descriptor.Digest, root.Entry.Descriptor.Digest},
 			}
 		}
 	}
 	return unique, nil
-}
-
-func sourceName(src layout.Source) string {
-	if s, ok := src.(fmt.Stringer); ok {
-		return s.String()
-	}
-	return layout.SomeSource
 }
 
 // mergeGraphs returns what the roots reach, each blob once: manifests, configs, layers.
@@ -158,14 +173,14 @@ func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 	for _, root := range roots {
 		for _, blob := range root.blobs {
 			if err := buildcache.CheckDigest(blob.Digest); err != nil {
-				return nil, &layout.BlobError{Digest: blob.Digest, Place: sourceName(root.Source), Err: err}
+				return nil, &layout.BlobError{Digest: blob.Digest, Place: root.Source.String(), Err: err}
 			}
 			size, seen := sizes[blob.Digest]
 			if seen && size == blob.Size {
 				continue
 			}
 			if seen || blob.Size < 0 {
-				return nil, &layout.BlobError{Digest: blob.Digest, Place: sourceName(root.Source), Err: fmt.Errorf(
+				return nil, &layout.BlobError{Digest: blob.Digest, Place: root.Source.String(), Err: fmt.Errorf(
 					"%w: what names it says %d bytes, and something else %d", layout.ErrBlobSize, blob.Size, size)}
 			}
 			sizes[blob.Digest] = blob.Size
@@ -175,35 +190,27 @@ func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 			})
 		}
 	}
-	slices.SortStableFunc(blobs, func(a, b tarEntry) int { return cmp.Compare(blobRank(a.blob), blobRank(b.blob)) })
+	slices.SortStableFunc(blobs, func(a, b tarEntry) int { return layout.CompareForReading(a.blob, b.blob) })
 	return blobs, nil
 }
 
-// blobRank puts manifests before configs before layers.
-func blobRank(blob buildcache.Descriptor) int {
-	if buildcache.IsManifestType(blob.MediaType) {
-		return 0
-	}
-	if _, ok := buildcache.LayerCompression(blob.MediaType); ok {
-		return 2
-	}
-	return 1
-}
-
 // packedIndex returns index.json. A cache has its tag there and nothing else, wherever it is from; images keep what
-// others know them by.
+// others know them by, and their tag where their place keeps it elsewhere than in the descriptor.
 func packedIndex(roots []rooted) ([]byte, error) {
 	index := buildcache.NewIndex()
 	for i, root := range roots {
-		entry := root.Entry.Root.Clone()
-		if root.kind == KindCache {
+		entry := root.Entry.Descriptor.Clone()
+		if root.Entry.Kind == layout.KindCache {
 			entry = buildcache.Descriptor{}
-			if root.Entry.Tag != "" {
-				entry.Annotations = map[string]string{ocispec.AnnotationRefName: root.Entry.Tag}
+		}
+		if root.Entry.Tag != "" && entry.Tag() == "" {
+			if entry.Annotations == nil {
+				entry.Annotations = map[string]string{}
 			}
+			entry.Annotations[ocispec.AnnotationRefName] = root.Entry.Tag
 		}
 		index.Entries = append(index.Entries, entry)
-		index.Replace(i, root.Entry.Root)
+		index.Replace(i, root.Entry.Descriptor)
 	}
 	raw, err := json.Marshal(index)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 func planned(tag string, blobs ...buildcache.Descriptor) rooted {
 	root := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: digest.FromString("root of " + tag), Size: 7}
 	return rooted{
-		Chosen: Chosen{Entry: layout.Entry{Tag: tag, Root: root}}, kind: KindCache,
-		blobs: append([]buildcache.Descriptor{root}, blobs...),
+		Chosen: Chosen{Source: layout.NewMemory("memory"), Entry: layout.Entry{Tag: tag, Descriptor: root, Kind: layout.KindCache}},
+		blobs:  append([]buildcache.Descriptor{root}, blobs...),
 	}
 }
 
@@ -128,25 +128,25 @@ func TestWorkOwner(t *testing.T) {
 	if err := os.Chown(work, somebody, somebody); err != nil {
 		t.Skipf("NOT TESTED: only root can give files away: %v", err)
 	}
-	if _, err := OpenWork(t.Context(), filepath.Join(dir, "a.tar"), layout.Options{}); !errors.Is(err, os.ErrPermission) {
+	if _, err := openFileWork(t.Context(), filepath.Join(dir, "a.tar"), PackOptions{}); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 	// In somebody's own directory root works as they would.
 	if err := os.Chown(dir, somebody, somebody); err != nil {
 		t.Fatal(err)
 	}
-	w, err := OpenWork(t.Context(), filepath.Join(dir, "a.tar"), layout.Options{})
+	w, err := openFileWork(t.Context(), filepath.Join(dir, "a.tar"), PackOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
+	if err := w.close(); err != nil {
 		t.Error(err)
 	}
 	link := filepath.Join(dir, ".b.tar.ocicache")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenWork(t.Context(), filepath.Join(dir, "b.tar"), layout.Options{}); err == nil {
+	if _, err := openFileWork(t.Context(), filepath.Join(dir, "b.tar"), PackOptions{}); err == nil {
 		t.Error("a link was followed")
 	}
 }

@@ -11,9 +11,10 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -53,13 +54,13 @@ func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs
 	listed := map[digest.Digest]int64{}
 	var notes []string
 	for _, entry := range entries {
-		blobs, err := p.prove(ctx, entry.Root)
+		blobs, err := p.prove(ctx, entry.Descriptor)
 		if err := context.Cause(ctx); err != nil {
 			return nil, nil, err
 		}
 		if err != nil {
 			notes = append(notes, fmt.Sprintf("not in the receipt, because it can't be read as a whole: %s (%v)",
-				cmp.Or(entry.Tag, entry.Root.Digest.String()), err))
+				cmp.Or(entry.Tag, entry.Descriptor.Digest.String()), err))
 			continue
 		}
 		for _, b := range blobs {
@@ -91,8 +92,7 @@ func (p *prover) prove(ctx context.Context, root buildcache.Descriptor) ([]build
 	if err != nil {
 		return nil, err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(p.jobs)
+	group, ctx := parallel.New(ctx, p.jobs)
 	for _, blob := range blobs {
 		group.Go(func() error { return p.read(ctx, blob) })
 	}
@@ -171,7 +171,7 @@ func ParseReceipt(raw []byte) (*Receipt, error) {
 
 // ReadReceipt reads the receipt in a file.
 func ReadReceipt(path string) (*Receipt, error) {
-	raw, err := readSome(path, MaxDescription+1)
+	raw, err := durable.ReadRegular(path, MaxDescription+1)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func ReadReceipt(path string) (*Receipt, error) {
 }
 
 // WriteReceipt writes the receipt to a file, which is there as a whole or stays as it was. Beside it is a work directory for
-// the time, see OpenWork.
+// the time, as for archives.
 func WriteReceipt(ctx context.Context, path string, r *Receipt, options layout.Options) error {
 	err := writeReceipt(ctx, path, r, options)
 	if err != nil {
@@ -200,12 +200,12 @@ func writeReceipt(ctx context.Context, path string, r *Receipt, options layout.O
 	if err != nil {
 		return err
 	}
-	work, err := OpenWork(ctx, path, options)
+	work, err := openWork(ctx, path, options)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, work.Close()) }()
-	file, err := work.fs().Create(work.dir)
+	defer func() { err = errors.Join(err, work.close()) }()
+	file, err := durable.On(ctx).Create(work.dir)
 	if err != nil {
 		return err
 	}

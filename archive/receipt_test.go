@@ -42,7 +42,7 @@ func TestReceipt(t *testing.T) {
 		if err != nil || len(notes) > 0 {
 			t.Fatalf("%s: %v, notes %q", name, err, notes)
 		}
-		reached, err := dst.Reach(t.Context())
+		reached, err := layout.Reach(t.Context(), dst)
 		if err != nil {
 			t.Fatal(err)
 		}

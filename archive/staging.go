@@ -15,16 +15,9 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Store is a Source that can be asked for a blob without opening it.
-type Store interface {
-	layout.Source
-	// Has says whether the blob is there, with its size.
-	Has(ctx context.Context, blob buildcache.Descriptor) (bool, error)
-}
-
 // staging shows the blobs of a source and those of a spool as one place.
 type staging struct {
-	src   Store
+	src   layout.Source
 	spool *layout.Dir
 
 	mu      sync.Mutex
@@ -35,10 +28,10 @@ type staging struct {
 // stagingAt is staging over a source that can be read anywhere.
 type stagingAt struct{ *staging }
 
-// NewStaging returns a place whose blobs are those of src and of spool, and that writes to spool alone: what src has
-// is not copied, be it right or not, for Pack verifies it. Its entries are those that were tagged in it, and they live as
-// long as it does. It remembers what src remembers of recompressions. Where src can be read anywhere, so can it.
-func NewStaging(src Store, spool *layout.Dir) layout.Place {
+// newStaging returns a place whose blobs are those of src and of spool, and that writes to spool alone: what src has
+// is not copied, right or wrong, since Pack verifies it. Its entries are those that were tagged in it, and they live as
+// long as it does. It remembers what src remembers of recompressions, and has random access where src has.
+func newStaging(src layout.Source, spool *layout.Dir) layout.Place {
 	s := &staging{src: src, spool: spool, made: map[layout.Recipe]buildcache.Blob{}}
 	if _, ok := src.(layout.RandomAccess); ok {
 		return stagingAt{s}
@@ -46,14 +39,14 @@ func NewStaging(src Store, spool *layout.Dir) layout.Place {
 	return s
 }
 
-// String returns the name of the source, for that is where what is wrong is from.
-func (s *staging) String() string { return sourceName(s.src) }
+// String returns the name of the source: whatever is wrong comes from there.
+func (s *staging) String() string { return s.src.String() }
 
 // Entries returns what was tagged here, in that order.
-func (s *staging) Entries(context.Context) ([]layout.Entry, error) {
+func (s *staging) Entries(ctx context.Context) ([]layout.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.entries), nil
+	return slices.Clone(s.entries), context.Cause(ctx)
 }
 
 // Open returns a blob's bytes, unverified.
@@ -74,7 +67,7 @@ func (s stagingAt) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*lay
 	return section, err
 }
 
-// Has says whether a blob is there with its size.
+// Has reports whether a blob is there with its size.
 func (s *staging) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	if has, err := s.spool.Has(ctx, blob); err != nil || has {
 		return has, err
@@ -96,32 +89,28 @@ func (s *staging) Ingest(ctx context.Context, write func(io.Writer) error) (buil
 }
 
 // Tag adds an entry, or changes the one that was.
-func (s *staging) Tag(_ context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+func (s *staging) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := slices.IndexFunc(s.entries, func(e layout.Entry) bool {
-		return e.Tag == tag && (tag != "" || e.Root.Digest == was)
-	})
-	entry, now := layout.Entry{Tag: tag, Root: root}, digest.Digest("")
-	if at >= 0 {
-		now = s.entries[at].Root.Digest
+	if tag == "" && was == "" { // a root without a tag in the source has none in the archive either
+		s.entries = append(s.entries, layout.Entry{Descriptor: root})
+		return nil
 	}
-	switch {
-	case now != was:
-		return &layout.TagMovedError{Place: s.String(), Tag: tag, Was: was, Now: now}
-	case at >= 0:
-		s.entries[at] = entry
-	default:
-		s.entries = append(s.entries, entry)
+	entries, err := layout.Retag(s.String(), s.entries, tag, root, was)
+	if err == nil {
+		s.entries = entries
 	}
-	return nil
+	return err
 }
 
 // Recall returns what is known of recompressions.
 func (s *staging) Recall(ctx context.Context) (map[layout.Recipe]buildcache.Blob, error) {
 	known := map[layout.Recipe]buildcache.Blob{}
-	if memory, ok := s.src.(layout.Memory); ok {
-		recalled, err := memory.Recall(ctx)
+	if journal, ok := s.src.(layout.Journal); ok {
+		recalled, err := journal.Recall(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("%s: read journal: %w", s, err)
 		}

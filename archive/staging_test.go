@@ -21,7 +21,7 @@ import (
 )
 
 // plainStore is a source without random access.
-type plainStore struct{ archive.Store }
+type plainStore struct{ layout.Source }
 
 // TestPackChanged converts on the way: what comes out is what a conversion to a layout gives, and nothing is left.
 func TestPackChanged(t *testing.T) {
@@ -42,14 +42,16 @@ func TestPackChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantFile, _ := packFile(t, chosen(t, want, false), archive.PackOptions{})
-		for _, store := range []archive.Store{src, plainStore{src}} {
+		for _, store := range []layout.Source{src, plainStore{src}} {
 			dir := t.TempDir()
 			file, spooled := filepath.Join(dir, "a.tar"), int64(-1)
-			result, err := archive.PackChanged(t.Context(), store, archive.Target{File: file}, archive.PackOptions{}, func(ctx context.Context, dst layout.Place) error {
-				_, err := convert.Convert(ctx, store, entry, dst, "new", o)
+			change := func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error) {
+				done, err := convert.Convert(ctx, src, entry, dst, "new", o)
 				spooled = bytesBelow(t, filepath.Join(dir, ".a.tar.ocicache"))
-				return err
-			})
+				return done.Entry(), err
+			}
+			roots := []archive.Chosen{{Source: store, Entry: entry}}
+			result, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{Change: change})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,13 +84,14 @@ func TestPackChangedFails(t *testing.T) {
 	src := openDir(t, filepath.Join(caches, "artifact-gzip"))
 	dir := t.TempDir()
 	reason := errors.New("no")
-	_, err := archive.PackChanged(t.Context(), src, archive.Target{File: filepath.Join(dir, "a.tar")}, archive.PackOptions{}, func(ctx context.Context, dst layout.Place) error {
+	change := func(ctx context.Context, _ layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error) {
 		_, err := dst.Ingest(ctx, func(w io.Writer) error {
 			_, err := w.Write([]byte("much"))
 			return err
 		})
-		return errors.Join(err, reason)
-	})
+		return entry, errors.Join(err, reason)
+	}
+	_, err := archive.Pack(t.Context(), chosen(t, src, false), archive.Target{File: filepath.Join(dir, "a.tar")}, archive.PackOptions{Change: change})
 	if !errors.Is(err, reason) {
 		t.Errorf("got %v", err)
 	}
@@ -99,19 +102,19 @@ func TestPackChangedFails(t *testing.T) {
 func TestStreamWork(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	src := openDir(t, filepath.Join(caches, "artifact-gzip"))
-	entry := chosen(t, src, false)[0].Entry
 	if err := os.MkdirAll(filepath.Join(os.TempDir(), "ocicache-pack-1", "spool", "blobs"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	held, err := archive.OpenWork(t.Context(), "", layout.Options{})
+	release, err := archive.HoldWork(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	_, err = archive.PackChanged(t.Context(), src, archive.Target{Stream: &out}, archive.PackOptions{}, func(ctx context.Context, dst layout.Place) error {
-		_, err := convert.Convert(ctx, src, entry, dst, "latest", convert.Options{Compression: buildcache.Zstd})
-		return err
-	})
+	change := func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error) {
+		done, err := convert.Convert(ctx, src, entry, dst, "latest", convert.Options{Compression: buildcache.Zstd})
+		return done.Entry(), err
+	}
+	_, err = archive.Pack(t.Context(), chosen(t, src, false), archive.Target{Stream: &out}, archive.PackOptions{Change: change})
 	if err != nil || out.Len() == 0 {
 		t.Errorf("%d bytes, %v", out.Len(), err)
 	}
@@ -119,7 +122,7 @@ func TestStreamWork(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("left are %v (%v), want only what is held", left, err)
 	}
-	if err := held.Close(); err != nil {
+	if err := release(); err != nil {
 		t.Error(err)
 	}
 	wantOnly(t, os.TempDir())
@@ -134,7 +137,7 @@ func TestStagingTags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := entries[0].Root, entries[1].Root
+	a, b := entries[0].Descriptor, entries[1].Descriptor
 	if got, err := place.Entries(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("the source's entries show: %v (%v)", got, err)
 	}
@@ -149,7 +152,7 @@ func TestStagingTags(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	got, err := place.Entries(t.Context())
-	if err != nil || len(got) != 2 || got[0].Root.Digest != b.Digest || got[1].Tag != "" {
+	if err != nil || len(got) != 2 || got[0].Descriptor.Digest != b.Digest || got[1].Tag != "" {
 		t.Errorf("got %v (%v)", got, err)
 	}
 	nothing := buildcache.Descriptor{Digest: digest.FromString("nowhere"), Size: 1}
@@ -192,7 +195,7 @@ func TestPackFileLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	roots := chosen(t, openDir(t, filepath.Join(caches, "artifact-gzip")), false)
-	_, err := archive.Pack(t.Context(), roots, archive.Target{File: filepath.Join(dir, "a.tar")}, archive.PackOptions{})
+	_, err := archive.Pack(t.Context(), roots, archive.Target{File: filepath.Join(dir, "a.tar")}, archive.PackOptions{Overwrite: true})
 	if !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("got %v", err)
 	}

@@ -10,10 +10,10 @@ import (
 	"math"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -32,21 +32,20 @@ const (
 // UnpackStream is Unpack for an archive that can only be read from front to back: from a pipe, or compressed with gzip or
 // zstd. Archives of ours say first what they hold, so what is missing is known before anything is written. Of those of
 // others blobs are written as they come, each under the digest of its bytes; only then can be known whether all is
-// there. In no case a tag moves before the end of the archive was seen. A ctx that is done ends it even while r
-// keeps it waiting; the read of r that is under way is left alone then.
+// there. No tag ever moves before the end of the archive was seen. A ctx that is done ends it even while r
+// keeps it waiting; the read of r that is under way is abandoned then.
 func UnpackStream(ctx context.Context, r io.Reader, name string, dst *layout.Dir, o UnpackOptions) (*UnpackResult, error) {
 	ahead, stop := readApart(ctx, r)
 	defer stop()
-	tar, err := unpacked(ahead, o.MaxSize)
-	var bad *compress.UnpackError
+	tar, err := unpacked(ctx, ahead, o.MaxSize)
+	var bad *compress.DecodeError
 	if errors.As(err, &bad) {
 		return nil, &HostileError{Archive: name, Err: fmt.Errorf("%w: %w", ErrNotArchive, err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(jobsOf(o.Jobs))
+	group, groupCtx := parallel.New(ctx, jobsOf(o.Jobs))
 	s := &stream{
 		scanner: newScanner(groupCtx, name, tar), group: group,
 		held: map[digest.Digest][]byte{}, stored: map[digest.Digest]int64{},
@@ -81,7 +80,7 @@ func readApart(ctx context.Context, r io.Reader) (*io.PipeReader, func()) {
 }
 
 // unpacked returns the tar in a stream, however it is compressed.
-func unpacked(r io.Reader, limit int64) (io.ReadCloser, error) {
+func unpacked(ctx context.Context, r io.Reader, limit int64) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, streamBuffer)
 	head, err := buffered.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -92,7 +91,7 @@ func unpacked(r io.Reader, limit int64) (io.ReadCloser, error) {
 		return io.NopCloser(buffered), nil
 	}
 	packed := &counted{r: buffered}
-	tar, err := compress.Unpack(packed, compression)
+	tar, err := compress.NewDecoder().Decode(ctx, packed, compression)
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +139,11 @@ type stream struct {
 	// promised are the blobs of an archive that begins with its description; nil for others.
 	promised map[digest.Digest]int64
 	// found is what the archive comes to, once that is known.
-	found *survey
+	found *findings
 	needs map[digest.Digest]bool
 	// late says that manifests of an archive of ours do not come first.
 	late   bool
-	group  *errgroup.Group
+	group  *parallel.Group
 	buffer []byte
 	// held are blobs in memory: in an archive of ours those that come before anything is written, in a dry run those that
 	// may be manifests.
@@ -172,7 +171,7 @@ func (s *stream) sizeIn(blob digest.Digest) (int64, bool) {
 
 func (s *stream) openIn(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	if raw, ok := s.held[blob.Digest]; ok {
-		return layout.Bytes(raw)()
+		return layout.OpenBytes(raw)()
 	}
 	if _, ok := s.stored[blob.Digest]; ok && s.dst != nil && !s.o.DryRun {
 		return s.dst.Open(ctx, blob)
@@ -249,7 +248,7 @@ func (s *stream) take(ctx context.Context, blob buildcache.Descriptor) error {
 	return s.store(ctx, blob, r)
 }
 
-// holding says whether blobs are kept in memory now.
+// holding reports whether blobs are kept in memory now.
 func (s *stream) holding() bool {
 	if s.promised == nil || s.late {
 		return s.o.DryRun
@@ -302,7 +301,7 @@ func (s *stream) entries() []layout.Entry {
 // lookAhead finds out whether all is there, by what the archive promises and by the manifests that have come, and writes
 // what was kept in memory.
 func (s *stream) lookAhead(ctx context.Context) error {
-	found, err := s.survey(ctx, s.parsed, s.entries())
+	found, err := s.findOut(ctx, s.parsed, s.entries())
 	switch {
 	case errors.Is(err, errNotHeld):
 		if err := s.lookRequired(ctx); err != nil {
@@ -338,9 +337,9 @@ func (s *stream) lookAhead(ctx context.Context) error {
 func (s *stream) lookRequired(ctx context.Context) error {
 	s.late = true
 	s.result.Notes = nil // they come again
-	all := &survey{}
+	all := &findings{roots: []layout.Entry{{Tag: "the archive"}}}
 	for _, blob := range s.parsed.description.Requires {
-		n := &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, tags: []string{"the archive"}}
+		n := &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, roots: []int{0}}
 		var err error
 		if n.at, n.damaged, err = s.find(ctx, n.blob); err != nil {
 			return err
@@ -428,7 +427,7 @@ func (s *stream) complete(ctx context.Context) error {
 func (s *stream) end(ctx context.Context) error {
 	if s.found == nil {
 		var err error
-		if s.found, err = s.survey(ctx, s.parsed, s.entries()); err != nil {
+		if s.found, err = s.findOut(ctx, s.parsed, s.entries()); err != nil {
 			return err
 		}
 		s.needs = map[digest.Digest]bool{}

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -54,7 +53,7 @@ type UnpackedTag struct {
 	Digest digest.Digest `json:"digest"`
 	// Was is what the tag named before, "" for a new one. Where it is Digest, nothing had to be done.
 	Was  digest.Digest `json:"was,omitempty"`
-	Kind string        `json:"kind"` // KindCache or KindImage
+	Kind layout.Kind   `json:"kind"` // of a cache or an image
 }
 
 // UnpackResult says what Unpack did, or would do.
@@ -92,7 +91,7 @@ func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (
 	if err != nil {
 		return nil, err
 	}
-	found, err := w.survey(ctx, &a.parsed, entries)
+	found, err := w.findOut(ctx, &a.parsed, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -117,10 +116,10 @@ func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (
 
 // unpacker brings what was surveyed into a layout.
 type unpacker struct {
-	union
+	joined
 	o      UnpackOptions
 	index  *buildcache.Index // of the layout, before anything was written
-	roots  []chosen
+	roots  []layout.Entry
 	unlock func() error
 
 	resultMu sync.Mutex
@@ -129,13 +128,13 @@ type unpacker struct {
 
 func newUnpacker(archive holder, dst *layout.Dir, o UnpackOptions) *unpacker {
 	return &unpacker{
-		union: union{archive: archive, dst: dst, base: o.Base}, o: o,
+		joined: joined{archive: archive, dst: dst, base: o.Base}, o: o,
 		result: &UnpackResult{Archive: archive.String(), DryRun: o.DryRun, Tags: []UnpackedTag{}, proved: map[digest.Digest]int64{}},
 	}
 }
 
-// survey finds out what the chosen ones of the entries of index.json need. It fails where something is missing.
-func (w *unpacker) survey(ctx context.Context, what *parsed, entries []layout.Entry) (*survey, error) {
+// findOut finds out what the chosen ones of the entries of index.json need. It fails where something is missing.
+func (w *unpacker) findOut(ctx context.Context, what *parsed, entries []layout.Entry) (*findings, error) {
 	selected, notes, err := selectEntries(w.String(), entries, w.o)
 	if err != nil {
 		return nil, err
@@ -154,7 +153,7 @@ func (w *unpacker) survey(ctx context.Context, what *parsed, entries []layout.En
 }
 
 // begin gets ready to write what was surveyed. In a dry run it says what would be written, and that is all.
-func (w *unpacker) begin(ctx context.Context, found *survey) error {
+func (w *unpacker) begin(ctx context.Context, found *findings) error {
 	if w.o.DryRun {
 		if err := w.plan(ctx, found); err != nil {
 			return err
@@ -213,14 +212,14 @@ func (w *unpacker) finish() error {
 }
 
 // plan notes what the tags are and what they will be. A tag may change what it names, but not the kind of that.
-func (w *unpacker) plan(ctx context.Context, found *survey) error {
+func (w *unpacker) plan(ctx context.Context, found *findings) error {
 	if err := w.readIndex(ctx); err != nil {
 		return err
 	}
 	w.roots = found.roots
 	for _, root := range found.roots {
-		tag := UnpackedTag{Tag: root.tag, Digest: root.root.Digest, Kind: root.kind}
-		if at := w.index.Find(root.tag); at >= 0 {
+		tag := UnpackedTag{Tag: root.Tag, Digest: root.Descriptor.Digest, Kind: root.Kind}
+		if at := w.index.Find(root.Tag); at >= 0 {
 			tag.Was = w.index.Entries[at].Digest
 		}
 		if err := w.checkKind(ctx, tag); err != nil {
@@ -236,22 +235,18 @@ func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag) error {
 	if tag.Was == "" || tag.Was == tag.Digest {
 		return nil
 	}
-	raw, err := layout.ReadUnverified(ctx, w.dst, buildcache.Descriptor{Digest: tag.Was}, buildcache.MaxRoot)
-	var blob *layout.BlobError
-	if errors.As(err, &blob) {
-		return nil // what is broken may be replaced, whatever it was
-	}
+	old, err := layout.Classify(ctx, w.dst, layout.Entry{Descriptor: buildcache.Descriptor{Digest: tag.Was}})
 	if err != nil {
 		return err
 	}
-	if is := kindOf(raw); is != tag.Kind {
-		return &TakenError{Place: w.dst.String(), Tag: tag.Tag, Root: tag.Was, Is: is, Want: tag.Kind}
+	if old.Kind == layout.KindCache && tag.Kind.IsImage() || old.Kind.IsImage() && tag.Kind == layout.KindCache {
+		return &layout.TakenError{Place: w.dst.String(), Tag: tag.Tag, Root: tag.Was, Is: old.Kind, Want: tag.Kind}
 	}
-	return nil
+	return nil // what is broken may be replaced, whatever it was
 }
 
 // recheck looks, now that nobody may delete, whether what the layout had is still there.
-func (w *unpacker) recheck(ctx context.Context, found *survey) error {
+func (w *unpacker) recheck(ctx context.Context, found *findings) error {
 	for _, n := range found.needs {
 		if n.at != inLayout {
 			continue
@@ -270,7 +265,7 @@ func (w *unpacker) recheck(ctx context.Context, found *survey) error {
 }
 
 // foretell counts what would be written.
-func (w *unpacker) foretell(ctx context.Context, found *survey) error {
+func (w *unpacker) foretell(ctx context.Context, found *findings) error {
 	for _, n := range found.needs {
 		has := n.at == inLayout
 		if w.dst != nil && !has {
@@ -292,7 +287,7 @@ func (w *unpacker) foretell(ctx context.Context, found *survey) error {
 }
 
 // write brings the needed blobs of the given origins into the layout, several at once.
-func (w *unpacker) write(ctx context.Context, found *survey, from ...origin) error {
+func (w *unpacker) write(ctx context.Context, found *findings, from ...origin) error {
 	var total int64
 	var blobs []*need
 	for _, n := range found.needs {
@@ -302,8 +297,7 @@ func (w *unpacker) write(ctx context.Context, found *survey, from ...origin) err
 		}
 	}
 	w.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: verb, Count: len(blobs), Total: total})
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(jobsOf(w.o.Jobs))
+	group, ctx := parallel.New(ctx, jobsOf(w.o.Jobs))
 	for _, n := range blobs {
 		group.Go(func() error {
 			if n.at == inBase {
@@ -319,17 +313,13 @@ func (w *unpacker) write(ctx context.Context, found *survey, from ...origin) err
 const verb = "unpack"
 
 // put stores one blob, and counts it as written, or as present where it was there with the right bytes.
-func (w *unpacker) put(ctx context.Context, blob buildcache.Descriptor, written *Count, src layout.Source, open layout.OpenFunc) error {
+func (w *unpacker) put(ctx context.Context, blob buildcache.Descriptor, written *Count, src fmt.Stringer, open layout.OpenFunc) error {
 	opened := false
 	err := w.o.OnEvent.Track(verb, blob.Digest, blob.Size, func(done func(int64)) error {
-		err := w.dst.Put(ctx, blob, func() (io.ReadCloser, error) {
+		err := w.dst.Put(ctx, blob, layout.Counted(ctx, func() (io.ReadCloser, error) {
 			opened = true
-			r, err := open()
-			if _, isFile := r.(*os.File); err != nil || isFile { // from a file the bytes come without being read here
-				return r, err
-			}
-			return &tracked{ReadCloser: r, done: done}, nil
-		})
+			return open()
+		}, done))
 		return layout.BlameSource(err, src)
 	})
 	if err != nil {
@@ -350,27 +340,15 @@ func (w *unpacker) count(as *Count, blob buildcache.Descriptor) {
 	w.result.proved[blob.Digest] = blob.Size
 }
 
-// tracked reports what is read.
-type tracked struct {
-	io.ReadCloser
-	done func(bytes int64)
-}
-
-func (t *tracked) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	t.done(int64(n))
-	return n, err
-}
-
-// tag moves the tags, those that somebody else has not moved meanwhile.
+// tag moves the tags, except those that somebody else has moved meanwhile.
 func (w *unpacker) tag(ctx context.Context) error {
 	for i, root := range w.roots {
 		tag := w.result.Tags[i]
 		if tag.Was == tag.Digest {
 			continue
 		}
-		if err := w.dst.Tag(ctx, root.tag, root.root, tag.Was); err != nil {
-			return fmt.Errorf("move the tag %q: %w", root.tag, err)
+		if err := w.dst.Tag(ctx, root.Tag, root.Descriptor, tag.Was); err != nil {
+			return fmt.Errorf("move the tag %q: %w", root.Tag, err)
 		}
 	}
 	return nil

@@ -115,7 +115,7 @@ func bundleEntries(tb testing.TB, path string, left func(digest.Digest) bool) []
 	var early, late []tarEntry
 	seen := map[digest.Digest]bool{}
 	for _, entry := range entries {
-		blobs, err := layout.Graph(tb.Context(), dir, entry.Root)
+		blobs, err := layout.Graph(tb.Context(), dir, entry.Descriptor)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -308,7 +308,7 @@ func wantWhole(tb testing.TB, dir *layout.Dir) {
 		tb.Fatal(err)
 	}
 	for _, entry := range entries {
-		blobs, err := layout.Graph(tb.Context(), dir, entry.Root)
+		blobs, err := layout.Graph(tb.Context(), dir, entry.Descriptor)
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -90,7 +90,7 @@ func smallLayout(tb testing.TB) string {
 	dir := emptyDir(tb)
 	put := func(mediaType, text string) buildcache.Descriptor {
 		d := buildcache.Descriptor{MediaType: mediaType, Digest: digest.FromString(text), Size: int64(len(text))}
-		if err := dir.Put(tb.Context(), d, layout.Bytes([]byte(text))); err != nil {
+		if err := dir.Put(tb.Context(), d, layout.OpenBytes([]byte(text))); err != nil {
 			tb.Fatal(err)
 		}
 		return d

@@ -125,9 +125,9 @@ func checkResult(t *testing.T, result *archive.UnpackResult, want map[string]dig
 		if tag.Was != was {
 			t.Errorf("tag %s was %q", tag.Tag, tag.Was)
 		}
-		kind := archive.KindCache
+		kind := layout.KindCache
 		if tag.Tag == "1" {
-			kind = archive.KindImage
+			kind = layout.KindImage
 		}
 		if tag.Kind != kind {
 			t.Errorf("tag %s is of kind %q", tag.Tag, tag.Kind)
@@ -204,7 +204,7 @@ func leftOut(tb testing.TB, path string, left func(buildcache.Descriptor) bool) 
 	}
 	required = map[digest.Digest]int64{}
 	for _, entry := range entries {
-		blobs, err := layout.Graph(tb.Context(), dir, entry.Root)
+		blobs, err := layout.Graph(tb.Context(), dir, entry.Descriptor)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -272,7 +272,7 @@ func TestUnpackMissingManifests(t *testing.T) {
 	path := filepath.Join(caches, "multi-tag")
 	root, layer := tagsOf(t, path)["v1"], digest.Digest("")
 	dir := openDir(t, path)
-	entry, err := layout.One(t.Context(), dir, "v2")
+	entry, err := layout.OneCache(t.Context(), dir, "v2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestUnpackMissingManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer = cache.Manifest.Layers[0].Digest
+	layer = cache.Root.Layers[0].Digest
 	entries := slices.DeleteFunc(layoutEntries(t, path, ""), func(e tarEntry) bool {
 		return e.name == blobName(root) || e.name == blobName(layer)
 	})
@@ -351,7 +351,7 @@ func TestUnpackRequired(t *testing.T) {
 							if err != nil {
 								t.Fatal(err)
 							}
-							if err := dst.Put(t.Context(), buildcache.Descriptor{Digest: blob, Size: int64(len(raw))}, layout.Bytes(raw)); err != nil {
+							if err := dst.Put(t.Context(), buildcache.Descriptor{Digest: blob, Size: int64(len(raw))}, layout.OpenBytes(raw)); err != nil {
 								t.Fatal(err)
 							}
 						}
@@ -659,7 +659,7 @@ func TestUnpackKeepsKinds(t *testing.T) {
 			}
 			dst := dirOf(t, into)
 			before := tagsOf(t, dst.String())
-			var taken *archive.TakenError
+			var taken *layout.TakenError
 			if _, err := w.unpack(t, tarOf(t, entries), dst, archive.UnpackOptions{}); !errors.As(err, &taken) || taken.Tag != tag {
 				t.Errorf("%s into %s: got %v, want a *TakenError", w.name, into, err)
 			}
@@ -781,14 +781,14 @@ func TestArchiveAsSource(t *testing.T) {
 		if err := errors.Join(err, wantErr); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("entries %v, want %v (%v)", got, want, err)
 		}
-		entry, err := layout.One(t.Context(), a, "v2")
-		if err != nil || entry.Root.Digest != tagsOf(t, path)["v2"] {
+		entry, err := layout.OneCache(t.Context(), a, "v2")
+		if err != nil || entry.Descriptor.Digest != tagsOf(t, path)["v2"] {
 			t.Errorf("v2 is %v (%v)", entry, err)
 		}
 		if found, err := layout.Find(t.Context(), a, "v3"); err != nil || found != nil {
 			t.Errorf("v3 is %v (%v)", found, err)
 		}
-		blobs, err := layout.Graph(t.Context(), a, entry.Root)
+		blobs, err := layout.Graph(t.Context(), a, entry.Descriptor)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 )
 
 // BenchmarkFormChange changes the form of a cache in place. The time for a layer stays the same with more layers, and
@@ -21,7 +22,7 @@ func BenchmarkFormChange(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("layers=%d/size=%d", bb.layers, bb.size), func(b *testing.B) {
 			place := sparse(b, bb.layers, bb.size)
-			old := entry(b, place, "latest")
+			old := layouttest.Entry(b, place, "latest")
 			o := convert.Options{Form: buildcache.Artifact}
 			for b.Loop() {
 				result, err := convert.Convert(b.Context(), place, old, place, "latest", o)
@@ -29,7 +30,7 @@ func BenchmarkFormChange(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StopTimer()
-				if err := place.Tag(b.Context(), "latest", old.Root, result.To.Digest); err != nil {
+				if err := place.Tag(b.Context(), "latest", old.Descriptor, result.To.Digest); err != nil {
 					b.Fatal(err)
 				}
 				if err := os.Remove(blobPath(place.String(), result.To.Digest)); err != nil {
@@ -38,7 +39,7 @@ func BenchmarkFormChange(b *testing.B) {
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(bb.layers), "ns/layer")
-			b.ReportMetric(float64(old.Root.Size), "root-bytes")
+			b.ReportMetric(float64(old.Descriptor.Size), "root-bytes")
 		})
 	}
 }
@@ -47,6 +48,6 @@ func BenchmarkFormChange(b *testing.B) {
 func BenchmarkRecompressSmall(b *testing.B) {
 	src := openCorpus(b, "many-docker-list-gzip")
 	for b.Loop() {
-		run(b, src, create(b), convert.Options{Compression: buildcache.Zstd})
+		run(b, src, layouttest.Create(b), convert.Options{Compression: buildcache.Zstd})
 	}
 }

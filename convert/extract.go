@@ -18,16 +18,6 @@ import (
 // buildcache.MaxImport is of any use.
 const maxInline = buildcache.MaxConfig
 
-// ExtractOptions say what an extraction does. The zero value makes an artifact.
-type ExtractOptions struct {
-	Form   buildcache.Form // "" stands for Artifact
-	Jobs   int             // layers at once; 0 means one for each processor
-	DryRun bool            // write nothing
-	// Preflight says what the destination will not take, as in Options.
-	Preflight func(*layout.Cache) []buildcache.Problem
-	OnEvent   layout.Handler
-}
-
 // ExtractResult says what an extraction did, or would do. Sizes are in bytes.
 type ExtractResult struct {
 	Tag    string           `json:"tag,omitempty"`
@@ -36,7 +26,7 @@ type ExtractResult struct {
 	To     Root             `json:"to"`
 	DryRun bool             `json:"dryRun,omitempty"`
 	Layers []LayerResult    `json:"layers"`
-	Moved  int64            `json:"moved"` // bytes of layers that were written to the destination
+	layout.Effort
 	// Notes say what was left out, and what the result can't do.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -89,7 +79,7 @@ type Inlined struct {
 // damaged, as BuildKit then imports none of them.
 func ReadInline(ctx context.Context, src layout.Source, image layout.Entry) (*Inlined, error) {
 	reader := &inlineReader{src: src, out: &Inlined{src: src, image: image}}
-	err := layout.EachImage(ctx, src, image.Root, func(manifest buildcache.Descriptor, raw []byte, err error) error {
+	err := layout.EachImage(ctx, src, image.Descriptor, func(manifest buildcache.Descriptor, raw []byte, err error) error {
 		return reader.take(ctx, manifest, raw, err)
 	})
 	if err != nil {
@@ -97,7 +87,7 @@ func ReadInline(ctx context.Context, src layout.Source, image layout.Entry) (*In
 	}
 	out := reader.out
 	if len(reader.found) == 0 {
-		return nil, &NoInlineError{Place: fmt.Sprint(src), Tag: image.Tag, Image: image.Root.Digest, Reason: reader.reason}
+		return nil, &NoInlineError{Place: src.String(), Tag: image.Tag, Image: image.Descriptor.Digest, Reason: reader.reason}
 	}
 	if out.root, out.config, err = buildcache.Unite(reader.found); err != nil {
 		return nil, err
@@ -118,7 +108,7 @@ type inlineReader struct {
 func (r *inlineReader) take(ctx context.Context, manifest buildcache.Descriptor, raw []byte, err error) error {
 	report := ExtractedImage{Manifest: manifest.Digest}
 	if err != nil {
-		if !errors.Is(err, layout.ErrBlobMissing) || manifest.Digest == r.out.image.Root.Digest {
+		if !errors.Is(err, layout.ErrBlobMissing) || manifest.Digest == r.out.image.Descriptor.Digest {
 			return err
 		}
 		// Whoever copies one platform of an image often keeps its index, which names the others still.
@@ -194,30 +184,35 @@ func (r *inlineReader) note(format string, args ...any) {
 func (i ExtractedImage) name() string { return cmp.Or(i.Platform, i.Manifest.String()) }
 
 // Extract stores the inline cache as a cache of its own in dst, which may be the place that it was read from, under the
-// given tag. As with Convert, layers are copied verified, the tag moves last and only if the result was proved to be
-// whole, an interrupted extraction goes on when it is run again, and for a dry run dst may be nil.
+// given tag. Options are those of Convert; without a form it is an artifact. As with Convert, layers are verified while they
+// are copied, the tag moves last and only if the result was proved to be whole, an interrupted extraction goes on when it is
+// run again, and for a dry run dst may be nil.
 //
 // Errors carry types: *layout.BlobError for bad layers, *ProofError for a result that BuildKit would not import, such as
-// one above buildcache.MaxImport, *PreflightError, *layout.TagMovedError, *layout.LockedError, *TakenError.
-func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o ExtractOptions) (*ExtractResult, error) {
-	source, err := n.in(cmp.Or(o.Form, buildcache.Artifact))
+// one above buildcache.MaxImport, *PreflightError, *layout.TagMovedError, *layout.LockedError, *layout.TakenError.
+func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o Options) (*ExtractResult, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	source, err := n.in(o.forms(buildcache.Artifact)[0])
 	if err != nil {
 		return nil, err
 	}
 	if err := n.precheck(ctx, source.cache); err != nil {
 		return nil, err
 	}
-	done, err := Convert(ctx, source, source.cache.Entry, dst, tag, Options{
-		Form: source.cache.Manifest.Form, Jobs: o.Jobs, DryRun: o.DryRun, Preflight: o.Preflight, OnEvent: o.OnEvent,
-	})
+	if o.Form == "" {
+		o.Form = source.cache.Root.Form
+	}
+	done, err := Convert(ctx, source, source.cache.Entry, dst, tag, o)
 	if err != nil {
 		return nil, err
 	}
 	result := &ExtractResult{
-		Tag: tag, Image: n.image.Root.Digest, Images: n.images, To: done.To, DryRun: done.DryRun, Layers: done.Layers, Moved: done.Moved,
+		Tag: tag, Image: n.image.Descriptor.Digest, Images: n.images, To: done.To, DryRun: done.DryRun, Layers: done.Layers, Effort: done.Effort,
 	}
 	result.Notes = append(result.Notes, n.notes...)
-	for _, p := range buildcache.Validate(source.cache.Manifest, int64(len(source.cache.RawRoot)), source.cache.Config) {
+	for _, p := range buildcache.Validate(source.cache.Root, int64(len(source.cache.RawRoot)), source.cache.Config) {
 		if p.Kind == buildcache.LayerForeign {
 			result.Notes = append(result.Notes, fmt.Sprintf("the layer %s is marked as not distributable, as it is in the image", p.Digest))
 		}
@@ -230,7 +225,7 @@ func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o E
 func (n *Inlined) precheck(ctx context.Context, cache *layout.Cache) error {
 	problems := errorsOf(cache)
 	if _, ok := n.src.(layout.RandomAccess); ok { // elsewhere looking is not cheap, and reading tells
-		missing, err := absent(ctx, n.src, cache.Manifest)
+		missing, err := absent(ctx, n.src, cache.Root)
 		if err != nil {
 			return err
 		}
@@ -244,18 +239,18 @@ func (n *Inlined) precheck(ctx context.Context, cache *layout.Cache) error {
 
 // in returns the cache in a form, as a place that Convert can read.
 func (n *Inlined) in(form buildcache.Form) (*inlineSource, error) {
-	cache := &layout.Cache{Manifest: n.root, Config: n.config}
+	cache := &layout.Cache{Root: n.root, Config: n.config}
 	if form != n.root.Form {
-		cache.Manifest = n.root.WithForm(form)
+		cache.Root = n.root.WithForm(form)
 	}
 	var err error
 	if cache.RawConfig, err = json.Marshal(cache.Config); err != nil {
 		return nil, fmt.Errorf("write cache config: %w", err)
 	}
-	if cache.RawRoot, err = json.Marshal(cache.Manifest); err != nil {
+	if cache.RawRoot, err = json.Marshal(cache.Root); err != nil {
 		return nil, fmt.Errorf("write root: %w", err)
 	}
-	cache.Entry.Root = buildcache.Descriptor{
+	cache.Entry.Descriptor = buildcache.Descriptor{
 		MediaType: form.MediaType(), Digest: digest.FromBytes(cache.RawRoot), Size: int64(len(cache.RawRoot)),
 	}
 	return &inlineSource{src: n.src, cache: cache}, nil
@@ -268,20 +263,32 @@ type inlineSource struct {
 }
 
 // String returns the name of the image's place, where all that can be wrong is.
-func (s *inlineSource) String() string { return fmt.Sprint(s.src) }
+func (s *inlineSource) String() string { return s.src.String() }
 
 // Entries returns the cache.
 func (s *inlineSource) Entries(context.Context) ([]layout.Entry, error) {
 	return []layout.Entry{s.cache.Entry}, nil
 }
 
+// Has reports whether a blob is there with its size.
+func (s *inlineSource) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
+	switch blob.Digest {
+	case s.cache.Entry.Descriptor.Digest:
+		return blob.Size == int64(len(s.cache.RawRoot)), nil
+	case s.cache.Root.Config.Digest:
+		return blob.Size == int64(len(s.cache.RawConfig)), nil
+	default:
+		return s.src.Has(ctx, blob)
+	}
+}
+
 // Open returns a blob's bytes.
 func (s *inlineSource) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	switch blob.Digest {
-	case s.cache.Entry.Root.Digest:
-		return layout.Bytes(s.cache.RawRoot)()
-	case s.cache.Manifest.Config.Digest:
-		return layout.Bytes(s.cache.RawConfig)()
+	case s.cache.Entry.Descriptor.Digest:
+		return layout.OpenBytes(s.cache.RawRoot)()
+	case s.cache.Root.Config.Digest:
+		return layout.OpenBytes(s.cache.RawConfig)()
 	default:
 		return s.src.Open(ctx, blob)
 	}

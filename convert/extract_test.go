@@ -16,6 +16,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -52,8 +53,8 @@ func TestExtract(t *testing.T) {
 		for _, form := range append(buildcache.Forms(), "") {
 			t.Run(filepath.Base(image.path)+" to "+string(form), func(t *testing.T) {
 				t.Parallel()
-				src, dst, log := watch(open(t, image.path)), create(t), &events{}
-				o := convert.ExtractOptions{Form: form, OnEvent: log.handle}
+				src, dst, log := watch(open(t, image.path)), layouttest.Create(t), &events{}
+				o := convert.Options{Form: form, OnEvent: log.handle}
 				result, err := mustReadInline(t, src).Extract(t.Context(), dst, "cache", o)
 				if err != nil {
 					t.Fatal(err)
@@ -64,11 +65,11 @@ func TestExtract(t *testing.T) {
 				if form == "" {
 					form = buildcache.Artifact
 				}
-				wantEqual(t, "form", cache.Manifest.Form, form)
-				wantEqual(t, "canonical", cache.Manifest.IsCanonical(), true)
+				wantEqual(t, "form", cache.Root.Form, form)
+				wantEqual(t, "canonical", cache.Root.IsCanonical(), true)
 				wantEqual(t, "records", len(cache.Config.Records), image.records)
-				wantEqual(t, "layers", []int{len(cache.Manifest.Layers), len(cache.Config.Layers)}, []int{image.layers, image.layers})
-				blobs := cache.Manifest.LayersByDigest()
+				wantEqual(t, "layers", []int{len(cache.Root.Layers), len(cache.Config.Layers)}, []int{image.layers, image.layers})
+				blobs := cache.Root.LayersByDigest()
 				wantEqual(t, "blobs", len(blobs), image.blob)
 				var bytes int64
 				for d, layer := range blobs {
@@ -76,7 +77,7 @@ func TestExtract(t *testing.T) {
 					wantEqual(t, "times that the layer was copied", []int{src.opened[d], log.begun["copy"][d]}, []int{1, 1})
 				}
 				wantEqual(t, "moved", []int64{result.Moved, result.To.LayersBytes}, []int64{bytes, bytes})
-				wantEqual(t, "root", []digest.Digest{result.To.Digest, result.To.Config}, []digest.Digest{cache.Root.Digest, cache.Manifest.Config.Digest})
+				wantEqual(t, "root", []digest.Digest{result.To.Digest, result.To.Config}, []digest.Digest{cache.Descriptor.Digest, cache.Root.Config.Digest})
 				for _, note := range result.Notes {
 					if strings.Contains(note, "digest=") {
 						t.Errorf("nobody imports by an old digest: %s", note)
@@ -96,7 +97,7 @@ func TestExtract(t *testing.T) {
 // TestExtractReport says what became of each image, attestations among them.
 func TestExtractReport(t *testing.T) {
 	t.Parallel()
-	result, err := mustReadInline(t, open(t, inlineLayouts[1].path)).Extract(t.Context(), create(t), "t", convert.ExtractOptions{})
+	result, err := mustReadInline(t, open(t, inlineLayouts[1].path)).Extract(t.Context(), layouttest.Create(t), "t", convert.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,17 +117,17 @@ func TestExtractReport(t *testing.T) {
 // TestExtractInPlace gives the cache a tag beside the image, which stays, and never the image's own.
 func TestExtractInPlace(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "inline-image")
+	path := layouttest.CopyCorpus(t, "inline-image")
 	addLock(t, path)
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	place := open(t, path)
-	_, err := mustReadInline(t, place).Extract(t.Context(), place, "1", convert.ExtractOptions{})
-	var taken *convert.TakenError
+	_, err := mustReadInline(t, place).Extract(t.Context(), place, "1", convert.Options{})
+	var taken *layout.TakenError
 	if !errors.As(err, &taken) || taken.Tag != "1" {
 		t.Errorf("got %v", err)
 	}
-	wantTree(t, path, before)
-	result, err := mustReadInline(t, place).Extract(t.Context(), place, "cache", convert.ExtractOptions{})
+	layouttest.WantTree(t, path, before)
+	result, err := mustReadInline(t, place).Extract(t.Context(), place, "cache", convert.Options{})
 	if err != nil || result.Moved != 0 {
 		t.Fatalf("%+v, %v", result, err)
 	}
@@ -141,15 +142,15 @@ func TestExtractInPlace(t *testing.T) {
 // TestExtractDryRun says what would come of it, and writes nothing.
 func TestExtractDryRun(t *testing.T) {
 	t.Parallel()
-	src, dst := openCorpus(t, "inline-image"), create(t)
-	before := tree(t, dst.String())
+	src, dst := openCorpus(t, "inline-image"), layouttest.Create(t)
+	before := layouttest.Tree(t, dst.String())
 	for _, place := range []layout.Place{dst, nil} {
-		result, err := mustReadInline(t, src).Extract(t.Context(), place, "cache", convert.ExtractOptions{DryRun: true})
+		result, err := mustReadInline(t, src).Extract(t.Context(), place, "cache", convert.Options{DryRun: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantTree(t, dst.String(), before)
-		real, err := mustReadInline(t, src).Extract(t.Context(), create(t), "cache", convert.ExtractOptions{})
+		layouttest.WantTree(t, dst.String(), before)
+		real, err := mustReadInline(t, src).Extract(t.Context(), layouttest.Create(t), "cache", convert.Options{})
 		if err != nil || result.To != real.To || !result.DryRun || result.Moved != 0 || len(result.Layers) != len(real.Layers) {
 			t.Errorf("%v: would do %+v, did %+v", err, result, real)
 		}
@@ -169,11 +170,11 @@ func TestExtractDamagedLayer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path, dst := copyCorpus(t, "inline-image"), create(t)
+			path, dst := layouttest.CopyCorpus(t, "inline-image"), layouttest.Create(t)
 			layer := buildcache.Descriptor{Digest: "sha256:05565a4e44171b6d0f7694c970d490227e57d0a7b84027f4387b246164f5002d", Size: 1415}
 			test.damage(t, path, layer)
 			inlined := mustReadInline(t, open(t, path))
-			if _, err := inlined.Extract(t.Context(), dst, "cache", convert.ExtractOptions{}); err == nil || !test.want(err, layer) {
+			if _, err := inlined.Extract(t.Context(), dst, "cache", convert.Options{}); err == nil || !test.want(err, layer) {
 				t.Errorf("got %v", err)
 			}
 			if found, err := layout.Find(t.Context(), dst, "cache"); err != nil || found != nil {
@@ -223,14 +224,17 @@ func (l imageLayout) tag(manifests ...buildcache.Descriptor) layout.Entry {
 		"schemaVersion": 2, "mediaType": buildcache.MediaTypeOCIIndex, "manifests": manifests,
 	}))
 	root.MediaType = buildcache.MediaTypeOCIIndex
-	return layout.Entry{Tag: "image", Root: root}
+	return layout.Entry{Tag: "image", Descriptor: root}
 }
 
 func oneRecord(key string, layer int) string {
 	return fmt.Sprintf(`[{"digest":%q,"layers":[{"layer":%d,"createdAt":"2026-01-02T03:04:05Z"}]}]`, digest.FromString(key), layer)
 }
 
-func newImageLayout(t *testing.T) imageLayout { t.Helper(); return imageLayout{t, create(t)} }
+func newImageLayout(t *testing.T) imageLayout {
+	t.Helper()
+	return imageLayout{t, layouttest.Create(t)}
+}
 
 // miscount takes a diffID away.
 func miscount(config, _ map[string]any) {
@@ -255,8 +259,8 @@ func TestExtractPassesOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dst := create(t)
-	result, err := inlined.Extract(t.Context(), dst, "latest", convert.ExtractOptions{Form: buildcache.DockerList})
+	dst := layouttest.Create(t)
+	result, err := inlined.Extract(t.Context(), dst, "latest", convert.Options{Form: buildcache.DockerList})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,8 +284,8 @@ func TestExtractPassesOver(t *testing.T) {
 		}
 	}
 	cache := load(t, dst, "latest")
-	if len(cache.Manifest.Layers) != 1 || cache.Manifest.Layers[0].MediaType != "application/vnd.docker.image.rootfs.foreign.diff.tar" {
-		t.Errorf("the layers are %+v", cache.Manifest.Layers)
+	if len(cache.Root.Layers) != 1 || cache.Root.Layers[0].MediaType != "application/vnd.docker.image.rootfs.foreign.diff.tar" {
+		t.Errorf("the layers are %+v", cache.Root.Layers)
 	}
 }
 
@@ -332,7 +336,7 @@ func TestExtractRefuses(t *testing.T) {
 		}, func(err error) bool { return errors.Is(err, layout.ErrBlobMissing) }},
 		"root that is not there": {func(l imageLayout) layout.Entry {
 			image := l.tag(l.image("a", oneRecord("a", 0), 1, nil))
-			remove(l.t, l.dir.String(), image.Root)
+			remove(l.t, l.dir.String(), image.Descriptor)
 			return image
 		}, func(err error) bool { return errors.Is(err, layout.ErrBlobMissing) }},
 		"altered manifest": {func(l imageLayout) layout.Entry {
@@ -376,23 +380,23 @@ func TestExtractRefuses(t *testing.T) {
 // TestExtractTooLarge refuses what BuildKit imports from an image and not as a cache, before anything is copied.
 func TestExtractTooLarge(t *testing.T) {
 	t.Parallel()
-	l, dst := newImageLayout(t), create(t)
+	l, dst := newImageLayout(t), layouttest.Create(t)
 	records := make([]string, 10000)
 	for i := range records {
 		records[i] = strings.Trim(oneRecord(fmt.Sprint(i), 0), "[]")
 	}
 	image := l.tag(l.image("a", "["+strings.Join(records, ",")+"]", 1, nil))
-	before := tree(t, dst.String())
+	before := layouttest.Tree(t, dst.String())
 	inlined, err := convert.ReadInline(t.Context(), l.dir, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = inlined.Extract(t.Context(), dst, "latest", convert.ExtractOptions{})
+	_, err = inlined.Extract(t.Context(), dst, "latest", convert.Options{})
 	var proof *convert.ProofError
 	if !errors.As(err, &proof) || proof.Problems[0].Kind != buildcache.ConfigTooLarge {
 		t.Errorf("got %v", err)
 	}
-	got := tree(t, dst.String())
+	got := layouttest.Tree(t, dst.String())
 	maps.DeleteFunc(got, func(path, _ string) bool { return path == "cache.lock" })
 	maps.DeleteFunc(before, func(path, _ string) bool { return path == "cache.lock" })
 	if !maps.Equal(got, before) {

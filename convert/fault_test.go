@@ -12,6 +12,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -54,9 +55,9 @@ func TestFaults(t *testing.T) {
 		d, size := pristine.blob(packed)
 		pristine.layer(d, size, c, digest.FromBytes(raw))
 	}
-	old := entry(t, pristine.tag(), "latest").Root.Digest
+	old := layouttest.Entry(t, pristine.tag(), "latest").Descriptor.Digest
 	o := convert.Options{Form: buildcache.DockerList, Compression: buildcache.Gzip, Jobs: 1}
-	want := run(t, open(t, pristine.path), create(t), o).To.Digest
+	want := run(t, open(t, pristine.path), layouttest.Create(t), o).To.Digest
 
 	for _, tt := range []struct {
 		name            string
@@ -82,24 +83,24 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// tryFault converts with a fault, and without. It says whether the fault came too late to matter.
+// tryFault converts with a fault, and without. It reports whether the fault came too late to matter.
 func tryFault(t *testing.T, pristine string, f *faults, o convert.Options, inPlace bool, old, want digest.Digest) bool {
 	t.Helper()
 	path := copyTree(t, pristine)
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	src, target := open(t, path), path
 	if !inPlace {
-		target = create(t).String()
+		target = layouttest.Create(t).String()
 	}
-	failing, err := layout.Open(target, layout.Options{Fault: f.fail})
+	failing, err := layout.Open(target, layout.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, at := layout.Source(src), entry(t, src, "latest")
+	from, at := layout.Source(src), layouttest.Entry(t, src, "latest")
 	if inPlace {
 		from = failing
 	}
-	_, err = convert.Convert(t.Context(), from, at, failing, "latest", o)
+	_, err = convert.Convert(durable.WithFault(t.Context(), f.fail), from, at, failing, "latest", o)
 	if f.what == "" {
 		if err != nil {
 			t.Fatal(err)
@@ -120,13 +121,13 @@ func tryFault(t *testing.T, pristine string, f *faults, o convert.Options, inPla
 	moved := f.what == fmt.Sprint(durable.OpSyncDir, " ", target) // the tag has moved, it may just not last
 	switch {
 	case moved:
-		wantEqual(t, what+": root", entry(t, dst, "latest").Root.Digest, want)
+		wantEqual(t, what+": root", layouttest.Entry(t, dst, "latest").Descriptor.Digest, want)
 	case inPlace:
-		wantEqual(t, what+": root", entry(t, dst, "latest").Root.Digest, old)
+		wantEqual(t, what+": root", layouttest.Entry(t, dst, "latest").Descriptor.Digest, old)
 		wantKept(t, path, before)
 	default:
 		wantEqual(t, what+": entries", len(entries), 0)
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 	}
 	wantClean(t, src, "latest")
 
@@ -154,7 +155,7 @@ func TestFaultsOfCreate(t *testing.T) {
 	for n := 1; ; n++ {
 		path := filepath.Join(t.TempDir(), "new", "layout")
 		f := &faults{n: n}
-		_, err := layout.Create(t.Context(), path, layout.Options{Fault: f.fail})
+		_, err := layout.Create(durable.WithFault(t.Context(), f.fail), path, layout.Options{})
 		if f.what == "" {
 			if err != nil || n < 8 {
 				t.Errorf("after %d operations: %v", n-1, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 )
 
 // eachPair runs a test for every form that BuildKit exported one build's cache in, and every form to bring it to.
@@ -30,14 +31,14 @@ func eachPair(t *testing.T, test func(t *testing.T, from, to string, form buildc
 func TestFormIsBuildKitsOwn(t *testing.T) {
 	t.Parallel()
 	eachPair(t, func(t *testing.T, from, to string, form buildcache.Form) {
-		src, dst := openCorpus(t, from), create(t)
+		src, dst := openCorpus(t, from), layouttest.Create(t)
 		result := run(t, src, dst, convert.Options{Form: form})
 
 		want := filepath.Join(corpus, to)
 		wantFile(t, filepath.Join(dst.String(), "index.json"), filepath.Join(want, "index.json"))
 		wantFile(t, filepath.Join(dst.String(), "oci-layout"), filepath.Join(want, "oci-layout"))
 		wantEqual(t, "blobs", contents(t, filepath.Join(dst.String(), "blobs")), contents(t, filepath.Join(want, "blobs")))
-		theirs := entry(t, openCorpus(t, to), "latest").Root
+		theirs := layouttest.Entry(t, openCorpus(t, to), "latest").Descriptor
 		if result.To.Digest != theirs.Digest || result.To.MediaType != theirs.MediaType || result.To.Form != form {
 			t.Errorf("the result names %+v, want %+v", result.To, theirs)
 		}
@@ -53,13 +54,13 @@ func TestFormIsBuildKitsOwn(t *testing.T) {
 func TestFormInPlace(t *testing.T) {
 	t.Parallel()
 	eachPair(t, func(t *testing.T, from, to string, form buildcache.Form) {
-		path := copyCorpus(t, from)
-		before := tree(t, filepath.Join(path, "blobs"))
+		path := layouttest.CopyCorpus(t, from)
+		before := layouttest.Tree(t, filepath.Join(path, "blobs"))
 		place := watch(open(t, path))
 		cache := load(t, open(t, path), "latest")
 		result := run(t, place, place, convert.Options{Form: form})
 
-		for layer := range cache.Manifest.LayersByDigest() {
+		for layer := range cache.Root.LayersByDigest() {
 			if n := place.opened[layer]; n > 0 {
 				t.Errorf("the layer %s was opened %d times", layer, n)
 			}
@@ -92,7 +93,7 @@ func TestFormThereAndBack(t *testing.T) {
 		seen++
 		t.Run(name.Name(), func(t *testing.T) {
 			t.Parallel()
-			path := copyCorpus(t, name.Name())
+			path := layouttest.CopyCorpus(t, name.Name())
 			place := open(t, path)
 			entries, err := place.Entries(t.Context())
 			if err != nil {
@@ -103,20 +104,20 @@ func TestFormThereAndBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, e := range entries {
-				own := load(t, place, e.Tag).Manifest.Form
+				own := load(t, place, e.Tag).Root.Form
 				for _, form := range append(buildcache.Forms(), own) {
-					at := entry(t, place, e.Tag)
+					at := layouttest.Entry(t, place, e.Tag)
 					result, err := convert.Convert(t.Context(), place, at, place, e.Tag, convert.Options{Form: form})
 					if err != nil {
 						t.Fatal(err)
 					}
-					if result.From.Digest != at.Root.Digest || load(t, place, e.Tag).Manifest.Form != form {
+					if result.From.Digest != at.Descriptor.Digest || load(t, place, e.Tag).Root.Form != form {
 						t.Errorf("to %s: %+v", form, result)
 					}
 				}
 				wantClean(t, place, e.Tag)
-				if got := entry(t, place, e.Tag).Root.Digest; got != e.Root.Digest {
-					t.Errorf("%s came back as %s", e.Root.Digest, got)
+				if got := layouttest.Entry(t, place, e.Tag).Descriptor.Digest; got != e.Descriptor.Digest {
+					t.Errorf("%s came back as %s", e.Descriptor.Digest, got)
 				}
 			}
 			after, err := place.Index(t.Context())

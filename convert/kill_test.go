@@ -15,6 +15,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -53,7 +54,7 @@ func convertForEver(ctx context.Context, path string) error {
 	}
 	fmt.Println("start")
 	for i := 0; ; i++ {
-		found, err := layout.One(ctx, place, "latest")
+		found, err := layout.OneCache(ctx, place, "latest")
 		if err != nil {
 			return err
 		}
@@ -86,12 +87,12 @@ func TestKilled(t *testing.T) {
 		wantEqual(t, "records", now.Config.Records, old.Config.Records)
 		// What was said to be done stays done. What came after may be done and not said.
 		past := said[max(0, len(said)-len(rounds())+1):max(0, len(said)-1)]
-		if got := now.Root.Digest; len(said) > 0 && got == old.Root.Digest || slices.Contains(past, got.String()) {
+		if got := now.Descriptor.Digest; len(said) > 0 && got == old.Descriptor.Digest || slices.Contains(past, got.String()) {
 			t.Errorf("kill %d: the root is %s again, after %v", i, got, said)
 		}
 		wantClean(t, place, "latest")
 		wantIntact(t, path)
-		wantKept(t, filepath.Join(path, "blobs"), tree(t, filepath.Join(pristine.String(), "blobs")))
+		wantKept(t, filepath.Join(path, "blobs"), layouttest.Tree(t, filepath.Join(pristine.String(), "blobs")))
 
 		run(t, place, place, convert.Options{Form: buildcache.OCIIndex, Compression: buildcache.Gzip, Level: 2, Force: true})
 		wantClean(t, place, "latest")

@@ -17,6 +17,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -30,12 +31,6 @@ func readFile(tb testing.TB, path string) []byte {
 		tb.Fatal(err)
 	}
 	return raw
-}
-
-// copyCorpus returns a copy of a layout of the corpus, to write to.
-func copyCorpus(tb testing.TB, name string) string {
-	tb.Helper()
-	return copyTree(tb, filepath.Join(corpus, name))
 }
 
 func copyTree(tb testing.TB, from string) string {
@@ -61,32 +56,13 @@ func open(tb testing.TB, path string) *layout.Dir {
 	return dir
 }
 
-func create(tb testing.TB) *layout.Dir {
-	tb.Helper()
-	dir, err := layout.Create(tb.Context(), filepath.Join(tb.TempDir(), "layout"), layout.Options{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return dir
-}
-
 func blobPath(dir string, d digest.Digest) string {
 	return filepath.Join(dir, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
-// entry returns the only cache of a place, or the one with the tag.
-func entry(tb testing.TB, src layout.Source, tag string) layout.Entry {
-	tb.Helper()
-	found, err := layout.One(tb.Context(), src, tag)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return found
-}
-
 func load(tb testing.TB, src layout.Source, tag string) *layout.Cache {
 	tb.Helper()
-	cache, err := layout.Load(tb.Context(), src, entry(tb, src, tag))
+	cache, err := layout.Load(tb.Context(), src, layouttest.Entry(tb, src, tag))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -96,7 +72,7 @@ func load(tb testing.TB, src layout.Source, tag string) *layout.Cache {
 // run converts the cache with the tag latest, and wants success.
 func run(tb testing.TB, src layout.Source, dst layout.Place, o convert.Options) *convert.Result {
 	tb.Helper()
-	result, err := convert.Convert(tb.Context(), src, entry(tb, src, "latest"), dst, "latest", o)
+	result, err := convert.Convert(tb.Context(), src, layouttest.Entry(tb, src, "latest"), dst, "latest", o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -106,7 +82,7 @@ func run(tb testing.TB, src layout.Source, dst layout.Place, o convert.Options) 
 // wantClean unpacks everything that a cache names and wants nothing wrong with it.
 func wantClean(tb testing.TB, src layout.Source, tag string) {
 	tb.Helper()
-	problems, err := inspect.Verify(tb.Context(), src, entry(tb, src, tag), inspect.Options{Deep: true})
+	problems, err := inspect.Verify(tb.Context(), src, layouttest.Entry(tb, src, tag), inspect.Options{Deep: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -123,37 +99,11 @@ func wantFile(tb testing.TB, got, want string) {
 	}
 }
 
-// tree returns everything below a directory by its path: mode and content.
-func tree(tb testing.TB, root string) map[string]string {
-	tb.Helper()
-	files := map[string]string{}
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		text := info.Mode().String()
-		if info.Mode().IsRegular() {
-			text += " " + digest.FromBytes(readFile(tb, path)).String()
-		}
-		rel, err := filepath.Rel(root, path)
-		files[rel] = text
-		return err
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return files
-}
-
 // contents is tree without modes, which a checkout of the corpus does not keep.
 func contents(tb testing.TB, root string) map[string]string {
 	tb.Helper()
 	files := map[string]string{}
-	for path, text := range tree(tb, root) {
+	for path, text := range layouttest.Tree(tb, root) {
 		if mode, sum, ok := strings.Cut(text, " "); ok && mode[0] == '-' {
 			files[path] = sum
 		}
@@ -161,26 +111,10 @@ func contents(tb testing.TB, root string) map[string]string {
 	return files
 }
 
-// wantTree wants a directory as it was when tree looked at it.
-func wantTree(tb testing.TB, root string, want map[string]string) {
-	tb.Helper()
-	got := tree(tb, root)
-	for path, text := range want {
-		if got[path] != text {
-			tb.Errorf("%s: was %q, is %q", path, text, got[path])
-		}
-	}
-	for path, text := range got {
-		if _, ok := want[path]; !ok {
-			tb.Errorf("%s: %q was not there", path, text)
-		}
-	}
-}
-
 // wantKept wants everything of a directory that was there before to be as it was. More may have come.
 func wantKept(tb testing.TB, root string, want map[string]string) {
 	tb.Helper()
-	got := tree(tb, root)
+	got := layouttest.Tree(tb, root)
 	for path, text := range want {
 		if got[path] != text {
 			tb.Errorf("%s: was %q, is %q", path, text, got[path])

@@ -10,6 +10,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -17,9 +18,9 @@ import (
 // fail the builds that hit it.
 func TestJournalLies(t *testing.T) {
 	t.Parallel()
-	src, dst := openCorpus(t, "artifact-gzip"), create(t)
-	want := run(t, src, create(t), toZstd).To.Digest
-	other := load(t, openCorpus(t, "artifact-zstd"), "").Manifest.Layers
+	src, dst := openCorpus(t, "artifact-gzip"), layouttest.Create(t)
+	want := run(t, src, layouttest.Create(t), toZstd).To.Digest
+	other := load(t, openCorpus(t, "artifact-zstd"), "").Root.Layers
 	for i, layer := range layersOf(load(t, src, "")) {
 		lie := other[0]
 		if layer.DiffID() == lie.DiffID() {
@@ -49,11 +50,11 @@ func TestJournalLies(t *testing.T) {
 // between what the destination holds and what was made before.
 func TestJournalChoosesNothing(t *testing.T) {
 	t.Parallel()
-	dst := create(t)
+	dst := layouttest.Create(t)
 	ours, theirs := openCorpus(t, "artifact-zstd"), openCorpus(t, "artifact-gzip-level9")
 	toGzip := convert.Options{Compression: buildcache.Gzip}
 	run(t, ours, dst, toGzip)
-	if _, err := convert.Convert(t.Context(), theirs, entry(t, theirs, ""), dst, "theirs", convert.Options{}); err != nil {
+	if _, err := convert.Convert(t.Context(), theirs, layouttest.Entry(t, theirs, ""), dst, "theirs", convert.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	forgot := copyTree(t, dst.String())
@@ -62,7 +63,7 @@ func TestJournalChoosesNothing(t *testing.T) {
 	}
 	var roots []digest.Digest
 	for _, place := range []*layout.Dir{dst, open(t, forgot)} {
-		result, err := convert.Convert(t.Context(), ours, entry(t, ours, ""), place, "again", toGzip)
+		result, err := convert.Convert(t.Context(), ours, layouttest.Entry(t, ours, ""), place, "again", toGzip)
 		if err != nil {
 			t.Fatal(err)
 		}

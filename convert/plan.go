@@ -11,95 +11,97 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Action is what a plan does with one layer blob.
+// Action is what a conversion does with one layer blob.
 type Action string
 
 // The actions.
 const (
 	Keep       Action = "keep"       // the bytes stay
 	Reuse      Action = "reuse"      // the destination has the same layer in the wanted compression
-	Recompress Action = "recompress" // the bytes are packed anew
+	Recompress Action = "recompress" // the bytes are encoded anew
 )
 
-// Step is one layer blob of a plan. A blob that the cache names several times is one step.
-type Step struct {
-	Action  Action
-	From    buildcache.Descriptor
-	Packing compress.Packing // how the blob is packed; not looked at, and zero, where compression stays
-	// To is what the blob becomes: known from the start for Reuse, after the execution for Recompress. For Keep it
+// step is one layer blob of a plan. A blob that the cache names several times is one step.
+type step struct {
+	action   Action
+	from     buildcache.Descriptor
+	encoding compress.Encoding // how the blob is encoded; not looked at, and zero, where compression stays
+	// to is what the blob becomes: known from the start for Reuse, after the execution for Recompress. For Keep it
 	// is nil, unless the blob's media type does not fit its bytes and is put right.
-	To *buildcache.Blob
-	// Moved is how many bytes the execution wrote to the destination.
-	Moved int64
+	to *buildcache.Blob
+	// moved is how many bytes the execution wrote to the destination.
+	moved int64
+	// distrusted says that what the destination claimed to hold turned out to be something else.
+	distrusted bool
 }
 
-// Plan says what a conversion does, before it does it.
-type Plan struct {
-	Form        buildcache.Form
-	Compression buildcache.Compression // "" where it stays
-	Steps       []Step                 // largest blob first, then by digest
+// plan says what a conversion does, before it does it.
+type plan struct {
+	form        buildcache.Form
+	compression buildcache.Compression // "" where it stays
+	steps       []step                 // largest blob first, then by digest
 	asked       bool                   // for a form, be it the one that the cache has
 }
 
 // knowledge is what a plan needs to know of the two places.
 type knowledge struct {
-	packing  map[digest.Digest]compress.Packing // of the source's blobs
-	recalled map[layout.Recipe]buildcache.Blob  // what the destination remembers
-	held     Holdings                           // what its tagged roots hold in the wanted compression
+	encoding map[digest.Digest]compress.Encoding // of the source's blobs
+	recalled map[layout.Recipe]buildcache.Blob   // what the destination remembers
+	held     *holdings                           // what its tagged roots hold in the wanted compression
 }
 
-// Changed says whether the result differs from the source at all.
-func (p *Plan) Changed(source *buildcache.Root) bool {
-	if p.Form != source.Form || p.asked && !source.IsCanonical() {
+// changed reports whether the result differs from the source at all.
+func (p *plan) changed(source *buildcache.Root) bool {
+	if p.form != source.Form || p.asked && !source.IsCanonical() {
 		return true
 	}
-	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Action != Keep || s.To != nil })
+	return slices.ContainsFunc(p.steps, func(s step) bool { return s.action != Keep || s.to != nil })
 }
 
 // newPlan decides about every layer. It does no I/O.
-func newPlan(cache *layout.Cache, o Options, known knowledge) *Plan {
-	plan := &Plan{Form: o.forms(cache.Manifest.Form)[0], Compression: o.Compression, asked: o.Form != "" || o.FormsFor != nil}
-	for _, layer := range cache.Manifest.LayersByDigest() {
-		plan.Steps = append(plan.Steps, newStep(layer, o, known))
+func newPlan(cache *layout.Cache, o Options, known knowledge) *plan {
+	p := &plan{form: o.forms(cache.Root.Form)[0], compression: o.Compression, asked: o.Form != ""}
+	for _, layer := range cache.Root.LayersByDigest() {
+		p.steps = append(p.steps, newStep(layer, o, known))
 	}
-	slices.SortFunc(plan.Steps, func(a, b Step) int {
-		return cmp.Or(cmp.Compare(b.From.Size, a.From.Size), cmp.Compare(a.From.Digest, b.From.Digest))
+	slices.SortFunc(p.steps, func(a, b step) int {
+		return cmp.Or(cmp.Compare(b.from.Size, a.from.Size), cmp.Compare(a.from.Digest, b.from.Digest))
 	})
-	return plan
+	return p
 }
 
-func newStep(layer buildcache.Descriptor, o Options, known knowledge) Step {
-	step := Step{Action: Keep, From: layer}
+func newStep(layer buildcache.Descriptor, o Options, known knowledge) step {
+	s := step{action: Keep, from: layer}
 	if o.Compression == "" || layer.MediaType == buildcache.MediaTypeConfig {
-		return step
+		return s
 	}
-	step.Packing = known.packing[layer.Digest]
-	if step.Packing.Compression == o.Compression && !o.Force {
-		step.To = relabel(layer, o.Compression)
-		return step
+	s.encoding = known.encoding[layer.Digest]
+	if s.encoding.Compression == o.Compression && !o.Force {
+		s.to = relabel(layer, o.Compression)
+		return s
 	}
 	// What is held goes first, so that the journal saves work but never decides what the result is.
-	if blob, ok := known.held[layer.DiffID()]; ok && takesHeld(step.Packing, o) {
-		step.Action, step.To = Reuse, &blob
-		return step
+	if blob, ok := known.held.blob(layer.DiffID()); ok && takesHeld(s.encoding, o) {
+		s.action, s.to = Reuse, &blob
+		return s
 	}
-	if blob, ok := known.recalled[o.recipe(layer)]; ok && mayBecome(layer, step.Packing, blob) {
-		step.Action, step.To = Reuse, &blob
-		return step
+	if blob, ok := known.recalled[o.recipe(layer)]; ok && mayBecome(layer, s.encoding, blob) {
+		s.action, s.to = Reuse, &blob
+		return s
 	}
-	step.Action = Recompress
-	return step
+	s.action = Recompress
+	return s
 }
 
-// takesHeld says whether any blob with the layer's diffID will do: not when a level is asked for, and not for estargz,
+// takesHeld reports whether any blob with the layer's diffID will do: not when a level is asked for, and not for estargz,
 // whose diffID is not that of the tar inside.
-func takesHeld(from compress.Packing, o Options) bool {
+func takesHeld(from compress.Encoding, o Options) bool {
 	return !o.Force && o.Level == 0 && o.Compression != buildcache.Estargz && from.Compression != buildcache.Estargz
 }
 
-// mayBecome says whether a layer can have become a blob, as the journal says it has: only to and from estargz does a
+// mayBecome reports whether a layer can have become a blob, as the journal says it has: only to and from estargz does a
 // diffID change.
-func mayBecome(layer buildcache.Descriptor, from compress.Packing, blob buildcache.Blob) bool {
+func mayBecome(layer buildcache.Descriptor, from compress.Encoding, blob buildcache.Blob) bool {
 	return blob.Compression == buildcache.Estargz || from.Compression == buildcache.Estargz ||
 		layer.DiffID() == "" || layer.DiffID() == blob.DiffID
 }
@@ -114,11 +116,11 @@ func relabel(layer buildcache.Descriptor, c buildcache.Compression) *buildcache.
 }
 
 // blobs returns what replaces what.
-func (p *Plan) blobs() map[digest.Digest]buildcache.Blob {
+func (p *plan) blobs() map[digest.Digest]buildcache.Blob {
 	blobs := map[digest.Digest]buildcache.Blob{}
-	for _, step := range p.Steps {
-		if step.To != nil {
-			blobs[step.From.Digest] = *step.To
+	for _, s := range p.steps {
+		if s.to != nil {
+			blobs[s.from.Digest] = *s.to
 		}
 	}
 	return blobs

@@ -8,9 +8,9 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -43,8 +43,8 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 	if !o.copies() {
 		problems = errorsOf(cache)
 	}
-	if _, ok := src.(layout.RandomAccess); ok { // elsewhere looking is not cheap, and reading tells
-		missing, err := absent(ctx, src, cache.Manifest)
+	if _, ok := src.(layout.RandomAccess); ok { // elsewhere that is not cheap, and reading will tell
+		missing, err := absent(ctx, src, cache.Root)
 		if err != nil {
 			return err
 		}
@@ -76,20 +76,20 @@ func (e *PreflightError) Error() string {
 }
 
 // preflight asks the destination's rules about the result, as far as it is known.
-func preflight(cache *layout.Cache, plan *Plan, o Options) (warnings []buildcache.Problem, err error) {
-	if o.Preflight == nil {
+func preflight(cache *layout.Cache, p *plan, o Options) (warnings []buildcache.Problem, err error) {
+	if o.Rules == nil {
 		return nil, nil
 	}
 	expected := *cache
-	if plan.Changed(cache.Manifest) {
-		expected.Manifest = cache.Manifest.WithForm(plan.Form)
+	if p.changed(cache.Root) {
+		expected.Root = cache.Root.WithForm(p.form)
 	}
 	var sure []buildcache.Problem
-	for _, p := range o.Preflight(&expected) {
-		if p.Severity == buildcache.SeverityError {
-			sure = append(sure, p)
+	for _, problem := range o.Rules.Check(&expected) {
+		if problem.Severity == buildcache.SeverityError {
+			sure = append(sure, problem)
 		} else {
-			warnings = append(warnings, p)
+			warnings = append(warnings, problem)
 		}
 	}
 	if len(sure) > 0 {
@@ -101,7 +101,7 @@ func preflight(cache *layout.Cache, plan *Plan, o Options) (warnings []buildcach
 // lookUps is how many blobs are looked for at once.
 const lookUps = 8
 
-// errChanged says that a place gave other bytes back than it got.
+// errChanged says that a place returned other bytes than it was given.
 var errChanged = errors.New("read back other bytes than were written")
 
 // prove reads a result back and holds it against the rules of BuildKit's importer, and looks whether every blob is
@@ -114,7 +114,7 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Option
 	if !bytes.Equal(stored.RawRoot, result.RawRoot) || !bytes.Equal(stored.RawConfig, result.RawConfig) {
 		return errChanged
 	}
-	missing, err := absent(ctx, dst, stored.Manifest)
+	missing, err := absent(ctx, dst, stored.Root)
 	if err != nil {
 		return err
 	}
@@ -130,24 +130,19 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Option
 
 // errorsOf returns what is wrong with a cache, as far as root and config show it.
 func errorsOf(cache *layout.Cache) []buildcache.Problem {
-	problems := buildcache.Validate(cache.Manifest, int64(len(cache.RawRoot)), cache.Config)
+	problems := buildcache.Validate(cache.Root, int64(len(cache.RawRoot)), cache.Config)
 	return slices.DeleteFunc(problems, func(p buildcache.Problem) bool { return p.Severity != buildcache.SeverityError })
 }
 
-// absent returns the layers that a place does not have, or has with another size.
+// absent returns a problem for every layer that a place does not have, or has with another size.
 func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]buildcache.Problem, error) {
-	sink, ok := src.(layout.Sink)
-	if !ok {
-		return nil, nil
-	}
 	has := map[digest.Digest]*bool{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(lookUps)
+	group, ctx := parallel.New(ctx, lookUps)
 	for _, layer := range root.LayersByDigest() {
 		there := new(bool)
 		has[layer.Digest] = there
 		group.Go(func() (err error) {
-			*there, err = sink.Has(ctx, layer)
+			*there, err = src.Has(ctx, layer)
 			return err
 		})
 	}

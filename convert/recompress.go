@@ -33,23 +33,27 @@ func (e *DiffIDError) Error() string {
 	return fmt.Sprintf("layer %s: its diffID should be %s and is %s", e.Blob, e.Want, e.Got)
 }
 
-// recompress packs one layer anew and stores it in dst. The work is done in stages that run side by side, so that a
-// single huge layer uses more than one processor: read and verify; unpack and hash; pack; hash and write.
-func recompress(ctx context.Context, src layout.Source, dst layout.Sink, step Step, o Options) (blob buildcache.Blob, err error) {
-	err = o.OnEvent.Track(string(Recompress), step.From.Digest, step.From.Size, func(done func(int64)) error {
-		blob, err = recompressLayer(ctx, src, dst, step, o, done)
+// recompress encodes one layer anew and stores it in dst. The work is done in stages that run side by side, so that a
+// single huge layer uses more than one processor: read and verify; decode and hash; encode; hash and write.
+func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options) (blob buildcache.Blob, err error) {
+	err = o.OnEvent.Track(string(Recompress), s.from.Digest, s.from.Size, func(done func(int64)) error {
+		blob, err = recompressLayer(ctx, src, dst, s, o, done)
+		if errors.Is(err, compress.ErrNotEstargz) {
+			s.encoding = compress.Encoding{Compression: buildcache.Gzip}
+			blob, err = recompressLayer(ctx, src, dst, s, o, done)
+		}
 		return err
 	})
 	if err != nil {
-		return blob, fmt.Errorf("recompress layer %s: %w", step.From.Digest, blame(ctx, src, step.From, err))
+		return blob, fmt.Errorf("recompress layer %s: %w", s.from.Digest, blame(ctx, src, s.from, err))
 	}
 	return blob, nil
 }
 
-// blame says why a layer could not be unpacked: mostly its bytes are not those of its digest, which decoders notice
-// before the end.
+// blame says why a layer could not be decoded: mostly because its bytes are damaged, which decoders notice before the
+// digest can be compared at the end.
 func blame(ctx context.Context, src layout.Source, layer buildcache.Descriptor, err error) error {
-	var unpack *compress.UnpackError
+	var unpack *compress.DecodeError
 	if !errors.As(err, &unpack) {
 		return err
 	}
@@ -66,23 +70,24 @@ func blame(ctx context.Context, src layout.Source, layer buildcache.Descriptor, 
 }
 
 func recompressLayer(
-	ctx context.Context, src layout.Source, dst layout.Sink, step Step, o Options, done func(int64),
+	ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, done func(int64),
 ) (blob buildcache.Blob, err error) {
-	if _, ok := src.(layout.RandomAccess); !ok && step.Packing.Compression == buildcache.Estargz {
-		spooled, err := spool(ctx, src, step.From)
+	if _, ok := src.(layout.RandomAccess); !ok && s.encoding.Compression == buildcache.Estargz {
+		spooled, err := spool(ctx, src, s.from)
 		if err != nil {
 			return blob, err
 		}
-		defer func() { err = errors.Join(err, spooled.remove()) }()
-		if step.Packing, err = Detect(ctx, spooled, step.From); err != nil {
+		defer func() { err = errors.Join(err, spooled.section.Close()) }()
+		if s.encoding, err = detect(ctx, spooled, s.from); err != nil {
 			return blob, err
 		}
 		src = spooled
 	}
 	blob.Compression = o.Compression
-	stored, err := dst.Ingest(ctx, func(w io.Writer) error {
+	open := layout.Counted(ctx, func() (io.ReadCloser, error) { return layout.OpenVerified(ctx, src, s.from) }, done)
+	stored, err := dst.Ingest(ctx, func(w io.Writer) error { // which may be called again
 		tar := sha256.New()
-		packed, err := repack(ctx, src, step, o, done, tar, w)
+		packed, err := repack(ctx, open, src, s, o, tar, w)
 		if err != nil {
 			return err
 		}
@@ -99,19 +104,19 @@ func recompressLayer(
 	return blob, nil
 }
 
-// repack reads the layer of step, writes it to w in the wanted compression, and the tar inside to tarHash. It fails,
-// after w has it all, where bytes or diffID are not those of the descriptor.
+// repack reads the layer of s, which open opens in src, and writes it to w in the wanted compression, and the tar inside to
+// tarHash. If bytes or diffID are not those of the descriptor it fails, after everything was written to w.
 func repack(
-	ctx context.Context, src layout.Source, step Step, o Options, done func(int64), tarHash, w io.Writer,
-) (packed compress.Packed, err error) {
-	raw, err := layout.OpenVerified(ctx, src, step.From)
+	ctx context.Context, open layout.OpenFunc, src layout.Source, s step, o Options, tarHash, w io.Writer,
+) (packed compress.Encoded, err error) {
+	raw, err := open()
 	if err != nil {
 		return packed, err
 	}
-	read, closeRead := stage(&progressReader{r: raw, done: done})
+	read, closeRead := stage(raw)
 	defer func() { err = firstOf(err, closeRead(), raw.Close()) }()
 
-	packing := step.Packing
+	encoding := s.encoding
 	if _, ok := src.(layout.RandomAccess); !ok {
 		// The bytes could not be looked at before.
 		buffered := bufio.NewReader(read)
@@ -119,10 +124,10 @@ func repack(
 		if err != nil && !errors.Is(err, io.EOF) {
 			return packed, err
 		}
-		packing, read = compress.Packing{Compression: compress.DetectHead(head)}, buffered
+		encoding, read = compress.Encoding{Compression: compress.DetectHead(head)}, buffered
 	}
 	full := sha256.New()
-	unpacked, err := compress.UnpackTar(read, packing, full)
+	unpacked, err := o.decoder.DecodeTar(ctx, read, encoding, full)
 	if err != nil {
 		return packed, err
 	}
@@ -134,10 +139,10 @@ func repack(
 	go func() {
 		out, closeOut := stage(pr)
 		_, err := io.Copy(w, out)
-		_ = pr.CloseWithError(err) // always nil; the packer gets err
+		_ = pr.CloseWithError(err) // always nil; the encoder gets err
 		written <- errors.Join(err, closeOut())
 	}()
-	packed, err = compress.Pack(pw, tar, o.Compression, o.Level)
+	packed, err = compress.Encode(pw, tar, o.Compression, o.Level)
 	_ = pw.CloseWithError(err) // always nil; without an error the writer gets io.EOF
 	if writeErr := <-written; err == nil {
 		err = writeErr
@@ -145,7 +150,7 @@ func repack(
 	if err != nil {
 		return packed, err
 	}
-	return packed, checkDiffID(step.From, digest.NewDigest(digest.SHA256, full))
+	return packed, checkDiffID(s.from, digest.NewDigest(digest.SHA256, full))
 }
 
 // firstOf returns the first error. Those of closing repeat what went wrong before.
@@ -175,15 +180,4 @@ func stage(r io.Reader) (io.Reader, func() error) {
 	}
 	// Its WriteTo fails at the end of what was read to the end already, so it is hidden.
 	return struct{ io.Reader }{ahead}, ahead.Close
-}
-
-type progressReader struct {
-	r    io.Reader
-	done func(bytes int64)
-}
-
-func (p *progressReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	p.done(int64(n))
-	return n, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -34,13 +35,13 @@ func TestRecompress(t *testing.T) {
 		for _, target := range buildcache.Compressions() {
 			t.Run(name+" to "+string(target), func(t *testing.T) {
 				t.Parallel()
-				src, dst := watch(openCorpus(t, name)), create(t)
+				src, dst := watch(openCorpus(t, name)), layouttest.Create(t)
 				var heard events
 				result := run(t, src, dst, convert.Options{Compression: target, OnEvent: heard.handle})
 				wantClean(t, dst, "latest")
 				wantNoTemporary(t, dst.String())
 				old, now := load(t, src, "latest"), load(t, dst, "latest")
-				wantEqual(t, "root", result.To.Digest, now.Root.Digest)
+				wantEqual(t, "root", result.To.Digest, now.Descriptor.Digest)
 				wantSameRecords(t, old, now)
 				wantLayers(t, src, old, dst, now, target)
 				wantResult(t, result, old, now)
@@ -58,14 +59,14 @@ func TestRecompress(t *testing.T) {
 func wantSameRecords(t *testing.T, old, now *layout.Cache) {
 	t.Helper()
 	wantEqual(t, "records", now.Config.Records, old.Config.Records)
-	wantEqual(t, "form", now.Manifest.Form, old.Manifest.Form)
-	if len(now.Config.Layers) != len(old.Config.Layers) || len(now.Manifest.Layers) != len(old.Manifest.Layers) {
+	wantEqual(t, "form", now.Root.Form, old.Root.Form)
+	if len(now.Config.Layers) != len(old.Config.Layers) || len(now.Root.Layers) != len(old.Root.Layers) {
 		t.Fatalf("%d layers of %d, %d descriptors of %d", len(now.Config.Layers), len(old.Config.Layers),
-			len(now.Manifest.Layers), len(old.Manifest.Layers))
+			len(now.Root.Layers), len(old.Root.Layers))
 	}
 	became := map[digest.Digest]digest.Digest{}
-	for i, layer := range old.Manifest.Layers {
-		became[layer.Digest] = now.Manifest.Layers[i].Digest
+	for i, layer := range old.Root.Layers {
+		became[layer.Digest] = now.Root.Layers[i].Digest
 	}
 	for i, layer := range old.Config.Layers {
 		if now.Config.Layers[i].Parent != layer.Parent || now.Config.Layers[i].Blob != became[layer.Blob] {
@@ -77,23 +78,23 @@ func wantSameRecords(t *testing.T, old, now *layout.Cache) {
 // wantLayers looks at each descriptor and what is in its blob.
 func wantLayers(t *testing.T, src layout.Source, old *layout.Cache, dst layout.Source, now *layout.Cache, target buildcache.Compression) {
 	t.Helper()
-	for i, before := range old.Manifest.Layers {
-		after := now.Manifest.Layers[i]
-		packing, err := convert.Detect(t.Context(), dst, after)
+	for i, before := range old.Root.Layers {
+		after := now.Root.Layers[i]
+		packing, err := convert.CompressionOf(t.Context(), dst, after)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantEqual(t, "compression", packing.Compression, target)
-		wantEqual(t, "media type", after.MediaType, buildcache.LayerMediaType(old.Manifest.Form, target))
-		was, err := convert.Detect(t.Context(), src, before)
+		wantEqual(t, "compression", packing, target)
+		wantEqual(t, "media type", after.MediaType, buildcache.LayerMediaType(old.Root.Form, target))
+		was, err := convert.CompressionOf(t.Context(), src, before)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if was.Compression == target {
+		if was == target {
 			wantEqual(t, "kept descriptor", after, before)
 			continue
 		}
-		if len(old.Manifest.Layers) > 100 && i%8 > 0 {
+		if len(old.Root.Layers) > 100 && i%8 > 0 {
 			continue // so many take long to look into
 		}
 		kept := maps.Clone(before.Annotations)
@@ -102,7 +103,7 @@ func wantLayers(t *testing.T, src layout.Source, old *layout.Cache, dst layout.S
 		}
 		kept[buildcache.AnnotationDiffID] = after.Annotations[buildcache.AnnotationDiffID]
 		diffID := before.DiffID()
-		if was.Compression == buildcache.Estargz {
+		if was == buildcache.Estargz {
 			diffID = digest.FromBytes(insideEstargz(t, src, before))
 		}
 		if target == buildcache.Estargz {
@@ -121,8 +122,8 @@ func wantLayers(t *testing.T, src layout.Source, old *layout.Cache, dst layout.S
 func wantResult(t *testing.T, result *convert.Result, old, now *layout.Cache) {
 	t.Helper()
 	became := map[digest.Digest]buildcache.Descriptor{}
-	for i, layer := range old.Manifest.Layers {
-		became[layer.Digest] = now.Manifest.Layers[i]
+	for i, layer := range old.Root.Layers {
+		became[layer.Digest] = now.Root.Layers[i]
 	}
 	wantEqual(t, "layers of the result", len(result.Layers), len(became))
 	var moved int64
@@ -190,10 +191,10 @@ func TestRecompressIsBuildKitsOwn(t *testing.T) {
 		for _, from := range []string{"artifact-gzip", "artifact-zstd", "artifact-uncompressed"} {
 			t.Run(from+" to "+string(target), func(t *testing.T) {
 				t.Parallel()
-				dst, theirs := create(t), load(t, openCorpus(t, "artifact-"+string(target)), "latest")
+				dst, theirs := layouttest.Create(t), load(t, openCorpus(t, "artifact-"+string(target)), "latest")
 				run(t, openCorpus(t, from), dst, convert.Options{Compression: target})
 				ours := load(t, dst, "latest")
-				got, want := ours.Manifest.LayersByDigest(), theirs.Manifest.LayersByDigest()
+				got, want := ours.Root.LayersByDigest(), theirs.Root.LayersByDigest()
 				if len(got) != 14 || len(want) != 14 {
 					t.Fatalf("%d and %d layers", len(got), len(want))
 				}
@@ -210,7 +211,7 @@ func TestRecompressIsBuildKitsOwn(t *testing.T) {
 // TestUnknownFieldsSurvive puts a member that nobody knows into every object of root and config.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "artifact-gzip")
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
 	place := open(t, path)
 	cache := load(t, place, "latest")
 	config := mark(t, cache.RawConfig)
@@ -225,14 +226,14 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 	entryOf["digest"], entryOf["size"] = configBlob.Digest, configBlob.Size
 	rootBlob := putBlob(t, place, marshal(t, root))
-	rootBlob.MediaType = cache.Manifest.MediaType
-	if err := place.Tag(t.Context(), "latest", rootBlob, cache.Root.Digest); err != nil {
+	rootBlob.MediaType = cache.Root.MediaType
+	if err := place.Tag(t.Context(), "latest", rootBlob, cache.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
 	marked := load(t, place, "latest")
 
 	for _, target := range []buildcache.Compression{buildcache.Zstd, buildcache.Estargz, buildcache.Uncompressed} {
-		dst := create(t)
+		dst := layouttest.Create(t)
 		run(t, place, dst, convert.Options{Compression: target})
 		now := load(t, dst, "latest")
 		wantEqual(t, "unknown members of the root", marks(t, now.RawRoot), marks(t, marked.RawRoot))
@@ -320,7 +321,7 @@ func marshal(t *testing.T, value any) []byte {
 func putBlob(t *testing.T, place *layout.Dir, raw []byte) buildcache.Descriptor {
 	t.Helper()
 	blob := buildcache.Descriptor{Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	if err := place.Put(t.Context(), blob, layout.Bytes(raw)); err != nil {
+	if err := place.Put(t.Context(), blob, layout.OpenBytes(raw)); err != nil {
 		t.Fatal(err)
 	}
 	return blob
@@ -329,19 +330,19 @@ func putBlob(t *testing.T, place *layout.Dir, raw []byte) buildcache.Descriptor 
 // TestRecompressReadsEachLayerOnce wants no layer to be read twice, but for the look at head and tail.
 func TestRecompressReadsEachLayerOnce(t *testing.T) {
 	t.Parallel()
-	src, dst := watch(openCorpus(t, "artifact-gzip")), create(t)
+	src, dst := watch(openCorpus(t, "artifact-gzip")), layouttest.Create(t)
 	cache := load(t, src, "latest")
 	run(t, src, dst, convert.Options{Compression: buildcache.Zstd})
-	if len(cache.Manifest.Layers) == len(cache.Manifest.LayersByDigest()) {
+	if len(cache.Root.Layers) == len(cache.Root.LayersByDigest()) {
 		t.Fatal("no blob is named twice here")
 	}
-	for layer := range cache.Manifest.LayersByDigest() {
+	for layer := range cache.Root.LayersByDigest() {
 		if n := src.opened[layer]; n != 2 { // to look at, to read
 			t.Errorf("%s was opened %d times", layer, n)
 		}
 	}
 	names := contents(t, filepath.Join(dst.String(), "blobs"))
-	if got, want := len(names), len(cache.Manifest.LayersByDigest())+2; got != want {
+	if got, want := len(names), len(cache.Root.LayersByDigest())+2; got != want {
 		t.Errorf("%d blobs, want %d", got, want)
 	}
 }

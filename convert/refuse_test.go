@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -14,7 +15,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/compress"
-	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -23,14 +24,14 @@ func editLayer(t *testing.T, path string, blob digest.Digest, change func(*build
 	t.Helper()
 	place := open(t, path)
 	cache := load(t, place, "latest")
-	for i := range cache.Manifest.Layers {
-		if cache.Manifest.Layers[i].Digest == blob {
-			change(&cache.Manifest.Layers[i])
+	for i := range cache.Root.Layers {
+		if cache.Root.Layers[i].Digest == blob {
+			change(&cache.Root.Layers[i])
 		}
 	}
-	root := putBlob(t, place, marshal(t, cache.Manifest))
-	root.MediaType = cache.Manifest.MediaType
-	if err := place.Tag(t.Context(), "latest", root, cache.Root.Digest); err != nil {
+	root := putBlob(t, place, marshal(t, cache.Root))
+	root.MediaType = cache.Root.MediaType
+	if err := place.Tag(t.Context(), "latest", root, cache.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -147,16 +148,16 @@ func TestRefuseDamage(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				path := copyCorpus(t, "artifact-gzip")
+				path := layouttest.CopyCorpus(t, "artifact-gzip")
 				layer := layersOf(load(t, open(t, path), "latest"))[5]
 				tt.damage(t, path, layer)
-				before := tree(t, path)
+				before := layouttest.Tree(t, path)
 				src := open(t, path)
 				dst := src
 				if !inPlace {
-					dst = create(t)
+					dst = layouttest.Create(t)
 				}
-				_, err := convert.Convert(t.Context(), src, entry(t, src, "latest"), dst, "latest", tt.o)
+				_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), dst, "latest", tt.o)
 				if err == nil || !tt.want(err, layer) {
 					t.Errorf("refused with %v", err)
 				} else if !strings.Contains(err.Error(), layer.Digest.String()) && !isMissing(err, layer) {
@@ -176,7 +177,7 @@ func wantRefused(t *testing.T, path string, before map[string]string, dst *layou
 		wantKept(t, path, before)
 		return
 	}
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 	wantIntact(t, dst.String())
 	if entries, err := dst.Entries(t.Context()); err != nil || len(entries) > 0 {
 		t.Errorf("the destination has %v, %v", entries, err)
@@ -187,11 +188,11 @@ func wantRefused(t *testing.T, path string, before map[string]string, dst *layou
 func TestRefuseTooLarge(t *testing.T) {
 	t.Parallel()
 	src := sparseOf(t, buildcache.Artifact, 3325, 1)
-	if size := entry(t, src, "latest").Root.Size; size > buildcache.MaxImport || size < buildcache.MaxImport-10_000 {
+	if size := layouttest.Entry(t, src, "latest").Descriptor.Size; size > buildcache.MaxImport || size < buildcache.MaxImport-10_000 {
 		t.Fatalf("the root has %d bytes", size)
 	}
-	before := tree(t, src.String())
-	_, err := convert.Convert(t.Context(), src, entry(t, src, "latest"), src, "latest", toList)
+	before := layouttest.Tree(t, src.String())
+	_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), src, "latest", toList)
 	var proof *convert.ProofError
 	if !errors.As(err, &proof) || len(proof.Problems) != 1 || proof.Problems[0].Kind != buildcache.RootTooLarge {
 		t.Fatalf("refused with %v", err)
@@ -207,18 +208,18 @@ func TestRefuseForeign(t *testing.T) {
 	t.Parallel()
 	t.Run("tag of an image", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "inline-image")
+		path := layouttest.CopyCorpus(t, "inline-image")
 		addLock(t, path)
-		before := tree(t, path)
+		before := layouttest.Tree(t, path)
 		dst, src := open(t, path), openCorpus(t, "artifact-gzip")
-		_, err := convert.Convert(t.Context(), src, entry(t, src, ""), dst, "1", toList)
-		var taken *convert.TakenError
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), dst, "1", toList)
+		var taken *layout.TakenError
 		if !errors.As(err, &taken) || taken.Tag != "1" || taken.Place != path {
 			t.Errorf("refused with %v", err)
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 
-		if _, err := convert.Convert(t.Context(), src, entry(t, src, ""), dst, "cache", toList); err != nil {
+		if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), dst, "cache", toList); err != nil {
 			t.Fatal(err)
 		}
 		wantClean(t, dst, "cache")
@@ -231,9 +232,9 @@ func TestRefuseForeign(t *testing.T) {
 	})
 	t.Run("image", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "inline-image")
+		path := layouttest.CopyCorpus(t, "inline-image")
 		addLock(t, path)
-		before := tree(t, path)
+		before := layouttest.Tree(t, path)
 		src := open(t, path)
 		entries, err := src.Entries(t.Context())
 		if err != nil {
@@ -242,12 +243,12 @@ func TestRefuseForeign(t *testing.T) {
 		if _, err := convert.Convert(t.Context(), src, entries[0], src, "1", toZstd); !errors.Is(err, buildcache.ErrNotCache) {
 			t.Errorf("refused with %v", err)
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 	})
 	t.Run("dangling", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "dangling-index")
-		before := tree(t, path)
+		path := layouttest.CopyCorpus(t, "dangling-index")
+		before := layouttest.Tree(t, path)
 		src := open(t, path)
 		entries, err := src.Entries(t.Context())
 		if err != nil {
@@ -256,48 +257,60 @@ func TestRefuseForeign(t *testing.T) {
 		if _, err := convert.Convert(t.Context(), src, entries[0], src, "latest", toZstd); !errors.Is(err, layout.ErrBlobMissing) {
 			t.Errorf("refused with %v", err)
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 	})
 	t.Run("level", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "artifact-gzip")
-		before := tree(t, path)
+		path := layouttest.CopyCorpus(t, "artifact-gzip")
+		before := layouttest.Tree(t, path)
 		src := open(t, path)
 		o := convert.Options{Compression: buildcache.Gzip, Level: 10}
-		if _, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", o); err == nil {
+		if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", o); err == nil {
 			t.Error("a level that there is none of was taken")
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
+	})
+	t.Run("unknown names", func(t *testing.T) {
+		t.Parallel()
+		path := layouttest.CopyCorpus(t, "artifact-gzip")
+		before := layouttest.Tree(t, path)
+		src := open(t, path)
+		for _, o := range []convert.Options{{Compression: "Zstd"}, {Form: "Artifact"}, {Form: buildcache.DockerManifest}} {
+			if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", o); err == nil {
+				t.Errorf("taken: compression %q, form %q", o.Compression, o.Form)
+			}
+		}
+		layouttest.WantTree(t, path, before)
 	})
 	t.Run("config", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "artifact-gzip")
-		config := load(t, open(t, path), "").Manifest.Config
+		path := layouttest.CopyCorpus(t, "artifact-gzip")
+		config := load(t, open(t, path), "").Root.Config
 		flip(middle)(t, path, config)
-		before := tree(t, path)
+		before := layouttest.Tree(t, path)
 		src := open(t, path)
-		_, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", toList)
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", toList)
 		if !isDamaged(err, config) {
 			t.Errorf("refused with %v", err)
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 	})
 	t.Run("rules of the destination", func(t *testing.T) {
 		t.Parallel()
-		path := copyCorpus(t, "artifact-gzip")
-		before := tree(t, path)
+		path := layouttest.CopyCorpus(t, "artifact-gzip")
+		before := layouttest.Tree(t, path)
 		src := open(t, path)
 		asked := buildcache.Form("")
-		o := convert.Options{Form: buildcache.DockerList, Preflight: func(c *layout.Cache) []buildcache.Problem {
-			asked = c.Manifest.Form
+		o := convert.Options{Form: buildcache.DockerList, Rules: rules(func(c *layout.Cache) []buildcache.Problem {
+			asked = c.Root.Form
 			return []buildcache.Problem{buildcache.NewProblem(buildcache.RootTooLarge, "root", "no")}
-		}}
-		_, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", o)
+		})}
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", o)
 		var preflight *convert.PreflightError
 		if !errors.As(err, &preflight) || asked != buildcache.DockerList {
 			t.Errorf("asked about %q, refused with %v", asked, err)
 		}
-		wantTree(t, path, before)
+		layouttest.WantTree(t, path, before)
 	})
 }
 
@@ -312,25 +325,25 @@ func addLock(t *testing.T, path string) {
 // TestRefuseLocked meets a process that deletes.
 func TestRefuseLocked(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "artifact-gzip")
-	before := tree(t, path)
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	before := layouttest.Tree(t, path)
 	file, err := os.OpenFile(filepath.Join(path, "cache.lock"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := durable.TryLock(file, true); err != nil {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Fatal(err)
 	}
 	src, err := layout.Open(path, layout.Options{LockTimeout: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", toZstd)
+	_, err = convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", toZstd)
 	var locked *layout.LockedError
 	if !errors.As(err, &locked) || locked.Path != file.Name() {
 		t.Errorf("refused with %v", err)
 	}
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -356,13 +369,13 @@ func TestRefuseMovedTag(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			path := copyCorpus(t, "artifact-gzip")
+			path := layouttest.CopyCorpus(t, "artifact-gzip")
 			src := open(t, path)
-			other, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "other", toList)
+			other, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "other", toList)
 			if err != nil {
 				t.Fatal(err)
 			}
-			was, to := entry(t, src, "latest").Root, entry(t, src, "other").Root
+			was, to := layouttest.Entry(t, src, "latest").Descriptor, layouttest.Entry(t, src, "other").Descriptor
 			var once sync.Once
 			var moved map[string]string
 			o := toZstd
@@ -370,11 +383,11 @@ func TestRefuseMovedTag(t *testing.T) {
 				if e.Kind == layout.EventDone {
 					once.Do(func() {
 						tt.move(t, open(t, path), was, to)
-						moved = map[string]string{"index.json": tree(t, path)["index.json"]}
+						moved = map[string]string{"index.json": layouttest.Tree(t, path)["index.json"]}
 					})
 				}
 			}
-			_, err = convert.Convert(t.Context(), src, layout.Entry{Tag: "latest", Root: was}, src, "latest", o)
+			_, err = convert.Convert(t.Context(), src, layout.Entry{Tag: "latest", Descriptor: was}, src, "latest", o)
 			var tag *layout.TagMovedError
 			if !errors.As(err, &tag) || tag.Was != was.Digest || tt.name == "moved" && tag.Now != other.To.Digest {
 				t.Errorf("refused with %v", err)
@@ -386,25 +399,25 @@ func TestRefuseMovedTag(t *testing.T) {
 	}
 	t.Run("made", func(t *testing.T) {
 		t.Parallel()
-		src, dst := openCorpus(t, "artifact-gzip"), create(t)
+		src, dst := openCorpus(t, "artifact-gzip"), layouttest.Create(t)
 		list := openCorpus(t, "docker-list-gzip")
 		var once sync.Once
 		o := toZstd
 		o.OnEvent = func(e layout.Event) {
 			if e.Kind == layout.EventDone {
 				once.Do(func() {
-					if _, err := convert.Convert(t.Context(), list, entry(t, list, ""), dst, "latest", convert.Options{}); err != nil {
+					if _, err := convert.Convert(t.Context(), list, layouttest.Entry(t, list, ""), dst, "latest", convert.Options{}); err != nil {
 						t.Error(err)
 					}
 				})
 			}
 		}
-		_, err := convert.Convert(t.Context(), src, entry(t, src, ""), dst, "latest", o)
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), dst, "latest", o)
 		var tag *layout.TagMovedError
 		if !errors.As(err, &tag) || tag.Was != "" {
 			t.Errorf("refused with %v", err)
 		}
-		wantEqual(t, "root", entry(t, dst, "latest").Root.Digest, entry(t, list, "").Root.Digest)
+		wantEqual(t, "root", layouttest.Entry(t, dst, "latest").Descriptor.Digest, layouttest.Entry(t, list, "").Descriptor.Digest)
 		wantClean(t, dst, "latest")
 		wantNoTemporary(t, dst.String())
 	})
@@ -414,13 +427,13 @@ func TestRefuseMovedTag(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, inPlace := range []bool{false, true} {
-		path := copyCorpus(t, "artifact-gzip")
+		path := layouttest.CopyCorpus(t, "artifact-gzip")
 		src := open(t, path)
 		dst := src
 		if !inPlace {
-			dst = create(t)
+			dst = layouttest.Create(t)
 		}
-		before, cache := tree(t, path), entry(t, src, "latest")
+		before, cache := layouttest.Tree(t, path), layouttest.Entry(t, src, "latest")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		reason := errors.New("interrupted")
 		var mu sync.Mutex
@@ -447,17 +460,17 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("%d layers were reused of at least 5", n)
 		}
 		wantClean(t, dst, "latest")
-		wantEqual(t, "root", result.To.Digest, run(t, openCorpus(t, "artifact-gzip"), create(t), toZstd).To.Digest)
+		wantEqual(t, "root", result.To.Digest, run(t, openCorpus(t, "artifact-gzip"), layouttest.Create(t), toZstd).To.Digest)
 	}
 }
 
 // TestCancelledBefore does nothing at all.
 func TestCancelledBefore(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "artifact-gzip")
-	before := tree(t, path)
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	before := layouttest.Tree(t, path)
 	src := open(t, path)
-	cache := entry(t, src, "")
+	cache := layouttest.Entry(t, src, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, o := range []convert.Options{toList, toZstd} {
@@ -465,7 +478,7 @@ func TestCancelledBefore(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	}
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 }
 
 // TestRefuseUnpackable meets a layer that never was what its first bytes say: no copy of it is better.
@@ -478,10 +491,10 @@ func TestRefuseUnpackable(t *testing.T) {
 	s.layer(d, size, buildcache.Gzip, digest.FromString("the tar"))
 	src := s.tag()
 	addLock(t, s.path)
-	before := tree(t, s.path)
+	before := layouttest.Tree(t, s.path)
 	for _, o := range []convert.Options{toZstd, toEstargz} {
-		_, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", o)
-		var unpack *compress.UnpackError
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", o)
+		var unpack *compress.DecodeError
 		var blob *layout.BlobError
 		if !errors.As(err, &unpack) || errors.As(err, &blob) || !strings.Contains(err.Error(), d.String()) {
 			t.Errorf("refused with %v", err)
@@ -489,3 +502,10 @@ func TestRefuseUnpackable(t *testing.T) {
 	}
 	wantRefused(t, s.path, before, src, true)
 }
+
+// rules take every form, and check as the function does.
+type rules func(*layout.Cache) []buildcache.Problem
+
+func (r rules) Candidates(source buildcache.Form) []buildcache.Form { return []buildcache.Form{source} }
+func (r rules) RefusesForm(error) bool                              { return false }
+func (r rules) Check(c *layout.Cache) []buildcache.Problem          { return r(c) }

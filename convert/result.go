@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"fmt"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -15,7 +17,7 @@ type Result struct {
 	Unchanged bool          `json:"unchanged"` // the source was what was asked for already
 	DryRun    bool          `json:"dryRun,omitempty"`
 	Layers    []LayerResult `json:"layers"`
-	Moved     int64         `json:"moved"` // bytes of layers that were written to the destination
+	layout.Effort
 	// Notes say what the result can't do: which BuildKits can't use it, what breaks.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -25,6 +27,7 @@ type Root struct {
 	Digest      digest.Digest   `json:"digest,omitempty"`
 	Form        buildcache.Form `json:"form"`
 	MediaType   string          `json:"mediaType"`
+	Size        int64           `json:"size,omitempty"` // of the root itself
 	Config      digest.Digest   `json:"config,omitempty"`
 	LayersBytes int64           `json:"layersBytes,omitempty"` // of the distinct blobs
 }
@@ -41,36 +44,53 @@ type LayerResult struct {
 	DiffID          digest.Digest          `json:"diffID,omitempty"`
 }
 
-func newResult(cache *layout.Cache, plan *Plan) *Result {
-	r := &Result{Tag: cache.Tag, Unchanged: !plan.Changed(cache.Manifest)}
-	r.From = describe(cache)
-	r.To = Root{Form: plan.Form, MediaType: plan.Form.MediaType()}
-	for _, step := range plan.Steps {
+// Entry returns the cache that was written, as its place lists it. After a dry run its digest may be unknown.
+func (r *Result) Entry() layout.Entry {
+	root := buildcache.Descriptor{MediaType: r.To.MediaType, Digest: r.To.Digest, Size: r.To.Size}
+	return layout.Entry{Tag: r.Tag, Descriptor: root, Kind: layout.KindCache}
+}
+
+func newResult(j *job) *Result {
+	r := &Result{Tag: j.tag, Unchanged: !j.plan.changed(j.cache.Root), Layers: []LayerResult{}}
+	r.From = describe(j.cache)
+	r.To = Root{Form: j.plan.form, MediaType: j.plan.form.MediaType()}
+	distrusted := 0
+	for _, s := range j.plan.steps {
 		layer := LayerResult{
-			Action: step.Action, From: step.From.Digest, FromSize: step.From.Size, DiffID: step.From.DiffID(),
-			FromCompression: step.Packing.Compression, ToCompression: step.Packing.Compression,
+			Action: s.action, From: s.from.Digest, FromSize: s.from.Size, DiffID: s.from.DiffID(),
+			FromCompression: s.encoding.Compression, ToCompression: s.encoding.Compression,
 		}
 		switch {
-		case step.To != nil:
-			layer.To, layer.ToSize, layer.DiffID = step.To.Digest, step.To.Size, step.To.DiffID
-			layer.ToCompression = step.To.Compression
-		case step.Action == Recompress:
-			layer.ToCompression = plan.Compression
-		case step.Action == Keep:
+		case s.to != nil:
+			layer.To, layer.ToSize, layer.DiffID = s.to.Digest, s.to.Size, s.to.DiffID
+			layer.ToCompression = s.to.Compression
+		case s.action == Recompress:
+			layer.ToCompression = j.plan.compression
+		case s.action == Keep:
 			layer.To, layer.ToSize = layer.From, layer.FromSize
 		}
 		r.Layers = append(r.Layers, layer)
-		r.Moved += step.Moved
+		r.Moved += s.moved
+		if s.moved == 0 && !j.inPlace && layer.To != "" && s.action != Recompress {
+			r.Saved += layer.ToSize
+		}
+		if s.distrusted {
+			distrusted++
+		}
+	}
+	if distrusted > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("the destination holds %d blobs that are not the layers they are said to be; "+
+			"these layers were made anew ('ocicache verify --deep' finds the caches that use them)", distrusted))
 	}
 	return r
 }
 
 func describe(cache *layout.Cache) Root {
 	root := Root{
-		Digest: cache.Entry.Root.Digest, Form: cache.Manifest.Form, MediaType: cache.Manifest.MediaType,
-		Config: cache.Manifest.Config.Digest,
+		Digest: cache.Entry.Descriptor.Digest, Form: cache.Root.Form, MediaType: cache.Root.MediaType,
+		Config: cache.Root.Config.Digest, Size: cache.Entry.Descriptor.Size,
 	}
-	for _, layer := range cache.Manifest.LayersByDigest() {
+	for _, layer := range cache.Root.LayersByDigest() {
 		root.LayersBytes += layer.Size
 	}
 	return root
@@ -80,7 +100,7 @@ func (r *Result) note(cache *layout.Cache, o Options) {
 	if problems := errorsOf(cache); len(problems) > 0 && o.copies() {
 		r.Notes = append(r.Notes, "copied as it is, and BuildKit will not import it in full: "+(&ProofError{Problems: problems}).list())
 	}
-	for _, limit := range buildcache.Limits(cache.Manifest, cache.Config) {
+	for _, limit := range buildcache.Limits(cache.Root, cache.Config) {
 		r.Notes = append(r.Notes, limit.String())
 	}
 	if r.From.Digest != r.To.Digest {

@@ -14,10 +14,11 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
-// oneLayer returns a layout with one gzip layer of the given size before packing.
+// oneLayer returns a layout with one gzip layer of the given size before encoding.
 func oneLayer(b *testing.B, size int) (*layout.Dir, buildcache.Descriptor) {
 	b.Helper()
 	s := newSynthetic(b, buildcache.Artifact)
@@ -29,7 +30,7 @@ func oneLayer(b *testing.B, size int) (*layout.Dir, buildcache.Descriptor) {
 	}
 	pr, pw := io.Pipe()
 	go func() { _ = pw.CloseWithError(errorOf(pw.Write(tar))) }() // always nil
-	_, err = compress.Pack(file, pr, buildcache.Gzip, 6)
+	_, err = compress.Encode(file, pr, buildcache.Gzip, 6)
 	if err := errors.Join(err, file.Close()); err != nil {
 		b.Fatal(err)
 	}
@@ -46,11 +47,11 @@ func serial(ctx context.Context, src *layout.Dir, dst *layout.Dir, layer buildca
 			return err
 		}
 		diffID := sha256.New()
-		tar, err := compress.UnpackTar(raw, compress.Packing{Compression: buildcache.Gzip}, diffID)
+		tar, err := compress.NewDecoder().DecodeTar(ctx, raw, compress.Encoding{Compression: buildcache.Gzip}, diffID)
 		if err != nil {
 			return errors.Join(err, raw.Close())
 		}
-		_, err = compress.Pack(w, tar, buildcache.Zstd, 0)
+		_, err = compress.Encode(w, tar, buildcache.Zstd, 0)
 		if err == nil && digest.NewDigest(digest.SHA256, diffID) != layer.DiffID() {
 			err = errors.New("wrong diffID")
 		}
@@ -60,7 +61,7 @@ func serial(ctx context.Context, src *layout.Dir, dst *layout.Dir, layer buildca
 }
 
 // BenchmarkOneLayer recompresses one layer, for which more jobs are no help, by stages that run side by side and without
-// them. With igzip on the PATH the serial one has help as well: igzip is a process of its own.
+// them.
 func BenchmarkOneLayer(b *testing.B) {
 	const size = 256 << 20
 	src, layer := oneLayer(b, size)
@@ -71,24 +72,17 @@ func BenchmarkOneLayer(b *testing.B) {
 		{"serial", func(b *testing.B, dst *layout.Dir) error { b.Helper(); return serial(b.Context(), src, dst, layer) }},
 		{"staged", func(b *testing.B, dst *layout.Dir) error {
 			b.Helper()
-			_, err := convert.Convert(b.Context(), src, entry(b, src, ""), dst, "latest", convert.Options{Compression: buildcache.Zstd, Jobs: 1})
+			_, err := convert.Convert(b.Context(), src, layouttest.Entry(b, src, ""), dst, "latest", convert.Options{Compression: buildcache.Zstd, Jobs: 1})
 			return err
 		}},
 	} {
-		for _, path := range []string{os.Getenv("PATH"), ""} {
-			name := bb.name + "/with igzip if it is there"
-			if path == "" {
-				name = bb.name + "/without igzip"
-			}
-			b.Run(name, func(b *testing.B) {
-				b.Setenv("PATH", path)
-				b.SetBytes(size)
-				for b.Loop() {
-					if err := bb.do(b, create(b)); err != nil {
-						b.Fatal(err)
-					}
+		b.Run(bb.name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				if err := bb.do(b, layouttest.Create(b)); err != nil {
+					b.Fatal(err)
 				}
-			})
-		}
+			}
+		})
 	}
 }

@@ -12,18 +12,19 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
 // several returns a layout with an image and these caches of the corpus, tagged by their names.
 func several(t *testing.T, names ...string) string {
 	t.Helper()
-	path := copyCorpus(t, "inline-image")
+	path := layouttest.CopyCorpus(t, "inline-image")
 	addLock(t, path)
 	dst := open(t, path)
 	for _, name := range names {
 		src := openCorpus(t, name)
-		if _, err := convert.Convert(t.Context(), src, entry(t, src, ""), dst, name, convert.Options{}); err != nil {
+		if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), dst, name, convert.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +67,7 @@ func tagsOf(t *testing.T, src layout.Source) map[string]digest.Digest {
 	}
 	tags := map[string]digest.Digest{}
 	for _, e := range entries {
-		tags[e.Tag] = e.Root.Digest
+		tags[e.Tag] = e.Descriptor.Digest
 	}
 	return tags
 }
@@ -75,7 +76,7 @@ func tagsOf(t *testing.T, src layout.Source) map[string]digest.Digest {
 func TestSync(t *testing.T) {
 	t.Parallel()
 	path := several(t, "artifact-gzip", "oci-index-zstd", "artifact-estargz")
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	for _, tt := range []struct {
 		name string
 		o    convert.Options
@@ -89,7 +90,7 @@ func TestSync(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			src, dst := watch(open(t, path)), create(t)
+			src, dst := watch(open(t, path)), layouttest.Create(t)
 			var heard []string
 			o := convert.SyncOptions{Options: tt.o, OnEntry: func(e convert.SyncEntry) { heard = append(heard, e.From) }}
 			first := syncAll(t, src, dst, o)
@@ -106,20 +107,20 @@ func TestSync(t *testing.T) {
 				wantEqual(t, c.To, c.ToDigest, tagsOf(t, dst)[c.To])
 			}
 
-			written := tree(t, dst.String())
+			written := layouttest.Tree(t, dst.String())
 			clear(src.opened)
 			again := syncAll(t, src, dst, o)
 			wantEqual(t, "again", summary(again), map[string]string{
 				"artifact-gzip": "skipped", "oci-index-zstd": "skipped", "artifact-estargz": "skipped",
 			})
 			wantEqual(t, "moved again", again.Moved, int64(0))
-			wantTree(t, dst.String(), written)
+			layouttest.WantTree(t, dst.String(), written)
 			if tt.o.Compression == "" {
-				for layer := range load(t, open(t, path), "artifact-gzip").Manifest.LayersByDigest() {
+				for layer := range load(t, open(t, path), "artifact-gzip").Root.LayersByDigest() {
 					wantEqual(t, "opened again", src.opened[layer], 0)
 				}
 			}
-			wantTree(t, path, before)
+			layouttest.WantTree(t, path, before)
 		})
 	}
 }
@@ -128,11 +129,11 @@ func TestSync(t *testing.T) {
 func TestSyncAfterChange(t *testing.T) {
 	t.Parallel()
 	path := several(t, "artifact-gzip", "oci-index-zstd")
-	src, dst := open(t, path), create(t)
+	src, dst := open(t, path), layouttest.Create(t)
 	o := convert.SyncOptions{Options: convert.Options{Compression: buildcache.Zstd}}
 	syncAll(t, src, dst, o)
 	newer := openCorpus(t, "merge-small2-fresh")
-	if _, err := convert.Convert(t.Context(), newer, entry(t, newer, ""), src, "artifact-gzip", convert.Options{}); err != nil {
+	if _, err := convert.Convert(t.Context(), newer, layouttest.Entry(t, newer, ""), src, "artifact-gzip", convert.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	result := syncAll(t, src, dst, o)
@@ -157,14 +158,14 @@ func TestSyncGoesOn(t *testing.T) {
 	remove(t, path, layersOf(load(t, open(t, path), "artifact-zstd"))[4])
 	src := open(t, path)
 	other := map[string]bool{}
-	for blob := range load(t, src, "artifact-gzip-level9").Manifest.LayersByDigest() {
+	for blob := range load(t, src, "artifact-gzip-level9").Root.LayersByDigest() {
 		other[blob.String()] = true
 	}
 	if other[damaged.Digest.String()] {
 		t.Fatal("the damaged layer is not artifact-gzip's own")
 	}
 	for _, o := range []convert.Options{{}, {Form: buildcache.DockerList}, {Compression: buildcache.Estargz}} {
-		dst := create(t)
+		dst := layouttest.Create(t)
 		result := syncAll(t, src, dst, convert.SyncOptions{Options: o})
 		wantEqual(t, "caches", summary(result), map[string]string{
 			"merge-small2-fresh": "moved", "artifact-gzip": "failed", "artifact-zstd": "failed", "artifact-gzip-level9": "moved",
@@ -188,7 +189,7 @@ func TestSyncGoesOn(t *testing.T) {
 		wantIntact(t, dst.String())
 		wantNoTemporary(t, dst.String())
 	}
-	fast := syncAll(t, src, create(t), convert.SyncOptions{FailFast: true})
+	fast := syncAll(t, src, layouttest.Create(t), convert.SyncOptions{FailFast: true})
 	wantEqual(t, "caches, failing fast", summary(fast), map[string]string{"merge-small2-fresh": "moved", "artifact-gzip": "failed"})
 }
 
@@ -199,7 +200,7 @@ func TestSyncDangling(t *testing.T) {
 	tags := tagsOf(t, open(t, path))
 	remove(t, path, buildcache.Descriptor{Digest: tags["artifact-gzip"]})
 	overwrite(t, blobPath(path, tags["artifact-zstd"]), []byte("nonsense"))
-	result := syncAll(t, open(t, path), create(t), convert.SyncOptions{})
+	result := syncAll(t, open(t, path), layouttest.Create(t), convert.SyncOptions{})
 	wantEqual(t, "caches", summary(result), map[string]string{
 		"artifact-gzip": "failed", "artifact-zstd": "failed", "oci-index-gzip": "moved",
 	})
@@ -212,7 +213,7 @@ func TestSyncDangling(t *testing.T) {
 // TestSyncChooses by Match and Tag.
 func TestSyncChooses(t *testing.T) {
 	t.Parallel()
-	src, dst := open(t, several(t, "artifact-gzip", "oci-index-zstd", "artifact-zstd")), create(t)
+	src, dst := open(t, several(t, "artifact-gzip", "oci-index-zstd", "artifact-zstd")), layouttest.Create(t)
 	zstd := func(tag string) bool { return strings.HasSuffix(tag, "-zstd") }
 	result := syncAll(t, src, dst, convert.SyncOptions{Match: zstd})
 	wantEqual(t, "caches", summary(result), map[string]string{"oci-index-zstd": "moved", "artifact-zstd": "tagged"})
@@ -233,15 +234,15 @@ func TestSyncChooses(t *testing.T) {
 // TestSyncIntoImage never takes the tag of an image.
 func TestSyncIntoImage(t *testing.T) {
 	t.Parallel()
-	path := copyCorpus(t, "inline-image")
+	path := layouttest.CopyCorpus(t, "inline-image")
 	addLock(t, path)
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	result := syncAll(t, openCorpus(t, "artifact-gzip"), open(t, path), convert.SyncOptions{Tag: "1"})
-	var taken *convert.TakenError
+	var taken *layout.TakenError
 	if err := result.Caches[0].Err; !errors.As(err, &taken) || result.Failed != 1 {
 		t.Errorf("it failed with %v", err)
 	}
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 }
 
 // forgetful is a place without a journal, without locks, and without random access, as registries are.
@@ -254,7 +255,7 @@ func TestSyncLearns(t *testing.T) {
 	for _, target := range []buildcache.Compression{buildcache.Zstd, buildcache.Uncompressed} {
 		t.Run(string(target), func(t *testing.T) {
 			t.Parallel()
-			dst := create(t)
+			dst := layouttest.Create(t)
 			var heard events
 			o := convert.SyncOptions{Options: convert.Options{Compression: target, OnEvent: heard.handle}}
 			place := forgetful{dst}
@@ -283,7 +284,7 @@ func TestConvertWithoutRandomAccess(t *testing.T) {
 		for _, target := range []buildcache.Compression{buildcache.Zstd, buildcache.Estargz} {
 			t.Run(name+" to "+string(target), func(t *testing.T) {
 				t.Parallel()
-				src, dst, other := openCorpus(t, name), create(t), create(t)
+				src, dst, other := openCorpus(t, name), layouttest.Create(t), layouttest.Create(t)
 				got := run(t, forgetful{src}, forgetful{dst}, convert.Options{Compression: target})
 				wantEqual(t, "root", got.To.Digest, run(t, src, other, convert.Options{Compression: target}).To.Digest)
 				wantClean(t, dst, "latest")
@@ -296,27 +297,27 @@ func TestConvertWithoutRandomAccess(t *testing.T) {
 func TestSyncDryRun(t *testing.T) {
 	t.Parallel()
 	path := several(t, "artifact-gzip", "oci-index-zstd")
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	src := open(t, path)
 	for _, o := range []convert.Options{{DryRun: true}, {DryRun: true, Compression: buildcache.Zstd, Form: buildcache.Artifact}} {
 		result := syncAll(t, src, nil, convert.SyncOptions{Options: o})
 		if len(result.Caches) != 2 || result.Failed != 0 || result.Moved != 0 || result.Others != 1 {
 			t.Errorf("%+v", result)
 		}
-		dst := create(t)
-		written := tree(t, dst.String())
+		dst := layouttest.Create(t)
+		written := layouttest.Tree(t, dst.String())
 		if got := syncAll(t, src, dst, convert.SyncOptions{Options: o}); got.Failed != 0 || got.Moved != 0 {
 			t.Errorf("%+v", got)
 		}
-		wantTree(t, dst.String(), written)
+		layouttest.WantTree(t, dst.String(), written)
 	}
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 }
 
 // TestSyncInterrupted ends at once, with what was done by then.
 func TestSyncInterrupted(t *testing.T) {
 	t.Parallel()
-	src, dst := open(t, several(t, "artifact-gzip", "oci-index-zstd", "artifact-estargz")), create(t)
+	src, dst := open(t, several(t, "artifact-gzip", "oci-index-zstd", "artifact-estargz")), layouttest.Create(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	o := convert.SyncOptions{OnEntry: func(convert.SyncEntry) { cancel() }}
 	result, err := convert.Sync(ctx, src, dst, o)

@@ -147,7 +147,7 @@ func gzipBytes(tb testing.TB, raw []byte) []byte {
 	return packed.Bytes()
 }
 
-// gzipped returns a layout with n gzip layers of about the given size before packing.
+// gzipped returns a layout with n gzip layers of about the given size before encoding.
 func gzipped(tb testing.TB, n, size int) *layout.Dir {
 	tb.Helper()
 	s := newSynthetic(tb, buildcache.Artifact)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -77,8 +78,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	pristine := gzipped(t, 3, 200<<10)
 	o := convert.Options{Compression: buildcache.Zstd, Form: buildcache.DockerList, Jobs: 2}
-	old := entry(t, pristine, "latest").Root.Digest
-	want := run(t, pristine, create(t), o).To.Digest
+	old := layouttest.Entry(t, pristine, "latest").Descriptor.Digest
+	want := run(t, pristine, layouttest.Create(t), o).To.Digest
 	for _, inPlace := range []bool{true, false} {
 		refused := 0
 		for spare := int64(0); ; spare += 36 << 10 {
@@ -98,18 +99,18 @@ func TestDiskFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			used := int64(stat.Blocks-stat.Bfree) * stat.Bsize
-			before, dst := tree(t, path), open(t, path)
+			before, dst := layouttest.Tree(t, path), open(t, path)
 			if inPlace {
 				dst = src
 			}
 			tmpfs(t, disk, syscall.MS_REMOUNT, used+spare)
 
-			_, err := convert.Convert(t.Context(), src, entry(t, src, "latest"), dst, "latest", o)
+			_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), dst, "latest", o)
 			if err == nil {
 				if refused < 5 {
 					t.Errorf("in place %v: the disk was full only %d times", inPlace, refused)
 				}
-				wantEqual(t, "root", entry(t, dst, "latest").Root.Digest, want)
+				wantEqual(t, "root", layouttest.Entry(t, dst, "latest").Descriptor.Digest, want)
 				break
 			}
 			refused++
@@ -120,7 +121,7 @@ func TestDiskFull(t *testing.T) {
 			wantIntact(t, path)
 			wantNoTemporary(t, path)
 			if inPlace {
-				wantEqual(t, "root", entry(t, dst, "latest").Root.Digest, old)
+				wantEqual(t, "root", layouttest.Entry(t, dst, "latest").Descriptor.Digest, old)
 				wantClean(t, dst, "latest")
 			}
 
@@ -145,20 +146,20 @@ func TestReadOnlyDisk(t *testing.T) {
 	if err := os.CopyFS(path, os.DirFS(filepath.Join(corpus, "artifact-gzip"))); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, path)
+	before := layouttest.Tree(t, path)
 	tmpfs(t, disk, syscall.MS_REMOUNT|syscall.MS_RDONLY, 64<<20)
 	src := open(t, path)
 	for _, o := range []convert.Options{toList, toZstd} {
-		if _, err := convert.Convert(t.Context(), src, entry(t, src, ""), src, "latest", o); !errors.Is(err, syscall.EROFS) {
+		if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, ""), src, "latest", o); !errors.Is(err, syscall.EROFS) {
 			t.Errorf("it ended with %v", err)
 		}
 		o.DryRun = true
 		run(t, src, src, o)
 		o.DryRun = false
-		dst := create(t)
+		dst := layouttest.Create(t)
 		run(t, src, dst, o)
 		wantClean(t, dst, "latest")
 	}
 	wantClean(t, src, "latest")
-	wantTree(t, path, before)
+	layouttest.WantTree(t, path, before)
 }

@@ -1,0 +1,208 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// origin is where a needed blob is.
+type origin int
+
+const (
+	nowhere origin = iota
+	inArchive
+	inLayout
+	inBase
+)
+
+// find says where a blob is. In the archive it must have the size that it is needed with.
+func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origin, damaged bool, err error) {
+	if err := buildcache.CheckDigest(blob.Digest); err != nil {
+		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest names what can't be: %w", err)}
+	}
+	if size, ok := j.archive.sizeIn(blob.Digest); ok {
+		if size != blob.Size {
+			err = &layout.BlobError{
+				Digest: blob.Digest, Place: j.String(),
+				Err: fmt.Errorf("%w: want %d bytes, got %d", layout.ErrBlobSize, blob.Size, size),
+			}
+		}
+		return inArchive, false, err
+	}
+	if j.dst != nil {
+		has, err := j.dst.Has(ctx, blob)
+		if err != nil {
+			return nowhere, false, err
+		}
+		state := blobAbsent
+		if has {
+			state, err = j.inspect(ctx, blob.Digest)
+		} else if any, openErr := j.dst.OpenFile(ctx, blob); openErr == nil { // of another size
+			state, err = blobDamaged, any.Close()
+		}
+		if err != nil || state == blobRight {
+			return inLayout, false, err
+		}
+		damaged = state == blobDamaged
+	}
+	if j.base != nil {
+		has, err := j.base.Has(ctx, blob)
+		if err != nil {
+			return nowhere, false, fmt.Errorf("look into the base: %w", err)
+		}
+		if has {
+			return inBase, false, nil
+		}
+	}
+	return nowhere, damaged, nil
+}
+
+// need is a blob that chosen roots reach, and where it is.
+type need struct {
+	blob    buildcache.Descriptor
+	roots   []int // of findings.roots
+	at      origin
+	damaged bool // in the layout, where it is nowhere else
+}
+
+// findings are what unpacking comes to.
+type findings struct {
+	roots []layout.Entry // KindDangling where a root is not there
+	needs []*need        // each digest once, manifests before what they name
+	// partial are the roots that manifests are missing for, so that not all that they need is known.
+	partial []int
+}
+
+// tags names roots.
+func (s *findings) tags(roots []int) []string {
+	names := make([]string, len(roots))
+	for i, root := range roots {
+		names[i] = s.roots[root].Tag
+	}
+	return names
+}
+
+// look finds out what the roots reach, and where it is. A root that several tags name is read once.
+func (j *joined) look(ctx context.Context, entries []layout.Entry, jobs int) (*findings, error) {
+	found := &findings{roots: make([]layout.Entry, len(entries))}
+	byRoot := map[digest.Digest][]int{}
+	for i, entry := range entries {
+		var err error
+		if found.roots[i], err = j.classify(ctx, entry, found.roots[:i], byRoot); err != nil {
+			return nil, err
+		}
+		byRoot[entry.Descriptor.Digest] = append(byRoot[entry.Descriptor.Digest], i)
+	}
+	byDigest := map[digest.Digest]*need{}
+	for i, entry := range entries {
+		same := byRoot[entry.Descriptor.Digest]
+		if same[0] != i {
+			continue
+		}
+		lacking := false
+		err := layout.Walk(ctx, j, entry.Descriptor, func(node layout.Node) error {
+			found.add(node.Descriptor, same, byDigest)
+			if errors.Is(node.Err, layout.ErrBlobMissing) {
+				lacking = true
+				return nil
+			}
+			return node.Err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: tag %q: %w", j, entry.Tag, err)
+		}
+		if lacking {
+			found.partial = append(found.partial, same...)
+		}
+	}
+	slices.SortStableFunc(found.needs, func(a, b *need) int { return layout.CompareForReading(a.blob, b.blob) })
+	return found, j.locate(ctx, found, jobs)
+}
+
+// classify says what a root is. It is one of those before, if that has the same digest.
+func (j *joined) classify(
+	ctx context.Context, entry layout.Entry, before []layout.Entry, byRoot map[digest.Digest][]int,
+) (layout.Entry, error) {
+	if same := byRoot[entry.Descriptor.Digest]; len(same) > 0 {
+		entry.Kind, entry.Err = before[same[0]].Kind, before[same[0]].Err
+		return entry, nil
+	}
+	return layout.Classify(ctx, j, entry)
+}
+
+// add notes that roots need a blob.
+func (s *findings) add(blob buildcache.Descriptor, roots []int, byDigest map[digest.Digest]*need) {
+	n := byDigest[blob.Digest]
+	if n == nil {
+		n = &need{blob: buildcache.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size}}
+		byDigest[blob.Digest] = n
+		s.needs = append(s.needs, n)
+	}
+	n.roots = append(n.roots, roots...)
+}
+
+// locate finds out where everything is.
+func (j *joined) locate(ctx context.Context, found *findings, jobs int) error {
+	group, ctx := parallel.New(ctx, jobsOf(jobs))
+	for _, n := range found.needs {
+		group.Go(func() error {
+			var err error
+			n.at, n.damaged, err = j.find(ctx, n.blob)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// addRequired adds what a description says is required, because manifests that would say it are missing. Some of it may be
+// needed only by tags that were not chosen, but nothing better is known.
+func (j *joined) addRequired(ctx context.Context, found *findings, d *Description, jobs int) error {
+	known := map[digest.Digest]bool{}
+	for _, n := range found.needs {
+		known[n.blob.Digest] = true
+	}
+	for _, blob := range d.Requires {
+		if !known[blob.Digest] {
+			found.needs = append(found.needs, &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, roots: found.partial})
+		}
+	}
+	found.partial = nil
+	return j.locate(ctx, found, jobs)
+}
+
+// jobsOf returns how many blobs to work on at once.
+func jobsOf(jobs int) int { return cmp.Or(jobs, runtime.GOMAXPROCS(0)) }
+
+// missing returns the error that lists what is nowhere, or nil.
+func (j *joined) missing(found *findings) error {
+	e := &MissingError{Archive: j.String(), Partial: len(found.partial) > 0}
+	if j.dst != nil {
+		e.Into = j.dst.String()
+	}
+	if j.base != nil {
+		e.Base = j.base.String()
+	}
+	for _, n := range found.needs {
+		if n.at == nowhere {
+			e.Blobs = append(e.Blobs, MissingBlob{
+				Blob: Blob{Digest: n.blob.Digest, Size: n.blob.Size}, Tags: found.tags(n.roots), Damaged: n.damaged,
+			})
+		}
+	}
+	if len(e.Blobs) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(e.Blobs, func(a, b MissingBlob) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	return e
+}

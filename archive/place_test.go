@@ -1,0 +1,91 @@
+package archive_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/layout/placetest"
+)
+
+// TestArchiveIsAPlace packs what is to be there, and reads it from the tar.
+func TestArchiveIsAPlace(t *testing.T) {
+	t.Parallel()
+	placetest.Run(t, placetest.Subject{
+		Holding: func(t *testing.T, contents placetest.Contents) (layout.Source, error) {
+			src := layout.NewMemory("memory")
+			var roots []archive.Chosen
+			for _, tree := range contents.Trees {
+				if err := tree.Put(t.Context(), src); err != nil {
+					return nil, err
+				}
+			}
+			for _, e := range contents.Entries {
+				entry, err := layout.Classify(t.Context(), src, e)
+				if err != nil {
+					return nil, err
+				}
+				roots = append(roots, archive.Chosen{Source: src, Entry: entry})
+			}
+			file := filepath.Join(t.TempDir(), "cache.tar")
+			if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{}); err != nil {
+				return nil, err
+			}
+			return openFileOf(t, file), nil
+		},
+		Again:  func(t *testing.T, place layout.Source) layout.Source { return openFileOf(t, place.String()) },
+		Damage: damageFile,
+		Lacks: []placetest.Ability{
+			placetest.Writing, placetest.SharedTags, placetest.Dangling, placetest.Locking, placetest.UnnamedRoots,
+		},
+	})
+}
+
+func openFileOf(t *testing.T, file string) *archive.Archive {
+	t.Helper()
+	a, err := archive.Open(t.Context(), []string{file}, archive.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// damageFile changes a blob in the tar of an archive.
+func damageFile(t *testing.T, place layout.Source, blob digest.Digest) {
+	t.Helper()
+	data, err := layout.ReadUnverified(t.Context(), place, buildcache.Descriptor{Digest: blob}, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := readFile(t, place.String())
+	at := bytes.Index(raw, data)
+	if at < 0 {
+		t.Fatalf("%s is not in the tar", blob)
+	}
+	raw[at+len(data)/2] ^= 1
+	if err := os.WriteFile(place.String(), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStagingIsAPlace has a source that holds nothing.
+func TestStagingIsAPlace(t *testing.T) {
+	t.Parallel()
+	placetest.Run(t, placetest.Subject{
+		New: func(t *testing.T) layout.Place { return archive.NewStaging(layout.NewMemory("memory"), emptyDir(t)) },
+		Lacks: []placetest.Ability{
+			placetest.SharedTags, placetest.Damaging, placetest.Resolving, placetest.Locking, placetest.UnnamedRoots,
+		},
+	})
+}

@@ -1,0 +1,83 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// gather finds out what a plan needs to know: nothing, if the compression stays.
+func gather(ctx context.Context, src layout.Source, dst layout.Place, cache *layout.Cache, o Options) (knowledge, error) {
+	var known knowledge
+	if o.Compression == "" {
+		return known, nil
+	}
+	var err error
+	if known.encoding, err = encodings(ctx, src, cache.Root); err != nil {
+		return known, err
+	}
+	if dst == nil {
+		return known, nil
+	}
+	if journal, ok := dst.(layout.Journal); ok {
+		if known.recalled, err = journal.Recall(ctx); err != nil {
+			return known, fmt.Errorf("%s: read journal: %w", dst, err)
+		}
+	}
+	if known.held = o.held; known.held == nil {
+		known.held, err = collect(ctx, dst, o.Compression)
+	}
+	return known, err
+}
+
+// encodings looks at the bytes of each layer blob: media types do not tell estargz from gzip, and may be wrong.
+func encodings(ctx context.Context, src layout.Source, root *buildcache.Root) (map[digest.Digest]compress.Encoding, error) {
+	found := map[digest.Digest]compress.Encoding{}
+	for _, layer := range root.LayersByDigest() {
+		if layer.MediaType == buildcache.MediaTypeConfig {
+			continue
+		}
+		encoding, err := detect(ctx, src, layer)
+		if err != nil {
+			return nil, err
+		}
+		found[layer.Digest] = encoding
+	}
+	return found, nil
+}
+
+// detect tells how a blob of a place is encoded. Without random access it goes by the descriptor, estargz by its annotation,
+// and the bytes are looked at when they are read.
+func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, err error) {
+	files, ok := src.(layout.RandomAccess)
+	if !ok {
+		return assume(blob), nil
+	}
+	file, err := files.OpenAt(ctx, blob)
+	if err != nil {
+		return encoding, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if file.Size() != blob.Size {
+		return encoding, &layout.BlobError{
+			Digest: blob.Digest, Place: src.String(),
+			Err: fmt.Errorf("%w: want %d bytes, got %d", layout.ErrBlobSize, blob.Size, file.Size()),
+		}
+	}
+	return compress.Detect(file, blob.Size)
+}
+
+// assume tells how a blob is encoded by what its descriptor says.
+func assume(blob buildcache.Descriptor) compress.Encoding {
+	if _, ok := blob.Annotations[buildcache.AnnotationTOCDigest]; ok {
+		return compress.Encoding{Compression: buildcache.Estargz}
+	}
+	said, _ := buildcache.LayerCompression(blob.MediaType)
+	return compress.Encoding{Compression: said}
+}

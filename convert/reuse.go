@@ -1,0 +1,95 @@
+package convert
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// isProved reads the blob that a step is to reuse, and reports whether it is the layer in the wanted compression: its
+// bytes have its digest, and what is in them is the tar that is in the source's layer.
+func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
+	blob := buildcache.Descriptor{
+		MediaType: buildcache.LayerMediaType(buildcache.Artifact, s.to.Compression), Digest: s.to.Digest, Size: s.to.Size,
+	}
+	if s.to.TOCDigest != "" {
+		blob.Annotations = map[string]string{buildcache.AnnotationTOCDigest: s.to.TOCDigest.String()}
+	}
+	var held, want tarSums
+	err := j.o.OnEvent.Track("prove", blob.Digest, blob.Size, func(done func(int64)) (err error) {
+		held, err = sumTar(ctx, j.dst, blob, j.o.decoder, done)
+		return err
+	})
+	if isBroken(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if held.compression != s.to.Compression || held.full != s.to.DiffID {
+		return false, nil
+	}
+	want.tar = s.from.DiffID()
+	if s.encoding.Compression == buildcache.Estargz || want.tar == "" {
+		// Its diffID is not the digest of the tar alone, so the source has to be read as well.
+		if want, err = sumTar(ctx, j.src, s.from, j.o.decoder, func(int64) {}); isBroken(err) {
+			return false, nil // recompressing it says what is wrong
+		}
+	}
+	return held.tar == want.tar, err
+}
+
+// isBroken reports whether a layer is damaged, or not encoded as it should be: then it is no proof, and no failure either.
+func isBroken(err error) bool {
+	var decode *compress.DecodeError
+	return errors.As(err, &decode) || errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) ||
+		errors.Is(err, layout.ErrBlobMissing)
+}
+
+// tarSums are the digests of what is in a layer.
+type tarSums struct {
+	compression buildcache.Compression // by the bytes
+	tar, full   digest.Digest          // without and with an estargz blob's table of contents; else the same
+}
+
+// sumTar reads a layer, verified, and decodes it.
+func sumTar(
+	ctx context.Context, src layout.Source, blob buildcache.Descriptor, decoder *compress.Decoder, done func(int64),
+) (sums tarSums, err error) {
+	encoding, err := detect(ctx, src, blob)
+	if err != nil {
+		return sums, err
+	}
+	if _, ok := src.(layout.RandomAccess); !ok && encoding.Compression == buildcache.Estargz {
+		spooled, err := spool(ctx, src, blob)
+		if err != nil {
+			return sums, err
+		}
+		defer func() { err = errors.Join(err, spooled.section.Close()) }()
+		if encoding, err = detect(ctx, spooled, blob); err != nil {
+			return sums, err
+		}
+		src = spooled
+	}
+	counted := layout.Counted(ctx, func() (io.ReadCloser, error) { return layout.OpenVerified(ctx, src, blob) }, done)
+	raw, err := counted()
+	if err != nil {
+		return sums, err
+	}
+	defer func() { err = errors.Join(err, raw.Close()) }()
+	full, tar := sha256.New(), sha256.New()
+	decoded, err := decoder.DecodeTar(ctx, raw, encoding, full)
+	if err != nil {
+		return sums, err
+	}
+	_, err = io.Copy(tar, decoded)
+	sums = tarSums{encoding.Compression, digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)}
+	return sums, errors.Join(err, decoded.Close())
+}

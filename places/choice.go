@@ -1,0 +1,71 @@
+package places
+
+import (
+	"context"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// MeansAll reports whether a reference stands for every cache in its place: a bare path does, where it has no tag.
+func MeansAll(ref layout.Reference) bool {
+	return ref.Transport == layout.TransportPath && ref.Tag == ""
+}
+
+// Entries returns what the reference names, classified: the root of its tag or digest, else everything in the place but
+// entries that another one with the same tag hides. It fails with a *layout.NotFoundError where a tag or digest is not there.
+func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
+	ref := o.Reference
+	switch {
+	case ref.Digest != "":
+		entry, err := layout.FindDigest(ctx, o.Source, ref.Digest)
+		return []layout.Entry{entry}, err
+	case ref.Tag == "":
+		entries, err := layout.Survey(ctx, o.Source)
+		return layout.WithoutShadowed(entries), err
+	}
+	entry, err := layout.Find(ctx, o.Source, ref.Tag)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		_, err := layout.OneCache(ctx, o.Source, ref.Tag) // says what there is instead
+		return nil, err
+	}
+	return []layout.Entry{*entry}, nil
+}
+
+// Cache returns the one cache that the reference names. Without a tag or digest that is latest, else the only one there.
+// It fails as layout.OneCache and layout.FindDigest do.
+func (o *Opened) Cache(ctx context.Context) (layout.Entry, error) {
+	if o.Reference.Digest == "" {
+		return layout.OneCache(ctx, o.Source, o.Reference.Tag)
+	}
+	entry, err := layout.FindDigest(ctx, o.Source, o.Reference.Digest)
+	if err == nil {
+		err = entry.Check(ctx, o.Source)
+	}
+	return entry, err
+}
+
+// Caches returns every cache that the reference stands for: all in the place where it MeansAll, else the one that Cache
+// returns.
+func (o *Opened) Caches(ctx context.Context) ([]layout.Entry, error) {
+	if MeansAll(o.Reference) {
+		return layout.Caches(ctx, o.Source)
+	}
+	entry, err := o.Cache(ctx)
+	return []layout.Entry{entry}, err
+}
+
+// Image returns the one image, or index of images, that the reference names. It fails as layout.OneImage and
+// layout.FindDigest do.
+func (o *Opened) Image(ctx context.Context) (layout.Entry, error) {
+	if o.Reference.Digest == "" {
+		return layout.OneImage(ctx, o.Source, o.Reference.Tag)
+	}
+	entry, err := layout.FindDigest(ctx, o.Source, o.Reference.Digest)
+	if err == nil && !entry.Kind.IsImage() {
+		err = &layout.NoImageError{Place: o.Source.String(), Cache: entry.Kind == layout.KindCache}
+	}
+	return entry, err
+}

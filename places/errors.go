@@ -1,0 +1,92 @@
+package places
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// NotThereError says that nothing is where a reference points.
+type NotThereError struct {
+	Path string
+	// Meant is the reference that was probably meant, "" where nothing can be guessed: a bare path is never cut at a
+	// colon.
+	Meant string
+}
+
+func (e *NotThereError) Error() string { return e.Path + ": no such file or directory" }
+
+// Unwrap returns fs.ErrNotExist.
+func (e *NotThereError) Unwrap() error { return fs.ErrNotExist }
+
+// NotWritableError says that a place is written as a whole, and not to.
+type NotWritableError struct{ Reference layout.Reference }
+
+func (e *NotWritableError) Error() string {
+	return fmt.Sprintf("%s: this writes to layout directories and registries only", e.Reference)
+}
+
+// IsFileError says that there is a file where a layout was to be made.
+type IsFileError struct{ Path string }
+
+func (e *IsFileError) Error() string { return e.Path + ": it is a file, and no layout" }
+
+// HostError says that a bare path, where nothing is, begins like the name of a host.
+type HostError struct{ Path string }
+
+func (e *HostError) Error() string {
+	return fmt.Sprintf("%s: there is no such directory or file, and it begins like the name of a registry", e.Path)
+}
+
+// Unwrap returns layout.ErrReference.
+func (e *HostError) Unwrap() error { return layout.ErrReference }
+
+// notThere says what is wrong where nothing is.
+func notThere(ref layout.Reference) error {
+	if ref.Transport == layout.TransportPath && isLikeHost(ref.Path) && !beginsThere(ref.Path) {
+		return &HostError{Path: ref.Path}
+	}
+	return &NotThereError{Path: ref.Path, Meant: meantWithTag(ref)}
+}
+
+// isLikeHost reports whether a path begins like host/repository or host:port/repository: what stands before the first
+// slash has a dot or a port in it, or is localhost.
+func isLikeHost(path string) bool {
+	host, rest, ok := strings.Cut(path, "/")
+	if !ok || host == "" || rest == "" || host == "." || host == ".." {
+		return false
+	}
+	name, port, hasPort := strings.Cut(host, ":")
+	if hasPort && (port == "" || strings.Trim(port, "0123456789") != "") {
+		return false
+	}
+	return hasPort || name == "localhost" || strings.Contains(strings.Trim(name, "."), ".")
+}
+
+// beginsThere reports whether a path's first part is there.
+func beginsThere(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	_, err := os.Stat(first)
+	return err == nil
+}
+
+// meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1, where that is not there but ./cache is.
+func meantWithTag(ref layout.Reference) string {
+	at := strings.LastIndexByte(ref.Path, ':')
+	if ref.Transport != layout.TransportPath || at <= 0 || layout.CheckTag(ref.Path[at+1:]) != nil {
+		return ""
+	}
+	info, err := os.Stat(ref.Path[:at])
+	if errors.Is(err, fs.ErrNotExist) || err != nil {
+		return ""
+	}
+	meant := layout.Reference{Transport: layout.TransportArchive, Path: ref.Path[:at], Tag: ref.Path[at+1:]}
+	if info.IsDir() {
+		meant.Transport = layout.TransportLayout
+	}
+	return meant.String()
+}

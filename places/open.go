@@ -1,0 +1,146 @@
+package places
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// Options say how to open places. The zero value is good.
+type Options struct {
+	Layout   layout.Options
+	Registry registry.Options
+	// Base is where an archive finds the blobs that it was packed without; nil for none. For other places it is an
+	// error.
+	Base layout.Source
+}
+
+// Opened is a place that a reference named. Close it when the job is done.
+type Opened struct {
+	// Source is the place, with all of its powers (layout.RandomAccess and the like): give it to functions that read.
+	Source    layout.Source
+	Reference layout.Reference
+	// Notes say what a user should know about the place, such as that volumes of an archive are missing and are rebuilt.
+	Notes []string
+
+	close func() error
+}
+
+// Close releases what the place holds: files, connections.
+func (o *Opened) Close() error {
+	if o.close == nil {
+		return nil
+	}
+	return o.close()
+}
+
+// Place returns the place for writing to. It fails with a *NotWritableError for an archive.
+func (o *Opened) Place() (layout.Place, error) {
+	if place, ok := o.Source.(layout.Place); ok {
+		return place, nil
+	}
+	return nil, &NotWritableError{Reference: o.Reference}
+}
+
+// Open opens what a reference names, for reading. It fails with a *NotThereError where nothing is, with a *HostError where
+// a bare path looks like the name of a repository, and with an error around layout.ErrReference for a name that can't be
+// one. A registry is not asked for anything yet.
+func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
+	switch {
+	case ref.Transport == layout.TransportStream:
+		return nil, fmt.Errorf("%w: a stream (-) is no place", layout.ErrReference)
+	case IsArchive(ref):
+		return openArchive(ctx, ref, o)
+	case o.Base != nil:
+		return nil, fmt.Errorf("%w: %s is no archive, and only archives have a base", layout.ErrReference, ref)
+	case ref.Transport == layout.TransportRegistry:
+		return openRegistry(ref, o)
+	}
+	dir, err := layout.Open(ref.Path, o.Layout)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notThere(ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{Source: dir, Reference: ref}, nil
+}
+
+// Create opens what a reference names, for writing, and makes a layout where there is nothing. It fails as Open does, with
+// a *NotWritableError for an archive, and with an *IsFileError where a file is in the way.
+func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
+	opened, err := Open(ctx, ref, o)
+	var none *NotThereError
+	switch {
+	case ref.Digest != "":
+		return nil, fmt.Errorf("%w: %s: what is written gets a tag, and its digest by its bytes", layout.ErrReference, ref)
+	case IsArchive(ref):
+		if opened != nil {
+			err = opened.Close()
+		}
+		if ref.Transport == layout.TransportPath {
+			return nil, &IsFileError{Path: ref.Path}
+		}
+		return nil, errors.Join(&NotWritableError{Reference: ref}, err)
+	case errors.As(err, &none), errors.Is(err, layout.ErrNotLayout):
+		dir, err := layout.Create(ctx, ref.Path, o.Layout)
+		if err != nil {
+			return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
+		}
+		return &Opened{Source: dir, Reference: ref}, nil
+	default:
+		return opened, err
+	}
+}
+
+// IsArchive reports whether a reference names an archive: a file, or volumes of one.
+func IsArchive(ref layout.Reference) bool {
+	switch ref.Transport {
+	case layout.TransportArchive:
+		return true
+	case layout.TransportPath:
+		info, err := os.Stat(ref.Path)
+		return err == nil && info.Mode().IsRegular() || errors.Is(err, fs.ErrNotExist) && archive.IsInVolumes(ref.Path)
+	default:
+		return false
+	}
+}
+
+func openArchive(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
+	opened, err := archive.Open(ctx, []string{ref.Path}, archive.OpenOptions{Base: o.Base})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notThere(ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{Source: opened, Reference: ref, Notes: opened.Notes(), close: opened.Close}, nil
+}
+
+func openRegistry(ref layout.Reference, o Options) (*Opened, error) {
+	repository, err := registry.Open(ref.Path, o.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{Source: repository, Reference: ref, close: repository.Close}, nil
+}
+
+// SameFile reports whether two references name one directory or one file. Repositories are never the same: there may be
+// two ways into one.
+func SameFile(a, b layout.Reference) bool {
+	if a.Transport == layout.TransportRegistry || b.Transport == layout.TransportRegistry {
+		return false
+	}
+	infoA, err := os.Stat(a.Path)
+	if err != nil {
+		return false
+	}
+	infoB, err := os.Stat(b.Path)
+	return err == nil && os.SameFile(infoA, infoB)
+}
