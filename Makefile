@@ -91,7 +91,7 @@ peers: ## compare the speed with skopeo, regctl, crane, oras, tar and sha256sum 
 
 .PHONY: golden
 golden: ## write what the program prints into the scripts that compare it; look at the diff
-	go test ./cmd/ocicache -run '^TestScripts$$' -update
+	go test ./cmd/ocicache -run '^(TestScripts|TestDocuments)$$' -update
 
 .PHONY: man
 man: ## write man pages to man/

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -81,6 +83,9 @@ func (a *app) close() error {
 }
 
 func (a *app) check() error {
+	if !a.debug { // what a library tells of its retries is told by events and errors of ours
+		logrus.SetLevel(logrus.ErrorLevel)
+	}
 	if a.jobs < 0 {
 		return &usageError{fmt.Errorf("--jobs %d: want 1 or more, or 0 for one for each processor", a.jobs)}
 	}
@@ -120,11 +125,33 @@ func (a *app) show() (layout.Handler, func()) {
 
 // write puts a result on standard output: as JSON if that is asked for, else as text says it.
 func (a *app) write(result any, text func(io.Writer) error) error {
-	if !a.json {
-		return text(a.stdout)
+	var out bytes.Buffer
+	var err error
+	if a.json {
+		enc := json.NewEncoder(&out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(result)
+	} else {
+		err = text(&out)
 	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(result)
+	if err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	shown := out.String()
+	if !a.json {
+		shown = clean(shown)
+	}
+	if _, err := io.WriteString(a.stdout, shown); err != nil {
+		return &outputError{err}
+	}
+	return nil
 }
+
+// outputError says that a result could not be written, though what it tells of was done.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string {
+	return fmt.Sprintf("write the result to standard output: %v", e.err)
+}
+func (e *outputError) Unwrap() error { return e.err }

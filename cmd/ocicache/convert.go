@@ -10,7 +10,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
-	"github.com/ocicache/ocicache/registry"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // changeFlags say what to make of caches.
@@ -22,7 +22,7 @@ type changeFlags struct {
 }
 
 // auto stands for the form that the registry takes.
-const auto = "auto"
+const auto = string(convert.AutoForm)
 
 func (f *changeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -38,9 +38,9 @@ func (f *changeFlags) addTo(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that have the compression already")
 }
 
-// options reads the flags into the library's options. With auto the forms are not set yet.
+// options reads the flags into the library's options.
 func (f *changeFlags) options() (convert.Options, error) {
-	o := convert.Options{Level: f.level, Force: f.force}
+	o := convert.Options{Form: buildcache.Form(f.to), Level: f.level, Force: f.force}
 	var err error
 	if f.to != "" && f.to != auto {
 		if o.Form, err = buildcache.ParseForm(f.to); err != nil {
@@ -58,7 +58,8 @@ func (f *changeFlags) options() (convert.Options, error) {
 	case f.level < 0:
 		return o, fmt.Errorf("--compression-level: no level %d", f.level)
 	}
-	if err := o.Check(); err != nil {
+	levels := convert.Options{Compression: o.Compression, Level: o.Level}
+	if err := levels.Check(); err != nil {
 		return o, fmt.Errorf("--compression-level: %w", err)
 	}
 	return o, nil
@@ -85,6 +86,7 @@ most registries take). Levels: zstd 1-22, gzip and estargz 1-9.`,
 	}
 	change.add(cmd)
 	flags.add(a, cmd)
+	flags.addOverwrite(cmd)
 	return cmd
 }
 
@@ -96,40 +98,7 @@ func (a *app) runConvert(ctx context.Context, change *changeFlags, flags *transf
 	if err != nil {
 		return &usageError{err}
 	}
-	job, err := a.newTransfer(ctx, flags, args)
-	if err != nil {
-		return err
-	}
-	options.Jobs, options.DryRun = job.jobs, flags.dryRun
-	if options.Preflight, err = flags.preflight(job); err != nil {
-		return err
-	}
-	if change.to == auto {
-		formsFor, err := flags.formsFor(job)
-		if err != nil {
-			return err
-		}
-		options.FormsFor, options.Refused = formsFor, aboutForm
-	}
-	return a.convertAll(ctx, job, options)
-}
-
-// formsFor returns which forms to try for a cache with --to auto.
-func (f *transferFlags) formsFor(t *transfer) (func(buildcache.Form) []buildcache.Form, error) {
-	profile, ok, err := f.profile(t.dstRef, t.dst)
-	if err != nil {
-		return nil, err
-	}
-	if !ok && !isRegistry(t.dstRef) {
-		return nil, &usageError{errors.New("--to auto needs a registry to go by: a DST in one, or --for REGISTRY")}
-	}
-	return profile.Candidates, nil
-}
-
-// aboutForm says whether a registry refused a cache because of its form.
-func aboutForm(err error) bool {
-	var refused *registry.RefusedError
-	return errors.As(err, &refused) && refused.IsAboutForm()
+	return a.runTransfer(ctx, flags, args, options)
 }
 
 // convertResult is what convert and copy write with --json.
@@ -137,4 +106,9 @@ type convertResult struct {
 	Source      string            `json:"source"`
 	Destination string            `json:"destination"`
 	Caches      []*convert.Result `json:"caches"`
+	// CacheFrom is the value of --cache-from that imports each of the caches, in their order; empty where BuildKit can't
+	// read the destination.
+	CacheFrom []string `json:"cacheFrom"`
+
+	to layout.Reference
 }

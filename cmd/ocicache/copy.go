@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/convert"
@@ -18,20 +16,11 @@ Digests and sizes of what is copied are checked on the way, what was pushed is r
 		Example: `  ocicache copy ./cache docker://registry.example.com/team/cache:main
   ocicache copy docker://registry.example.com/team/cache:main oci:./cache:main`,
 		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runCopy(cmd.Context(), flags, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runTransfer(cmd.Context(), flags, args, convert.Options{})
+		},
 	}
 	flags.add(a, cmd)
+	flags.addOverwrite(cmd)
 	return cmd
-}
-
-func (a *app) runCopy(ctx context.Context, flags *transferFlags, args []string) error {
-	job, err := a.newTransfer(ctx, flags, args)
-	if err != nil {
-		return err
-	}
-	options := convert.Options{Jobs: job.jobs, DryRun: flags.dryRun}
-	if options.Preflight, err = flags.preflight(job); err != nil {
-		return err
-	}
-	return a.convertAll(ctx, job, options)
 }

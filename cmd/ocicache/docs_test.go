@@ -155,7 +155,7 @@ func runLine(t *testing.T, dir, command string) string {
 // agePattern matches what changes from day to day.
 var agePattern = regexp.MustCompile(`\d+ \w+ ago`)
 
-// shows says whether shown is what was printed, but for ages. A line of three dots stands for any lines.
+// shows reports whether shown is what was printed, but for ages. A line of three dots stands for any lines.
 func shows(shown, printed []string) bool {
 	switch {
 	case len(shown) == 0:
@@ -257,7 +257,7 @@ func TestDocumentedNames(t *testing.T) {
 	}
 }
 
-// declares says whether a file declares a function, or a method written as Type.Method.
+// declares reports whether a file declares a function, or a method written as Type.Method.
 func declares(t *testing.T, path, name string) bool {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)

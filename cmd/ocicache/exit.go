@@ -7,7 +7,9 @@ import (
 
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -41,12 +43,16 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitFound
 	}
 	if ctx.Err() != nil { // whatever failed, a signal was the reason
-		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; nothing was published, run it again to go on")
+		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; each tag names what it named before or what it was to name, run it again to go on")
 		return exitInterrupted
 	}
-	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", registry.Redact(err.Error()))
+	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", clean(err.Error()))
+	var caught *parallel.PanicError
+	if errors.As(err, &caught) {
+		fmt.Fprintf(a.stderr, "%s", caught.Stack)
+	}
 	if hint := hint(err); hint != "" {
-		fmt.Fprintf(a.stderr, "ocicache: hint: %s\n", hint)
+		fmt.Fprintf(a.stderr, "ocicache: hint: %s\n", clean(hint))
 	}
 	if a.debug {
 		a.explain(err)
@@ -56,7 +62,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 
 // explain shows an error and all that it wraps, with their types.
 func (a *app) explain(err error) {
-	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, registry.Redact(err.Error()))
+	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, clean(err.Error()))
 	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
 	case interface{ Unwrap() error }:
 		if wrapped := e.Unwrap(); wrapped != nil {
@@ -71,11 +77,12 @@ func (a *app) explain(err error) {
 
 func status(err error) int {
 	var (
-		sync      *syncError
+		sync      *convert.SyncError
 		usage     *usageError
 		unknown   *unknownProfileError
 		ambiguous *layout.AmbiguousError
 		notFound  *layout.NotFoundError
+		notThere  *places.NotThereError
 		dangling  *layout.DanglingError
 		noImage   *layout.NoImageError
 		noInline  *convert.NoInlineError
@@ -84,17 +91,18 @@ func status(err error) int {
 		locked    *layout.LockedError
 		refused   *registry.RefusedError
 		preflight *convert.PreflightError
+		occupied  *archive.OccupiedError
 	)
 	switch {
 	case errors.As(err, &sync):
 		return exitFailed // whatever the reasons were
-	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous):
+	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked
 	case errors.As(err, &refused), errors.As(err, &preflight):
 		return exitRefused
-	case errors.As(err, &notFound), errors.As(err, &dangling), errors.Is(err, errNoPlace),
+	case errors.As(err, &notFound), errors.As(err, &dangling), errors.As(err, &notThere),
 		errors.As(err, &missing), errors.As(err, &volumes),
 		errors.As(err, &noImage), errors.As(err, &noInline):
 		return exitNotFound

@@ -21,6 +21,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 var unnamed = digest.FromString("unnamed")
@@ -35,7 +36,7 @@ var exitCases = []struct {
 	{"anything", errors.New("no idea"), exitFailed, ""},
 	{"usage", &usageError{errors.New("--to what?")}, exitUsage, ""},
 	{"several caches", &layout.AmbiguousError{Place: "cache", Tags: []string{"a", "b"}}, exitUsage, "--tag TAG"},
-	{"no such path", &noPlaceError{"nowhere"}, exitNotFound, ""},
+	{"no such path", &places.NotThereError{Path: "nowhere"}, exitNotFound, ""},
 	{"no such tag", &layout.NotFoundError{Place: "cache", Tag: "c", Tags: []string{"a"}}, exitNotFound, ""},
 	{"no cache at all", &layout.NotFoundError{Place: "cache"}, exitNotFound, "nothing to export"},
 	{"images only", &layout.NotFoundError{Place: "cache", Images: true}, exitNotFound, "--cache-to type=local"},
@@ -52,7 +53,7 @@ var exitCases = []struct {
 	{"no layout", fmt.Errorf("dir: %w", layout.ErrNotLayout), exitFailed, "--cache-to type=local"},
 	{"locked", &layout.LockedError{Path: "cache.lock"}, exitLocked, "--lock-timeout"},
 	{"tag moved", &layout.TagMovedError{Tag: "a"}, exitFailed, "run the command again"},
-	{"tag of an image", &convert.TakenError{Tag: "a"}, exitFailed, "oci:DIR:TAG"},
+	{"tag of an image", &layout.TakenError{Tag: "a", Is: layout.KindImage, Want: layout.KindCache}, exitFailed, "oci:DIR:TAG"},
 	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, buildcache.BlobMissing.Info().Remedy},
 	{"blob cut short", &layout.BlobError{Err: layout.ErrBlobSize}, exitFailed, "'ocicache verify'"},
 	{"blob altered", &layout.BlobError{Err: layout.ErrBlobDamaged}, exitFailed, "'ocicache verify'"},
@@ -65,8 +66,12 @@ var exitCases = []struct {
 	{"too large to read", &buildcache.SizeError{}, exitFailed, "mode=min"},
 	{"blobs missing", &archive.MissingError{Archive: "a.tar"}, exitNotFound, "--base"},
 	{"blobs missing in the base too", &archive.MissingError{Archive: "a.tar", Base: "b.tar"}, exitNotFound, "without --have"},
+	{"names taken", &archive.ExistsError{Names: []string{"a.tar"}}, exitFailed, "--overwrite replaces them"},
+	{"names of others", &archive.ExistsError{Names: []string{"a.tar.001"}, Overwrite: true}, exitFailed, "choose another FILE"},
+	{"file in the source", &archive.OccupiedError{File: "a.tar", Place: "a"}, exitUsage, ""},
 	{"volumes missing", &archive.VolumesError{File: "a.tar"}, exitNotFound, ""},
-	{"tag of another kind", &archive.TakenError{Tag: "a"}, exitFailed, "another DIR"},
+	{"tag of a cache", &layout.TakenError{Tag: "a", Is: layout.KindCache, Want: layout.KindImage}, exitFailed, "another DIR"},
+	{"tag of a cache, for an index", &layout.TakenError{Tag: "a", Is: layout.KindCache, Want: layout.KindIndex}, exitFailed, "another DIR"},
 	{"archive refused", &archive.HostileError{Entry: "link", Err: errors.New("a symbolic link")}, exitFailed, ""},
 	{"archive cut off", &archive.HostileError{Err: archive.ErrTruncated}, exitFailed, "copy the archive again"},
 	{"bomb", &archive.HostileError{Err: archive.ErrTooLarge}, exitFailed, "unpack - DIR"},
@@ -191,14 +196,12 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestColonHint is here because the hint needs a path that is there.
 func TestColonHint(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if got, want := hint(&noPlaceError{dir + ":v1"}), "did you mean oci:"+dir+":v1?"; !strings.HasSuffix(got, want) {
-		t.Errorf("got %q, want %q at its end", got, want)
+	if got := hint(&places.NotThereError{Path: "x:v1", Meant: "oci:x:v1"}); !strings.HasSuffix(got, "did you mean oci:x:v1?") {
+		t.Errorf("got %q", got)
 	}
-	if got := hint(&noPlaceError{dir + "/nowhere:v1"}); got != "" {
-		t.Errorf("nothing is there, and yet %q", got)
+	if got := hint(&places.NotThereError{Path: "x:v1"}); got != "" {
+		t.Errorf("nothing was meant, and yet %q", got)
 	}
 }

@@ -30,68 +30,49 @@ BuildKit imports. Images are never touched: in their own layout the cache needs 
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExtract(cmd.Context(), to, flags, args) },
 	}
-	cmd.Flags().StringVar(&to, "to", string(buildcache.Artifact), "form of the result: docker-list, oci-index or artifact")
-	complete(cmd, "to", names(buildcache.Forms()))
+	cmd.Flags().StringVar(&to, "to", string(buildcache.Artifact), "form of the result: docker-list, oci-index, artifact, or auto for one that the registry takes")
+	complete(cmd, "to", append(names(buildcache.Forms()), auto))
 	flags.add(a, cmd)
 	cmd.Flags().Lookup("tag").Usage = "the image in REF"
 	return cmd
 }
 
 func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, args []string) error {
-	form, err := buildcache.ParseForm(to)
-	if err != nil {
-		return &usageError{fmt.Errorf("--to: %w", err)}
+	options := convert.Options{Form: convert.AutoForm}
+	if to != auto {
+		var err error
+		if options.Form, err = buildcache.ParseForm(to); err != nil {
+			return &usageError{fmt.Errorf("--to: %w", err)}
+		}
 	}
-	job, inlined, err := a.newExtraction(ctx, flags, args)
+	t, err := a.newTransfer(ctx, flags, args)
 	if err != nil {
 		return err
 	}
-	options := convert.ExtractOptions{Form: form, Jobs: job.jobs, DryRun: flags.dryRun}
-	if options.Preflight, err = flags.preflight(job); err != nil {
+	if err := flags.complete(t, &options); err != nil {
+		return err
+	}
+	image, err := t.src.Image(ctx)
+	if err != nil {
+		return err
+	}
+	inlined, err := convert.ReadInline(ctx, t.src.Source, image)
+	if err != nil {
+		return err
+	}
+	// DST comes last, so that nothing is made there for an image without inline cache.
+	if err := a.openDestination(ctx, t, flags); err != nil {
 		return err
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	done, err := inlined.Extract(ctx, job.dst, job.tag, options)
+	done, err := inlined.Extract(ctx, t.dst, cmp.Or(t.tag, image.Tag, layout.DefaultTag), options)
 	stop()
 	if err != nil {
 		return err
 	}
-	result := extractResult{Source: job.srcName, Destination: job.dstName, ExtractResult: done}
+	result := extractResult{Source: t.srcName, Destination: t.dstName, ExtractResult: done}
 	return a.write(result, result.render)
-}
-
-// newExtraction opens REF and DST. DST comes last, so that nothing is made there for an image without inline cache.
-func (a *app) newExtraction(ctx context.Context, flags *transferFlags, args []string) (*transfer, *convert.Inlined, error) {
-	from, err := parse(args[0], flags.tag)
-	if err != nil {
-		return nil, nil, err
-	}
-	to, err := parse(args[1], "")
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := flags.registry.check(from, to); err != nil {
-		return nil, nil, err
-	}
-	place, err := a.open(ctx, from, flags.base, flags.registry.options(src))
-	if err != nil {
-		return nil, nil, err
-	}
-	image, err := layout.OneImage(ctx, place, tagOf(from, place))
-	if err != nil {
-		return nil, nil, err
-	}
-	inlined, err := convert.ReadInline(ctx, place, image)
-	if err != nil {
-		return nil, nil, err
-	}
-	t := &transfer{src: place, srcName: place.String(), dstRef: to, dstName: to.String(), jobs: a.jobsFor(from, to)}
-	if err := t.openDestination(ctx, a, flags, []layout.Reference{from, to}); err != nil {
-		return nil, nil, err
-	}
-	t.tag = cmp.Or(t.tag, image.Tag, "latest")
-	return t, inlined, nil
 }
 
 // extractResult is what extract writes with --json.

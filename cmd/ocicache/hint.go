@@ -11,7 +11,9 @@ import (
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -27,20 +29,23 @@ func hint(err error) string {
 
 func hintUsage(err error) string {
 	var (
-		noPlace     *noPlaceError
-		notWritable *notWritableError
-		isFile      *isFileError
+		notThere    *places.NotThereError
+		notWritable *places.NotWritableError
+		isFile      *places.IsFileError
+		host        *places.HostError
+		spelling    *layout.SpellingError
 	)
 	switch {
-	case errors.As(err, &notWritable) && isArchive(notWritable.ref):
+	case errors.As(err, &notWritable):
 		return "archives are written as a whole: by 'ocicache pack', or one cache by copy or convert to oci-archive:FILE"
 	case errors.As(err, &isFile):
-		return "to replace it by an archive, say oci-archive:" + isFile.path
-	}
-	if errors.As(err, &noPlace) {
-		if meant := layout.ColonHint(noPlace.path); meant != "" {
-			return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", meant)
-		}
+		return "to replace it by an archive, say oci-archive:" + isFile.Path + " and --overwrite"
+	case errors.As(err, &notThere) && notThere.Meant != "":
+		return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", notThere.Meant)
+	case errors.As(err, &host):
+		return fmt.Sprintf("did you mean docker://%s? a directory of that name would be ./%s", host.Path, host.Path)
+	case errors.As(err, &spelling):
+		return fmt.Sprintf("did you mean %s?", spelling.Meant)
 	}
 	return ""
 }
@@ -53,7 +58,7 @@ func hintPlace(err error) string {
 		dangling  *layout.DanglingError
 		locked    *layout.LockedError
 		moved     *layout.TagMovedError
-		taken     *convert.TakenError
+		taken     *layout.TakenError
 	)
 	switch {
 	case errors.As(err, &ambiguous):
@@ -68,6 +73,8 @@ func hintPlace(err error) string {
 		return "wait until the other process is done, or give --lock-timeout more time"
 	case errors.As(err, &moved):
 		return "another process wrote to the same tag; nothing of it was touched, run the command again"
+	case errors.As(err, &taken) && taken.Want.IsImage():
+		return "unpack to another DIR, or choose other tags with --tag"
 	case errors.As(err, &taken):
 		return "images are never overwritten; give the result another tag with oci:DIR:TAG"
 	}
@@ -120,7 +127,7 @@ func hintImage(err error) string {
 func hintArchive(err error) string {
 	var (
 		missing *archive.MissingError
-		taken   *archive.TakenError
+		exists  *archive.ExistsError
 	)
 	switch {
 	case errors.As(err, &missing) && missing.Base == "":
@@ -128,8 +135,13 @@ func hintArchive(err error) string {
 			"blobs with --base; else pack again without --have"
 	case errors.As(err, &missing):
 		return "nothing was published; unpack the archives before this one first, or pack again without --have"
-	case errors.As(err, &taken):
-		return "unpack to another DIR, or choose other tags with --tag"
+	case errors.As(err, &exists) && exists.Overwrite:
+		return "only FILE itself, and volumes that a whole FILE.SHA256SUMS proves to be ours, are replaced, each by its like or volumes by " +
+			"FILE; move these away, or choose another FILE"
+	case errors.As(err, &exists):
+		return "--overwrite replaces them, where they are an archive of that name"
+	case errors.Is(err, archive.ErrTag):
+		return "give them tags first, or choose one that has a tag with --tag or oci:DIR:TAG"
 	case errors.Is(err, archive.ErrRequired):
 		return "the archive was packed without what the far side has; name that with --base: a layout, an archive or a repository"
 	case errors.Is(err, archive.ErrStream):
@@ -169,9 +181,15 @@ func isBlobFault(err error) bool {
 	return errors.Is(err, layout.ErrBlobMissing) || errors.Is(err, layout.ErrBlobSize) || errors.Is(err, layout.ErrBlobDamaged)
 }
 
-// hintSystem is about the machine.
+// hintSystem is about the machine, and about this program.
 func hintSystem(err error) string {
+	var caught *parallel.PanicError
+	var output *outputError
 	switch {
+	case errors.As(err, &caught):
+		return "please report this with the command and what 'ocicache version' says; no tag was moved to something that was not proved"
+	case errors.As(err, &output):
+		return "what the result tells of was done; only the telling failed"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "the disk is full; nothing was published, run it again when there is room"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/build/constraint"
 	"go/parser"
 	"go/token"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -22,16 +24,20 @@ const module = "github.com/ocicache/ocicache"
 const moduleDir = "../.."
 
 // house says which packages of ours each package imports; nil stands for all. It is the table in CONTRIBUTING.md, and
-// depguard in .golangci.yml says the same. Places (layout, archive, registry) beyond the first never import one another.
+// depguard in .golangci.yml says the same. Places never import one another, but for the first, layout, which
+// says what a place is.
 var house = map[string][]string{
 	"buildcache":        {},
 	"internal/durable":  {},
+	"internal/parallel": {},
 	"internal/compress": {"buildcache"},
+	"internal/volumes":  {"internal/durable", "internal/parallel"},
 	"layout":            {"buildcache", "internal/durable"},
-	"archive":           {"layout", "buildcache", "internal/compress", "internal/durable"},
-	"registry":          {"layout", "buildcache"},
-	"inspect":           {"layout", "buildcache", "internal/compress"},
-	"convert":           {"layout", "buildcache", "inspect", "internal/compress"},
+	"archive":           {"layout", "buildcache", "internal/compress", "internal/durable", "internal/volumes", "internal/parallel"},
+	"registry":          {"layout", "buildcache", "internal/parallel"},
+	"inspect":           {"layout", "buildcache", "internal/compress", "internal/parallel"},
+	"convert":           {"layout", "buildcache", "internal/compress", "internal/parallel"},
+	"places":            {"layout", "archive", "registry"},
 	"internal/progress": {"layout"},
 	"cmd/ocicache":      nil,
 }
@@ -41,15 +47,17 @@ var house = map[string][]string{
 var doors = map[string][]string{
 	"github.com/opencontainers/umoci":          {"layout"},
 	"github.com/klauspost/compress":            {"internal/compress"},
-	"github.com/klauspost/readahead":           {"convert", "internal/compress"},
+	"github.com/klauspost/readahead":           {"convert"},
+	"golang.org/x/sync/errgroup":               {"internal/parallel"},
+	"github.com/klauspost/reedsolomon":         {"internal/volumes"},
 	"github.com/containerd/stargz-snapshotter": {"internal/compress"},
 	"github.com/containers/image":              {"registry"},
-	"go.podman.io/image":                       {"registry"},
 	"github.com/vbauerster/mpb":                {"internal/progress"},
+	"github.com/sirupsen/logrus":               {"cmd/ocicache"},
 	"github.com/spf13/cobra":                   {"cmd/ocicache"},
 	"github.com/spf13/pflag":                   {"cmd/ocicache"},
 	"golang.org/x/term":                        {"cmd/ocicache"},
-	"golang.org/x/sys":                         {"layout", "internal/durable"},
+	"golang.org/x/sys":                         {"internal/durable"},
 	"github.com/moby/buildkit":                 {},
 }
 
@@ -116,17 +124,19 @@ func sources(t *testing.T) []goFile {
 	return found
 }
 
-// within says whether a package is a module or lies in it.
+// within reports whether a package is a module or lies in it.
 func within(imported, module string) bool {
 	rest, ok := strings.CutPrefix(imported, module)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// isForTests says whether a package helps tests only, as net/http/httptest does. It has no row, and no program has it.
+// isForTests reports whether a package helps tests only, as net/http/httptest does. It has no row, and no program has it.
 func isForTests(folder string) bool { return strings.HasSuffix(folder, "test") }
 
+// TestImportsOfOurs says that the table allows what is imported, and nothing else.
 func TestImportsOfOurs(t *testing.T) {
 	t.Parallel()
+	used := map[string][]string{}
 	for _, s := range sources(t) {
 		if isForTests(s.folder()) {
 			continue
@@ -145,33 +155,127 @@ func TestImportsOfOurs(t *testing.T) {
 			case allowed != nil && !slices.Contains(allowed, ours):
 				t.Errorf("%s imports %s; it may import %v", s.name, ours, allowed)
 			}
+			used[s.folder()] = append(used[s.folder()], ours)
 		}
 	}
-}
-
-func TestDoors(t *testing.T) {
-	t.Parallel()
-	for _, s := range sources(t) {
-		for _, imported := range s.imports {
-			for door, allowed := range doors {
-				if within(imported, door) && !slices.Contains(allowed, s.folder()) {
-					t.Errorf("%s imports %s, which is for %v", s.name, imported, allowed)
-				}
+	for folder, allowed := range house {
+		for _, ours := range allowed {
+			if !slices.Contains(used[folder], ours) {
+				t.Errorf("%s may import %s, and does not", folder, ours)
 			}
 		}
 	}
 }
 
-// TestNoTags builds nothing: it looks for files that a plain build would leave out on this system.
+// TestDoors says the same of modules of somebody else.
+func TestDoors(t *testing.T) {
+	t.Parallel()
+	used := map[string][]string{}
+	for _, s := range sources(t) {
+		for _, imported := range s.imports {
+			for door, allowed := range doors {
+				if !within(imported, door) {
+					continue
+				}
+				if !slices.Contains(allowed, s.folder()) {
+					t.Errorf("%s imports %s, which is for %v", s.name, imported, allowed)
+				}
+				used[door] = append(used[door], s.folder())
+			}
+		}
+	}
+	for door, allowed := range doors {
+		for _, folder := range allowed {
+			if !slices.Contains(used[door], folder) {
+				t.Errorf("%s may import %s, and does not", folder, door)
+			}
+		}
+	}
+}
+
+// ruleOf matches the rule of depguard for the files of a package.
+const ruleOf = `(?s)files: \["\*\*/%s/\*\.go", "!\$test"\]\n(.*?)deny: \[\{pkg: %s,`
+
+// TestLinted says that depguard has the same table.
+func TestLinted(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(moduleDir, ".golangci.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder, allowed := range house {
+		if allowed == nil {
+			continue
+		}
+		rule := regexp.MustCompile(fmt.Sprintf(ruleOf, folder, module)).FindSubmatch(text)
+		if rule == nil {
+			t.Errorf("%s: no rule", folder)
+			continue
+		}
+		var linted []string
+		for _, match := range regexp.MustCompile(module+`/([a-z/]+)`).FindAllSubmatch(rule[1], -1) {
+			linted = append(linted, string(match[1]))
+		}
+		if !slices.Equal(linted, allowed) {
+			t.Errorf("%s: the linter allows %v, the table %v", folder, linted, allowed)
+		}
+	}
+}
+
+// systems are those that a file may be for; all but the last are kinds of Unix.
+var systems = []string{"linux", "darwin", "freebsd", "windows"}
+
+// TestNoTags builds nothing: it looks for files that a plain build leaves out on every system.
 func TestNoTags(t *testing.T) {
 	t.Parallel()
-	given := []string{runtime.GOOS, runtime.GOARCH, "unix", "gc"}
+	found := map[string]bool{}
 	for _, s := range sources(t) {
+		found[s.name] = true
 		if s.tags == nil || slices.Contains(optional, s.name) {
 			continue
 		}
-		if !s.tags.Eval(func(tag string) bool { return slices.Contains(given, tag) || strings.HasPrefix(tag, "go1.") }) {
+		if !slices.ContainsFunc(systems, func(system string) bool { return isBuilt(s.tags, system) }) {
 			t.Errorf("%s needs build tags: %s", s.name, s.tags)
+		}
+	}
+	for _, name := range optional {
+		if !found[name] {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
+// isBuilt reports whether a plain build for a system takes a file with a constraint.
+func isBuilt(tags constraint.Expr, system string) bool {
+	return tags.Eval(func(tag string) bool {
+		return tag == system || tag == runtime.GOARCH || tag == "gc" || strings.HasPrefix(tag, "go1.") ||
+			tag == "unix" && system != "windows"
+	})
+}
+
+// TestIsBuilt looks at what counts as a tag, and what as a system.
+func TestIsBuilt(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		line string
+		on   []string // systems
+	}{
+		{line: "//go:build linux", on: []string{"linux"}},
+		{line: "//go:build !linux", on: []string{"darwin", "freebsd", "windows"}},
+		{line: "//go:build unix && !darwin", on: []string{"linux", "freebsd"}},
+		{line: "//go:build !man", on: systems},
+		{line: "//go:build man"},
+		{line: "//go:build linux && man"},
+		{line: "//go:build !linux && ignore"},
+	} {
+		tags, err := constraint.Parse(test.line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, system := range systems {
+			if got := isBuilt(tags, system); got != slices.Contains(test.on, system) {
+				t.Errorf("%s on %s: %t", test.line, system, got)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -60,19 +61,19 @@ func (a *app) runInspect(ctx context.Context, text, tag, base string, access *re
 	if err != nil {
 		return err
 	}
-	entries, err := selected(ctx, ref, from)
+	entries, err := from.Caches(ctx)
 	if err != nil {
 		return err
 	}
-	result := inspectResult{Path: from.String()}
+	result := inspectResult{Path: from.Source.String(), Caches: []*inspect.Summary{}}
 	for _, entry := range entries {
-		summary, err := inspect.Summarize(ctx, from, entry)
+		summary, err := inspect.Summarize(ctx, from.Source, entry)
 		if err != nil {
 			return err
 		}
 		result.Caches = append(result.Caches, summary)
 	}
-	if dir, ok := from.(*layout.Dir); ok && takesAll(ref) {
+	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(ref) {
 		if err := result.addUnreachable(ctx, dir); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func runOf(t *testing.T, args ...string) time.Duration {
 	return time.Since(start)
 }
 
-// killOf runs ocicache and kills it after a while. It says whether that was before its end.
+// killOf runs ocicache and kills it after a while. It reports whether that was before its end.
 func killOf(t *testing.T, after time.Duration, args ...string) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "ocicache", args...)
@@ -96,30 +97,32 @@ func sameFiles(t *testing.T, what string, got, want map[string]string) {
 	}
 }
 
-// TestKilledPack kills pack at any time. Where it left a file, that is the one before or the one after; the next run ends
-// right, and leaves nothing else.
+// TestKilledPack kills pack at any time while it replaces an older archive. Where it left a file, that is the one before or
+// the one after; the next run ends right, and leaves nothing else.
 func TestKilledPack(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(4, 1))
 	for _, flags := range [][]string{nil, {"--volume-size", "100KB", "--parity", "2"}, {"--compression", "zstd"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			args := func(dir string) []string {
-				return append([]string{"pack", killedCache, filepath.Join(dir, "cache.tar")}, flags...)
+				return append([]string{"pack", killedCache, filepath.Join(dir, "cache.tar"), "--overwrite"}, flags...)
 			}
 			whole := t.TempDir()
 			took := runOf(t, args(whole)...)
 			want, hits := filesIn(t, whole), 0
 			for range kills(t) {
 				dir := t.TempDir()
-				old := "oci-layout\x00, as an older archive begins"
 				single := filepath.Join(dir, "cache.tar")
-				if err := os.WriteFile(single, []byte(old), 0o600); err != nil {
-					t.Fatal(err)
+				older := []string{"pack", "../../testdata/caches/artifact-gzip", single}
+				if slices.Contains(flags, "--volume-size") {
+					older = append(older, "--volume-size", "20KB", "--parity", "1")
 				}
+				runOf(t, older...)
+				old := filesIn(t, dir)
 				if killOf(t, time.Duration(random.Int64N(int64(took))), args(dir)...) {
 					hits++
 				}
-				if raw, err := os.ReadFile(single); err == nil && string(raw) != old && string(raw) != want["cache.tar"] {
+				if raw, err := os.ReadFile(single); err == nil && string(raw) != old["cache.tar"] && string(raw) != want["cache.tar"] {
 					t.Errorf("cache.tar has %d bytes, and they are neither the old ones nor the new", len(raw))
 				}
 				runOf(t, args(dir)...)

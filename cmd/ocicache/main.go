@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/ocicache/ocicache/internal/parallel"
 )
 
 func main() {
@@ -24,6 +26,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := &app{stdout: stdout, stderr: stderr}
 	root := app.command()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := parallel.Guard(func() error { return root.ExecuteContext(ctx) })
 	return app.exit(ctx, errors.Join(err, app.close()))
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the test binary also be the programs that scripts run.
@@ -21,9 +20,7 @@ func TestMain(m *testing.M) {
 // unprivileged runs another program as somebody to whom file modes apply: root without the power to pass over them.
 func unprivileged() {
 	runtime.LockOSThread() // the powers belong to the thread, and the thread becomes the program
-	for _, power := range []uintptr{unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER} {
-		_ = unix.Prctl(unix.PR_CAPBSET_DROP, power, 0, 0, 0) // only root has them to lose
-	}
+	dropPowers()
 	self, err := os.Executable()
 	if err == nil {
 		err = syscall.Exec(self, os.Args[1:], os.Environ())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -21,6 +21,7 @@ import (
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // packFlags are the flags of pack.
@@ -30,6 +31,7 @@ type packFlags struct {
 	have       []string
 	volumeSize string
 	parity     int
+	overwrite  bool
 	dryRun     bool
 	change     changeFlags
 	registry   *registryFlags
@@ -43,6 +45,9 @@ func (a *app) packCommand() *cobra.Command {
 		Long: `Pack caches into an archive, an OCI image layout in a tar: every cache of a SRC, unless --tag or the reference chooses
 one. The same content gives the same bytes, and every blob is verified on the way. FILE gets its name as the last step;
 - is standard output, which then gets nothing but the archive, and the result goes to standard error.
+
+FILE must be free, and so must be every name that a volume of it could have, unless --overwrite says that an older
+archive is to be replaced: FILE by FILE, and volumes by either, if their list proves that pack wrote them.
 
 With --have, what the far side holds is left out: REF is a receipt from there ('ocicache unpack --receipt'), an archive
 that was unpacked there, or a layout or a repository that holds the same. The archive says what it requires.
@@ -66,6 +71,7 @@ are larger than SIZE by their list, of about 100 bytes a volume. In SIZE, KB is 
 	flags.StringArrayVar(&f.have, "have", nil, "leave out what the far side holds: a receipt, an archive, a layout or a repository (may be given several times)")
 	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this size, such as 4GB or 650MiB")
 	flags.IntVar(&f.parity, "parity", 0, "recovery volumes to add: so many volumes can be lost")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "replace an older archive of that name")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be packed, and write nothing")
 	f.change.add(cmd)
 	f.registry = addRegistryFlags(cmd, src, dest)
@@ -82,14 +88,9 @@ type packJob struct {
 	options archive.PackOptions
 	change  convert.Options
 	changes bool
-	roots   []packRoot
-}
-
-// packRoot is a root to pack.
-type packRoot struct {
-	from    source
-	entry   layout.Entry
-	isImage bool
+	roots   []archive.Chosen
+	// passedOver is how many images lie beside the caches and are not packed.
+	passedOver int
 }
 
 func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file string) error {
@@ -103,7 +104,7 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 			return err
 		}
 	}
-	if f.base != "" && !slices.ContainsFunc(refs, isArchive) {
+	if f.base != "" && !slices.ContainsFunc(refs, places.IsArchive) {
 		return &usageError{errors.New("--base is for archives, and no SRC is one")}
 	}
 	have, err := f.haveReferences()
@@ -143,18 +144,21 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 func (a *app) addRoots(ctx context.Context, job *packJob, f *packFlags, refs []layout.Reference) error {
 	for _, ref := range refs {
 		base := ""
-		if isArchive(ref) {
+		if places.IsArchive(ref) {
 			base = f.base
 		}
 		from, err := a.open(ctx, ref, base, f.registry.options(src))
 		if err != nil {
 			return err
 		}
-		roots, err := packRoots(ctx, ref, from, f.images)
+		entries, passed, err := packEntries(ctx, from, f.images)
 		if err != nil {
 			return err
 		}
-		job.roots = append(job.roots, roots...)
+		job.passedOver += passed
+		for _, entry := range entries {
+			job.roots = append(job.roots, archive.Chosen{Source: from.Source, Entry: entry})
+		}
 	}
 	return nil
 }
@@ -170,7 +174,7 @@ func packUsage(err error) error {
 
 // newPackJob reads everything but the references of sources.
 func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
-	job := &packJob{options: archive.PackOptions{Parity: f.parity, DryRun: f.dryRun, Layout: a.layoutOptions()}}
+	job := &packJob{options: archive.PackOptions{Parity: f.parity, Overwrite: f.overwrite, DryRun: f.dryRun, Layout: a.layoutOptions()}}
 	var err error
 	if job.target, err = a.packTarget(file); err != nil {
 		return nil, err
@@ -186,6 +190,8 @@ func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
 		err = fmt.Errorf("--parity %d: want 0 or more", f.parity)
 	case f.volumeSize == "" && f.parity > 0:
 		err = errors.New("--parity needs --volume-size: it is volumes that can be lost")
+	case f.overwrite && job.target.Stream != nil:
+		err = errors.New("--overwrite is for files; standard output has no older archive")
 	case f.volumeSize != "" && job.target.Stream != nil:
 		err = errors.New("--volume-size makes files; standard output is one stream")
 	case f.volumeSize != "":
@@ -225,7 +231,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 	}
 	dir := filepath.Dir(ref.Path)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return archive.Target{}, &noPlaceError{dir}
+		return archive.Target{}, &places.NotThereError{Path: dir}
 	}
 	if info, err := os.Stat(ref.Path); err == nil && info.IsDir() {
 		return archive.Target{}, &usageError{fmt.Errorf("%s is a directory; the last argument is the FILE to write", ref.Path)}
@@ -233,40 +239,35 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 	return archive.Target{File: ref.Path}, nil
 }
 
-// packRoots returns what of a place is packed: one root, or every cache.
-func packRoots(ctx context.Context, ref layout.Reference, from source, images bool) ([]packRoot, error) {
-	if tag := tagOf(ref, from); tag != "" {
-		if images {
-			found, err := layout.Find(ctx, from, tag)
-			if err != nil {
-				return nil, err
-			}
-			if found != nil && found.Kind == layout.KindOther {
-				return []packRoot{{from, found.Entry, true}}, nil
-			}
-		}
-		entry, err := layout.One(ctx, from, tag)
-		return []packRoot{{from, entry, false}}, err
-	}
-	var roots []packRoot
-	caches, err := layout.All(ctx, from)
-	for _, entry := range caches {
-		roots = append(roots, packRoot{from, entry, false})
-	}
-	var none *layout.NotFoundError
-	if errors.As(err, &none) && none.Images && images {
-		err = nil // nothing but images
-	}
-	if !images || err != nil {
-		return roots, err
-	}
-	found, err := layout.Survey(ctx, from)
-	for _, f := range found {
-		if f.Kind == layout.KindOther {
-			roots = append(roots, packRoot{from, f.Entry, true})
+// packEntries returns what of a place is packed: what the reference chooses, else every cache, and images if wanted; and
+// how many images are passed over because they are not.
+func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen []layout.Entry, passed int, err error) {
+	if from.Reference.Tag == "" && from.Reference.Digest == "" {
+		var none *layout.NotFoundError
+		_, err := layout.Caches(ctx, from.Source) // says what is wrong with one that can't be read
+		if err != nil && (!images || !errors.As(err, &none) || !none.Images) {
+			return nil, 0, err
 		}
 	}
-	return roots, err
+	entries, err := from.Entries(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, entry := range entries {
+		switch {
+		case entry.Kind == layout.KindCache, images && entry.Kind.IsImage():
+			chosen = append(chosen, entry)
+		case entry.Kind.IsImage():
+			passed++
+		}
+	}
+	if len(chosen) == 0 {
+		_, err := from.Cache(ctx) // says what is there instead
+		return nil, 0, err
+	}
+	// Caches go first, as they did before there were images.
+	slices.SortStableFunc(chosen, func(a, b layout.Entry) int { return cmp.Compare(a.Kind, b.Kind) })
+	return chosen, passed, nil
 }
 
 // haveReferences reads the references of --have.
@@ -295,7 +296,7 @@ func (a *app) holder(ctx context.Context, ref layout.Reference, access *registry
 		switch {
 		case err == nil && info.IsDir():
 		case errors.Is(err, fs.ErrNotExist) && !archive.IsInVolumes(ref.Path):
-			return nil, &noPlaceError{ref.Path}
+			return nil, &places.NotThereError{Path: ref.Path}
 		default:
 			return archive.HeldAfter(ref.Path), nil
 		}
@@ -307,22 +308,11 @@ func (a *app) holder(ctx context.Context, ref layout.Reference, access *registry
 	if err != nil {
 		return nil, fmt.Errorf("--have: %w", err)
 	}
-	if ref.Tag != "" && !isRegistry(ref) {
-		return archive.HeldBy(oneTag{from, ref.Tag}), nil
+	entries, err := from.Entries(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("--have: %w", err)
 	}
-	return archive.HeldBy(from), nil
-}
-
-// oneTag is a place of which one tag counts.
-type oneTag struct {
-	source
-	tag string
-}
-
-// Entries returns the entry of the tag.
-func (o oneTag) Entries(ctx context.Context) ([]layout.Entry, error) {
-	entries, err := o.source.Entries(ctx)
-	return slices.DeleteFunc(entries, func(e layout.Entry) bool { return e.Tag != o.tag }), err
+	return archive.HeldBy(from.Source, entries...), nil
 }
 
 // packResult is what pack writes with --json.
@@ -330,6 +320,8 @@ type packResult struct {
 	*archive.PackResult
 	// SizeUnknown says of a dry run that layers would be recompressed, so that digests and sizes can't be known.
 	SizeUnknown bool `json:"sizeUnknown,omitempty"`
+	// PassedOver is how many images lie beside the caches and were not asked for.
+	PassedOver int `json:"passedOver,omitempty"`
 	// Conversions say what was changed on the way.
 	Conversions []*convert.Result `json:"conversions,omitempty"`
 
@@ -338,46 +330,59 @@ type packResult struct {
 
 // run packs, converting before that if asked to.
 func (j *packJob) run(ctx context.Context) (*packResult, error) {
-	result := &packResult{name: j.target.File}
+	result := &packResult{name: j.target.File, PassedOver: j.passedOver}
 	if j.target.Stream != nil {
 		result.name = "standard output"
 	}
-	var err error
-	if !j.changes {
-		result.PackResult, err = archive.Pack(ctx, j.chosen(), j.target, j.options)
-		return result, err
-	}
-	// What can't be packed is found out before the work is done.
-	dry := archive.PackOptions{DryRun: true}
-	if result.PackResult, err = archive.Pack(ctx, j.chosen(), j.target, dry); err != nil {
-		return nil, err
-	}
-	if j.options.DryRun {
+	if j.changes && j.options.DryRun {
 		if err := result.preview(ctx, j); err != nil || result.SizeUnknown {
 			return result, err
 		}
 	}
-	return result, j.runChanged(ctx, result)
-}
-
-// chosen returns the roots as they are.
-func (j *packJob) chosen() []archive.Chosen {
-	all := make([]archive.Chosen, len(j.roots))
-	for i, root := range j.roots {
-		all[i] = archive.Chosen{Source: root.from, Entry: root.entry}
+	if j.changes {
+		result.Conversions = nil
+		j.options.Change = func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error) {
+			if entry.Kind.IsImage() {
+				return entry, nil
+			}
+			done, err := convert.Convert(ctx, src, entry, dst, entry.Tag, j.change)
+			if err != nil {
+				return entry, err
+			}
+			result.Conversions = append(result.Conversions, done)
+			return done.Entry(), nil
+		}
 	}
-	return all
+	var err error
+	result.PackResult, err = archive.Pack(ctx, j.roots, j.target, j.options)
+	return result, err
 }
 
-// preview says what would be converted.
+// preview says what would be converted. Where layers would be recompressed, that is all that can be known.
 func (r *packResult) preview(ctx context.Context, j *packJob) error {
+	var err error
+	// The size of the archive, and so how it is split, is not that of what is there now.
+	r.PackResult, err = archive.Pack(ctx, j.roots, archive.Target{Stream: io.Discard}, archive.PackOptions{DryRun: true})
+	if err == nil && j.target.Stream == nil {
+		sources := make([]layout.Source, len(j.roots))
+		for i, root := range j.roots {
+			sources[i] = root.Source
+		}
+		err = archive.CheckTarget(ctx, j.target.File, j.options, sources...)
+	}
+	if err != nil {
+		return err
+	}
+	if j.target.Stream == nil {
+		r.Files = []string{j.target.File}
+	}
 	options := j.change
 	options.DryRun = true
 	for _, root := range j.roots {
-		if root.isImage {
+		if root.Entry.Kind.IsImage() {
 			continue
 		}
-		done, err := convert.Convert(ctx, root.from, root.entry, nil, root.entry.Tag, options)
+		done, err := convert.Convert(ctx, root.Source, root.Entry, nil, root.Entry.Tag, options)
 		if err != nil {
 			return err
 		}
@@ -389,66 +394,12 @@ func (r *packResult) preview(ctx context.Context, j *packJob) error {
 	}
 	unknown := &archive.PackResult{Files: r.Files, DryRun: true, Tags: r.Tags}
 	for i := range unknown.Tags {
-		if unknown.Tags[i].Kind == archive.KindCache {
+		if unknown.Tags[i].Kind == layout.KindCache {
 			unknown.Tags[i].Digest = ""
 		}
 	}
 	r.PackResult = unknown
 	return nil
-}
-
-// runChanged converts every cache and packs the results.
-func (j *packJob) runChanged(ctx context.Context, result *packResult) (err error) {
-	file := j.target.File
-	if j.options.DryRun {
-		file = "" // roots and configs go to the directory for temporary files
-	}
-	work, err := archive.OpenWork(ctx, file, j.options.Layout)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, work.Close()) }()
-	stages := map[source]layout.Place{}
-	chosen := j.chosen()
-	result.Conversions = nil
-	for i, root := range j.roots {
-		if root.isImage {
-			continue
-		}
-		stage := stages[root.from]
-		if stage == nil {
-			if stage, err = work.Stage(ctx, root.from); err != nil {
-				return err
-			}
-			stages[root.from] = stage
-		}
-		done, err := convert.Convert(ctx, root.from, root.entry, stage, root.entry.Tag, j.change)
-		if err != nil {
-			return err
-		}
-		result.Conversions = append(result.Conversions, done)
-		entry := layout.Entry{Tag: root.entry.Tag, Root: root.entry.Root.Clone()}
-		entry.Root.Digest, entry.Root.MediaType = done.To.Digest, done.To.MediaType
-		if entry.Root.Size, err = rootSize(ctx, stage, done.To.Digest); err != nil {
-			return err
-		}
-		chosen[i] = archive.Chosen{Source: stage, Entry: entry}
-	}
-	options := j.options
-	options.Work = work
-	result.PackResult, err = archive.Pack(ctx, chosen, j.target, options)
-	return err
-}
-
-// rootSize finds the size of a root that was tagged.
-func rootSize(ctx context.Context, stage layout.Place, root digest.Digest) (int64, error) {
-	entries, err := stage.Entries(ctx)
-	for _, entry := range entries {
-		if entry.Root.Digest == root {
-			return entry.Root.Size, nil
-		}
-	}
-	return 0, errors.Join(err, fmt.Errorf("root %s: %w", root, layout.ErrBlobMissing))
 }
 
 func (r *packResult) render(w io.Writer) error {
@@ -474,6 +425,9 @@ func (r *packResult) render(w io.Writer) error {
 		}
 		for _, tag := range r.Tags {
 			row("tag", fmt.Sprintf("%s\t%s\t%s", orNone(tag.Tag), tag.Kind, orUnknown(tag.Digest)))
+		}
+		if r.PassedOver > 0 {
+			row("passed over", count(r.PassedOver, "image")+", which --images takes along")
 		}
 		for _, c := range r.Conversions {
 			row("changed", fmt.Sprintf("%s\t%s\t%s", orNone(c.Tag), c.To.Form, actionsLine(c)))

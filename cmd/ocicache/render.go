@@ -13,6 +13,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // size writes bytes for people, in units of 1000.
@@ -44,6 +45,10 @@ func (r convertResult) render(w io.Writer) error {
 		}
 		if err := r.renderCache(w, cache); err != nil {
 			return err
+		}
+		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
+		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || isRegistry(r.to)) {
+			fmt.Fprintf(w, "  import it with --cache-from %s\n", r.CacheFrom[i])
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ocicache/ocicache/registry/registrytest"
+	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
 var update = flag.Bool("update", false, "put what the program prints into the scripts that compare it")

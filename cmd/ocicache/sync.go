@@ -6,42 +6,46 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 func (a *app) syncCommand() *cobra.Command {
 	change, flags := &changeFlags{}, &transferFlags{}
-	var match []string
-	var failFast bool
+	var sync syncFlags
 	cmd := &cobra.Command{
 		Use:   "sync SRC DST",
 		Short: "Bring the caches that are missing from one place to another",
 		Long: `Bring the caches of a layout or a repository that are missing to another one, converting them on the way if asked.
-What is there already is skipped without a transfer. A cache that fails stops nothing; the exit status is 1 then.
+What is there already, with all its layers, is skipped without a transfer; what is not whole is mended. A cache that fails stops nothing; the exit status is 1 then.
 
 SRC without a tag stands for every cache in it.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
   ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runSync(cmd.Context(), change, flags, syncFlags{match: match, failFast: failFast}, args)
+			return a.runSync(cmd.Context(), change, flags, sync, args)
 		},
 	}
 	change.add(cmd)
 	flags.add(a, cmd)
-	cmd.Flags().StringArrayVar(&match, "match", nil, "only tags that match this shell pattern (may be given several times)")
-	cmd.Flags().BoolVar(&failFast, "fail-fast", false, "stop after the first cache that fails")
+	cmd.Flags().StringArrayVar(&sync.match, "match", nil, "only tags that match this shell pattern (may be given several times)")
+	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
+	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, instead of only looking whether it is")
 	return cmd
 }
 
 type syncFlags struct {
 	match    []string
 	failFast bool
+	deep     bool
 }
 
 // matcher returns a function that chooses tags.
@@ -73,7 +77,7 @@ type syncResult struct {
 }
 
 func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferFlags, sync syncFlags, args []string) error {
-	options := convert.SyncOptions{FailFast: sync.failFast}
+	options := convert.SyncOptions{FailFast: sync.failFast, Deep: sync.deep}
 	var err error
 	if options.Options, err = change.options(); err != nil {
 		return &usageError{err}
@@ -81,83 +85,50 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if options.Match, err = sync.matcher(); err != nil {
 		return &usageError{err}
 	}
-	job, err := a.newSync(ctx, flags, args)
+	t, err := a.newTransfer(ctx, flags, args)
 	if err != nil {
 		return err
 	}
-	options.Jobs, options.DryRun, options.Tag = job.jobs, flags.dryRun, job.tag
-	if options.Preflight, err = flags.preflight(job); err != nil {
+	if places.SameFile(t.src.Reference, t.dstRef) {
+		return &usageError{errors.New("SRC and DST are the same place")}
+	}
+	if options.Entries, err = t.src.Entries(ctx); err != nil {
 		return err
 	}
-	if change.to == auto {
-		if options.FormsFor, err = flags.formsFor(job); err != nil {
-			return err
-		}
-		options.Refused = aboutForm
+	if err := sync.check(t.src, options.Entries, options.Match); err != nil {
+		return err
 	}
+	if err := a.openDestination(ctx, t, flags); err != nil {
+		return err
+	}
+	if err := flags.complete(t, &options.Options); err != nil {
+		return err
+	}
+	options.Tag = t.tag
 	handler, stop := a.show()
 	options.OnEvent = handler
-	done, err := convert.Sync(ctx, job.src, job.dst, options)
+	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
 	stop()
 	if done == nil {
 		return err
 	}
-	result := syncResult{Source: job.srcName, Destination: job.dstName, DryRun: flags.dryRun, SyncResult: done}
+	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, SyncResult: done}
 	if err := errors.Join(err, a.write(result, result.render)); err != nil {
 		return err
 	}
-	return syncFailures(done)
+	return done.Err()
 }
 
-// newSync opens both ends, and chooses no cache.
-func (a *app) newSync(ctx context.Context, flags *transferFlags, args []string) (*transfer, error) {
-	from, err := parse(args[0], flags.tag)
-	if err != nil {
-		return nil, err
-	}
-	to, err := parse(args[1], "")
-	if err != nil {
-		return nil, err
-	}
-	if err := flags.registry.check(from, to); err != nil {
-		return nil, err
-	}
-	source, err := a.open(ctx, from, flags.base, flags.registry.options(src))
-	if err != nil {
-		return nil, err
-	}
-	t := &transfer{src: source, dstRef: to, srcName: source.String(), dstName: to.String(), jobs: a.jobsFor(from, to)}
-	if same(from, to) {
-		return nil, &usageError{errors.New("SRC and DST are the same place")}
-	}
-	return t, t.openDestination(ctx, a, flags, []layout.Reference{from, to})
-}
-
-// syncFailures returns the errors of all caches that failed, as one.
-func syncFailures(result *convert.SyncResult) error {
-	if result.Failed == 0 {
+// check fails where --match chooses nothing.
+func (f syncFlags) check(src *places.Opened, entries []layout.Entry, match func(string) bool) error {
+	if match == nil || slices.ContainsFunc(entries, func(e layout.Entry) bool { return match(e.Tag) }) {
 		return nil
 	}
-	var all []error
-	for _, cache := range result.Caches {
-		if cache.Err != nil {
-			all = append(all, fmt.Errorf("tag %q: %w", cache.From, cache.Err))
-		}
+	return &layout.NotFoundError{
+		Place: src.Source.String(), Tag: strings.Join(f.match, ", "),
+		Tags: layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache }),
 	}
-	return &syncError{failed: result.Failed, of: len(result.Caches), err: errors.Join(all...)}
 }
-
-// syncError says that caches of a sync failed.
-type syncError struct {
-	failed, of int
-	err        error
-}
-
-func (e *syncError) Error() string {
-	return fmt.Sprintf("%s of %d failed:\n%v", english.Plural(e.failed, "cache", ""), e.of, e.err)
-}
-
-func (e *syncError) Unwrap() error { return e.err }
 
 func (r syncResult) render(w io.Writer) error {
 	err := table(w, func(w io.Writer) {

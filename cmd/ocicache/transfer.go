@@ -13,11 +13,9 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
-
-// baseUsage says what --base is for.
-const baseUsage = "where an archive finds the blobs that it was packed without: a layout, an archive or a repository"
 
 // transferFlags are the flags of commands that bring caches from one place to another.
 type transferFlags struct {
@@ -25,6 +23,8 @@ type transferFlags struct {
 	dryRun      bool
 	forRegistry string
 	noPreflight bool
+	trust       bool
+	overwrite   bool
 	base        string
 	registry    *registryFlags
 }
@@ -37,92 +37,88 @@ func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 	flags.BoolVar(&a.link, "link", false, "hard-link unchanged layers into DST instead of copying them")
 	flags.StringVar(&f.forRegistry, "for", "", "the rules of this registry apply: a host, or a name from 'ocicache registries'")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "push even what the registry surely refuses")
+	flags.BoolVar(&f.trust, "trust-destination", false, "take layers that DST claims to hold in the wanted compression unread")
 	f.registry = addRegistryFlags(cmd, src, dest)
+}
+
+func (f *transferFlags) addOverwrite(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace the archive that DST names (oci-archive:FILE)")
 }
 
 // transfer is what a command line with SRC and DST comes to.
 type transfer struct {
-	src     source
-	entries []layout.Entry
-	dst     layout.Place // nil for a dry run to a place that is not there, and for an archive
-	file    string       // the archive to write, or ""
-	dstRef  layout.Reference
+	src    *places.Opened
+	dst    layout.Place // nil for a dry run to a place that is not there, and for an archive
+	dstRef layout.Reference
+	// file is the archive to write, "" for none.
+	file    string
 	srcName string
 	dstName string
 	tag     string // of the result, "" for the source's
 	jobs    int
 }
 
-// newTransfer opens SRC and DST. Without DST it is SRC, with every cache in it.
+// newTransfer opens SRC and DST. Without DST it is SRC. DST is opened by openDestination, once it is known that there is
+// something to bring there.
 func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []string) (*transfer, error) {
-	refs := make([]layout.Reference, len(args))
-	for i, text := range args {
-		tag := ""
-		if i == 0 {
-			tag = flags.tag
-		}
-		var err error
-		if refs[i], err = parse(text, tag); err != nil {
+	from, err := parse(args[0], flags.tag)
+	if err != nil {
+		return nil, err
+	}
+	t := &transfer{dstRef: from}
+	if len(args) > 1 {
+		if t.dstRef, err = parse(args[1], ""); err != nil {
 			return nil, err
 		}
 	}
-	if err := flags.registry.check(refs...); err != nil {
+	if err := flags.registry.check(from, t.dstRef); err != nil && len(args) > 1 {
 		return nil, err
 	}
-	from, err := a.open(ctx, refs[0], flags.base, flags.registry.options(src))
-	if err != nil {
+	if err := flags.registry.check(from); err != nil {
 		return nil, err
 	}
-	t := &transfer{src: from, dstRef: refs[0], srcName: from.String(), jobs: a.jobsFor(refs...)}
-	if len(refs) == 1 {
-		same, ok := from.(place)
-		if !ok {
-			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", refs[0])}
+	if t.src, err = a.open(ctx, from, flags.base, flags.registry.options(src)); err != nil {
+		return nil, err
+	}
+	t.srcName, t.dstName, t.jobs = t.src.Source.String(), t.dstRef.String(), a.jobsFor(from, t.dstRef)
+	if len(args) == 1 {
+		t.dstName = t.srcName
+		if t.dst, err = t.src.Place(); err != nil {
+			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", from)}
 		}
-		t.dst, t.dstName = same, t.srcName
-		t.entries, err = selected(ctx, refs[0], from)
-		return t, err
 	}
-	t.dstRef, t.dstName = refs[1], refs[1].String()
-	entry, err := layout.One(ctx, from, tagOf(refs[0], from))
-	if err != nil {
-		return nil, err
-	}
-	t.entries = []layout.Entry{entry}
-	if refs[1].Transport == layout.TransportArchive {
-		t.file, t.tag = refs[1].Path, refs[1].Tag
-	} else if err := t.openDestination(ctx, a, flags, refs); err != nil {
-		return nil, err
-	}
-	t.tag = cmp.Or(t.tag, entry.Tag, "latest")
 	return t, nil
 }
 
-func (t *transfer) openDestination(ctx context.Context, a *app, flags *transferFlags, refs []layout.Reference) error {
-	if same(refs[0], refs[1]) {
-		there, ok := t.src.(place)
-		if !ok {
-			return &usageError{fmt.Errorf("%s is not changed in place", refs[0])}
+// openDestination opens DST for writing, or for a dry run what is there of it.
+func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferFlags) error {
+	t.tag = t.dstRef.Tag
+	if places.SameFile(t.src.Reference, t.dstRef) {
+		var err error
+		if t.dst, err = t.src.Place(); err != nil {
+			return &usageError{fmt.Errorf("%s is not changed in place", t.dstRef)}
 		}
-		t.dst, t.tag = there, refs[1].Tag
 		return nil
 	}
-	access := flags.registry.options(dest)
-	open := func() (place, error) { return a.create(ctx, refs[1], access) }
-	if flags.dryRun {
-		open = func() (place, error) { return a.openPlace(refs[1], access) }
+	var to *places.Opened
+	var err error
+	if flags.dryRun && !places.IsArchive(t.dstRef) {
+		to, err = a.open(ctx, t.dstRef, "", flags.registry.options(dest))
+	} else {
+		to, err = a.create(ctx, t.dstRef, flags.registry.options(dest))
 	}
-	to, err := open()
-	if errors.Is(err, errNoPlace) && flags.dryRun {
-		t.dst, t.tag = nil, refs[1].Tag
+	var none *places.NotThereError
+	if errors.As(err, &none) && flags.dryRun {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	t.dst, t.tag = to, tagOf(refs[1], to)
-	if repository, ok := to.(*registry.Repository); ok {
-		t.dst, t.dstName = repository.Whole(), repository.String()
+	if t.dst, err = to.Place(); err != nil {
+		return &usageError{err}
+	}
+	if isRegistry(t.dstRef) { // whose tag is told apart
+		t.dstName = to.Source.String()
 	}
 	return nil
 }
@@ -142,33 +138,31 @@ func (a *app) jobsFor(refs ...layout.Reference) int {
 	return 0
 }
 
-// selected returns the caches that a reference stands for: every one of a bare path, else one.
-func selected(ctx context.Context, ref layout.Reference, from source) ([]layout.Entry, error) {
-	if takesAll(ref) {
-		return layout.All(ctx, from)
+// rules returns what goes to a destination: the rules of --for, else those known for its registry, else none.
+func (f *transferFlags) rules(ref layout.Reference) (convert.Rules, error) {
+	var profile registry.Profile
+	switch {
+	case f.forRegistry != "":
+		var err error
+		if profile, err = profileFor(f.forRegistry); err != nil {
+			return nil, err
+		}
+	case isRegistry(ref):
+		profile, _ = registry.ProfileForRepository(ref.Path) // or the zero profile, that takes any form
+	default:
+		return nil, nil
 	}
-	entry, err := layout.One(ctx, from, tagOf(ref, from))
-	return []layout.Entry{entry}, err
+	if f.noPreflight {
+		return unchecked{profile}, nil
+	}
+	return profile, nil
 }
 
-// takesAll says whether a reference stands for every cache in its place.
-func takesAll(ref layout.Reference) bool {
-	return ref.Transport == layout.TransportPath && ref.Tag == ""
-}
+// unchecked are rules without a check beforehand.
+type unchecked struct{ registry.Profile }
 
-// profile returns the rules for what goes to dst: those of --for, else those known for its host.
-func (f *transferFlags) profile(ref layout.Reference, to layout.Place) (registry.Profile, bool, error) {
-	if f.forRegistry != "" {
-		profile, err := profileFor(f.forRegistry)
-		return profile, err == nil, err
-	}
-	repository, ok := to.(*registry.Repository)
-	if !ok || !isRegistry(ref) {
-		return registry.Profile{}, false, nil
-	}
-	profile, ok := registry.ProfileForHost(repository.Host())
-	return profile, ok, nil
-}
+// Check finds nothing.
+func (unchecked) Check(*layout.Cache) []buildcache.Problem { return nil }
 
 // profileFor returns the profile with a name or for a host.
 func profileFor(name string) (registry.Profile, error) {
@@ -181,28 +175,55 @@ func profileFor(name string) (registry.Profile, error) {
 	return registry.Profile{}, &unknownProfileError{name}
 }
 
-// preflight returns the check of what goes to the destination, or nil where nothing is known or wanted.
-func (f *transferFlags) preflight(t *transfer) (func(*layout.Cache) []buildcache.Problem, error) {
-	profile, ok, err := f.profile(t.dstRef, t.dst)
-	if err != nil || !ok || f.noPreflight {
-		return nil, err
+// errNoRules says that --to auto has nothing to go by.
+var errNoRules = errors.New("--to auto needs a registry to go by: a DST in one, or --for REGISTRY")
+
+// complete sets the options that follow from the flags and the destination.
+func (f *transferFlags) complete(t *transfer, o *convert.Options) error {
+	o.Jobs, o.DryRun, o.TrustDestination = t.jobs, f.dryRun, f.trust
+	var err error
+	if o.Rules, err = f.rules(t.dstRef); err != nil {
+		return err
 	}
-	return profile.Check, nil
+	if o.Form == convert.AutoForm && o.Rules == nil {
+		return &usageError{errNoRules}
+	}
+	return nil
 }
 
-// convertAll converts the caches of a transfer and writes the result.
-func (a *app) convertAll(ctx context.Context, t *transfer, options convert.Options) error {
-	result := convertResult{Source: t.srcName, Destination: t.dstName, Caches: []*convert.Result{}}
+// runTransfer converts what SRC names to DST and writes the result. It serves convert and copy.
+func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []string, options convert.Options) error {
+	t, err := a.newTransfer(ctx, flags, args)
+	if err != nil {
+		return err
+	}
+	if flags.overwrite && (len(args) == 1 || t.dstRef.Transport != layout.TransportArchive) {
+		return &usageError{errors.New("--overwrite is for a DST that is an archive: oci-archive:FILE")}
+	}
+	var entries []layout.Entry
+	if len(args) == 1 {
+		entries, err = t.src.Caches(ctx)
+	} else {
+		entries, err = a.oneToBring(ctx, t, flags)
+	}
+	if err != nil {
+		return err
+	}
+	if err := flags.complete(t, &options); err != nil {
+		return err
+	}
+	result := convertResult{Source: t.srcName, Destination: t.dstName, to: t.dstRef, Caches: []*convert.Result{}, CacheFrom: []string{}}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	var err error
-	for _, entry := range t.entries {
+	for _, entry := range entries {
 		var done *convert.Result
-		done, err = a.convertOne(ctx, t, entry, options)
-		if err != nil {
+		if done, err = a.convertOne(ctx, t, flags, entry, options); err != nil {
 			break
 		}
 		result.Caches = append(result.Caches, done)
+		if from := cacheFrom(t.dstRef, done.Tag); from != "" && t.file == "" {
+			result.CacheFrom = append(result.CacheFrom, from)
+		}
 	}
 	stop()
 	// What was done before an error is said all the same.
@@ -212,17 +233,44 @@ func (a *app) convertAll(ctx context.Context, t *transfer, options convert.Optio
 	return err
 }
 
+// oneToBring finds the one cache of SRC, and then opens DST for it.
+func (a *app) oneToBring(ctx context.Context, t *transfer, flags *transferFlags) ([]layout.Entry, error) {
+	entry, err := t.src.Cache(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.dstRef.Transport == layout.TransportArchive {
+		t.file, t.tag = t.dstRef.Path, t.dstRef.Tag
+	} else if err := a.openDestination(ctx, t, flags); err != nil {
+		return nil, err
+	}
+	t.tag = cmp.Or(t.tag, entry.Tag, layout.DefaultTag)
+	return []layout.Entry{entry}, nil
+}
+
 // convertOne converts one cache of a transfer.
-func (a *app) convertOne(ctx context.Context, t *transfer, entry layout.Entry, options convert.Options) (*convert.Result, error) {
+func (a *app) convertOne(
+	ctx context.Context, t *transfer, flags *transferFlags, entry layout.Entry, options convert.Options,
+) (*convert.Result, error) {
 	tag := cmp.Or(t.tag, entry.Tag)
-	if t.file == "" || options.DryRun {
-		return convert.Convert(ctx, t.src, entry, t.dst, tag, options)
+	if t.file == "" {
+		return convert.Convert(ctx, t.src.Source, entry, t.dst, tag, options)
+	}
+	to := archive.PackOptions{Layout: a.layoutOptions(), Overwrite: flags.overwrite, OnEvent: options.OnEvent}
+	if options.DryRun {
+		if err := archive.CheckTarget(ctx, t.file, to, t.src.Source); err != nil {
+			return nil, err
+		}
+		return convert.Convert(ctx, t.src.Source, entry, nil, tag, options)
 	}
 	var done *convert.Result
-	to := archive.PackOptions{Layout: a.layoutOptions(), OnEvent: options.OnEvent}
-	_, err := archive.PackChanged(ctx, t.src, archive.Target{File: t.file}, to, func(ctx context.Context, dst layout.Place) (err error) {
-		done, err = convert.Convert(ctx, t.src, entry, dst, tag, options)
-		return err
-	})
+	to.Change = func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (_ layout.Entry, err error) {
+		done, err = convert.Convert(ctx, src, entry, dst, tag, options)
+		if err != nil {
+			return layout.Entry{}, err
+		}
+		return done.Entry(), nil
+	}
+	_, err := archive.Pack(ctx, []archive.Chosen{{Source: t.src.Source, Entry: entry}}, archive.Target{File: t.file}, to)
 	return done, err
 }

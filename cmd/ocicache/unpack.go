@@ -16,6 +16,7 @@ import (
 
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // unpackFlags are the flags of unpack.
@@ -76,9 +77,15 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 		options.Tags = func(tag string) bool { return tag == flags.tag }
 	}
 	if flags.base != "" {
-		if options.Base, err = a.openBase(ctx, flags.base, flags.registry.options(either)); err != nil {
+		base, err := parse(flags.base, "")
+		if err != nil {
 			return err
 		}
+		opened, err := a.open(ctx, base, "", flags.registry.options(either))
+		if err != nil {
+			return fmt.Errorf("--base: %w", err)
+		}
+		options.Base = opened.Source
 	}
 	dir, err := layout.Open(dst.Path, a.layoutOptions())
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrNotLayout) {
@@ -151,7 +158,7 @@ func (a *app) unpack(ctx context.Context, files []string, dst *layout.Dir, o arc
 	case errors.Is(err, archive.ErrStream):
 		return unpackStream(ctx, files[0], dst, o)
 	case errors.Is(err, fs.ErrNotExist) && len(files) == 1:
-		return nil, &noPlaceError{files[0]}
+		return nil, &places.NotThereError{Path: files[0]}
 	case err != nil:
 		return nil, err
 	}

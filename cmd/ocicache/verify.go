@@ -12,6 +12,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 type verifyFlags struct {
@@ -77,12 +78,12 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	report, err := verify(ctx, ref, from, options)
+	report, err := verify(ctx, from, options)
 	stop()
 	if err != nil {
 		return err
 	}
-	result := verifyResult{Path: from.String(), Report: report}
+	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
 			result.Errors++
@@ -97,45 +98,83 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	case result.Errors > 0 || flags.strict && result.Warnings > 0:
 		return errFound
 	case result.Caches == 0: // nothing wrong was found, but nothing right either
-		_, err := layout.All(ctx, from)
+		_, err := from.Caches(ctx)
 		return err
 	}
 	return nil
 }
 
-func verify(ctx context.Context, ref layout.Reference, from source, o inspect.Options) (inspect.Report, error) {
-	if takesAll(ref) {
-		return inspect.VerifyAll(ctx, from, o)
+func verify(ctx context.Context, from *places.Opened, o inspect.Options) (inspect.Report, error) {
+	ref := from.Reference
+	switch {
+	case places.MeansAll(ref):
+		return inspect.VerifyAll(ctx, from.Source, o)
+	case ref.Tag != "":
+		return inspect.VerifyTag(ctx, from.Source, ref.Tag, o)
 	}
-	tag := tagOf(ref, from)
-	if tag == "" {
-		entry, err := layout.One(ctx, from, "")
-		var dangling *layout.DanglingError
-		switch {
-		case errors.As(err, &dangling):
-			tag = dangling.Tag // which is a problem to report, and no reason not to
-		case err != nil:
-			return inspect.Report{}, err
-		case entry.Tag == "":
-			return inspect.VerifyOne(ctx, from, entry, o)
-		default:
-			tag = entry.Tag
-		}
+	entry, err := from.Cache(ctx)
+	var dangling *layout.DanglingError
+	switch {
+	case errors.As(err, &dangling): // which is a problem to report, and no reason not to
+		return inspect.VerifyTag(ctx, from.Source, dangling.Tag, o)
+	case err != nil:
+		return inspect.Report{}, err
 	}
-	return inspect.VerifyTag(ctx, from, tag, o)
+	return inspect.VerifyOne(ctx, from.Source, entry, o)
 }
 
-func (r verifyResult) render(w io.Writer) error {
-	for _, p := range r.Problems {
+// shownAlike is how many findings of one kind are shown one by one; of more only where the first ones are.
+const shownAlike = 3
+
+// groups puts findings of one kind about one cache together, in the order of the first ones.
+func groups(problems []buildcache.Problem) [][]buildcache.Problem {
+	type key struct {
+		kind     buildcache.Kind
+		severity buildcache.Severity
+		cache    string
+	}
+	at := map[key]int{}
+	var all [][]buildcache.Problem
+	for _, p := range problems {
+		k := key{p.Kind, p.Severity, p.Cache}
+		i, ok := at[k]
+		if !ok {
+			i = len(all)
+			at[k] = i
+			all = append(all, nil)
+		}
+		all[i] = append(all[i], p)
+	}
+	return all
+}
+
+func renderProblems(w io.Writer, alike []buildcache.Problem) {
+	shown := alike
+	if len(alike) > shownAlike {
+		shown = alike[:1]
+	}
+	for _, p := range shown {
 		where := p.Where
 		if p.Cache != "" {
 			where = p.Cache + ": " + where
+		}
+		if more := len(alike) - len(shown); more > 0 {
+			where += fmt.Sprintf(" and %d more", more)
 		}
 		fmt.Fprintf(w, "%s: %s: %s: %s\n", p.Severity, p.Kind, where, p.Detail)
 		if p.Digest != "" {
 			fmt.Fprintf(w, "  blob: %s\n", p.Digest)
 		}
 		fmt.Fprintf(w, "  effect: %s\n  remedy: %s\n", p.Effect, p.Remedy)
+	}
+	if len(alike) > len(shown) {
+		fmt.Fprintln(w, "  --json lists each of them")
+	}
+}
+
+func (r verifyResult) render(w io.Writer) error {
+	for _, alike := range groups(r.Problems) {
+		renderProblems(w, alike)
 	}
 	fmt.Fprintf(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
 	if r.Others > 0 {
