@@ -8,7 +8,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Unreached is what lies in a layout directory while no tag reaches it.
+// Unreached is what lies in a layout directory while no entry of index.json, tagged or not, reaches it.
 type Unreached struct {
 	Blobs []digest.Digest `json:"blobs"`
 	Bytes int64           `json:"bytes"`

@@ -34,8 +34,8 @@ type Reference struct {
 // ErrReference marks text that is no reference.
 var ErrReference = errors.New("not a reference")
 
-// tagPattern is what BuildKit and registries take as a tag; the OCI specification's ref.name allows more, such as
-// slashes, which image names in layouts have.
+// tagPattern is what registries take as a tag, and what else image names in layouts have: slashes, colons and the like, and
+// twice the length.
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/+@:-]{0,255}$`)
 
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],

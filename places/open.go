@@ -75,28 +75,24 @@ func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error)
 // Create opens what a reference names, for writing, and makes a layout where there is nothing. It fails as Open does, with
 // a *NotWritableError for an archive, and with an *IsFileError where a file is in the way.
 func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
-	opened, err := Open(ctx, ref, o)
-	var none *NotThereError
 	switch {
 	case ref.Digest != "":
 		return nil, fmt.Errorf("%w: %s: what is written gets a tag, and its digest by its bytes", layout.ErrReference, ref)
+	case IsArchive(ref) && ref.Transport == layout.TransportPath:
+		return nil, &IsFileError{Path: ref.Path}
 	case IsArchive(ref):
-		if opened != nil {
-			err = opened.Close()
-		}
-		if ref.Transport == layout.TransportPath {
-			return nil, &IsFileError{Path: ref.Path}
-		}
-		return nil, errors.Join(&NotWritableError{Reference: ref}, err)
-	case errors.As(err, &none), errors.Is(err, layout.ErrNotLayout):
-		dir, err := layout.Create(ctx, ref.Path, o.Layout)
-		if err != nil {
-			return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
-		}
-		return &Opened{Source: dir, Reference: ref}, nil
-	default:
+		return nil, &NotWritableError{Reference: ref}
+	}
+	opened, err := Open(ctx, ref, o)
+	var none *NotThereError
+	if !errors.As(err, &none) && !errors.Is(err, layout.ErrNotLayout) {
 		return opened, err
 	}
+	dir, err := layout.Create(ctx, ref.Path, o.Layout)
+	if err != nil {
+		return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
+	}
+	return &Opened{Source: dir, Reference: ref}, nil
 }
 
 // IsArchive reports whether a reference names an archive: a file, or volumes of one.

@@ -37,6 +37,32 @@ func TestNotThere(t *testing.T) {
 	}
 }
 
+// TestCreateRefuses says what can't be written to, before anything is opened or made.
+func TestCreateRefuses(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file.tar")
+	if err := os.WriteFile(file, []byte("no archive"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var isFile *places.IsFileError
+	bare := layout.Reference{Transport: layout.TransportPath, Path: file}
+	if _, err := places.Create(t.Context(), bare, places.Options{}); !errors.As(err, &isFile) {
+		t.Errorf("a file: %v", err)
+	}
+	var notWritable *places.NotWritableError
+	archive := layout.Reference{Transport: layout.TransportArchive, Path: file}
+	if _, err := places.Create(t.Context(), archive, places.Options{}); !errors.As(err, &notWritable) {
+		t.Errorf("an archive: %v", err)
+	}
+	byDigest, err := layout.ParseReference("docker://localhost:1/cache@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := places.Create(t.Context(), byDigest, places.Options{}); !errors.Is(err, layout.ErrReference) {
+		t.Errorf("a digest: %v", err)
+	}
+}
+
 // TestLikeHosts asks whether a registry was meant, before a directory of such a name is made.
 func TestLikeHosts(t *testing.T) {
 	t.Chdir(t.TempDir())

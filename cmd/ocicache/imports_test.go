@@ -213,7 +213,7 @@ func TestLinted(t *testing.T) {
 			continue
 		}
 		var linted []string
-		for _, match := range regexp.MustCompile(module+`/([a-z/]+)`).FindAllSubmatch(rule[1], -1) {
+		for _, match := range regexp.MustCompile(module+`/([a-z0-9/]+)`).FindAllSubmatch(rule[1], -1) {
 			linted = append(linted, string(match[1]))
 		}
 		if !slices.Equal(linted, allowed) {

@@ -123,8 +123,8 @@ func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferF
 	return nil
 }
 
-// jobsFor returns how many blobs to work on at once: for a registry more than there are processors, as most of the time
-// goes by waiting.
+// jobsFor returns how many blobs to work on at once: for a registry at least as many as keep the network busy, as most of
+// the time goes by waiting.
 func (a *app) jobsFor(refs ...layout.Reference) int {
 	const forNetwork = 6
 	if a.jobs > 0 {

@@ -13,7 +13,7 @@ import (
 // Encoded is what Encode made beside the bytes.
 type Encoded struct {
 	// TOCDigest, FullDigest and FullSize are for estargz only: the digest of the table of contents, and digest and
-	// size in bytes of everything that was encoded. For the others these are the tar's own.
+	// size in bytes of everything that was encoded. For the others they are zero.
 	TOCDigest  digest.Digest
 	FullDigest digest.Digest
 	FullSize   int64
