@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -125,8 +127,10 @@ func (u *decodeReader) explain(err error) error {
 func (u *decodeReader) Close() error {
 	err := u.r.Close()
 	if u.leave != nil {
+		u.r = io.NopCloser(strings.NewReader(""))
+		runtime.GC() // the next stream may take its window only when this one's is gone, not when it can go
 		u.leave()
-		u.leave = func() {} // it may be closed again
+		u.leave = nil
 	}
 	return err
 }

@@ -34,9 +34,23 @@ func encodeNothing(w io.Writer, tar io.Reader, _ int) (Encoded, error) {
 	return Encoded{}, err
 }
 
+// The levels that are taken where none is asked for: those that the codecs take themselves.
+const (
+	gzipLevel = 5
+	zstdLevel = 3
+)
+
+// Level returns a level, or 0 where it gives the bytes that the default gives.
+func Level(c buildcache.Compression, level int) int {
+	if c == buildcache.Zstd && zstd.EncoderLevelFromZstd(level) == zstd.EncoderLevelFromZstd(zstdLevel) || c == buildcache.Gzip && level == gzipLevel {
+		return 0
+	}
+	return level
+}
+
 func encodeGzip(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	if level == 0 {
-		level = gzip.DefaultCompression
+		level = gzipLevel
 	}
 	enc, err := gzip.NewWriterLevel(w, level)
 	if err != nil {
@@ -47,7 +61,7 @@ func encodeGzip(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 
 func encodeZstd(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	if level == 0 {
-		level = 3
+		level = zstdLevel
 	}
 	// One goroutine an encoder: several layers at once keep the machine busy at less cost.
 	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))

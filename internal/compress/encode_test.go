@@ -230,6 +230,8 @@ func TestEncodeEstargzRefuses(t *testing.T) {
 		"one with a damaged header":       damageHeader(smallTar(t)),
 		"one that is cut within a file":   makeTar(t, "file", string(noise(5000)))[:4000],
 		"one that is cut within a header": smallTar(t)[:100],
+		"one that is cut within padding":  makeTar(t, "file", strings.Repeat("x", 700))[:1300],
+		"one that ends with a PAX header": danglingPAX(t),
 	} {
 		if _, err := compress.Encode(io.Discard, bytes.NewReader(data), buildcache.Estargz, 0); err == nil {
 			t.Errorf("%s was encoded", name)

@@ -180,8 +180,12 @@ func checkBoundary(r io.Reader) error {
 	}
 }
 
+// errNoBoundary says that a table of contents behind a tar would become part of what the tar begins at its end.
+var errNoBoundary = errors.New("the tar ends within an entry, or with a header that is about the next one")
+
 // encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be had back. What was
-// written is decoded again beside it, for digest and size of the whole.
+// written is decoded again beside it, for digest and size of the whole. A tar that does not end where a table of contents
+// may follow fails.
 func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	if level == 0 {
 		level = gzip.DefaultCompression
@@ -193,11 +197,15 @@ func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 		_ = pr.CloseWithError(sum.err) // always nil; the writer gets sum.err
 		full <- sum
 	}()
-	encoded, err := writeEstargz(io.MultiWriter(w, pw), tar, level)
+	proof := startProof()
+	encoded, err := writeEstargz(io.MultiWriter(w, pw), io.TeeReader(tar, proof), level)
 	_ = pw.CloseWithError(err) // always nil; without an error the reader gets io.EOF
-	sum := <-full
+	sum, proofErr := <-full, proof.end()
 	if err == nil {
 		err = sum.err
+	}
+	if err == nil && proofErr != nil {
+		err = fmt.Errorf("make estargz: %w", errNoBoundary)
 	}
 	if err != nil {
 		return Encoded{}, err

@@ -155,3 +155,29 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzEncode makes estargz of any tar. Either it refuses it, or it comes back, and so does all that was encoded.
+func FuzzEncode(f *testing.F) {
+	f.Add(smallTar(f))
+	f.Add(makeTar(f, "stargz.index.json", "{}", ".no.prefetch.landmark", "x"))
+	f.Add(danglingPAX(f))
+	f.Add(cutTar(f, 100)[:1024])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := compress.CheckTar(bytes.NewReader(data)); err != nil {
+			return // what is no tar, or not a whole one, is not to be encoded
+		}
+		var raw bytes.Buffer
+		encoded, err := compress.Encode(&raw, bytes.NewReader(data), buildcache.Estargz, 1)
+		if err != nil {
+			return
+		}
+		encoding := detect(t, raw.Bytes())
+		if encoding.Compression != buildcache.Estargz {
+			t.Fatalf("estargz is detected as %+v", encoding)
+		}
+		back, full, err := decodeTar(bytes.NewReader(raw.Bytes()), encoding)
+		if err != nil || !bytes.Equal(back, data) || encoded.FullDigest != digest.FromBytes(full) || encoded.FullSize != int64(len(full)) {
+			t.Errorf("%d bytes come back as %d, in full %d (%v)", len(data), len(back), len(full), err)
+		}
+	})
+}

@@ -28,6 +28,9 @@ type Dir struct {
 
 // OpenDir opens a directory that a user named: links on the way to it, and it itself, are followed.
 func (f FS) OpenDir(path string) (*Dir, error) {
+	if err := f.Check(OpOpen, path); err != nil {
+		return nil, err
+	}
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -48,6 +51,29 @@ func (f FS) MakeDir(path string) (*Dir, error) {
 	}
 	dir, err = parent.Make(filepath.Base(path), 0o755)
 	return dir, errors.Join(err, parent.Close())
+}
+
+// CheckMakeDir fails where MakeDir would, or where nothing could be written to what it opened, as far as that can be told
+// without making it.
+func CheckMakeDir(path string) error {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil { // a link to nothing
+			return &fs.PathError{Op: "mkdir", Path: path, Err: fs.ErrExist}
+		}
+		return CheckMakeDir(filepath.Dir(filepath.Clean(path)))
+	}
+	if err == nil {
+		err = unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	}
+	if err == nil {
+		var dir *Dir
+		if dir, err = (FS{}).OpenDir(path); err == nil {
+			return dir.Close()
+		}
+		return err
+	}
+	return &fs.PathError{Op: "write to", Path: path, Err: err}
 }
 
 // String returns the path by which the directory was opened.
@@ -72,6 +98,9 @@ func (d *Dir) Sync() error {
 
 // Open opens a directory in the directory.
 func (d *Dir) Open(name string) (*Dir, error) {
+	if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
+		return nil, err
+	}
 	file, err := d.open(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -85,6 +114,9 @@ func (d *Dir) Make(name string, mode fs.FileMode) (*Dir, error) {
 	made, err := d.Open(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return made, err
+	}
+	if err := d.fs.Check(OpMakeDir, d.join(name)); err != nil {
+		return nil, err
 	}
 	fd, at, err := d.at(name)
 	if err != nil {
@@ -104,6 +136,8 @@ func (d *Dir) Make(name string, mode fs.FileMode) (*Dir, error) {
 		err = d.adopt(made.file)
 	}
 	if err = errors.Join(err, d.Sync()); err != nil {
+		// If somebody else has put something into it already it stays.
+		_ = unix.Unlinkat(fd, at, unix.AT_REMOVEDIR)
 		return nil, errors.Join(err, made.Close())
 	}
 	return made, nil
@@ -140,6 +174,9 @@ func (d *Dir) Create() (*File, error) {
 // OpenRegular opens a file of the directory for reading and returns its size in bytes. It fails with ErrNotRegular
 // where there is something else.
 func (d *Dir) OpenRegular(name string) (*os.File, int64, error) {
+	if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
+		return nil, 0, err
+	}
 	return checkRegular(d.open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0))
 }
 
@@ -154,7 +191,35 @@ func (d *Dir) Append(name string, line []byte) error {
 		return err
 	}
 	_, err = file.Write(line)
-	return errors.Join(err, file.Close())
+	return errors.Join(err, file.Close(), d.fs.Check(OpClose, d.join(name)))
+}
+
+// WriteNew makes a file with data, durably, under a name that has to be free. Unlike with File, a crash can leave the file with
+// only the beginning of the data.
+func (d *Dir) WriteNew(name string, data []byte, mode fs.FileMode) error {
+	if err := d.fs.Check(OpCreate, d.join(name)); err != nil {
+		return err
+	}
+	file, err := d.open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint32(mode.Perm()))
+	if err != nil {
+		return err
+	}
+	if err = d.adopt(file); err == nil {
+		_, err = file.Write(data)
+	}
+	if err == nil {
+		err = d.fs.Check(OpSync, d.join(name))
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = d.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, d.remove(name))
+	}
+	return nil
 }
 
 // openOrMake opens a file, and makes it where it is not there. Only one that it made is given away.
@@ -194,9 +259,16 @@ func (d *Dir) remove(name string) error {
 	return nil
 }
 
-// Link gives an open file a name in the directory, durably. It fails with fs.ErrExist where the name is taken, and with
+// Link gives an open file a name in the directory, durably, its bytes included: whoever wrote them may not have waited for the
+// disk. It fails with fs.ErrExist where the name is taken, and with
 // errors.ErrUnsupported on systems that can't link what is open.
 func (d *Dir) Link(file *os.File, name string) error {
+	if err := d.fs.Check(OpSync, file.Name()); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
 	if err := d.fs.Check(OpLink, d.join(name)); err != nil {
 		return err
 	}

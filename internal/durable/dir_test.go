@@ -133,6 +133,72 @@ func TestDirTakesSingleNames(t *testing.T) {
 	wantNames(t, filepath.Dir(path), "dir")
 }
 
+// CheckMakeDir fails where MakeDir does, and makes nothing.
+func TestCheckMakeDir(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	put(t, filepath.Join(path, "file"), "text")
+	if err := errors.Join(os.Symlink("none", filepath.Join(path, "dangling")), os.Symlink(".", filepath.Join(path, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		".": true, "new": true, "new/below/it": true, "link": true, "link/new": true,
+		"file": false, "file/below": false, "dangling": false, "dangling/below": false, "link/file": false,
+	} {
+		err := durable.CheckMakeDir(path + "/" + name)
+		if (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantNames(t, path, "dangling", "file", "link")
+		made, err := durable.FS{}.MakeDir(path + "/" + name)
+		if (err == nil) != want {
+			t.Errorf("%s: MakeDir: %v", name, err)
+		}
+		if made != nil {
+			if err := errors.Join(made.Close(), os.RemoveAll(filepath.Join(path, "new"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// WriteNew leaves nothing where it fails, and replaces nothing.
+func TestWriteNew(t *testing.T) {
+	t.Parallel()
+	for _, failing := range []durable.Op{"", durable.OpCreate, durable.OpSync, durable.OpSyncDir} {
+		path, fault := t.TempDir(), errors.New("no")
+		ctx := durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
+			if op == failing {
+				return fault
+			}
+			return nil
+		})
+		dir := open(t, durable.On(ctx), path)
+		err := dir.WriteNew("file", []byte("text"), 0o600)
+		if failing != "" {
+			if !errors.Is(err, fault) {
+				t.Errorf("%s: %v", failing, err)
+			}
+			wantNames(t, path)
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if err := dir.WriteNew("file", []byte("other"), 0o600); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("got %v", err)
+		}
+		wantFile(t, filepath.Join(path, "file"), "text")
+		if err := os.Symlink("none", filepath.Join(path, "link")); err != nil {
+			t.Fatal(err)
+		}
+		if err := dir.WriteNew("link", nil, 0o600); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("got %v", err)
+		}
+		wantNames(t, path, "file", "link")
+	}
+}
+
 // A directory that has something in it is not what Make has just made, and is not given away.
 func TestMakeGivesAwayNothingElse(t *testing.T) {
 	t.Parallel()

@@ -20,14 +20,27 @@ type Op string
 
 // The operations that can be made to fail.
 const (
+	OpOpen    Op = "open" // of what is there: a file, a directory, a lock
+	OpRead    Op = "read"
+	OpMakeDir Op = "mkdir"
 	OpCreate  Op = "create"
 	OpWrite   Op = "write"
 	OpSync    Op = "sync"
+	OpClose   Op = "close" // of what was written
 	OpRename  Op = "rename"
 	OpLink    Op = "link"
 	OpRemove  Op = "remove"
 	OpSyncDir Op = "syncdir"
 )
+
+// ShortWrite is a fault of a write that stores the first half of its bytes, and then fails with Err. Other operations
+// fail with it as with any error.
+type ShortWrite struct{ Err error }
+
+func (e *ShortWrite) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *ShortWrite) Unwrap() error { return e.Err }
 
 // FS does durable operations. Its zero value is the file system as it is.
 type FS struct {
@@ -60,6 +73,31 @@ func (f FS) Check(op Op, path string) error {
 // Create makes a temporary file in the directory of a path, locked for as long as it is open. The path is followed each
 // time that the file is named, so nobody else may write where it leads.
 func (f FS) Create(dir string) (*File, error) { return (&Dir{fs: f, path: dir}).Create() }
+
+// CreateUnnamed makes a temporary file in the directory for those of the system, which has no name, so that it goes away
+// with the process, or with Discard. It can't be committed.
+func (f FS) CreateUnnamed() (*File, error) {
+	dir := os.TempDir()
+	if err := f.Check(OpCreate, dir); err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(dir, "ocicache-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &File{dir: &Dir{fs: f, path: dir}, file: file}, nil
+}
+
+// RemoveAll removes a directory of ours with all that is in it, if it is there.
+func (f FS) RemoveAll(path string) error {
+	if err := f.Check(OpRemove, path); err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
+}
 
 // Remove removes the name of a file or an empty directory. SyncDir makes that last.
 func (f FS) Remove(path string) error {

@@ -125,7 +125,7 @@ func TestCommitSteps(t *testing.T) {
 	dir := t.TempDir()
 	var steps []string
 	recording := on(func(op durable.Op, path string) error {
-		if op == durable.OpWrite || op == durable.OpSync {
+		if op == durable.OpWrite || op == durable.OpSync || op == durable.OpClose {
 			path = filepath.Dir(path) // the temporary file, whose name is random
 		}
 		steps = append(steps, fmt.Sprint(op, " ", strings.TrimPrefix(path, dir)))
@@ -134,7 +134,7 @@ func TestCommitSteps(t *testing.T) {
 	if err := write(recording, dir, "blob", "whole"); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"create ", "write ", "sync ", "rename /blob", "syncdir "}
+	want := []string{"create ", "write ", "sync ", "rename /blob", "syncdir ", "close "}
 	if !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
@@ -516,12 +516,12 @@ func TestLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	for _, op := range []durable.Op{durable.OpLink, durable.OpSyncDir} {
+	for _, op := range []durable.Op{durable.OpSync, durable.OpLink, durable.OpSyncDir} {
 		broken, hits := failing(op)
 		if err := open(t, broken, dir).Link(src, "new"); !errors.Is(err, errFault) || hits() != 1 {
 			t.Errorf("%s: got %v, asked %d times", op, err, hits())
 		}
-		if op == durable.OpLink {
+		if op != durable.OpSyncDir {
 			wantNames(t, dir, "old")
 		}
 	}

@@ -23,10 +23,15 @@ type File struct {
 
 // Write appends to the file.
 func (t *File) Write(p []byte) (int, error) {
-	if err := t.dir.fs.Check(OpWrite, t.file.Name()); err != nil {
-		return 0, err
+	err := t.dir.fs.Check(OpWrite, t.file.Name())
+	if err == nil {
+		return t.file.Write(p)
 	}
-	return t.file.Write(p)
+	n := 0
+	if short := new(ShortWrite); errors.As(err, &short) {
+		n, _ = t.file.Write(p[:len(p)/2]) // it fails in any case
+	}
+	return n, err
 }
 
 // copyStep is how much the kernel copies at once, in bytes: not so much that nobody could interrupt it.
@@ -68,7 +73,12 @@ func (t *File) CommitIn(dir *Dir, name string, mode fs.FileMode) error {
 	if err := t.RenameIn(dir, name); err != nil {
 		return errors.Join(err, t.Discard())
 	}
-	return errors.Join(dir.Sync(), t.file.Close())
+	return errors.Join(dir.Sync(), t.close())
+}
+
+// close closes the file, of which everything is known to be on the disk.
+func (t *File) close() error {
+	return errors.Join(t.file.Close(), t.dir.fs.Check(OpClose, t.file.Name()))
 }
 
 // Commit is CommitIn for a path that is followed.

@@ -55,6 +55,9 @@ func (e *HeldError) Unwrap() error { return ErrLocked }
 // *HeldError. Closing the file gives the lock back.
 func (d *Dir) Lock(ctx context.Context, name string, exclusive bool, timeout time.Duration) (*os.File, error) {
 	return d.lock(ctx, name, exclusive, timeout, func() (*os.File, error) {
+		if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
+			return nil, err
+		}
 		return d.openOrMake(name, unix.O_RDWR|unix.O_NONBLOCK, 0o600)
 	})
 }
@@ -97,13 +100,14 @@ func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout tim
 		if time.Now().After(deadline) {
 			return nil, &HeldError{Path: d.join(name), Holder: holder}
 		}
-		if err := wait(ctx, lockPoll); err != nil {
+		if err := Wait(ctx, lockPoll); err != nil {
 			return nil, fmt.Errorf("waiting for %s: %w", d.join(name), err)
 		}
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) error {
+// Wait waits for a while, or fails with the context's cause when that is done before.
+func Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

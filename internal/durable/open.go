@@ -17,6 +17,14 @@ func OpenRegular(path string) (*os.File, int64, error) {
 	return checkRegular(os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0))
 }
 
+// OpenRegular is the function of that name.
+func (f FS) OpenRegular(path string) (*os.File, int64, error) {
+	if err := f.Check(OpOpen, path); err != nil {
+		return nil, 0, err
+	}
+	return OpenRegular(path)
+}
+
 // checkRegular looks at what was opened, and not at what the name names by now.
 func checkRegular(file *os.File, err error) (*os.File, int64, error) {
 	var path *fs.PathError

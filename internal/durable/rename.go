@@ -2,7 +2,6 @@ package durable
 
 import (
 	"errors"
-	"io"
 	"os"
 	"syscall"
 )
@@ -33,14 +32,4 @@ func linkNew(old, path string) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
-}
-
-// ReadRegular reads a regular file, at most limit bytes of it. It fails as OpenRegular does.
-func ReadRegular(path string, limit int64) (raw []byte, err error) {
-	file, _, err := OpenRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return io.ReadAll(io.LimitReader(file, limit))
 }

@@ -17,7 +17,7 @@ func (d *Dir) RemoveStale() error {
 		return err
 	}
 	for _, path := range paths {
-		if err := d.removeUnlocked(filepath.Base(path)); err != nil {
+		if _, err := d.ClearStale(filepath.Base(path), true); err != nil {
 			return err
 		}
 	}
@@ -35,29 +35,37 @@ func (d *Dir) Stale() ([]string, error) {
 	}
 	var paths []string
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), tempPrefix) && entry.Type().IsRegular() {
+		if IsTemporary(entry.Name()) && entry.Type().IsRegular() {
 			paths = append(paths, d.join(entry.Name()))
 		}
 	}
 	return paths, nil
 }
 
-func (d *Dir) removeUnlocked(name string) error {
+// ClearStale reports whether nobody writes a temporary file of the directory any more, and removes it then if remove says so.
+func (d *Dir) ClearStale(name string, remove bool) (stale bool, err error) {
 	file, err := d.open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil // just committed, or somebody else's
+		return false, nil // just committed, or somebody else's
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = tryLock(file, true)
 	switch {
 	case errors.Is(err, ErrLocked):
 		err = nil
 	case err == nil:
-		if err = d.Remove(name); errors.Is(err, fs.ErrNotExist) {
+		stale = true
+		if remove {
+			err = d.Remove(name)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
 	}
-	return errors.Join(err, file.Close())
+	return stale, errors.Join(err, file.Close())
 }
+
+// IsTemporary reports whether a name is one of a temporary file.
+func IsTemporary(name string) bool { return strings.HasPrefix(name, tempPrefix) }

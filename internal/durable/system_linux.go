@@ -26,3 +26,29 @@ func linkOpen(file *os.File, dir int, name string) error {
 func renameNew(old, path string) error {
 	return unix.Renameat2(unix.AT_FDCWD, old, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
 }
+
+func room(dir string) (free int64, known bool) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil || stat.Blocks == 0 { // as some that are somewhere else say
+		return 0, false
+	}
+	return roomIn(stat, os.Geteuid()), true
+}
+
+// roomIn returns what a user may write at most. Root may use what a file system keeps back, for repairs or for such as him.
+func roomIn(stat unix.Statfs_t, user int) int64 {
+	blocks := stat.Bavail
+	if user == 0 {
+		blocks = stat.Bfree
+	}
+	return int64(blocks) * int64(stat.Bsize) //nolint:unconvert // another type on other processors
+}
+
+// sharesBytes reports whether a file system may have files that share bytes: all but those that are known not to.
+func sharesBytes(dir string) bool {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return true
+	}
+	return stat.Type != unix.EXT4_SUPER_MAGIC && stat.Type != unix.TMPFS_MAGIC
+}

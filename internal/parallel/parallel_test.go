@@ -37,3 +37,24 @@ func TestFirstError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Who is stopped because another one failed does not tell the other's error as his own, and Wait returns that of the other.
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	group, ctx := parallel.New(t.Context(), 2)
+	first := errors.New("first")
+	var told error
+	group.Go(func() error {
+		<-ctx.Done()
+		told = context.Cause(ctx)
+		return told
+	})
+	group.Go(func() error { return first })
+	var stopped *parallel.StoppedError
+	if err := group.Wait(); err != first { //nolint:errorlint // it is to be that one alone
+		t.Errorf("Wait: %v", err)
+	}
+	if !errors.As(told, &stopped) || !errors.Is(told, first) || strings.Contains(told.Error(), "first") {
+		t.Errorf("told: %v", told)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/vbauerster/mpb/v8"
@@ -16,6 +17,9 @@ import (
 // bars draws one bar for everything and one for each blob that is under way.
 type bars struct {
 	mu    sync.Mutex
+	w     io.Writer
+	show  <-chan struct{} // closed when bars are drawn
+	ended bool
 	pool  *mpb.Progress
 	all   *mpb.Bar
 	total int64
@@ -26,6 +30,7 @@ func newBars(w io.Writer) (layout.Handler, func()) {
 	show := make(chan struct{})
 	timer := time.AfterFunc(quiet, func() { close(show) })
 	b := &bars{
+		w: w, show: show,
 		pool:  mpb.New(mpb.WithOutput(w), mpb.WithWidth(64), mpb.WithRenderDelay(show)),
 		blobs: map[digest.Digest]*mpb.Bar{},
 	}
@@ -64,13 +69,39 @@ func (b *bars) handle(e layout.Event) {
 			bar.Abort(true)
 			delete(b.blobs, e.Digest)
 		}
+	case layout.EventRetry:
+		b.say(printable(retryLine(e)) + "\n")
 	}
 }
 
-// short returns the beginning of a digest, which may be malformed.
+// short returns the beginning of a digest. One that is malformed, which could hold anything, is not shown.
 func short(d digest.Digest) string {
-	_, hex, _ := strings.Cut(d.String(), ":")
-	return hex[:min(len(hex), 12)]
+	if d.Validate() != nil {
+		return "?"
+	}
+	return d.Encoded()[:12]
+}
+
+// say writes a line, above the bars where there are any. The pool drops lines until it draws.
+func (b *bars) say(line string) {
+	select {
+	case <-b.show:
+		_, _ = io.WriteString(b.pool, line) // which after the end writes nothing
+	default:
+		if !b.ended {
+			_, _ = io.WriteString(b.w, line)
+		}
+	}
+}
+
+// printable drops what could move the cursor.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, line)
 }
 
 // add returns nil where nothing can be shown any more: after the end, or when the terminal has gone away.
@@ -96,6 +127,7 @@ func (b *bars) end() {
 	if b.all != nil {
 		b.all.Abort(true)
 	}
+	b.ended = true
 	b.mu.Unlock()
 	b.pool.Wait()
 }

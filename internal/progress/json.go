@@ -10,12 +10,14 @@ import (
 
 // line is one line of JSON. Bytes are told once, when a blob is done.
 type line struct {
-	Event  string `json:"event"` // plan, start or done
+	Event  string `json:"event"` // plan, start, done or retry
 	Verb   string `json:"verb"`
 	Digest string `json:"digest,omitempty"`
 	Blobs  int    `json:"blobs,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Seconds says of a retry when it comes.
+	Seconds layout.Seconds `json:"seconds,omitempty"`
 }
 
 func newJSON(w io.Writer) (layout.Handler, func()) {
@@ -31,6 +33,11 @@ func newJSON(w io.Writer) (layout.Handler, func()) {
 			l.Event, l.Bytes = "start", e.Total
 		case layout.EventDone:
 			l.Event = "done"
+			if e.Err != nil {
+				l.Error = e.Err.Error()
+			}
+		case layout.EventRetry:
+			l.Event, l.Seconds = "retry", layout.Seconds(e.Wait)
 			if e.Err != nil {
 				l.Error = e.Err.Error()
 			}

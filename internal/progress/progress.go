@@ -3,6 +3,7 @@ package progress
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/ocicache/ocicache/layout"
@@ -25,14 +26,15 @@ const (
 // quiet is how long nothing is shown.
 const quiet = time.Second
 
+// Modes returns the modes that the command line spells.
+func Modes() []Mode { return []Mode{Auto, Plain, JSON, None} }
+
 // Parse reads a mode as the command line spells it.
 func Parse(name string) (Mode, error) {
-	switch m := Mode(name); m {
-	case Auto, Plain, JSON, None:
+	if m := Mode(name); slices.Contains(Modes(), m) {
 		return m, nil
-	default:
-		return "", fmt.Errorf("unknown progress %q (want auto, plain, json or none)", name)
 	}
+	return "", fmt.Errorf("unknown progress %q (want auto, plain, json or none)", name)
 }
 
 // New returns a handler that shows events on w, and a function that ends the show; nothing is written after it.

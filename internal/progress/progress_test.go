@@ -1,6 +1,7 @@
 package progress_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/internal/progress"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -127,11 +129,41 @@ func TestPlain(t *testing.T) {
 		want := []string{
 			"ocicache: recompress: 0 of 2 blobs, 500 kB of 2.0 MB\n",
 			"ocicache: convert: 1 of 3 blobs, 1.0 MB of 2.0 MB\n",
+			"ocicache: stopped: 1 of 3 blobs, 1.0 MB of 2.0 MB\n",
 		}
 		if !slices.Equal(out.all(), want) {
 			t.Errorf("got %q, want %q", out.all(), want)
 		}
 	})
+}
+
+// What has failed, or was stopped for that, is not done.
+func TestPlainAfterFailure(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		errs []error
+		want string
+	}{
+		{[]error{nil, nil}, "ocicache: done: 2 of 2 blobs, 0 B of 2.0 MB\n"},
+		{[]error{nil, errors.New("disk full")}, "ocicache: ended: 1 of 2 blobs, 1 failed, 0 B of 2.0 MB\n"},
+		{[]error{&parallel.StoppedError{}, errors.New("disk full")}, "ocicache: ended: 0 of 2 blobs, 1 failed, 0 B of 2.0 MB\n"},
+		{[]error{nil, context.Canceled}, "ocicache: stopped: 1 of 2 blobs, 0 B of 2.0 MB\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out log
+			handle, stop := progress.New(progress.Plain, &out)
+			handle(plan(2, 2e6))
+			time.Sleep(2 * time.Second)
+			for i, err := range test.errs {
+				handle(start(i, 1e6))
+				handle(done(i, err))
+			}
+			stop()
+			if lines := out.all(); lines[len(lines)-1] != test.want {
+				t.Errorf("%v: %q, want %q", test.errs, lines, test.want)
+			}
+		})
+	}
 }
 
 func TestTrace(t *testing.T) {
@@ -153,6 +185,46 @@ func TestTrace(t *testing.T) {
 	}
 	if !slices.Equal(out.all(), want) {
 		t.Errorf("got %q, want %q", out.all(), want)
+	}
+}
+
+// Every way of showing progress says what is tried again, why, and when, at once; on a terminal above the bars.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	retry := layout.Event{
+		Kind: layout.EventRetry, Verb: "push", Err: errors.New("docker://x: push: connection \x1b[2Jreset\nby peer"), Wait: 1500 * time.Millisecond,
+	}
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			out := &log{}
+			w := io.Writer(out)
+			var term *terminal
+			if mode == progress.Bars {
+				term = openTerminal(t)
+				w = term.File
+			}
+			synctest.Test(t, func(t *testing.T) {
+				handle, stop := progress.New(mode, w)
+				handle(plan(1, 1e6))
+				handle(start(1, 1e6))
+				handle(retry)
+				time.Sleep(3 * time.Second)
+				stop()
+				handle(retry)
+			})
+			text := strings.Join(out.all(), "")
+			if term != nil {
+				text = term.end()
+			}
+			want := "reset; trying again in 1.5 s"
+			if mode == progress.JSON {
+				want = `{"event":"retry","verb":"push","error":"docker://x: push: connection \u001b[2Jreset\nby peer","seconds":1.5}` + "\n"
+			}
+			if strings.Count(text, want) != 1 {
+				t.Errorf("%q is not once in %q", want, text)
+			}
+		})
 	}
 }
 
@@ -453,7 +525,7 @@ func TestConcurrently(t *testing.T) {
 					t.Errorf("%v, want %v", got, want)
 				}
 			case progress.Plain, progress.Auto:
-				if last := lines[len(lines)-1]; last != "ocicache: recompress: 400 of 400 blobs, 4.0 kB of 4.0 kB\n" {
+				if last := lines[len(lines)-1]; last != "ocicache: done: 400 of 400 blobs, 4.0 kB of 4.0 kB\n" {
 					t.Errorf("the last line is %q", last)
 				}
 			case progress.Trace:

@@ -1,26 +1,32 @@
 package progress
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
 // interval is how often a line goes to a log.
 const interval = 5 * time.Second
 
-// text writes a line now and then, about everything that is under way.
+// text writes a line now and then, about everything that is under way, and where it has written one, how it ended.
 type text struct {
 	mu            sync.Mutex
 	w             io.Writer
 	trace, ended  bool
+	shown         bool // that something is going on
 	verb          string
 	blobs, count  int
+	failed        int // blobs, but for those that were only stopped
 	bytes, total  int64
 	done, stopped chan struct{}
 }
@@ -33,7 +39,32 @@ func newText(w io.Writer, trace bool) (layout.Handler, func()) {
 		<-t.stopped
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if t.shown && !t.ended {
+			t.print(t.outcome())
+		}
 		t.ended = true
+	}
+}
+
+// outcome is the word for how it ended.
+func (t *text) outcome() string {
+	switch {
+	case t.failed > 0:
+		return "ended"
+	case t.blobs < t.count:
+		return "stopped"
+	}
+	return "done"
+}
+
+// finish counts a blob that is over.
+func (t *text) finish(err error) {
+	var stopped *parallel.StoppedError
+	switch {
+	case err == nil:
+		t.blobs++
+	case !errors.As(err, &stopped) && !errors.Is(err, context.Canceled):
+		t.failed++
 	}
 }
 
@@ -46,7 +77,7 @@ func (t *text) tick() {
 		case <-t.done:
 			return
 		case <-timer.C:
-			t.print()
+			t.show()
 			timer.Reset(interval)
 		}
 	}
@@ -65,21 +96,40 @@ func (t *text) handle(e layout.Event) {
 	case layout.EventBytes:
 		t.bytes += e.Bytes
 	case layout.EventDone:
-		t.blobs++
+		t.finish(e.Err)
+	case layout.EventRetry:
+		if !t.ended {
+			fmt.Fprint(t.w, retryLine(e))
+		}
 	}
 	if t.trace && !t.ended && (e.Kind == layout.EventStart || e.Kind == layout.EventDone) {
 		t.printTrace(e)
 	}
 }
 
-func (t *text) print() {
+// show says how far it is.
+func (t *text) show() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count == 0 {
-		return
+	if t.count > 0 {
+		t.shown = true
+		t.print(t.verb)
 	}
-	fmt.Fprintf(t.w, "ocicache: %s: %d of %d blobs, %s of %s\n", t.verb, t.blobs, t.count,
+}
+
+func (t *text) print(what string) {
+	failed := ""
+	if t.failed > 0 {
+		failed = fmt.Sprintf(", %d failed", t.failed)
+	}
+	fmt.Fprintf(t.w, "ocicache: %s: %d of %d blobs%s, %s of %s\n", what, t.blobs, t.count, failed,
 		humanize.Bytes(uint64(max(t.bytes, 0))), humanize.Bytes(uint64(max(t.total, 0))))
+}
+
+// retryLine says what is tried again, why, and when.
+func retryLine(e layout.Event) string {
+	why, _, _ := strings.Cut(fmt.Sprint(e.Err), "\n")
+	return fmt.Sprintf("ocicache: %s; trying again in %.1f s\n", why, e.Wait.Seconds())
 }
 
 func (t *text) printTrace(e layout.Event) {

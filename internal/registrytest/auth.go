@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,18 +27,27 @@ func guardByPassword(next http.Handler, user, password string) http.Handler {
 
 // tokenServer gives tokens out, each for the actions on the repositories that were asked for.
 type tokenServer struct {
-	user, password string
-	url            string
+	user string
+	uses int // of one token, 0 for any number
+	url  string
 
-	mu     sync.Mutex
-	grants map[string]map[string]bool // token, then repository:action
-	count  int
+	mu       sync.Mutex
+	password string
+	grants   map[string]map[string]bool // token, then repository:action
+	used     map[string]int             // by token
+	count    int
 }
 
-func newTokenServer(t testing.TB, user, password string) *tokenServer {
+func newTokenServer(t testing.TB, o Options) *tokenServer {
 	t.Helper()
-	s := &tokenServer{user: user, password: password, grants: map[string]map[string]bool{}}
-	server := httptest.NewServer(s)
+	s := &tokenServer{user: o.User, password: o.Password, uses: o.TokenUses, grants: map[string]map[string]bool{}, used: map[string]int{}}
+	server := httptest.NewUnstartedServer(s)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if o.TLS && !o.PlainTokens {
+		server.StartTLS() // with the same certificate
+	} else {
+		server.Start()
+	}
 	t.Cleanup(server.Close)
 	s.url = server.URL + "/token"
 	return s
@@ -92,10 +103,7 @@ func (s *tokenServer) guard(next http.Handler) http.Handler {
 			challenge += fmt.Sprintf(",scope=%q", "repository:"+repository+":"+action)
 		}
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		s.mu.Lock()
-		grants, known := s.grants[token]
-		allowed := repository == "" || grants[repository+":"+action]
-		s.mu.Unlock()
+		known, allowed := s.use(token, repository, action)
 		switch {
 		case ok && known && allowed:
 			next.ServeHTTP(w, r)
@@ -108,6 +116,17 @@ func (s *tokenServer) guard(next http.Handler) http.Handler {
 		w.Header().Set("WWW-Authenticate", challenge)
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required", nil)
 	})
+}
+
+// use reports whether a token is good, and for what is asked. One that was used up no longer is.
+func (s *tokenServer) use(token, repository, action string) (known, allowed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	grants, known := s.grants[token]
+	if s.used[token]++; known && s.uses > 0 && s.used[token] > s.uses {
+		return false, false
+	}
+	return known, repository == "" || grants[repository+":"+action]
 }
 
 // access returns the repository that a request is about, and what it wants to do there.

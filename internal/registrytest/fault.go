@@ -29,6 +29,8 @@ type Fault struct {
 	Status     int
 	RetryAfter string
 	Code       string
+	// Endless has the body of such an answer go on until the client goes away.
+	Endless bool
 	// CutAt breaks the connection after this fraction of the body: of the one that is sent by PATCH, PUT and POST, else of
 	// the one that is answered. With 1 the registry has got, or given, everything; only what follows is lost.
 	CutAt float64
@@ -169,6 +171,8 @@ func (f *Fault) happen(w http.ResponseWriter, r *http.Request, next http.Handler
 		panic(http.ErrAbortHandler)
 	case f.LoseUpload:
 		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry", nil)
+	case f.Endless:
+		f.goOn(w)
 	case f.Status != 0:
 		f.answer(w)
 	case f.CutAt > 0 && sends:
@@ -181,6 +185,18 @@ func (f *Fault) happen(w http.ResponseWriter, r *http.Request, next http.Handler
 		if broken.left == 0 {
 			_ = http.NewResponseController(w).Flush() // what was written must arrive, if anybody is there
 			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// goOn answers, and does not come to an end.
+func (f *Fault) goOn(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(f.Status)
+	some := bytes.Repeat([]byte(`{"errors": [{"code": "UNKNOWN"}]} `), 1<<11)
+	for {
+		if _, err := w.Write(some); err != nil {
+			return
 		}
 	}
 }

@@ -28,13 +28,32 @@ type Options struct {
 	User, Password string
 	// Token wants bearer tokens from a token server.
 	Token bool
+	// TokenUses is how many requests a token is good for; 0 means that it stays good. Clients are told of an hour, as of a token whose
+	// registry has got other keys meanwhile.
+	TokenUses int
 	// TLS serves HTTPS with a certificate that only Server.CertDir knows.
 	TLS bool
+	// NoMounts begins an upload where a blob of another repository is to be mounted.
+	NoMounts bool
+	// PlainTokens leaves the token server without TLS.
+	PlainTokens bool
 	// ReadOnly refuses every write.
 	ReadOnly bool
+	// Deletes is what may be deleted.
+	Deletes Deletes
 	// Classes are distribution's policy.repository.classes: with "image" it refuses manifests with other configs.
 	Classes []string
 }
+
+// Deletes says what of a registry may be deleted. "" is what the specification allows: tags, and manifests with all of their tags.
+type Deletes string
+
+// What may be deleted.
+const (
+	DeletesNothing   Deletes = "nothing"   // distribution as it comes
+	DeletesManifests Deletes = "manifests" // distribution 2
+	DeletesTogether  Deletes = "together"  // the manifest of a tag, with all of its tags
+)
 
 // Server is a running registry.
 type Server struct {
@@ -62,9 +81,12 @@ type Request struct {
 // New starts a registry.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	var handler http.Handler = &distribution{next: newSpecified(), takesLists: o.TakesLists || o.Strict != nil, classes: o.Classes}
+	var handler http.Handler = &distribution{next: newSpecified(o.NoMounts), takesLists: o.TakesLists || o.Strict != nil, classes: o.Classes}
 	if o.Strict != nil {
 		handler = o.Strict(handler)
+	}
+	if o.Deletes != "" {
+		handler = deleting(handler, o.Deletes)
 	}
 	if o.ReadOnly {
 		handler = readOnly(handler)
@@ -93,7 +115,7 @@ func serve(t testing.TB, handler http.Handler, o Options) *Server {
 	s := &Server{}
 	s.faults.done = make(chan struct{})
 	if o.Token {
-		s.tokens = newTokenServer(t, o.User, o.Password)
+		s.tokens = newTokenServer(t, o)
 		handler = s.tokens.guard(handler)
 	}
 	s.http = httptest.NewUnstartedServer(s.logged(s.faults.wrap(handler)))
@@ -154,6 +176,14 @@ func (s *Server) Token(repository string, actions ...string) string {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
 	return s.tokens.grant(grants)
+}
+
+// ChangePassword has the token server want another password from now on, and takes all tokens back.
+func (s *Server) ChangePassword(password string) {
+	s.tokens.mu.Lock()
+	defer s.tokens.mu.Unlock()
+	s.tokens.password = password
+	clear(s.tokens.grants)
 }
 
 // TokenRequests returns how often the token server was asked for a token.

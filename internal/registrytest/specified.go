@@ -28,16 +28,17 @@ const maxTags = 1000
 // and that one leaves out: blobs belong to a repository and come in any range, uploads have to be begun and are known by
 // a state that is a secret, long lists of tags come in pages, and a manifest that is deleted takes its tags with it.
 type specified struct {
-	next http.Handler
+	next     http.Handler
+	noMounts bool
 
 	mu      sync.Mutex
 	blobs   map[string][]byte // by the path that they are read from
 	uploads map[string][]byte // what came so far, by the path that more is sent to
 }
 
-func newSpecified() *specified {
+func newSpecified(noMounts bool) *specified {
 	next := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	return &specified{next: next, blobs: map[string][]byte{}, uploads: map[string][]byte{}}
+	return &specified{next: next, noMounts: noMounts, blobs: map[string][]byte{}, uploads: map[string][]byte{}}
 }
 
 func (s *specified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -114,6 +115,7 @@ func (s *specified) upload(w http.ResponseWriter, r *http.Request, repository, i
 	before, known := s.uploads[path]
 	all := append(before, body...)
 	switch {
+	case id == "" && s.mounts(w, r, repository):
 	case id == "" && r.Method == http.MethodPost:
 		path += rand.Text()
 		s.goOn(w, r, path, nil)
@@ -134,6 +136,19 @@ func (s *specified) upload(w http.ResponseWriter, r *http.Request, repository, i
 	default:
 		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "The operation is unsupported.", nil)
 	}
+}
+
+// mounts takes a blob from another repository, and reports whether that was asked for and is possible.
+func (s *specified) mounts(w http.ResponseWriter, r *http.Request, repository string) bool {
+	d := r.URL.Query().Get("mount")
+	raw, ok := s.blobs["/v2/"+r.URL.Query().Get("from")+"/blobs/"+d]
+	if d == "" || !ok || s.noMounts {
+		return false
+	}
+	s.blobs["/v2/"+repository+"/blobs/"+d] = raw
+	w.Header().Set("Docker-Content-Digest", d)
+	w.WriteHeader(http.StatusCreated)
+	return true
 }
 
 // goOn keeps what came so far, and says where more of it goes to.

@@ -34,33 +34,83 @@ func newNaming(fsys durable.FS, file, work string) *naming {
 
 // Unfinished reports whether a work directory holds what Restore needs, so that it must not be removed.
 func Unfinished(work string) bool {
-	_, err := os.Lstat(filepath.Join(work, namingName))
-	return !errors.Is(err, fs.ErrNotExist)
+	n := newNaming(durable.FS{}, "", work)
+	left, err := namesIn(n.new)
+	old, oldErr := namesIn(n.old)
+	return len(left)+len(old) > 0 || err != nil || oldErr != nil
 }
 
 // Restore ends what a process began that crashed while it gave the volumes of file their names, with the work directory
-// work: those that have names lose them, and what was to be replaced is put back; but if all had their names already,
-// what was replaced is removed. The caller holds the lock of the work directory. Where names were taken meanwhile, it
-// fails with an *ExistsError, and everything stays in the work directory.
+// work. Where one of them has its name, the others get theirs, and what was to be replaced is removed; else what was to be
+// replaced is put back, and so it is where not all of the new ones are there and right any more. The caller holds the lock of
+// the work directory. Where names were taken meanwhile, it fails with an *ExistsError, and everything stays in the work
+// directory.
 func Restore(ctx context.Context, fsys durable.FS, file, work string) error {
-	if !Unfinished(work) {
+	if _, err := os.Lstat(filepath.Join(work, namingName)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	n := newNaming(fsys, file, work)
-	left, err := namesIn(n.new)
-	if err == nil && len(left) == 0 {
+	done, err := n.complete(ctx)
+	switch {
+	case err != nil:
+	case done:
 		err = n.finish()
-	} else if err == nil {
+	default:
 		err = n.undo(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("undo what was interrupted while %s was written (it is in %s): %w", file, filepath.Dir(n.new), err)
+		return fmt.Errorf("end what was interrupted while %s was written (it is in %s): %w", file, filepath.Dir(n.new), err)
 	}
 	return nil
 }
 
+// complete reports whether all that is new has its name, and gives the names that lack where some have theirs.
+func (n *naming) complete(ctx context.Context) (done bool, err error) {
+	left, err := namesIn(n.new)
+	if err != nil || len(left) == 0 {
+		return err == nil, err
+	}
+	listName := filepath.Base(n.file) + listSuffix
+	list, err := readList(filepath.Join(n.new, listName))
+	if err != nil {
+		return false, nil //nolint:nilerr // undo says what is wrong with it
+	}
+	if begun, err := n.begun(ctx, list); err != nil || !begun {
+		return false, err
+	}
+	for _, name := range append(slices.DeleteFunc(left, func(name string) bool { return name == listName }), listName) {
+		if name == listName { // the last: with it, the set counts
+			if err := n.fs.SyncDir(n.dir); err != nil {
+				return false, err
+			}
+		}
+		err := n.fs.RenameNew(filepath.Join(n.new, name), filepath.Join(n.dir, name))
+		if errors.Is(err, fs.ErrExist) {
+			return false, nil // somebody has taken the name
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, n.fs.SyncDir(n.dir)
+}
+
+// begun reports whether some of the new files have their names, and all are there and right.
+func (n *naming) begun(ctx context.Context, list *listing) (begun bool, err error) {
+	for name, sum := range list.files() {
+		path := filepath.Join(n.new, name)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			path, begun = filepath.Join(n.dir, name), true
+		}
+		if info, err := identify(ctx, path, sum); err != nil || info == nil {
+			return false, err
+		}
+	}
+	return begun, nil
+}
+
 // stage brings files to the disk under the names that they will have.
-func (n *naming) stage(files []*durable.File, names []string, list *listing) error {
+func (n *naming) stage(files []*durable.File, names []string, list *listing, mode fs.FileMode) error {
 	for _, path := range []string{n.new, n.old} {
 		dir, err := n.fs.MakeDir(path)
 		if err != nil {
@@ -82,7 +132,7 @@ func (n *naming) stage(files []*durable.File, names []string, list *listing) err
 	if _, err := file.Write(list.marshal(false)); err != nil {
 		return errors.Join(err, file.Discard())
 	}
-	return file.Commit(filepath.Join(n.new, list.stem+listSuffix), fileMode)
+	return file.Commit(filepath.Join(n.new, list.stem+listSuffix), mode)
 }
 
 // swap puts what was staged in the place of the older set.
@@ -95,18 +145,24 @@ func (n *naming) swap(names []string, to *Target) error {
 			return err
 		}
 	}
-	if err := n.fs.SyncDir(n.dir); err != nil {
+	// Names among the new that come back without the list would say that nothing was named yet.
+	if err := errors.Join(n.fs.SyncDir(n.dir), n.fs.SyncDir(n.new)); err != nil {
 		return err
 	}
 	list := filepath.Base(n.file) + listSuffix
 	if err := n.place(list, to); err != nil {
 		return err
 	}
-	if err := n.fs.SyncDir(n.dir); err != nil {
-		// With no list among the new it would count as done.
-		return errors.Join(err, n.fs.RenameNew(filepath.Join(n.dir, list), filepath.Join(n.new, list)))
+	err := n.fs.SyncDir(n.dir)
+	if err == nil {
+		// A list that comes back beside its new name would have everything undone, with the older set gone.
+		err = n.fs.SyncDir(n.new)
 	}
-	return nil
+	if err != nil {
+		// With no list among the new it would count as done.
+		err = errors.Join(err, n.fs.RenameNew(filepath.Join(n.dir, list), filepath.Join(n.new, list)))
+	}
+	return err
 }
 
 // setAside moves the older set away, its list first. Only what is still as it was hashed goes.
@@ -154,10 +210,27 @@ func (n *naming) undo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.takeBack(ctx, list); err != nil {
+		return err
+	}
+	if err := n.putBack(); err != nil {
+		return err
+	}
+	return n.clear()
+}
+
+// takeBack takes their names from the files of the new set.
+func (n *naming) takeBack(ctx context.Context, list *listing) error {
+	if err := n.unname(list.stem + listSuffix); err != nil {
+		return err
+	}
 	for name, sum := range list.files() {
 		path, back := filepath.Join(n.dir, name), filepath.Join(n.new, name)
 		if _, err := os.Lstat(back); !errors.Is(err, fs.ErrNotExist) {
-			continue // it has not been named
+			if err := n.unname(name); err != nil {
+				return err
+			}
+			continue
 		}
 		info, err := identify(ctx, path, sum)
 		if err != nil {
@@ -170,16 +243,21 @@ func (n *naming) undo(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(n.fs.SyncDir(n.new), n.fs.SyncDir(n.dir)); err != nil {
-		return err
-	}
+	return errors.Join(n.fs.SyncDir(n.new), n.fs.SyncDir(n.dir))
+}
+
+// putBack puts the older set where it was.
+func (n *naming) putBack() error {
 	old, err := namesIn(n.old)
 	if err != nil {
 		return err
 	}
 	for _, name := range old {
-		path := filepath.Join(n.dir, name)
-		err := n.fs.RenameNew(filepath.Join(n.old, name), path)
+		path, aside := filepath.Join(n.dir, name), filepath.Join(n.old, name)
+		err := n.fs.RenameNew(aside, path)
+		if errors.Is(err, fs.ErrExist) && isSame(aside, path) {
+			err = n.fs.Remove(aside)
+		}
 		if errors.Is(err, fs.ErrExist) {
 			return &ExistsError{Names: []string{path}, Overwrite: true}
 		}
@@ -187,10 +265,23 @@ func (n *naming) undo(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := n.fs.SyncDir(n.dir); err != nil {
-		return err
+	return n.fs.SyncDir(n.dir)
+}
+
+// unname takes away the name of a file that is among the new as well: a crash may leave both names of a rename.
+func (n *naming) unname(name string) error {
+	path := filepath.Join(n.dir, name)
+	if !isSame(filepath.Join(n.new, name), path) {
+		return nil
 	}
-	return n.clear()
+	return n.fs.Remove(path)
+}
+
+// isSame reports whether two names are of one file.
+func isSame(a, b string) bool {
+	one, errOne := os.Lstat(a)
+	other, errOther := os.Lstat(b)
+	return errOne == nil && errOther == nil && os.SameFile(one, other)
 }
 
 // finish removes the older set, for the new one has its names.
@@ -226,9 +317,7 @@ func (n *naming) clear() error {
 		}
 	}
 	for _, dir := range []string{n.new, n.old, filepath.Dir(n.new)} {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		_ = os.Remove(dir) // it is empty, and goes with the work directory in any case
 	}
 	return nil
 }

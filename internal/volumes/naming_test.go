@@ -56,12 +56,12 @@ var changes = []struct {
 	next split
 	into TargetOptions
 }{
-	{"nothing", nil, split{someBytes(3*2000+5, 10), 2000, 0}, TargetOptions{Split: true}},
-	{"nothing, recovery", nil, split{someBytes(3*2000+5, 10), 2000, 2}, TargetOptions{Split: true}},
-	{"a set", &split{someBytes(5*2000+5, 11), 2000, 0}, split{someBytes(3*2000+5, 10), 2000, 0}, TargetOptions{Split: true, Overwrite: true}},
-	{"a set, recovery", &split{someBytes(2*2000+5, 11), 2000, 1}, split{someBytes(3*2000+5, 10), 2000, 2}, TargetOptions{Split: true, Overwrite: true}},
-	{"the same set", &split{someBytes(3*2000+5, 10), 2000, 2}, split{someBytes(3*2000+5, 10), 2000, 2}, TargetOptions{Split: true, Overwrite: true}},
-	{"a set by one file", &split{someBytes(2*2000+5, 11), 2000, 1}, split{data: someBytes(3*2000+5, 10)}, TargetOptions{Overwrite: true}},
+	{"nothing", nil, split{someBytes(2*2000+5, 10), 2000, 0}, TargetOptions{Split: true}},
+	{"nothing, recovery", nil, split{someBytes(2*2000+5, 10), 2000, 2}, TargetOptions{Split: true}},
+	{"a set", &split{someBytes(3*2000+5, 11), 2000, 0}, split{someBytes(2*2000+5, 10), 2000, 0}, TargetOptions{Split: true, Overwrite: true, Ours: anyFile}},
+	{"a set, recovery", &split{someBytes(2000+5, 11), 2000, 1}, split{someBytes(2*2000+5, 10), 2000, 2}, TargetOptions{Split: true, Overwrite: true, Ours: anyFile}},
+	{"the same set", &split{someBytes(2*2000+5, 10), 2000, 2}, split{someBytes(2*2000+5, 10), 2000, 2}, TargetOptions{Split: true, Overwrite: true, Ours: anyFile}},
+	{"a set by one file", &split{someBytes(2*2000+5, 11), 2000, 1}, split{data: someBytes(2*2000+5, 10)}, TargetOptions{Overwrite: true, Ours: anyFile}},
 }
 
 // before makes what is there before, and returns what may be there at any time.
@@ -72,6 +72,33 @@ func before(t *testing.T, file string, old *split, next split) map[string][]byte
 	}
 	old.mustPack(t, file)
 	return map[string][]byte{"new": next.data, "old": old.data}
+}
+
+// linked returns another directory with the files of dir. They are the same files, for making files is what takes the time:
+// whoever writes into one of them, instead of replacing it, changes it in dir too.
+func linked(t *testing.T, dir string) string {
+	t.Helper()
+	other := t.TempDir()
+	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		to := filepath.Join(other, strings.TrimPrefix(path, dir))
+		switch {
+		case err != nil || path == dir:
+			return err
+		case entry.IsDir():
+			return os.Mkdir(to, 0o755)
+		default:
+			return os.Link(path, to)
+		}
+	}))
+	return other
+}
+
+// wantUnchanged says that nobody wrote into the files that directories have in common.
+func wantUnchanged(t *testing.T, dir string, was map[string]string) {
+	t.Helper()
+	if !maps.Equal(readDir(t, dir), was) {
+		t.Error("what was there was written to")
+	}
 }
 
 // state says what is there; an archive in one file is found as it is by whoever reads.
@@ -101,10 +128,12 @@ func TestFaults(t *testing.T) {
 	for _, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			origin := t.TempDir()
+			states := before(t, filepath.Join(origin, "c"), c.old, c.next)
+			was := readDir(t, origin)
 			for at := 1; ; at++ {
-				dir := t.TempDir()
+				dir := linked(t, origin)
 				file := filepath.Join(dir, "c")
-				states := before(t, file, c.old, c.next)
 				var hits atomic.Int64
 				var failed durable.Op
 				err := c.next.packAs(t, file, durable.On(durable.WithFault(t.Context(), func(op durable.Op, _ string) error {
@@ -131,6 +160,7 @@ func TestFaults(t *testing.T) {
 				wantState(t, "after another run", state(t, file, map[string][]byte{"new": c.next.data}), false)
 				wantNoWork(t, dir)
 			}
+			wantUnchanged(t, origin, was)
 		})
 	}
 }
@@ -149,9 +179,11 @@ func TestFaultsToTheEnd(t *testing.T) {
 	for _, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			origin := t.TempDir()
+			states := before(t, filepath.Join(origin, "c"), c.old, c.next)
+			was := readDir(t, origin)
 			for at := 1; ; at++ {
-				file := filepath.Join(t.TempDir(), "c")
-				states := before(t, file, c.old, c.next)
+				file := filepath.Join(linked(t, origin), "c")
 				var hits atomic.Int64
 				err := c.next.packAs(t, file, durable.On(durable.WithFault(t.Context(), func(durable.Op, string) error {
 					if hits.Add(1) >= int64(at) {
@@ -165,11 +197,12 @@ func TestFaultsToTheEnd(t *testing.T) {
 				must(t, Restore(t.Context(), durable.FS{}, file, filepath.Join(filepath.Dir(file), ".work")))
 				wantState(t, fmt.Sprintf("from fault %d on", at), state(t, file, states), c.old != nil)
 			}
+			wantUnchanged(t, origin, was)
 		})
 	}
 }
 
-// A crash can come before any operation: what is there at that moment is copied, and the copy is what the next run finds.
+// A crash can come before any operation: what is there at that moment is kept, and is what the next run finds.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	for _, c := range changes {
@@ -180,19 +213,24 @@ func TestCrash(t *testing.T) {
 			states := before(t, file, c.old, c.next)
 			seen := map[string]int{}
 			must(t, c.next.packAs(t, file, durable.On(durable.WithFault(t.Context(), func(op durable.Op, path string) error {
-				crashed := filepath.Join(t.TempDir(), "copy")
-				must(t, os.CopyFS(crashed, os.DirFS(dir)))
+				crashed := linked(t, dir)
+				was := readDir(t, dir)
 				file := filepath.Join(crashed, "c")
-				if got := state(t, file, states); got == "garbage" {
-					t.Errorf("before %s %s: %s", op, path, got)
+				read := state(t, file, states)
+				if read == "garbage" {
+					t.Errorf("before %s %s: %s", op, path, read)
 				}
 				must(t, Restore(t.Context(), durable.FS{}, file, filepath.Join(crashed, ".work")))
 				got := state(t, file, states)
+				if (read == "old" || read == "new") && got != read {
+					t.Errorf("before %s %s: %s could be read, and then %s", op, path, read, got)
+				}
 				seen[got]++
 				wantState(t, fmt.Sprintf("after a crash before %s %s", op, path), got, c.old != nil)
 				if got == "old" && c.name != "the same set" && len(readDir(t, crashed)) != c.old.count()+c.old.parity+1 {
 					t.Errorf("before %s %s: not the old files alone: %d", op, path, len(readDir(t, crashed)))
 				}
+				wantUnchanged(t, dir, was)
 				return nil
 			})), c.into))
 			wantState(t, "in the end", state(t, file, states), false)
@@ -246,7 +284,7 @@ func TestNamedMeanwhile(t *testing.T) {
 // An older volume that somebody changed after it was hashed is not moved away.
 func TestChangedMeanwhile(t *testing.T) {
 	t.Parallel()
-	for _, o := range []TargetOptions{{Overwrite: true}, {Overwrite: true, Split: true}} {
+	for _, o := range []TargetOptions{{Overwrite: true, Ours: anyFile}, {Overwrite: true, Split: true, Ours: anyFile}} {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "c")
 		split{someBytes(3*2000, 20), 2000, 0}.mustPack(t, file)

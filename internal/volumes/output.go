@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// fileMode is the mode of archives, volumes, recovery volumes and lists.
-const fileMode = 0o644
+// fileMode is the mode of archives, volumes, recovery volumes and lists, as far as the umask lets it.
+const fileMode = 0o666
 
 // Writer is where the bytes of an archive go. Nothing of it is visible before Commit, but for a stream. Write may fail for
 // what an earlier call was given. Commit or Discard ends it; Discard after Commit does nothing.
@@ -66,7 +67,7 @@ func (w *fileWriter) Commit(ctx context.Context) error {
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		err = w.file.Sync(fileMode)
+		err = w.file.Sync(w.to.mode())
 	}
 	if err == nil {
 		err = w.name()
@@ -81,7 +82,8 @@ func (w *fileWriter) Commit(ctx context.Context) error {
 func (w *fileWriter) name() error {
 	path := w.to.file
 	var err error
-	if w.to.single != nil && isAs(path, w.to.single) {
+	replaces := w.to.single != nil && isAs(path, w.to.single)
+	if replaces {
 		err = w.file.Rename(path)
 	} else {
 		err = w.fs.RenameNew(w.file.File().Name(), path)
@@ -92,16 +94,41 @@ func (w *fileWriter) name() error {
 	if err != nil {
 		return err
 	}
-	return w.fs.SyncDir(filepath.Dir(path))
+	if err := w.fs.SyncDir(filepath.Dir(path)); err != nil {
+		if !replaces {
+			err = errors.Join(err, w.takeBack())
+		}
+		return err
+	}
+	return nil
 }
 
-// removeOld removes the volumes that the file replaces, their list last: as long as it is there it says what may go.
+// takeBack takes the name from the file again, so that the next run finds it free.
+func (w *fileWriter) takeBack() error {
+	own, err := w.file.File().Stat()
+	if err != nil {
+		return err
+	}
+	if named, err := os.Lstat(w.to.file); err != nil || !os.SameFile(own, named) {
+		return err
+	}
+	return w.fs.RenameNew(w.to.file, w.file.File().Name())
+}
+
+// removeOld removes the volumes that the file replaces, their list once the others are gone for good: as long as it is there
+// it says what may go.
 func (w *fileWriter) removeOld() error {
 	var changed []string
+	dir := filepath.Dir(w.to.file)
 	for _, old := range w.to.old {
 		if !isAs(old.path, old.info) {
 			changed = append(changed, old.path)
 			continue
+		}
+		if order(old.path) > 0 {
+			if err := w.fs.SyncDir(dir); err != nil {
+				return fmt.Errorf("%s is written; remove older volumes: %w", w.to.file, err)
+			}
 		}
 		if err := w.fs.Remove(old.path); err != nil {
 			return fmt.Errorf("%s is written; remove an older volume: %w", w.to.file, err)
@@ -110,7 +137,7 @@ func (w *fileWriter) removeOld() error {
 	if len(w.to.old) == 0 {
 		return nil
 	}
-	err := w.fs.SyncDir(filepath.Dir(w.to.file))
+	err := w.fs.SyncDir(dir)
 	if len(changed) > 0 {
 		err = errors.Join(err, fmt.Errorf("%s is written; %w", w.to.file, &ExistsError{Names: changed, Overwrite: true}))
 	}

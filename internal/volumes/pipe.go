@@ -26,7 +26,7 @@ func startPipe(sink func([]byte) error) *pipe {
 	const chunks = 4
 	p := &pipe{full: make(chan []byte, chunks), free: make(chan []byte, chunks), done: make(chan struct{})}
 	for range chunks {
-		p.free <- make([]byte, 0, chunkSize)
+		p.free <- nil // made when it is needed: a small archive needs one
 	}
 	p.current = <-p.free
 	go func() {
@@ -51,6 +51,9 @@ func (p *pipe) Write(data []byte) (int, error) {
 	for written < len(data) {
 		if p.failed.Load() {
 			return written, p.Close()
+		}
+		if p.current == nil {
+			p.current = make([]byte, 0, chunkSize)
 		}
 		n := min(len(data)-written, cap(p.current)-len(p.current))
 		p.current = append(p.current, data[written:written+n]...)

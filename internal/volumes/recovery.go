@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 
 	"github.com/klauspost/reedsolomon"
 
@@ -31,7 +30,7 @@ func (w *splitWriter) addRecovery(ctx context.Context) (err error) {
 	}
 	inputs := make([]io.ReaderAt, count)
 	for i, file := range w.data {
-		opened, err := os.Open(file.File().Name())
+		opened, _, err := w.fs.OpenRegular(file.File().Name())
 		if err != nil {
 			return err
 		}
@@ -146,7 +145,7 @@ func (w *splitWriter) writeHeads(ctx context.Context) error {
 			return err
 		}
 		w.list.recovery[i].file = hex.EncodeToString(sum.Sum(nil))
-		if err := finishFile(file); err != nil {
+		if err := finishFile(file, w.to.mode()); err != nil {
 			return err
 		}
 	}

@@ -41,11 +41,18 @@ type LostError struct {
 	Volumes []Problem
 	Lost    int // how many volumes can't be read, of those that the archive has
 	Rebuild int // how many can be rebuilt from the recovery volumes that are left
+	// There are the volumes that are there, where there is neither a list nor a recovery volume to say how many there should be, and
+	// the archive ends too early. Lost is 0 then.
+	There []string
 }
 
 func (e *LostError) Error() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: missing or damaged volumes: %d, can be rebuilt: %d", e.File, e.Lost, e.Rebuild)
+	if len(e.There) > 0 {
+		fmt.Fprintf(&text, "%s: the archive is in volumes, and goes on after %s", e.File, e.There[len(e.There)-1])
+	} else {
+		fmt.Fprintf(&text, "%s: missing or damaged volumes: %d, can be rebuilt: %d", e.File, e.Lost, e.Rebuild)
+	}
 	for _, problem := range e.Volumes {
 		fmt.Fprintf(&text, "\n  %s: %v", problem.Name, problem.Err)
 	}
@@ -64,6 +71,7 @@ func (e *LostError) Unwrap() []error {
 // Set is an archive in volumes that can be read anywhere, by several at once. Lost volumes are rebuilt while they
 // are read.
 type Set struct {
+	fs      durable.FS
 	path    string // FILE
 	id      string
 	total   int64
@@ -108,7 +116,7 @@ func Open(ctx context.Context, names []string) (*Set, error) {
 	if err := found.readLists(); err != nil {
 		return nil, err
 	}
-	set := &Set{path: found.path, notes: found.notes, files: found.all()}
+	set := &Set{fs: durable.On(ctx), path: found.path, notes: found.notes, files: found.all()}
 	if found.list == nil {
 		err = set.concatenate(found)
 	} else {
@@ -129,13 +137,24 @@ func (s *Set) ID() string { return s.id }
 // String returns the name of the archive, that of its volumes without the number.
 func (s *Set) String() string { return s.path }
 
-// Occupies reports whether path is one of the files of the set, those included that are damaged or not needed, or the name
-// of the archive where some of them lie: whoever writes an archive there could replace what is read.
-func (s *Set) Occupies(path string) bool {
-	return slices.ContainsFunc(s.files, func(file string) bool {
+// Occupies reports whether path is one of the files of the set, those included that are damaged or not needed, or has the
+// name of the archive, or of a volume of it, where some of them lie: whoever writes there could replace what is read.
+func (s *Set) Occupies(path string) bool { return occupies(s.files, path) }
+
+// Occupies is Set.Occupies for the set that Open would make of file, or for file itself, in a set or not.
+func Occupies(file, path string) bool {
+	found, err := findFiles([]string{file})
+	return err == nil && occupies(found.all(), path) || sameFile(file, path)
+}
+
+func occupies(files []string, path string) bool {
+	stem := filepath.Base(path)
+	if name, ok := parseVolumeName(stem); ok {
+		stem = name.stem
+	}
+	return slices.ContainsFunc(files, func(file string) bool {
 		name, ok := parseVolumeName(filepath.Base(file))
-		return sameFile(file, path) ||
-			ok && name.stem == filepath.Base(path) && sameFile(filepath.Dir(file), filepath.Dir(path))
+		return sameFile(file, path) || ok && name.stem == stem && sameFile(filepath.Dir(file), filepath.Dir(path))
 	})
 }
 
@@ -182,7 +201,7 @@ func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
 		var err error
 		if s.volumes[i].lost() {
 			err = s.rebuild.read(i, part, within)
-		} else {
+		} else if err = s.fs.Check(durable.OpRead, s.volumes[i].path); err == nil {
 			err = readFull(&s.volumes[i], part, within)
 		}
 		if err != nil {
@@ -223,7 +242,7 @@ func (s *Set) concatenate(found *foundFiles) error {
 			problems = append(problems, Problem{Name: name, Err: ErrMissing})
 			continue
 		}
-		file, size, err := durable.OpenRegular(candidates[0].path)
+		file, size, err := s.fs.OpenRegular(candidates[0].path)
 		if err != nil {
 			lost++
 			problems = append(problems, Problem{
@@ -243,6 +262,24 @@ func (s *Set) concatenate(found *foundFiles) error {
 	}
 	s.notes = append(s.notes, filepath.Base(s.path)+listSuffix+": missing; the volumes are taken as they are")
 	return nil
+}
+
+// MayLack returns what is missing if the archive ends too early: nil where a list says that all volumes are there.
+func (s *Set) MayLack() *LostError {
+	if s.id != "" || len(s.volumes) == 0 {
+		return nil
+	}
+	lost := &LostError{File: s.path}
+	for _, volume := range s.volumes {
+		lost.There = append(lost.There, filepath.Base(volume.path))
+	}
+	stem := filepath.Base(s.path)
+	last, _ := parseVolumeName(lost.There[len(lost.There)-1])
+	lost.Volumes = []Problem{
+		{Name: volumeFile(stem, last.number+1, last.digits), Err: fmt.Errorf("%w, as may be those that follow", ErrMissing)},
+		{Name: stem + listSuffix, Err: fmt.Errorf("%w; it says how many there are", ErrMissing)},
+	}
+	return lost
 }
 
 // add appends a volume to the archive, and closes it again where too many are open.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
 )
 
@@ -33,10 +35,35 @@ func (e *ExistsError) Error() string {
 // Is makes it an fs.ErrExist.
 func (e *ExistsError) Is(target error) bool { return target == fs.ErrExist }
 
+// NameError says that an archive can't be called so, in one file or in volumes: whoever is given the name would look for a set
+// of volumes that it belongs to.
+type NameError struct {
+	Path string
+	Is   string // what it is named like
+	Of   string // the archive that it would belong to
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%s is named like %s of an archive %s, and would be read as one", e.Path, e.Is, e.Of)
+}
+
+// checkName refuses a path that can't be that of an archive.
+func checkName(path string) error {
+	name, ok := parseVolumeName(filepath.Base(path))
+	if !ok {
+		return nil
+	}
+	is := map[volumeKind]string{kindVolume: "a volume", kindRecovery: "a recovery volume", kindList: "the list"}[name.kind]
+	return &NameError{Path: path, Is: is, Of: name.stem}
+}
+
 // TargetOptions are for Claim. The zero value is for an archive in one file that replaces nothing.
 type TargetOptions struct {
 	Split     bool // it will be in volumes
 	Overwrite bool // an archive of the name may be replaced
+	FileAlone bool // of what is there, FILE may be replaced, but no volumes
+	// Ours reports whether a file at FILE is an archive of ours, that may be replaced. nil stands for none.
+	Ours func(file io.Reader) bool
 }
 
 // Target is where an archive goes: a FILE, and what goes away for it.
@@ -53,24 +80,30 @@ type oldFile struct {
 	info os.FileInfo
 }
 
-// Claim finds out whether an archive can be called file. A symbolic link is followed where the archive is in one file. Where
-// FILE, or any name that a volume of FILE could have, is taken, it fails with an *ExistsError, unless it may be overwritten and
+// Claim finds out whether an archive can be called file. A symbolic link is followed where the archive is in one file. For
+// a name like that of a volume it fails with a *NameError, and so it does for what a link of any name leads to. Where FILE, or any name that a volume of FILE could have, is taken, it fails with an *ExistsError, unless it may be overwritten and
 // all that is there is
 //
-//   - FILE, a regular file, and the new archive is in one file as well, or
-//   - the set of an earlier Commit: FILE.SHA256SUMS is as Commit wrote it, and each other file is listed in it and has the
+//   - FILE, a regular file that is ours by the options, and the new archive is in one file as well, or
+//   - unless FILE alone may be, the set of an earlier Commit: FILE.SHA256SUMS is as Commit wrote it, and each other file is listed in it and has the
 //     sum that it says, so that it was hashed and nobody else's file can pass for a volume.
 //
 // Nothing is reserved by it: Commit looks again.
 func Claim(ctx context.Context, file string, o TargetOptions) (*Target, error) {
 	t := &Target{file: filepath.Clean(file), options: o}
+	if err := checkName(t.file); err != nil {
+		return nil, err
+	}
 	if o.Split {
 		if err := checkStem(filepath.Base(t.file)); err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", file, ErrSplit, err)
 		}
 	} else {
 		var err error
-		if t.file, err = Resolve(t.file); err != nil {
+		if t.file, err = durable.Resolve(t.file); err == nil {
+			err = checkName(t.file)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -99,6 +132,21 @@ func Claim(ctx context.Context, file string, o TargetOptions) (*Target, error) {
 // File returns the path of the archive, that of its volumes without the number, with symbolic links followed.
 func (t *Target) File() string { return t.file }
 
+// mode returns the permissions of the new files. What replaces older ones is open to nobody to whom one of them was closed.
+func (t *Target) mode() fs.FileMode {
+	mode := fs.ModePerm
+	if t.single != nil {
+		mode &= t.single.Mode()
+	}
+	for _, old := range t.old {
+		mode &= old.info.Mode()
+	}
+	if t.single == nil && len(t.old) == 0 {
+		return durable.NewMode(fileMode)
+	}
+	return mode
+}
+
 // replace finds out what of that which is there may be replaced, and says which may not.
 func (t *Target) replace(ctx context.Context, taken []fs.DirEntry) (blocked []bool, err error) {
 	sums := t.listed()
@@ -110,10 +158,11 @@ func (t *Target) replace(ctx context.Context, taken []fs.DirEntry) (blocked []bo
 		sum, isListed := sums[entry.Name()]
 		switch {
 		case path == t.file && !t.options.Split && entry.Type().IsRegular():
-			if t.single, err = entry.Info(); err != nil {
+			if t.single, err = t.replaceable(); err != nil {
 				return nil, errors.Join(err, group.Wait())
 			}
-		case isListed && path != t.file:
+			blocked[i] = t.single == nil
+		case isListed && path != t.file && !t.options.FileAlone:
 			group.Go(func() (err error) {
 				found[i], err = identify(ctx, path, sum)
 				blocked[i] = found[i] == nil
@@ -133,6 +182,19 @@ func (t *Target) replace(ctx context.Context, taken []fs.DirEntry) (blocked []bo
 	}
 	slices.SortStableFunc(t.old, func(a, b oldFile) int { return order(a.path) - order(b.path) })
 	return blocked, nil
+}
+
+// replaceable returns what FILE is where it is ours, else nil.
+func (t *Target) replaceable() (info os.FileInfo, err error) {
+	file, _, err := durable.OpenRegular(t.file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if t.options.Ours == nil || !t.options.Ours(file) {
+		return nil, nil
+	}
+	return file.Stat()
 }
 
 // order puts lists behind everything else.
@@ -155,8 +217,8 @@ func (t *Target) listed() map[string]string {
 	return sums
 }
 
-// identify hashes a file, and returns what it is where it is a regular file that has the sum, else nil. It fails only
-// where it is interrupted: what can't be read is not known.
+// identify hashes a file, and returns what it is where it is a regular file that has the sum, else nil. It fails where it
+// is interrupted, and where the file can't be read.
 func identify(ctx context.Context, path, sum string) (os.FileInfo, error) {
 	named, err := os.Lstat(path)
 	if err != nil || !named.Mode().IsRegular() {
@@ -165,6 +227,9 @@ func identify(ctx context.Context, path, sum string) (os.FileInfo, error) {
 	file, got, err := hashFile(ctx, path, 0, named.Size())
 	if interrupted := context.Cause(ctx); interrupted != nil {
 		return nil, errors.Join(interrupted, closeFile(file))
+	}
+	if path := new(fs.PathError); errors.As(err, &path) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, durable.ErrNotRegular) {
+		return nil, errors.Join(err, closeFile(file))
 	}
 	if err == nil {
 		var opened os.FileInfo
@@ -182,33 +247,4 @@ func identify(ctx context.Context, path, sum string) (os.FileInfo, error) {
 func isAs(path string, info os.FileInfo) bool {
 	now, err := os.Lstat(path)
 	return err == nil && os.SameFile(now, info) && now.Size() == info.Size() && now.ModTime().Equal(info.ModTime())
-}
-
-// Resolve follows the symbolic links at the end of a path, and returns the path of what they lead to, be it there or not. A
-// path that is no link stays as it is.
-func Resolve(path string) (string, error) {
-	const most = 40 // as the system has it
-	for range most {
-		info, err := os.Lstat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return path, nil
-		}
-		if err != nil || info.Mode().Type() != fs.ModeSymlink {
-			return path, err
-		}
-		to, err := os.Readlink(path)
-		if err != nil {
-			return "", err
-		}
-		dir, base := filepath.Split(to)
-		if !filepath.IsAbs(to) {
-			dir = filepath.Dir(path) + string(filepath.Separator) + dir
-		}
-		// Not cleaned by text: ".." behind a link to a directory leads elsewhere.
-		if dir, err = filepath.EvalSymlinks(dir); err != nil {
-			return "", err
-		}
-		path = filepath.Join(dir, base)
-	}
-	return "", fmt.Errorf("%s: too many symbolic links", path)
 }

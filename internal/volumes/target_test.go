@@ -3,6 +3,7 @@ package volumes
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -52,7 +53,7 @@ func TestFilesOfOthers(t *testing.T) {
 			file := filepath.Join(dir, "photos")
 			put(t, filepath.Join(dir, name), "somebody's")
 			wantTaken(t, file, o, name)
-			o.Overwrite = true
+			o.Overwrite, o.Ours = true, anyFile
 			wantTaken(t, file, o, name)
 		}
 	}
@@ -62,6 +63,29 @@ func TestFilesOfOthers(t *testing.T) {
 		must(t, split{someBytes(5000, 30), 2000, 1}.packAs(t, filepath.Join(dir, "photos"), durable.FS{}, TargetOptions{Split: true}))
 		if got := readDir(t, dir); got[name] != "somebody's" || len(got) != 6 {
 			t.Errorf("%s: %d files", name, len(got))
+		}
+	}
+}
+
+// What would be read as part of a set can't be the name of an archive, in one file or in volumes.
+func TestNamesOfVolumes(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"y.tar.002", "app-1.0.012", "w.parity.001", "v.SHA256SUMS", "link", "x.001"} {
+		for _, o := range both {
+			dir := t.TempDir()
+			must(t, errors.Join(os.Symlink("z.003", filepath.Join(dir, "link")), os.Symlink("free", filepath.Join(dir, "x.001"))))
+			if name == "link" && o.Split { // where links are not followed, the name is taken
+				continue
+			}
+			var bad *NameError
+			if _, err := Claim(t.Context(), filepath.Join(dir, name), o); !errors.As(err, &bad) {
+				t.Errorf("%s %+v: %v", name, o, err)
+			}
+		}
+	}
+	for _, name := range []string{"y.tar.102", "y.tar.02", "app-1.0", "w.parity", "SHA256SUMS", ".SHA256SUMS", ".001"} {
+		if _, err := Claim(t.Context(), filepath.Join(t.TempDir(), name), TargetOptions{}); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -109,7 +133,7 @@ func TestOthersBesideOurs(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "c")
 				split{someBytes(5000, 31), 2000, 1}.mustPack(t, file)
 				test.add(t, file)
-				o.Overwrite = true
+				o.Overwrite, o.Ours = true, anyFile
 				wantTaken(t, file, o, slices.Clone(test.want)...)
 			})
 		}
@@ -127,7 +151,7 @@ func TestReplaceWhatIsLeft(t *testing.T) {
 		for _, name := range []string{"cc.001", "c.100", "c.0001.001", "c.parity", "d.SHA256SUMS"} {
 			put(t, filepath.Join(dir, name), name)
 		}
-		o.Overwrite = true
+		o.Overwrite, o.Ours = true, anyFile
 		must(t, split{someBytes(2000, 8), 1024, 0}.packAs(t, file, durable.FS{}, o))
 		want := []string{"c.0001.001", "c.100", "c.parity", "cc.001", "d.SHA256SUMS"}
 		if o.Split {
@@ -167,7 +191,7 @@ func TestReplaceFile(t *testing.T) {
 				continue
 			}
 			wantTaken(t, file, o, "c")
-			o.Overwrite = true
+			o.Overwrite, o.Ours = true, anyFile
 			if o.Split || !test.ok {
 				wantTaken(t, file, o, "c")
 				continue
@@ -192,7 +216,7 @@ func TestLinkedFile(t *testing.T) {
 	must(t, os.Symlink("short/../real", filepath.Join(dir, "second"))) // that is a/real
 	real := filepath.Join(dir, "a", "real")
 	for _, overwrite := range []bool{false, true} {
-		must(t, next.packAs(t, link, durable.FS{}, TargetOptions{Overwrite: overwrite}))
+		must(t, next.packAs(t, link, durable.FS{}, TargetOptions{Overwrite: overwrite, Ours: anyFile}))
 		if raw, err := os.ReadFile(real); err != nil || string(raw) != string(next.data) {
 			t.Fatalf("%d bytes, %v", len(raw), err)
 		}
@@ -205,7 +229,7 @@ func TestLinkedFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	must(t, errors.Join(os.Rename(real, real+".001")))
-	if err := next.packAs(t, link, durable.FS{}, TargetOptions{Overwrite: true}); !errors.As(err, &exists) || !strings.HasSuffix(exists.Names[0], "a/real.001") {
+	if err := next.packAs(t, link, durable.FS{}, TargetOptions{Overwrite: true, Ours: anyFile}); !errors.As(err, &exists) || !strings.HasSuffix(exists.Names[0], "a/real.001") {
 		t.Errorf("got %v", err)
 	}
 	// Whoever reads volumes looks beside FILE, so a link is no name for them.
@@ -231,10 +255,39 @@ func TestOccupies(t *testing.T) {
 	set := wantOpen(t, someBytes(5000, 31), file)
 	for path, want := range map[string]bool{
 		"c": true, "c.001": true, "c.parity.001": true, "c.SHA256SUMS": true, "link": true, "here/c": true, "here/c.001": true,
-		"d": false, "c.004": false, "cc": false, "no/c": false,
+		"c.002": true, "c.004": true, "c.parity.009": true, "here/c.004": true, // which would be taken for volumes
+		"d": false, "cc": false, "no/c": false, "c.104": false, "cc.001": false,
 	} {
 		if got := set.Occupies(filepath.Join(dir, path)); got != want {
 			t.Errorf("%s: %v", path, got)
 		}
+		for _, name := range []string{"c", "c.001", "c.SHA256SUMS"} {
+			if got := Occupies(filepath.Join(dir, name), filepath.Join(dir, path)); got != want {
+				t.Errorf("%s, of %s alone: %v", path, name, got)
+			}
+		}
+	}
+	if d := filepath.Join(dir, "d"); !Occupies(d, d) || Occupies(d, file) || Occupies(filepath.Join(dir, "none"), d) {
+		t.Error("a file alone occupies something else than itself")
+	}
+}
+
+// anyFile says that every file is ours.
+func anyFile(io.Reader) bool { return true }
+
+// TestOthersFile replaces nothing that is not ours.
+func TestOthersFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(file, []byte("important"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantTaken(t, file, TargetOptions{Overwrite: true}, "notes.txt")
+	wantTaken(t, file, TargetOptions{Overwrite: true, Ours: func(r io.Reader) bool {
+		raw, err := io.ReadAll(r)
+		return err != nil || string(raw) != "important"
+	}}, "notes.txt")
+	if _, err := Claim(t.Context(), file, TargetOptions{Overwrite: true, Ours: anyFile}); err != nil {
+		t.Error(err)
 	}
 }

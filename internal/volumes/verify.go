@@ -212,7 +212,7 @@ func closeFile(file *os.File) error {
 // hashFile returns the sum of a file from offset on, and the open file. The file has to have size bytes there; of a
 // longer or shorter one nothing is read.
 func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, string, error) {
-	file, length, err := durable.OpenRegular(path)
+	file, length, err := durable.On(ctx).OpenRegular(path)
 	if err != nil {
 		return nil, "", err
 	}

@@ -45,7 +45,7 @@ func (s split) id() string { return "sha256:" + sumOf(s.data) }
 // pack writes a set in the place of an older one, in pieces of uneven sizes, and returns the error of whatever failed first.
 func (s split) pack(t *testing.T, file string, fsys durable.FS) error {
 	t.Helper()
-	return s.packAs(t, file, fsys, TargetOptions{Split: true, Overwrite: true})
+	return s.packAs(t, file, fsys, TargetOptions{Split: true, Overwrite: true, Ours: anyFile})
 }
 
 // packAs does what packing does: it has the work directory for itself, ends what a crash left, and then begins.
@@ -193,13 +193,6 @@ func readDir(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-func writeDir(t *testing.T, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		put(t, filepath.Join(dir, name), text)
-	}
-}
-
 func put(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -314,10 +307,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// change replaces a file by one with other bytes.
 func change(t *testing.T, path string, how func([]byte) []byte) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
-	must(t, err)
+	must(t, errors.Join(err, os.Remove(path)))
 	put(t, path, string(how(raw)))
 }
 
@@ -330,6 +324,7 @@ func TestVolumesLost(t *testing.T) {
 	origin := t.TempDir()
 	s.mustPack(t, filepath.Join(origin, "c"))
 	whole := readDir(t, origin)
+	t.Cleanup(func() { wantUnchanged(t, origin, whole) })
 	all := s.count() + s.parity
 	for mask := range 1 << all {
 		var gone []int
@@ -345,7 +340,7 @@ func TestVolumesLost(t *testing.T) {
 			for _, withList := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%v %s list=%v", gone, damages[k].name, withList), func(t *testing.T) {
 					t.Parallel()
-					checkLost(t, s, whole, gone, k, withList)
+					checkLost(t, s, origin, gone, k, withList)
 				})
 			}
 		}
@@ -353,10 +348,9 @@ func TestVolumesLost(t *testing.T) {
 }
 
 // checkLost damages what is gone, the first as damages[k] does, the others as those after it do.
-func checkLost(t *testing.T, s split, whole map[string]string, gone []int, k int, withList bool) {
+func checkLost(t *testing.T, s split, origin string, gone []int, k int, withList bool) {
 	t.Helper()
-	dir := t.TempDir()
-	writeDir(t, dir, whole)
+	dir := linked(t, origin)
 	file := filepath.Join(dir, "c")
 	want := map[string]error{}
 	lostVolumes := 0
@@ -372,9 +366,10 @@ func checkLost(t *testing.T, s split, whole map[string]string, gone []int, k int
 		}
 	}
 	if !withList {
-		must(t, os.Remove(file+listSuffix))
 		if k%2 == 1 {
-			put(t, file+listSuffix, whole["c"+listSuffix][:300]) // damaged is as good as lost
+			change(t, file+listSuffix, func(raw []byte) []byte { return raw[:300] }) // damaged is as good as lost
+		} else {
+			must(t, os.Remove(file+listSuffix))
 		}
 	}
 	left := s.parity - (len(gone) - lostVolumes)

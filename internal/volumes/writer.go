@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 
 	"github.com/ocicache/ocicache/internal/durable"
 )
@@ -65,7 +66,7 @@ func (w *splitWriter) store(p []byte) error {
 		if w.left > 0 {
 			continue
 		}
-		if err := finishFile(w.current); err != nil {
+		if err := finishFile(w.current, w.to.mode()); err != nil {
 			return fmt.Errorf("write volume %d of %s: %w", len(w.data), w.to.file, err)
 		}
 		w.list.sums = append(w.list.sums, hex.EncodeToString(w.sum.Sum(nil)))
@@ -76,8 +77,8 @@ func (w *splitWriter) store(p []byte) error {
 
 // finishFile makes what was written to a file last. It is closed, for there may be more volumes than open files; the
 // lock that it loses by that is not needed in a directory of our own.
-func finishFile(file *durable.File) error {
-	if err := file.Sync(fileMode); err != nil {
+func finishFile(file *durable.File, mode fs.FileMode) error {
+	if err := file.Sync(mode); err != nil {
 		return err
 	}
 	return file.File().Close()
@@ -130,7 +131,7 @@ func (w *splitWriter) publish(ctx context.Context) error {
 	for i := range w.data {
 		names = append(names, w.list.volumeFile(w.list.stem, i))
 	}
-	err := n.stage(append(w.recovery[:len(w.recovery):len(w.recovery)], w.data...), names, w.list)
+	err := n.stage(append(w.recovery[:len(w.recovery):len(w.recovery)], w.data...), names, w.list, w.to.mode())
 	if err == nil {
 		err = n.swap(names, w.to)
 	}

@@ -1,0 +1,25 @@
+package durable
+
+import (
+	"os"
+	"syscall"
+)
+
+// Room returns how many bytes may still be written below a directory at most, and false where the system does not say.
+func Room(dir string) (free int64, known bool) { return room(dir) }
+
+// MayShare reports whether a file below one directory may come to share its bytes with a copy of it below another: then
+// copying needs no room.
+func MayShare(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	if err != nil {
+		return false
+	}
+	one, ok := first.Sys().(*syscall.Stat_t)
+	other, also := second.Sys().(*syscall.Stat_t)
+	return ok && also && one.Dev == other.Dev && sharesBytes(a)
+}
