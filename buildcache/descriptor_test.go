@@ -1,6 +1,8 @@
 package buildcache_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,33 @@ func TestSuccessors(t *testing.T) {
 		if got := buildcache.Successors(export.Root); len(got) != len(root.Layers)+1 {
 			t.Errorf("%s: %d successors of %d layers and a config", export.Name, len(got), len(root.Layers))
 		}
+	}
+}
+
+// TestParseSuccessors fails where one value hides what is named beside it, instead of naming nothing.
+func TestParseSuccessors(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		`{"layers":"x"}`, `{"layers":[{"digest":"a","size":1.5}]}`, `{"layers":[{"digest":"a","size":"1"}]}`, `{"layers":[{"digest":5}]}`,
+		`{"manifests":[{"digest":"a","annotations":{"a":1}}]}`, `{"manifests":[{"digest":"a","urls":"x"}]}`, `{"manifests":[`, "x",
+	} {
+		if got, err := buildcache.ParseSuccessors([]byte(bad)); err == nil {
+			t.Errorf("%s: %v", bad, got)
+		}
+	}
+}
+
+// TestMentions finds digests wherever they stand.
+func TestMentions(t *testing.T) {
+	t.Parallel()
+	a, b, c := digest.FromString("a"), digest.SHA512.FromString("b"), digest.FromString("c")
+	text := fmt.Sprintf(`{"x":[{"blobSum":%q}],%q:1,"again":%q,"escaped":"\u0073ha256\u003A%s","in":"repo@%s,","md5":"md5:%032x","short":"sha256:12"`,
+		a, b, a, c.Encoded(), digest.FromString("d"), 1)
+	text += fmt.Sprintf(`,"annotations":{"containerd.io/uncompressed":%q},"rootfs":{"diff_ids":[%q,%q]}}`,
+		digest.FromString("e"), digest.FromString("e"), digest.FromString("f"))
+	want := []digest.Digest{a, b, c, digest.FromString("d")}
+	if got := buildcache.Mentions([]byte(text)); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -123,6 +123,11 @@ func FuzzParseRoot(f *testing.F) {
 			return
 		}
 		buildcache.Successors(raw)
+		for _, d := range buildcache.Mentions(raw) {
+			if err := buildcache.CheckDigest(d); err != nil {
+				t.Error(err)
+			}
+		}
 		root, err := buildcache.ParseRoot(raw)
 		if err != nil {
 			return

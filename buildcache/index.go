@@ -2,8 +2,10 @@ package buildcache
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,10 +26,11 @@ type Index struct {
 	schemaVersion int
 	mediaType     string
 	extra         Extra
+	lists         int // how often there is a list of entries in what it was read from
 }
 
 // NewIndex returns the index of an empty layout.
-func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCIIndex} }
+func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCIIndex, lists: 1} }
 
 // ParseIndex reads index.json. Old BuildKits write it without a mediaType, and it is kept so. It fails on bytes that
 // BuildKit could not read, and with a *SizeError above
@@ -48,7 +51,41 @@ func ParseIndex(raw []byte) (*Index, error) {
 	if err := decodeObject(raw, &index.extra, index.fields()...); err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
+	index.lists = countLists(raw)
 	return index, nil
+}
+
+// countLists counts the members of an index that readers take for its list of entries.
+func countLists(raw []byte) (lists int) {
+	rest, ok := after(raw, '{')
+	for ok {
+		name, value, next, err := nextMember(rest)
+		if err != nil || name == nil {
+			break
+		}
+		rest = next
+		var text string
+		if json.Unmarshal(name, &text) != nil || !strings.EqualFold(text, "manifests") {
+			continue
+		}
+		lists++
+		if _, list := after(value, '['); !list {
+			return -1
+		}
+	}
+	return lists
+}
+
+// ErrNoList says that an index does not say what its entries are: it has no list of them, several, or null. Readers of all kinds
+// take that for no entries at all, or for those of one of the lists.
+var ErrNoList = errors.New("it has not one list of manifests")
+
+// CheckList fails with ErrNoList. It is for those who act on what is not in the list.
+func (x *Index) CheckList() error {
+	if x.lists != 1 {
+		return ErrNoList
+	}
+	return nil
 }
 
 func (x *Index) fields() []field {
@@ -85,25 +122,107 @@ func (x *Index) Find(tag string) int {
 	return named(ocispec.AnnotationRefName)
 }
 
-// Put points tag to root: in the place of the entry that had it, with that entry's other annotations, else at the
-// end. Further entries with the same tag, which nothing could find, are dropped.
-func (x *Index) Put(tag string, root Descriptor) {
-	at := x.Find(tag)
-	if at < 0 {
-		entry := Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}
-		entry.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
-		x.Entries = append(x.Entries, entry)
-		return
-	}
-	x.Replace(at, root)
-	name := x.Entries[at].Annotations[annotationImageName]
-	kept := x.Entries[:at+1]
-	for _, d := range x.Entries[at+1:] {
-		if d.Tag() != tag || d.Annotations[annotationImageName] != name {
-			kept = append(kept, d)
+// Named is an entry of an index under one of its tags.
+type Named struct {
+	Tag string // "" where none names it
+	At  int    // its place in Index.Entries
+}
+
+// Named lists the entries under their tags. Of several with one tag the first is the one that Find returns, wherever it
+// stands; an entry that has two tags is there twice.
+func (x *Index) Named() []Named {
+	var all []Named
+	first, listed := x.ByTag(), map[string]bool{}
+	for i, d := range x.Entries {
+		for _, tag := range d.tags() {
+			found := first[tag]
+			if tag != "" && !listed[tag] {
+				all = append(all, Named{tag, found})
+				listed[tag] = true
+			}
+			if tag == "" || found != i {
+				all = append(all, Named{tag, i})
+			}
 		}
 	}
-	x.Entries = kept
+	return all
+}
+
+// tags returns the tags that an entry may be found by: its own, and containerd's name where that is another tag and not
+// the full name of an image, of which the tag is a part. One that has none has the tag "".
+func (d Descriptor) tags() []string {
+	tag, name := d.Tag(), d.Annotations[annotationImageName]
+	switch {
+	case name == "", name == tag, d.NamesImage():
+		return []string{tag}
+	case tag == "":
+		return []string{name}
+	default:
+		return []string{tag, name}
+	}
+}
+
+// NamesImage reports whether containerd gave an entry the full name of an image.
+func (d Descriptor) NamesImage() bool {
+	return strings.ContainsAny(d.Annotations[annotationImageName], "/:")
+}
+
+// FindUntagged returns the place of the entry of a root that has no tag, or -1.
+func (x *Index) FindUntagged(root digest.Digest) int {
+	return slices.IndexFunc(x.Entries, func(d Descriptor) bool { return d.Digest == root && d.tags()[0] == "" })
+}
+
+// Put points tag to root: in the place of the entry that had it, with that entry's other annotations, else at the
+// end. Further entries with the same tag stay as they are: nothing finds them by it, but nobody said to drop them.
+func (x *Index) Put(tag string, root Descriptor) { x.PutAll([]Tagged{{Tag: tag, Root: root}}) }
+
+// Tagged is a root and the tag that it gets.
+type Tagged struct {
+	Tag  string
+	Root Descriptor
+}
+
+// PutAll does what Put does, for each in its turn, in time that grows with the number of all together.
+func (x *Index) PutAll(all []Tagged) {
+	x.part(all)
+	first := x.ByTag()
+	for _, t := range all {
+		if at, ok := first[t.Tag]; ok {
+			x.Replace(at, t.Root)
+			continue
+		}
+		entry := Descriptor{MediaType: t.Root.MediaType, Digest: t.Root.Digest, Size: t.Root.Size}
+		entry.Annotations = map[string]string{ocispec.AnnotationRefName: t.Tag}
+		first[t.Tag] = len(x.Entries)
+		x.Entries = append(x.Entries, entry)
+	}
+}
+
+// part makes two entries of each that is found by two tags of which one is about to move, so that the other stays where it
+// is. The one that moves first keeps the place.
+func (x *Index) part(all []Tagged) {
+	turns := map[string]int{} // the earlier, the larger; 0 for what stays
+	for i, t := range slices.Backward(all) {
+		turns[t.Tag] = len(all) - i
+	}
+	first := x.ByTag()
+	parted := make([]Descriptor, 0, len(x.Entries))
+	for i, d := range x.Entries {
+		tags := d.tags()
+		if len(tags) < 2 || first[tags[0]] != i || first[tags[1]] != i || turns[tags[0]] == turns[tags[1]] {
+			parted = append(parted, d)
+			continue
+		}
+		tagged, named := d.Clone(), d.Clone()
+		delete(tagged.Annotations, annotationImageName)
+		delete(named.Annotations, ocispec.AnnotationRefName)
+		if turns[tags[0]] > turns[tags[1]] {
+			parted = append(parted, tagged, named)
+		} else {
+			parted = append(parted, named, tagged)
+		}
+	}
+	x.Entries = parted
 }
 
 // Replace points the entry at place i to root. Its annotations stay; data that it embedded is dropped.
@@ -112,6 +231,27 @@ func (x *Index) Replace(i int, root Descriptor) {
 	entry.MediaType, entry.Digest, entry.Size = root.MediaType, root.Digest, root.Size
 	entry.Extra = withoutData(entry.Extra)
 	x.Entries[i] = entry
+}
+
+// Untag drops the entries of a root that a tag names, and of one that has another tag besides, the tag.
+func (x *Index) Untag(tag string, root digest.Digest) {
+	left := make([]Descriptor, 0, len(x.Entries))
+	for _, d := range x.Entries {
+		tags := d.tags()
+		switch {
+		case d.Digest != root || d.Tag() != tag && d.Annotations[annotationImageName] != tag:
+			left = append(left, d)
+		case len(tags) == 2:
+			d = d.Clone()
+			for _, name := range []string{annotationImageName, ocispec.AnnotationRefName} {
+				if d.Annotations[name] == tag {
+					delete(d.Annotations, name)
+				}
+			}
+			left = append(left, d)
+		}
+	}
+	x.Entries = left
 }
 
 // Clone returns a copy whose entries can be changed without changing x.
@@ -124,10 +264,12 @@ func (x *Index) Clone() *Index {
 // Check reports entries that BuildKit can't find by a tag: those without one, and those whose tag another entry takes
 // first. An entry that is named by more than one name is found by any of them, and a root by any of its entries.
 func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
-	first := x.byTag()
+	first := x.ByTag()
 	found := map[digest.Digest]bool{}
-	for _, i := range first {
-		found[x.Entries[i].Digest] = true
+	for tag, i := range first {
+		if tag != "" {
+			found[x.Entries[i].Digest] = true
+		}
 	}
 	var problems []Problem
 	for i, d := range x.Entries {
@@ -149,13 +291,13 @@ func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
 	return problems
 }
 
-// byTag returns what Find returns, for all tags at once.
-func (x *Index) byTag() map[string]int {
+// ByTag returns what Find returns, for all tags at once.
+func (x *Index) ByTag() map[string]int {
 	first := map[string]int{}
 	for _, annotation := range []string{annotationImageName, ocispec.AnnotationRefName} {
 		for i, d := range x.Entries {
-			tag := d.Annotations[annotation]
-			if _, taken := first[tag]; tag != "" && !taken {
+			tag, ok := d.Annotations[annotation]
+			if _, taken := first[tag]; ok && !taken {
 				first[tag] = i
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,6 +135,58 @@ func TestIndexFind(t *testing.T) {
 	}
 }
 
+// TestIndexNamed lists what Find finds, and what it does not find behind that.
+func TestIndexNamed(t *testing.T) {
+	t.Parallel()
+	type named = buildcache.Named
+	for _, test := range []struct {
+		name    string
+		entries []buildcache.Descriptor
+		want    []named
+	}{
+		{"nothing", nil, nil},
+		{"in order", []buildcache.Descriptor{entry("a", refName, "v2"), entry("b"), entry("c", refName, "v1")}, []named{{"v2", 0}, {"", 1}, {"v1", 2}}},
+		{"one tag twice", []buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "v1")}, []named{{"v1", 0}, {"v1", 1}}},
+		{
+			"containerd's name comes first, wherever it stands",
+			[]buildcache.Descriptor{entry("a", refName, "latest"), entry("b", refName, "v2", imageName, "latest")},
+			[]named{{"latest", 1}, {"latest", 0}, {"v2", 1}},
+		},
+		{"containerd's name alone", []buildcache.Descriptor{entry("a", imageName, "v1")}, []named{{"v1", 0}}},
+		{
+			"the full name of an image is no other tag",
+			[]buildcache.Descriptor{entry("a", refName, "1", imageName, "example.com/app:1"), entry("b", imageName, "example.com/other:1")},
+			[]named{{"1", 0}, {"", 1}},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			index := indexOf(test.entries...)
+			got := index.Named()
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+			seen := map[string]bool{"": true}
+			for _, n := range got {
+				if !seen[n.Tag] && index.Find(n.Tag) != n.At {
+					t.Errorf("the first with %q is %d, and Find returns %d", n.Tag, n.At, index.Find(n.Tag))
+				}
+				seen[n.Tag] = true
+			}
+		})
+	}
+}
+
+func TestIndexFindUntagged(t *testing.T) {
+	t.Parallel()
+	index := indexOf(entry("a", refName, "v1"), entry("a", imageName, "v2"), entry("b"), entry("a"))
+	for name, want := range map[string]int{"a": 3, "b": 2, "c": -1} {
+		if got := index.FindUntagged(sum(name)); got != want {
+			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+	}
+}
+
 func TestIndexPut(t *testing.T) {
 	t.Parallel()
 	root := buildcache.Descriptor{
@@ -162,14 +215,29 @@ func TestIndexPut(t *testing.T) {
 			[]buildcache.Descriptor{put(refName, "v1", "k", "v")},
 		},
 		{
-			"duplicates go",
+			"what has the tag too and is not found stays",
 			[]buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "v2"), entry("c", refName, "v1"), entry("d", refName, "v1", imageName, "n")},
-			[]buildcache.Descriptor{put(refName, "v1"), entry("b", refName, "v2"), entry("d", refName, "v1", imageName, "n")},
+			[]buildcache.Descriptor{put(refName, "v1"), entry("b", refName, "v2"), entry("c", refName, "v1"), entry("d", refName, "v1", imageName, "n")},
 		},
 		{
 			"found by containerd's name",
 			[]buildcache.Descriptor{entry("a", refName, "v1"), entry("b", refName, "x", imageName, "v1")},
-			[]buildcache.Descriptor{entry("a", refName, "v1"), put(refName, "x", imageName, "v1")},
+			[]buildcache.Descriptor{entry("a", refName, "v1"), put(imageName, "v1"), entry("b", refName, "x")},
+		},
+		{
+			"by containerd's full name as well",
+			[]buildcache.Descriptor{entry("a", refName, "v1", imageName, "example.com/app:v1")},
+			[]buildcache.Descriptor{put(refName, "v1", imageName, "example.com/app:v1")},
+		},
+		{
+			"the other tag of an entry stays",
+			[]buildcache.Descriptor{entry("a", refName, "v1", imageName, "latest", "k", "v")},
+			[]buildcache.Descriptor{put(refName, "v1", "k", "v"), entry("a", imageName, "latest", "k", "v")},
+		},
+		{
+			"another tag that finds something else goes along",
+			[]buildcache.Descriptor{entry("a", imageName, "v2"), entry("b", refName, "v2", imageName, "v1")},
+			[]buildcache.Descriptor{entry("a", imageName, "v2"), put(refName, "v2", imageName, "v1")},
 		},
 	}
 	for _, tt := range tests {
@@ -189,6 +257,32 @@ func TestIndexPut(t *testing.T) {
 				t.Errorf("the index it was cloned from changed to %s", got)
 			}
 		})
+	}
+}
+
+// TestIndexPutAll does as often as Put would.
+func TestIndexPutAll(t *testing.T) {
+	t.Parallel()
+	before := indexOf(
+		entry("a", refName, "v1"), entry("b"), entry("c", refName, "v2", imageName, "v3"), entry("d", refName, "v1"),
+		entry("e", refName, "v3"), entry("f", refName, "v2", imageName, "v3"), entry("g", refName, "v4"), entry("h", refName, ""),
+	)
+	var all []buildcache.Tagged
+	one := before.Clone()
+	for i, tag := range []string{"v1", "v3", "new", "v2", "new", "v1", "newer", ""} {
+		root := buildcache.Descriptor{MediaType: ociIndex, Digest: sum(strconv.Itoa(i)), Size: int64(i)}
+		all = append(all, buildcache.Tagged{Tag: tag, Root: root})
+		one.Put(tag, root)
+	}
+	together := before.Clone()
+	together.PutAll(all)
+	if got, want := marshal(t, together), marshal(t, one); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for tag, at := range together.ByTag() {
+		if want := together.Find(tag); at != want {
+			t.Errorf("%q: %d by ByTag, %d by Find", tag, at, want)
+		}
 	}
 }
 

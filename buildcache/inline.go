@@ -37,12 +37,7 @@ func (e *InlineError) Error() string {
 	if len(e.Problems) == 0 {
 		return text + e.Err.Error()
 	}
-	first := e.Problems[0]
-	text += fmt.Sprintf("%s: %s (%s)", first.Where, first.Detail, first.Kind)
-	if more := len(e.Problems) - 1; more > 0 {
-		text += fmt.Sprintf(", and %d more", more)
-	}
-	return text
+	return text + summarize(e.Problems)
 }
 
 // Unwrap returns the cause, or nil where problems are the cause.

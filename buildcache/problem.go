@@ -86,6 +86,8 @@ const (
 
 	// What the profiles of registries find.
 
+	KeysOutdated Kind = "keys-outdated"
+
 	RegistryForm       Kind = "registry-form"
 	RegistryConfigType Kind = "registry-config-type"
 	RegistryRootSize   Kind = "registry-root-size"
@@ -103,15 +105,16 @@ type KindInfo struct {
 const (
 	remedyExport  = "export the cache again"
 	remedyCopy    = "copy the cache again from where it is whole, or export it again"
+	remedyRepair  = "mend it with 'ocicache repair REF --base PLACE --write', PLACE being one that has the blob, or without --base by dropping what needs it; or " + remedyExport
 	remedyConvert = "convert it to the form it should have: the root is written anew"
-	remedyShrink  = "export fewer stages (mode=min) or split the cache over several tags"
+	remedyShrink  = "cut it down with 'ocicache prune --fit', export fewer stages (mode=min), or split the cache over several tags"
 )
 
 // Kinds returns what is known of every kind, in the order in which they are documented.
 func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
-	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or " + remedyExport},
+	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there with 'ocicache repair REF --write', or get this one with 'ocicache repair REF --base PLACE --write'; or " + remedyExport},
 	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
 	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
 	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
@@ -141,16 +144,17 @@ var kinds = []KindInfo{
 	{LayerTOC, Waste, "a layer has another table of contents or size than its estargz annotations say; lazy pulling fails", "convert it with --compression estargz and --force-compression"},
 	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
 	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
-	{BlobMissing, BuildFails, "a blob is not there", remedyCopy},
+	{BlobMissing, BuildFails, "a blob is not there", remedyRepair},
 	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
-	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyCopy},
+	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyRepair},
 	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
 	{NoResults, HitsLost, "the cache has no results, so nothing can hit it", remedyExport},
-	{IndexInvalid, HitsLost, "index.json can't be read", "restore index.json, or " + remedyExport},
+	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, mend it with 'ocicache repair --write', or " + remedyExport},
 	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
-	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "tag it"},
-	{Unreachable, Waste, "blobs that no tag reaches", "export with reset=true, which deletes them"},
-	{Leftover, Waste, "leftovers of an interrupted write", "delete them when nothing writes here"},
+	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag: 'ocicache tag oci:DIR@DIGEST TAG'"},
+	{Unreachable, Waste, "blobs that no tag reaches", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
+	{Leftover, Waste, "leftovers of an interrupted write", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
+	{KeysOutdated, Waste, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},
