@@ -17,7 +17,7 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// blobMode is the mode that BuildKit gives blobs.
+// blobMode is the mode that BuildKit gives blobs. It follows the umask in that, and so is it here: caches hold sources.
 const blobMode = 0o444
 
 // blobPath returns where a blob lies. Digests are checked here, before they become paths.
@@ -37,7 +37,7 @@ func (d *Dir) OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.Fil
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	file, _, err := durable.OpenRegular(path)
+	file, _, err := durable.On(ctx).OpenRegular(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, d.blobError(blob, ErrBlobMissing)
@@ -170,10 +170,17 @@ func (d *Dir) putFile(ctx context.Context, store *desk, blob buildcache.Descript
 }
 
 func (d *Dir) commit(store *desk, temp *durable.File, blob buildcache.Descriptor) error {
-	if err := temp.CommitIn(store.blobs, blob.Digest.Encoded(), blobMode); err != nil {
+	if err := temp.CommitIn(store.blobs, blob.Digest.Encoded(), durable.NewMode(blobMode)); err != nil {
 		return d.blobError(blob, err)
 	}
+	d.written.Store(blob.Digest, true)
 	return nil
+}
+
+// Wrote reports whether the bytes of a blob were written since the layout was opened, neither found there nor linked.
+func (d *Dir) Wrote(blob digest.Digest) bool {
+	_, ok := d.written.Load(blob)
+	return ok
 }
 
 // fill copies src to temp and checks what arrived. The bytes count as done as they are checked.

@@ -143,7 +143,7 @@ func TestChoosing(t *testing.T) {
 				named.Annotations[imageName] = "app"
 				return []buildcache.Descriptor{tagged(h.cache("a"), "app"), named}
 			},
-			all: []string{"a", "b"},
+			all: []string{"b", "b"}, // under both of its tags, and "a" under none
 			one: []pick{{tag: "app", root: "b"}, {tag: "1", root: "b"}},
 		},
 	} {
@@ -238,11 +238,20 @@ func TestUnnamedRoots(t *testing.T) {
 	if want := []digest.Digest{newer.Digest, older.Digest}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v (%v), want %v, newest first", got, err, want)
 	}
+	// One that lacks a layer comes last, however new it is, and is not offered.
+	if err := os.Remove(h.blobPath(digest.FromString("layer of newer"))); err != nil {
+		t.Fatal(err)
+	}
+	caches, err := h.open().UnnamedCaches(t.Context())
+	if err != nil || len(caches) != 2 || caches[0].Digest != older.Digest || !caches[0].Whole || caches[1].Whole ||
+		caches[0].Records != 1 || caches[0].Results != 1 || caches[0].Newest == nil {
+		t.Errorf("%+v (%v)", caches, err)
+	}
 	// Without any tag, the error of who looks for a cache says them.
 	h.index()
 	var e *layout.NotFoundError
-	if _, err := layout.Caches(t.Context(), h.open()); !errors.As(err, &e) || len(e.Unnamed) != 3 {
-		t.Errorf("got %v, want a *NotFoundError with the three roots", err)
+	if _, err := layout.Caches(t.Context(), h.open()); !errors.As(err, &e) || len(e.Unnamed) != 2 {
+		t.Errorf("got %v, want a *NotFoundError with the two whole roots", err)
 	}
 }
 
@@ -262,7 +271,7 @@ func TestSurvey(t *testing.T) {
 		tagged(h.cache("a"), "cache"), tagged(h.image("i", false, reached), "other"), tagged(h.list(false, reached), "index"),
 		tagged(buildcache.Descriptor{Digest: digest.FromString("gone"), Size: 1}, "dangling"),
 		tagged(notJSON, "invalid"), tagged(tooLarge, "invalid"), tagged(ambiguous, "invalid"),
-		tagged(largeOther, "other"), tagged(damaged, "other"),
+		tagged(largeOther, "other"), tagged(damaged, "invalid"),
 	)
 	kinds := map[string]layout.Kind{
 		"cache": layout.KindCache, "other": layout.KindImage, "index": layout.KindIndex, "dangling": layout.KindDangling, "invalid": layout.KindInvalid,

@@ -1,15 +1,14 @@
 package layout
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -24,7 +23,7 @@ const (
 	ingestName = "ingest"
 	stateName  = ".ocicache" // ours: temporary files and the journal
 
-	indexMode = 0o644 // of a new index.json, and of oci-layout
+	indexMode = 0o644 // of a new index.json, and of oci-layout, as far as the umask lets it
 	dirMode   = 0o755
 
 	layoutContent = `{"imageLayoutVersion":"1.0.0"}`
@@ -48,6 +47,9 @@ type Dir struct {
 	path    string
 	info    fs.FileInfo // of the directory, to know it again
 	options Options
+	written sync.Map // the digests of blobs whose bytes were written here
+	assumed *assumed // nil for the index.json that is there
+	made    string   // the first directory that was made for the layout, "" where it was there, or its directory
 }
 
 // Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine; so are layouts
@@ -78,14 +80,10 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 	if err == nil {
 		return dir, nil
 	}
-	if errors.Is(err, ErrNotLayout) {
-		entries, readErr := os.ReadDir(path)
-		if readErr != nil || slices.ContainsFunc(entries, isForeign) {
-			return nil, err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := checkFree(path, err); err != nil {
 		return nil, err
 	}
+	first := firstToMake(path)
 	made, err := durable.On(ctx).MakeDir(path)
 	if err != nil {
 		return nil, err
@@ -96,7 +94,36 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 		return nil, err
 	}
 	dir = newDir(path, info, options)
+	dir.made = first
 	return dir, dir.initialise(ctx)
+}
+
+// CheckCreate fails where Create would, as far as that can be told without writing, and where a layout that is there can't be
+// written to.
+func CheckCreate(path string) error {
+	_, err := Open(path, Options{})
+	if err != nil {
+		err = checkFree(path, err)
+	}
+	if err != nil {
+		return err
+	}
+	return durable.CheckMakeDir(path)
+}
+
+// checkFree returns nil where Open failed with err only because no layout was made yet.
+func checkFree(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if !errors.Is(err, ErrNotLayout) {
+		return err
+	}
+	entries, readErr := os.ReadDir(path)
+	if readErr != nil || slices.ContainsFunc(entries, isForeign) {
+		return err
+	}
+	return nil
 }
 
 // isForeign reports whether a file of a directory is none of a layout.
@@ -127,7 +154,7 @@ func (d *Dir) initialise(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := file.CommitIn(desk.root, layoutName, indexMode); err != nil {
+	if err := file.CommitIn(desk.root, layoutName, durable.NewMode(indexMode)); err != nil {
 		return err
 	}
 	blobs, err := desk.root.Make(blobsName, dirMode)
@@ -139,7 +166,7 @@ func (d *Dir) initialise(ctx context.Context) (err error) {
 
 // makeIndex writes an empty index.json, unless somebody else was quicker, whose tags may be in it already.
 func (d *Dir) makeIndex(ctx context.Context, desk *desk) (err error) {
-	file, err := desk.prepareIndex(buildcache.NewIndex(), indexMode)
+	file, err := desk.prepareIndex(buildcache.NewIndex(), durable.NewMode(indexMode))
 	if err != nil {
 		return err
 	}
@@ -160,119 +187,3 @@ func (d *Dir) makeIndex(ctx context.Context, desk *desk) (err error) {
 
 // String returns the directory's path.
 func (d *Dir) String() string { return d.path }
-
-// Index returns what index.json says. BuildKit writes the file in place, so while somebody writes it is read again: it
-// may be torn, or half old and half new with nothing torn to be seen. A layout without the file has an empty index.
-func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
-	const tries = 100
-	path := filepath.Join(d.path, indexName)
-	var whole *buildcache.Index // the best so far
-	for try := 1; ; try++ {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		quiet := d.isIndexQuiet()
-		raw, _, err := readIndex(durable.OpenRegular(path))
-		if err != nil {
-			return nil, err
-		}
-		again, _, err := readIndex(durable.OpenRegular(path))
-		if err != nil {
-			return nil, err
-		}
-		index, err := parseIndex(raw)
-		if err == nil && (whole == nil || bytes.Equal(raw, again)) {
-			whole = index
-		}
-		var size *buildcache.SizeError
-		switch {
-		case err == nil && quiet && bytes.Equal(raw, again) && d.isIndexQuiet(), try == tries && whole != nil:
-			return whole, nil
-		case try == tries, errors.As(err, &size):
-			return nil, &IndexError{Path: path, Err: err}
-		}
-		if err := sleep(ctx, 2*time.Millisecond); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// isIndexQuiet reports whether nobody seems to hold index.json.lock. Readers do not take the lock, not even to look: a
-// BuildKit that comes that moment would fail. The file is there for as long as the lock is held, or after a crash.
-func (d *Dir) isIndexQuiet() bool {
-	_, err := os.Lstat(filepath.Join(d.path, indexLockName))
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-// readIndex reads an index.json, and tells its permissions; nil stands for none. Of one that is too large it returns
-// enough to be seen as such.
-func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode, _ error) {
-	var path *fs.PathError
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, indexMode, nil
-	case errors.Is(err, durable.ErrNotRegular) && errors.As(err, &path):
-		return nil, 0, &IndexError{Path: path.Path, Err: durable.ErrNotRegular}
-	case err != nil:
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
-	}
-	raw, err = io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
-	return raw, info.Mode().Perm(), errors.Join(err, file.Close())
-}
-
-// parseIndex reads what readIndex returned.
-func parseIndex(raw []byte) (*buildcache.Index, error) {
-	if raw == nil {
-		return buildcache.NewIndex(), nil
-	}
-	return buildcache.ParseIndex(raw)
-}
-
-// IndexError says that an index.json can't be read.
-type IndexError struct {
-	Path string
-	Err  error
-}
-
-func (e *IndexError) Error() string { return fmt.Sprintf("%s: %v", e.Path, e.Err) }
-
-// Unwrap returns the cause.
-func (e *IndexError) Unwrap() error { return e.Err }
-
-// Entries returns the entries of index.json, caches and others. Their sizes are those of the files, not what
-// index.json says, which nothing checks; for roots that are not there they stay as they are.
-func (d *Dir) Entries(ctx context.Context) ([]Entry, error) {
-	index, err := d.Index(ctx)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, len(index.Entries))
-	for i, root := range index.Entries {
-		entries[i] = d.entry(root)
-	}
-	return entries, nil
-}
-
-func (d *Dir) entry(root buildcache.Descriptor) Entry {
-	if path, err := d.blobPath(root.Digest); err == nil {
-		if info, err := os.Stat(path); err == nil {
-			root.Size = info.Size()
-		}
-	}
-	return Entry{Tag: root.Tag(), Descriptor: root}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

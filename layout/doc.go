@@ -1,5 +1,5 @@
-// Package layout says what a place is, and has the first two: Dir, an OCI layout directory as BuildKit's
-// --cache-to type=local writes it, and Memory, a place in memory.
+// Package layout says what a place is, and has the two that need nothing else: Dir, an OCI layout directory
+// as BuildKit's --cache-to type=local writes it, and Memory, a place in memory.
 //
 // A place that caches come from is a Source, one that they go to is a Sink. Whatever is read is verified on the
 // reader's side, so that no place can forget it: OpenVerified for streams, ReadBlob for what fits in memory.

@@ -1,10 +1,15 @@
 package layout
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
 )
@@ -61,11 +66,35 @@ func (k Kind) IsImage() bool { return k == KindImage || k == KindIndex }
 type Entry struct {
 	Tag        string // "" where none names it
 	Descriptor buildcache.Descriptor
-	Kind       Kind  // KindUnknown as Entries returns it
+	Kind       Kind  // KindUnknown as Entries returns it, where the place does not read roots to list them
 	Err        error // why the root can't be read, for KindDangling and KindInvalid
 	// Layers and LayerBytes are how many distinct layers a root of KindCache names, and how large it says they are together.
 	Layers     int
 	LayerBytes int64
+
+	other bool // a root of KindInvalid says that it is no cache's
+}
+
+// IsForeign reports whether an entry is of something else than a cache, or, where its root is not there or can't be read, whether what is
+// there of it speaks of something else: the root, or the media type, platform or name of an image in the entry. It is for those who
+// replace or delete tags, and must have been classified.
+func (e Entry) IsForeign() bool {
+	switch e.Kind {
+	case KindImage, KindIndex:
+		return true
+	case KindDangling, KindInvalid:
+		return e.other || isForeignRoot(e.Descriptor)
+	default:
+		return false
+	}
+}
+
+// isForeignRoot reports whether a descriptor has what those of caches do not have.
+func isForeignRoot(d buildcache.Descriptor) bool {
+	isForeign := func(m buildcache.Member) bool {
+		return (m.Name == "platform" || m.Name == "artifactType") && string(m.Value) != "null"
+	}
+	return d.MediaType != "" && !buildcache.IsManifestType(d.MediaType) || slices.ContainsFunc(d.Extra, isForeign) || d.NamesImage()
 }
 
 // Survey lists the entries of a place and says what each of them is. Roots are not verified.
@@ -74,10 +103,17 @@ func Survey(ctx context.Context, src Source) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range entries {
-		if entries[i], err = Classify(ctx, src, entries[i]); err != nil {
-			return nil, err
+	known := map[digest.Digest]Entry{} // a root can have thousands of tags
+	for i, entry := range entries {
+		like, ok := known[entry.Descriptor.Digest]
+		if !ok || like.Descriptor.MediaType != entry.Descriptor.MediaType {
+			if like, err = Classify(ctx, src, entry); err != nil {
+				return nil, err
+			}
+			known[entry.Descriptor.Digest] = like
 		}
+		like.Tag, like.Descriptor = entry.Tag, entry.Descriptor
+		entries[i] = like
 	}
 	return entries, nil
 }
@@ -93,24 +129,35 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	var blob *BlobError
 	switch {
 	case err == nil:
-		entry.look(raw)
+		entry.Look(raw)
+		// Damage can make another kind of a cache, and whoever passes over images must not pass over it.
+		if d := entry.Descriptor.Digest; d.Algorithm().Available() && d.Algorithm().FromBytes(raw) != d {
+			entry.other = false
+			if entry.Kind.IsImage() {
+				entry.Kind, entry.Err = KindInvalid, &BlobError{Digest: d, Place: src.String(), Err: ErrBlobDamaged}
+			}
+		}
+	case errors.Is(err, fs.ErrPermission): // which is no damage
+		return entry, err
 	case errors.Is(err, ErrBlobMissing):
 		entry.Kind, entry.Err = KindDangling, err
 	case errors.As(err, &size) && !buildcache.IsManifestType(entry.Descriptor.MediaType):
 		entry.Kind = KindImage // nothing this large is a manifest
 	case ctx.Err() == nil && (errors.As(err, &blob) || errors.As(err, &size)):
 		entry.Kind, entry.Err = KindInvalid, err
+		entry.other = size != nil && isLargeOther(ctx, src, entry.Descriptor)
 	default:
 		return entry, err
 	}
 	return entry, nil
 }
 
-// look says what the bytes of the root are.
-func (e *Entry) look(raw []byte) {
+// Look says what the root is, by its bytes. Places that read roots to list them call it, so that nobody has to read them again.
+func (e *Entry) Look(raw []byte) {
 	root, err := buildcache.ParseRoot(raw)
 	if err != nil {
 		e.Kind, e.Err = kindOfOther(raw, err)
+		e.other = e.Kind == KindInvalid && saysOther(raw)
 		return
 	}
 	e.Kind = KindCache
@@ -132,4 +179,15 @@ func kindOfOther(raw []byte, err error) (Kind, error) {
 		return KindIndex, nil
 	}
 	return KindImage, nil
+}
+
+// saysOther reports whether a root that can't be read as any is an object without a word of a cache config.
+func saysOther(raw []byte) bool {
+	return startsObject(raw) && json.Valid(raw) && !bytes.Contains(raw, []byte(buildcache.MediaTypeConfig))
+}
+
+// isLargeOther reports whether a root that is too large to be read as one says so, or is so large that nothing of it is read.
+func isLargeOther(ctx context.Context, src Source, root buildcache.Descriptor) bool {
+	raw, err := ReadUnverified(ctx, src, root, buildcache.MaxConfig)
+	return err != nil || saysOther(raw)
 }

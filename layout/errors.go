@@ -20,13 +20,16 @@ var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs dir
 
 // BlobError says which blob of which place is wrong.
 type BlobError struct {
-	Digest digest.Digest
-	Place  string // a path, or a repository; "" for whoever gave the bytes, see BlameSource
+	Digest digest.Digest // "" where it is about none of them
+	Place  string        // a path, or a repository; "" for whoever gave the bytes, see BlameSource
 	Err    error
 }
 
 func (e *BlobError) Error() string {
-	if e.Place == "" {
+	switch {
+	case e.Digest == "":
+		return fmt.Sprintf("%s: %v", e.Place, e.Err)
+	case e.Place == "":
 		return fmt.Sprintf("blob %s: %v", e.Digest, e.Err)
 	}
 	return fmt.Sprintf("blob %s in %s: %v", e.Digest, e.Place, e.Err)
@@ -41,6 +44,8 @@ type NotFoundError struct {
 	Tag    string        // "" if any cache would have done
 	Digest digest.Digest // of a root that was asked for, "" for none
 	Tags   []string      // those that caches have there
+	// Missing is what of the place itself is not there, as Presence says it; "" where only what was asked for is not in it.
+	Missing string
 	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
 	Images, Inline bool
 	// Unnamed are roots of caches that lie there without being named.
@@ -49,12 +54,14 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	switch {
+	case e.Missing != "":
+		return fmt.Sprintf("%s: there is no %s", e.Place, e.Missing)
 	case e.Digest != "":
 		return fmt.Sprintf("%s: there is no root %s in it", e.Place, e.Digest)
 	case e.Tag != "" && len(e.Tags) > 0:
-		return fmt.Sprintf("%s: no cache has the tag %q (there are: %s)", e.Place, e.Tag, strings.Join(e.Tags, ", "))
+		return fmt.Sprintf("%s: no cache has the tag %q (there are: %s)", e.Place, cut(e.Tag), cutAll(e.Tags))
 	case e.Tag != "":
-		return fmt.Sprintf("%s: no cache has the tag %q", e.Place, e.Tag)
+		return fmt.Sprintf("%s: no cache has the tag %q", e.Place, cut(e.Tag))
 	case e.Images:
 		return fmt.Sprintf("%s: there are images in it, but no cache", e.Place)
 	default:
@@ -74,7 +81,7 @@ func (e *AmbiguousError) Error() string {
 	if e.Images {
 		what = "images"
 	}
-	return fmt.Sprintf("%s: several %s and none chosen (there are: %s)", e.Place, what, strings.Join(e.Tags, ", "))
+	return fmt.Sprintf("%s: several %s and none chosen (there are: %s)", e.Place, what, cutAll(e.Tags))
 }
 
 // DanglingError says that a tag names a root that is not there. BuildKit leaves such a tag when one build exports
@@ -82,7 +89,7 @@ func (e *AmbiguousError) Error() string {
 type DanglingError struct {
 	Place   string
 	Tag     string
-	Root    digest.Digest
+	Root    digest.Digest   // "" where the place does not even say what it was
 	Unnamed []digest.Digest // roots of caches that lie there without being named
 	Err     error           // what the place says about the root
 }
@@ -91,7 +98,10 @@ type DanglingError struct {
 func (e *DanglingError) Unwrap() error { return e.Err }
 
 func (e *DanglingError) Error() string {
-	text := fmt.Sprintf("%s: the tag %q names %s, which is not there", e.Place, e.Tag, e.Root)
+	if e.Root == "" {
+		return fmt.Sprintf("%s: the tag %q names nothing: %v", e.Place, cut(e.Tag), e.Err)
+	}
+	text := fmt.Sprintf("%s: the tag %q names %s, which is not there", e.Place, cut(e.Tag), e.Root)
 	if len(e.Unnamed) == 0 {
 		return text
 	}
@@ -128,12 +138,12 @@ type TagMovedError struct {
 
 func (e *TagMovedError) Error() string {
 	if e.Now == "" {
-		return fmt.Sprintf("%s: the tag %q was removed meanwhile (it was %s)", e.Place, e.Tag, e.Was)
+		return fmt.Sprintf("%s: the tag %q was removed meanwhile (it was %s)", e.Place, cut(e.Tag), e.Was)
 	}
 	if e.Was == "" {
-		return fmt.Sprintf("%s: the tag %q was made by somebody else meanwhile (%s)", e.Place, e.Tag, e.Now)
+		return fmt.Sprintf("%s: the tag %q was made by somebody else meanwhile (%s)", e.Place, cut(e.Tag), e.Now)
 	}
-	return fmt.Sprintf("%s: the tag %q moved meanwhile, from %s to %s", e.Place, e.Tag, e.Was, e.Now)
+	return fmt.Sprintf("%s: the tag %q moved meanwhile, from %s to %s", e.Place, cut(e.Tag), e.Was, e.Now)
 }
 
 // TakenError says that a tag already names something of another kind: an image where a cache was to go, or the other way
@@ -145,5 +155,5 @@ type TakenError struct {
 }
 
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("%s: the tag %q belongs to something that is no %s (%s %s)", e.Place, e.Tag, e.Want, e.Is, e.Root)
+	return fmt.Sprintf("%s: the tag %q belongs to something that is no %s (%s %s)", e.Place, cut(e.Tag), e.Want, e.Is, e.Root)
 }

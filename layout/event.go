@@ -22,18 +22,21 @@ const (
 	EventStart
 	EventBytes
 	EventDone
+	// EventRetry says that a request to a registry failed and is made again; it is about no blob.
+	EventRetry
 )
 
 // Event is progress on one blob, or a plan for several. Handlers are called from several goroutines at once, and must be
 // quick.
 type Event struct {
 	Kind   EventKind
-	Verb   string // what happens to the blob, such as "recompress"
+	Verb   string // what happens to the blob, such as "recompress"; at EventRetry: what is tried again
 	Digest digest.Digest
-	Count  int   // at EventPlan: how many blobs; below 0 takes some back
-	Total  int64 // at EventStart: the blob's size in bytes; at EventPlan: that of all, below 0 as Count
-	Bytes  int64 // at EventBytes: bytes done since the last event; below 0 where they have to be done again
-	Err    error // at EventDone: why it failed
+	Count  int           // at EventPlan: how many blobs; below 0 takes some back
+	Total  int64         // at EventStart: the blob's size in bytes; at EventPlan: that of all, below 0 as Count
+	Bytes  int64         // at EventBytes: bytes done since the last event; below 0 where they have to be done again
+	Err    error         // at EventDone: why it failed; at EventRetry: why the last try did
+	Wait   time.Duration // at EventRetry: how long until it is tried again
 }
 
 // Handler receives events. A nil Handler drops them.
@@ -106,8 +109,10 @@ func (p *partOf) handle(e Event) {
 	case EventBytes:
 		p.undone.bytes -= e.Bytes
 	case EventDone:
-		p.undone.count--
-	case EventStart:
+		if e.Err == nil {
+			p.undone.count--
+		}
+	case EventStart, EventRetry:
 	}
 	p.mu.Unlock()
 	if e.Kind != EventPlan || amountOf(e) != (amount{}) {
@@ -169,8 +174,9 @@ func fileIn(r io.Reader) (file *os.File, done func(bytes int64)) {
 
 // Effort says in a result what the work took. Sizes are in bytes of layers.
 type Effort struct {
+	Read  int64   `json:"read"`    // of the source, to be written or recompressed, and of the destination, to prove what it has
 	Moved int64   `json:"moved"`   // written to the destination
-	Saved int64   `json:"saved"`   // not written, because the destination had them
+	Saved int64   `json:"saved"`   // not written, because the destination had them, or could link them
 	Took  Seconds `json:"seconds"` // from beginning to end
 }
 

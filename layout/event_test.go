@@ -174,9 +174,14 @@ func TestPart(t *testing.T) {
 			events: slices.Concat([]layout.Event{plan(1, 70)}, blob(70)), want: []layout.Event{plan(0, 40), plan(-1, 0)},
 		},
 		{
-			name:   "failed",
+			name:   "not read to the end",
 			events: []layout.Event{plan(2, 30), blob(20)[0], {Kind: layout.EventBytes, Bytes: 5}, blob(20)[2]},
 			want:   []layout.Event{plan(-1, -25)},
+		},
+		{
+			name:   "failed with an error",
+			events: []layout.Event{plan(2, 30), blob(20)[0], {Kind: layout.EventBytes, Bytes: 5}, {Kind: layout.EventDone, Err: errors.New("failed")}},
+			want:   []layout.Event{plan(-2, -25)},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -193,8 +198,10 @@ func TestPart(t *testing.T) {
 				case layout.EventBytes:
 					left.Total -= e.Bytes
 				case layout.EventDone:
-					left.Count--
-				case layout.EventStart:
+					if e.Err == nil {
+						left.Count--
+					}
+				case layout.EventStart, layout.EventRetry:
 				}
 			}).Part(announced)
 			for _, e := range test.events {
@@ -218,7 +225,7 @@ func TestSecondsJSON(t *testing.T) {
 		0: "0", 1234567 * time.Microsecond: "1.235", 90 * time.Second: "90", time.Microsecond: "0",
 	} {
 		got, err := json.Marshal(layout.Effort{Moved: 1, Saved: 2, Took: layout.Seconds(took)})
-		if err != nil || string(got) != `{"moved":1,"saved":2,"seconds":`+want+`}` {
+		if err != nil || string(got) != `{"read":0,"moved":1,"saved":2,"seconds":`+want+`}` {
 			t.Errorf("%v: %s, %v", took, got, err)
 		}
 		var back layout.Effort

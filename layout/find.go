@@ -65,7 +65,7 @@ func FindDigest(ctx context.Context, src Source, root digest.Digest) (Entry, err
 		return entry, &BlobError{Digest: root, Place: src.String(), Err: ErrBlobDamaged}
 	}
 	entry.Descriptor.Size = int64(len(raw))
-	entry.look(raw)
+	entry.Look(raw)
 	if mediaType, err := buildcache.DetectMediaType(raw); err == nil {
 		entry.Descriptor.MediaType = mediaType
 	}
@@ -119,6 +119,9 @@ func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []En
 	var entry *Entry
 	if tag != "" {
 		entry, err = Find(ctx, src, tag)
+		if at := indexOfTag(entries, tag); err == nil && entry == nil && at >= 0 && entries[at].Kind == KindDangling {
+			entry = &entries[at] // listed, and not to be had
+		}
 	} else {
 		entry, err = standIn(src, entries, is)
 	}
@@ -149,6 +152,21 @@ func quickly(ctx context.Context, src Source, tag string, is func(Kind) bool) (*
 		return nil, err
 	}
 	return entry, nil
+}
+
+// CheckThere fails with a *NotFoundError where a place without entries is not there at all. Whoever takes a list of nothing for an
+// answer asks it, so that a name that is spelt wrong is told from a place that is empty.
+func CheckThere(ctx context.Context, src Source) error {
+	p, ok := src.(Presence)
+	if !ok {
+		return nil
+	}
+	missing, err := p.Missing(ctx)
+	if err != nil || missing == "" {
+		return err
+	}
+	roots, err := unnamed(ctx, src)
+	return errors.Join(&NotFoundError{Place: src.String(), Missing: missing, Unnamed: roots}, err)
 }
 
 // standIn returns the entry that is meant where no tag was given: latest, else the only one of the kind, else the only
@@ -243,6 +261,9 @@ func notFound(ctx context.Context, src Source, entries []Entry, tag string) erro
 			e.Inline = e.Inline || hasInlineCache(ctx, src, entry.Descriptor)
 		}
 	}
+	if p, ok := src.(Presence); ok && len(entries) == 0 {
+		e.Missing, _ = p.Missing(ctx) // where it can't be told, there is none in it
+	}
 	var err error
 	if len(e.Tags) == 0 {
 		e.Unnamed, err = unnamed(ctx, src)
@@ -256,7 +277,19 @@ func dangling(ctx context.Context, src Source, entry Entry) error {
 	return errors.Join(e, err)
 }
 
+// unnamed returns the caches that no entry leads to: those that are whole, or where none is, the others.
 func unnamed(ctx context.Context, src Source) ([]digest.Digest, error) {
+	if d, ok := src.(*Dir); ok {
+		caches, err := d.UnnamedCaches(ctx)
+		if len(caches) > 0 && caches[0].Whole {
+			caches = slices.DeleteFunc(caches, func(c UnnamedCache) bool { return !c.Whole })
+		}
+		var roots []digest.Digest
+		for _, cache := range caches {
+			roots = append(roots, cache.Digest)
+		}
+		return roots, err
+	}
 	if u, ok := src.(Unnamer); ok {
 		return u.UnnamedRoots(ctx)
 	}
@@ -264,7 +297,10 @@ func unnamed(ctx context.Context, src Source) ([]digest.Digest, error) {
 }
 
 func invalid(src Source, entry Entry) error {
-	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, entry.Tag, entry.Err)
+	if entry.Descriptor.Digest == "" {
+		return fmt.Errorf("%s: tag %q: %w", src, cut(entry.Tag), entry.Err)
+	}
+	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, cut(entry.Tag), entry.Err)
 }
 
 // Check returns nil for an entry that is a cache, else an error that says what it is instead. The entry must have been
@@ -293,7 +329,6 @@ func (d *Dir) Resolve(ctx context.Context, tag string) (*Entry, error) {
 	if at < 0 {
 		return nil, nil
 	}
-	entry := d.entry(index.Entries[at])
-	entry.Tag = tag
+	entry := d.entry(tag, index.Entries[at])
 	return &entry, nil
 }

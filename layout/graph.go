@@ -26,6 +26,9 @@ type Node struct {
 	Err error
 }
 
+// ErrNotManifest says that what is called a manifest can't be read as one, so that nobody knows what it names.
+var ErrNotManifest = errors.New("it can't be read as a manifest")
+
 // ErrSkip is what the function that Walk calls returns to keep it from following a manifest.
 var ErrSkip = errors.New("do not follow this manifest")
 
@@ -52,8 +55,8 @@ func Walk(ctx context.Context, src Source, root buildcache.Descriptor, visit fun
 			node.Raw, node.Err = readManifest(ctx, src, next.blob)
 			var err error
 			if below, err = follow(node.Raw); err != nil && node.Err == nil {
-				// A blob that nobody calls a manifest need not be one.
-				if node.Manifest = buildcache.IsManifestType(next.blob.MediaType); node.Manifest {
+				// A blob that somebody calls something else need not be one.
+				if node.Manifest = next.blob.MediaType == "" || buildcache.IsManifestType(next.blob.MediaType); node.Manifest {
 					node.Err = err
 				}
 			}
@@ -101,16 +104,22 @@ func readManifest(ctx context.Context, src Source, d buildcache.Descriptor) ([]b
 // follow returns what a manifest names. Below the root of a cache there are no manifests, whatever their media types say.
 func follow(raw []byte) ([]step, error) {
 	var steps []step
-	if root, err := buildcache.ParseRoot(raw); err == nil {
+	root, err := buildcache.ParseRoot(raw)
+	var values *buildcache.ValuesError
+	if errors.As(err, &values) {
+		return nil, fmt.Errorf("%w: %w", ErrNotManifest, err)
+	}
+	if err == nil {
 		for _, blob := range slices.Concat([]buildcache.Descriptor{root.Config}, root.Ignored, root.Layers) {
 			steps = append(steps, step{blob, false})
 		}
 		return steps, nil
 	}
-	if _, err := buildcache.DetectMediaType(raw); err != nil {
-		return nil, fmt.Errorf("it can't be read as a manifest: %w", err)
+	blobs, err := buildcache.ParseSuccessors(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotManifest, err)
 	}
-	for _, blob := range buildcache.Successors(raw) {
+	for _, blob := range blobs {
 		steps = append(steps, step{blob, buildcache.IsManifestType(blob.MediaType)})
 	}
 	return steps, nil
@@ -145,9 +154,10 @@ func CompareForReading(a, b buildcache.Descriptor) int {
 	return cmp.Compare(rank(a), rank(b))
 }
 
-// Reach returns the blobs that the entries of a place reach, of caches and of images. A root that is missing reaches
-// nothing, and a damaged one what its bytes name, as for BuildKit, which does not verify them. It fails where a manifest
-// can't be read, or one below a root is missing, since nobody can know what that would reach.
+// Reach returns the blobs that the entries of a place reach, of caches and of images, and in a directory whatever else is spoken of
+// there, as GC has it. A root that is missing reaches nothing, and a damaged one what its bytes name, as for BuildKit, which
+// does not verify them. It fails where a manifest can't be read, or one below a root is missing, since nobody can know
+// what that would reach.
 func Reach(ctx context.Context, src Source) (map[digest.Digest]bool, error) {
 	entries, err := src.Entries(ctx)
 	if err != nil {
@@ -174,6 +184,9 @@ func Reach(ctx context.Context, src Source) (map[digest.Digest]bool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read what root %s reaches: %w", entry.Descriptor.Digest, err)
 		}
+	}
+	if dir, ok := src.(*Dir); ok {
+		return reached, dir.addMentioned(ctx, reached)
 	}
 	return reached, nil
 }

@@ -24,7 +24,8 @@ type Recipe struct {
 	Version     string                 `json:"version"` // of the encoder, as its bytes depend on it
 }
 
-// Journal is a place that remembers what was recompressed to what. Losing it costs time, nothing else.
+// Journal is a place that remembers what was recompressed to what. Losing it costs time, nothing else, so
+// that an error of it is no reason to fail.
 type Journal interface {
 	// Recall returns what the recipes are said to have given, for those whose outcome is still there. Neither the
 	// outcomes' digests nor their diffIDs have been proved.
@@ -54,7 +55,7 @@ type journalLine struct {
 // bytes, and that they are the outcome, is for the caller to prove.
 func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	known := map[Recipe]buildcache.Blob{}
-	file, err := d.openJournal()
+	file, err := d.openJournal(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
 	}
@@ -82,8 +83,8 @@ func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 }
 
 // openJournal opens the journal to read it.
-func (d *Dir) openJournal() (_ *os.File, err error) {
-	root, err := d.openRoot(durable.FS{})
+func (d *Dir) openJournal(ctx context.Context) (_ *os.File, err error) {
+	root, err := d.openRoot(durable.On(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -213,7 +213,7 @@ func TestIndexLockIsHeldBriefly(t *testing.T) {
 			return nil
 		}
 		others++
-		if held {
+		if held && op != durable.OpOpen { // index.json is looked at once more
 			t.Errorf("index.json.lock is held at %s of %s", op, path)
 		}
 		return nil
@@ -285,7 +285,7 @@ func TestTagGivesUpAgainstAnEndlessWriter(t *testing.T) {
 // Many processes make one layout at once, and tag at once. Nothing may be lost.
 func TestWritersMakeOneLayout(t *testing.T) {
 	t.Parallel()
-	const writers, tags = 16, 3
+	const writers, tags = 64, 1
 	path := filepath.Join(t.TempDir(), "layout")
 	var group sync.WaitGroup
 	for w := range writers {
@@ -299,7 +299,7 @@ func TestWritersMakeOneLayout(t *testing.T) {
 // unlocked it.
 func TestWritersBesideBuildKit(t *testing.T) {
 	t.Parallel()
-	const writers, tags = 16, 5
+	const writers, tags = 64, 2
 	dir := layouttest.Create(t)
 	buildKit := start(t, "buildkit", dir.String(), "buildkit-")
 	var group sync.WaitGroup

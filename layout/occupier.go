@@ -16,36 +16,51 @@ type Occupier interface {
 
 // Occupies reports whether a path is the layout's directory or lies in it.
 func (d *Dir) Occupies(path string) bool {
-	own, err := os.Stat(d.path)
+	_, err := os.Stat(d.path)
+	return err == nil && IsWithin(path, d.path)
+}
+
+// IsWithin reports whether a path is a directory or lies in it. Neither need be there.
+func IsWithin(path, dir string) bool {
+	real, rest, err := existing(path)
 	if err != nil {
 		return false
 	}
-	path, err = existing(path)
+	own, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) { // so nothing lies in it yet, and there are only names to compare
+		realDir, restDir, err := existing(dir)
+		if err != nil || real != realDir {
+			return false
+		}
+		rel, err := filepath.Rel(restDir, rest)
+		return err == nil && filepath.IsLocal(rel)
+	}
 	for err == nil {
 		var info os.FileInfo
-		if info, err = os.Stat(path); err == nil && os.SameFile(own, info) {
+		if info, err = os.Stat(real); err == nil && os.SameFile(own, info) {
 			return true
 		}
-		parent := filepath.Dir(path)
-		if parent == path {
+		parent := filepath.Dir(real)
+		if parent == real {
 			break
 		}
-		path = parent
+		real = parent
 	}
 	return false
 }
 
-// existing returns the part of a path that is there, absolute and without symbolic links, so that it can be gone up.
-func existing(path string) (string, error) {
-	path, err := filepath.Abs(path)
+// existing returns the part of a path that is there, absolute and without symbolic links, so that it can be gone up, and
+// the rest.
+func existing(path string) (real, rest string, err error) {
+	path, err = filepath.Abs(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for {
 		real, err := filepath.EvalSymlinks(path)
 		if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
-			return real, err
+			return real, rest, err
 		}
-		path = filepath.Dir(path)
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
 	}
 }

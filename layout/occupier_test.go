@@ -37,3 +37,22 @@ func TestDirOccupies(t *testing.T) {
 		t.Error("a layout that is gone occupies a path")
 	}
 }
+
+// Where a directory is not there yet, its name says what will lie in it.
+func TestIsWithinWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	if err := os.Symlink(".", filepath.Join(base, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"new": true, "new/receipt": true, "link/new/receipt": true, "new/no/such": true, "new/../new/x": true,
+		"new2": false, "receipt": false, "new/../receipt": false, "no/new": false, "..": false,
+	} {
+		for _, dir := range []string{"/new", "/link/new", "/new/."} {
+			if got := layout.IsWithin(base+"/"+path, base+dir); got != want {
+				t.Errorf("%s in %s: %v, want %v", path, dir, got, want)
+			}
+		}
+	}
+}

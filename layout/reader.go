@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/opencontainers/umoci/pkg/hardening"
 
@@ -66,10 +67,13 @@ func ReadUnverified(ctx context.Context, src Source, blob buildcache.Descriptor,
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	data, err = io.ReadAll(io.LimitReader(&contextReader{ctx: ctx, raw: r}, limit+1))
-	if err == nil && int64(len(data)) > limit {
+	if err != nil {
+		return nil, &BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
+	}
+	if int64(len(data)) > limit {
 		return nil, &buildcache.SizeError{What: "blob " + blob.Digest.String(), Size: int64(len(data)), Limit: limit}
 	}
-	return data, err
+	return data, nil
 }
 
 // ReadThrough reads a blob to its end, verified, and reports the bytes to done as they come.
@@ -112,12 +116,20 @@ func (r *verifiedReader) Read(p []byte) (int, error) {
 	case err == nil || err == io.EOF: //nolint:errorlint // a reader returns io.EOF itself
 		return n, err
 	case errors.Is(err, hardening.ErrSizeMismatch):
-		err = fmt.Errorf("%w: %w", ErrBlobSize, err)
+		err = &mismatchError{ErrBlobSize, err, hardening.ErrSizeMismatch}
 	case errors.Is(err, hardening.ErrDigestMismatch):
-		err = fmt.Errorf("%w: %w", ErrBlobDamaged, err)
+		err = &mismatchError{ErrBlobDamaged, err, hardening.ErrDigestMismatch}
 	}
 	return n, &BlobError{Digest: r.blob.Digest, Place: r.place, Err: err}
 }
+
+// mismatchError says what is wrong with a blob in our words, and what was expected, without the words of the reader that found it.
+type mismatchError struct{ kind, err, words error }
+
+func (e *mismatchError) Error() string {
+	return e.kind.Error() + ": " + strings.TrimSuffix(e.err.Error(), ": "+e.words.Error())
+}
+func (e *mismatchError) Unwrap() []error { return []error{e.kind, e.err} }
 
 func (r *verifiedReader) Close() error { return r.raw.Close() }
 

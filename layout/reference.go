@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -28,7 +29,17 @@ type Reference struct {
 	Transport Transport
 	Path      string        // for a registry, its host and the repository
 	Tag       string        // "" where none was given
-	Digest    digest.Digest // of a root in a registry, "" where none was given
+	Digest    digest.Digest // of a root, in a registry or a layout, "" where none was given
+}
+
+// IsLocal reports whether the reference names something by its path on this machine.
+func (r Reference) IsLocal() bool {
+	switch r.Transport {
+	case TransportPath, TransportLayout, TransportArchive:
+		return true
+	case TransportRegistry, TransportStream:
+	}
+	return false
 }
 
 // ErrReference marks text that is no reference.
@@ -39,11 +50,14 @@ var ErrReference = errors.New("not a reference")
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/+@:-]{0,255}$`)
 
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],
-// docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, and a bare path, which is never cut at a colon. It does
-// not look at the disk.
+// docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, and a bare path, which is never cut at a colon. What no tag names in
+// a layout is oci:DIR@DIGEST; behind DIR: everything is the tag, which may have a digest in it. It does not look at the disk.
 func ParseReference(text string) (Reference, error) {
 	if text == "" {
 		return Reference{}, fmt.Errorf("%w: it is empty", ErrReference)
+	}
+	if err := checkSecrets(text); err != nil {
+		return Reference{}, err
 	}
 	if strings.ContainsRune(text, 0) {
 		return Reference{}, fmt.Errorf("%w: %q has a NUL in it", ErrReference, text)
@@ -54,14 +68,12 @@ func ParseReference(text string) (Reference, error) {
 	if rest, ok := strings.CutPrefix(text, "docker://"); ok {
 		return splitName(text, rest)
 	}
-	for _, wrong := range []string{"https://", "http://", "docker:/", "ocidir://", "registry://"} {
-		if rest, ok := strings.CutPrefix(text, wrong); ok {
-			rest = strings.TrimLeft(rest, "/")
-			meant := Reference{Transport: TransportRegistry, Path: rest}
-			if wrong == "ocidir://" {
-				meant.Transport = TransportLayout
-			}
-			return Reference{}, &SpellingError{Text: text, Meant: meant.String()}
+	if meant, ok := misspelt(text); ok {
+		return Reference{}, &SpellingError{Text: text, Meant: meant}
+	}
+	if rest, ok := strings.CutPrefix(text, string(TransportLayout)+":"); ok {
+		if ref, err := splitDigest(text, rest); err != nil || ref.Digest != "" {
+			return ref, err
 		}
 	}
 	for _, transport := range []Transport{TransportLayout, TransportArchive} {
@@ -72,6 +84,47 @@ func ParseReference(text string) (Reference, error) {
 	return Reference{Transport: TransportPath, Path: text}, nil
 }
 
+// misspelt returns what is meant by the ways in which other programs spell references, "" where nothing here is like it.
+func misspelt(text string) (meant string, ok bool) {
+	for _, other := range []struct{ prefix, ours string }{
+		{"https://", "docker://"},
+		{"http://", "docker://"},
+		{"registry://", "docker://"},
+		{"docker:", "docker://"},
+		{"ocidir://", "oci:"},
+		{"oci://", "oci:"},
+		{"oci-layout://", "oci:"},
+		{"oci-layout:", "oci:"},
+		{"dir:", ""},
+		{"docker-archive:", ""},
+		{"docker-daemon:", ""},
+		{"containers-storage:", ""},
+	} {
+		if rest, ok := strings.CutPrefix(text, other.prefix); ok && other.ours == "" {
+			return "", true
+		} else if ok {
+			return other.ours + strings.TrimLeft(rest, "/"), true
+		}
+	}
+	if !strings.HasPrefix(text, "type=") {
+		return "", false
+	}
+	// As BuildKit is told of caches.
+	fields := map[string]string{}
+	for field := range strings.SplitSeq(text, ",") {
+		key, value, _ := strings.Cut(field, "=")
+		fields[key] = value
+	}
+	switch {
+	case fields["ref"] != "":
+		return "docker://" + fields["ref"], true
+	case fields["tag"] != "":
+		return "oci:" + cmp.Or(fields["src"], fields["dest"]) + ":" + fields["tag"], true
+	default:
+		return "oci:" + cmp.Or(fields["src"], fields["dest"]), true
+	}
+}
+
 // splitTag cuts PATH:TAG at the first colon, as the containers tools do.
 func splitTag(transport Transport, text, rest string) (Reference, error) {
 	path, tag, tagged := strings.Cut(rest, ":")
@@ -79,9 +132,27 @@ func splitTag(transport Transport, text, rest string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%w: %q names no path", ErrReference, text)
 	}
 	if tagged && !tagPattern.MatchString(tag) {
-		return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, tag, text)
+		return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(tag), cut(text))
 	}
 	return Reference{Transport: transport, Path: path, Tag: tag}, nil
+}
+
+// splitDigest cuts DIR@ALGORITHM:HEX, where DIR has no colon, as everything that has is DIR:TAG. The reference has no digest for text
+// that is something else.
+func splitDigest(text, rest string) (Reference, error) {
+	head, _, _ := strings.Cut(rest, ":")
+	at := strings.LastIndexByte(head, '@')
+	if at < 0 || at+1 == len(rest) || !digest.Algorithm(head[at+1:]).Available() {
+		return Reference{}, nil
+	}
+	ref := Reference{Transport: TransportLayout, Path: head[:at], Digest: digest.Digest(rest[at+1:])}
+	if err := buildcache.CheckDigest(ref.Digest); err != nil {
+		return Reference{}, fmt.Errorf("%w: %q: %w", ErrReference, text, err)
+	}
+	if ref.Path == "" {
+		return Reference{}, fmt.Errorf("%w: %q names no path", ErrReference, text)
+	}
+	return ref, nil
 }
 
 // splitName cuts HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. Whether host and repository can be such, whoever opens
@@ -97,26 +168,52 @@ func splitName(text, name string) (Reference, error) {
 	slash := strings.LastIndexByte(ref.Path, '/')
 	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
 		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
-		if !tagPattern.MatchString(ref.Tag) {
-			return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, ref.Tag, text)
+		if !newTagPattern.MatchString(ref.Tag) { // no registry has others
+			return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(ref.Tag), cut(text))
 		}
 	}
+	host, repository, _ := strings.Cut(ref.Path, "/")
 	switch {
-	case ref.Path == "":
-		return Reference{}, fmt.Errorf("%w: %q names no repository", ErrReference, text)
+	case repository == "":
+		return Reference{}, fmt.Errorf("%w: %q names no repository (want docker://HOST[:PORT]/REPOSITORY)", ErrReference, text)
+	case !IsHost(host):
+		return Reference{}, &SpellingError{Text: text, Meant: "docker://docker.io/" + name}
 	case ref.Tag != "" && ref.Digest != "":
-		return Reference{}, fmt.Errorf("%w: %q has both a tag and a digest", ErrReference, text)
+		return Reference{}, fmt.Errorf("%w: %q has both a tag and a digest; leave one of them out", ErrReference, text)
 	}
 	return ref, nil
+}
+
+// IsHost reports whether a word is the name of a host, as programs that take images tell it: there is a dot or a port in
+// it, or it is localhost.
+func IsHost(word string) bool {
+	if strings.HasPrefix(word, "[") { // an address of IPv6
+		return true
+	}
+	name, port, hasPort := strings.Cut(word, ":")
+	if hasPort && (port == "" || strings.Trim(port, "0123456789") != "") {
+		return false
+	}
+	return name != "" && (hasPort || name == "localhost" || strings.Contains(strings.Trim(name, "."), "."))
 }
 
 // SpellingError says that text looks like a reference of other programs.
 type SpellingError struct {
 	Text  string
-	Meant string // what is probably meant
+	Meant string // what is probably meant, "" where nothing here is like it
+	// Secret says that a user, a password or a query was in it. They are not in Text, nor in Meant.
+	Secret bool
 }
 
-func (e *SpellingError) Error() string { return fmt.Sprintf("%q is no reference", e.Text) }
+func (e *SpellingError) Error() string {
+	if e.Secret {
+		return fmt.Sprintf("%q is no reference: users, passwords and queries are no part of one, and are not shown", e.Text)
+	}
+	if e.Meant == "" {
+		return fmt.Sprintf("%q names a kind of place that is not known here (want oci:DIR, oci-archive:FILE, docker://HOST/REPOSITORY or a path)", e.Text)
+	}
+	return fmt.Sprintf("%q is no reference", e.Text)
+}
 
 // Unwrap returns ErrReference.
 func (e *SpellingError) Unwrap() error { return ErrReference }
@@ -124,7 +221,37 @@ func (e *SpellingError) Unwrap() error { return ErrReference }
 // CheckTag returns an error around ErrReference for text that can be no tag.
 func CheckTag(text string) error {
 	if !tagPattern.MatchString(text) {
-		return fmt.Errorf("%w: %q is no tag", ErrReference, text)
+		return fmt.Errorf("%w: %q is no tag", ErrReference, cut(text))
+	}
+	return nil
+}
+
+// cut shortens what is longer than any tag or than a reference should be, to be shown in an error.
+func cut(text string) string {
+	const most, shown = 512, 64
+	if len(text) <= most {
+		return text
+	}
+	return fmt.Sprintf("%s... (%d bytes)", text[:shown], len(text))
+}
+
+// cutAll lists tags, none of them longer than cut leaves it.
+func cutAll(tags []string) string {
+	short := make([]string, len(tags))
+	for i, tag := range tags {
+		short[i] = cut(tag)
+	}
+	return strings.Join(short, ", ")
+}
+
+// newTagPattern is what the distribution specification takes as a tag.
+var newTagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// CheckNewTag returns an error for text that is no tag that every place takes. Directories may have others,
+// which stay reachable; new ones are made so that the cache can go anywhere.
+func CheckNewTag(text string) error {
+	if !newTagPattern.MatchString(text) {
+		return fmt.Errorf("%q can be no new tag: want at most 128 letters, digits, _, . and -, with neither . nor - first", cut(text))
 	}
 	return nil
 }
@@ -149,6 +276,9 @@ func (r Reference) String() string {
 		text := string(r.Transport) + ":" + r.Path
 		if r.Tag != "" {
 			text += ":" + r.Tag
+		}
+		if r.Digest != "" {
+			text += "@" + r.Digest.String()
 		}
 		return text
 	}

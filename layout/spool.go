@@ -1,24 +1,23 @@
 package layout
 
 import (
+	"context"
 	"errors"
 	"io"
-	"os"
+
+	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Spool copies all that r has to a temporary file, for reading it anywhere. The file has no name any more, so that it goes
-// away with the section, or with the process.
-func Spool(r io.Reader) (*Section, error) {
-	file, err := os.CreateTemp("", "ocicache-")
+// Spool copies all that r has to a temporary file, for reading it anywhere. The file has no name, so that it goes away
+// with the section, or with the process.
+func Spool(ctx context.Context, r io.Reader) (*Section, error) {
+	file, err := durable.On(ctx).CreateUnnamed()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
 	n, err := io.Copy(file, r)
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, file.File().Close())
 	}
-	return &Section{io.NewSectionReader(file, 0, n), file}, nil
+	return &Section{io.NewSectionReader(file.File(), 0, n), file.File()}, nil
 }

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,40 +17,106 @@ import (
 // Tag points tag to root in index.json, if it still points to was. The entry keeps its place and its annotations. It
 // fails with ErrReference for a tag that CheckTag refuses, unless an entry that others wrote has it already.
 func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
+	if tag != "" {
+		return d.TagAll(ctx, []Tagging{{Tag: tag, Root: root, Was: was}})
+	}
 	if err := buildcache.CheckDigest(root.Digest); err != nil {
 		return d.blobError(root, err)
 	}
-	if err := CheckTag(tag); tag != "" && was == "" && err != nil {
-		return fmt.Errorf("%s: %w", d.path, err)
+	if err := d.syncNames(ctx, root.Digest.Algorithm()); err != nil {
+		return d.blobError(root, err)
 	}
 	return d.changeIndex(ctx, func(index *buildcache.Index) error {
-		at, now := index.Find(tag), digest.Digest("")
-		if tag == "" {
-			at = slices.IndexFunc(index.Entries, func(e buildcache.Descriptor) bool { return e.Tag() == "" && e.Digest == was })
-		}
-		if at >= 0 {
-			now = index.Entries[at].Digest
-		}
-		if now != was {
-			return &TagMovedError{Place: d.path, Tag: tag, Was: was, Now: now}
-		}
-		if at >= 0 && tag == "" {
+		at := index.FindUntagged(was)
+		switch {
+		case at >= 0:
 			index.Replace(at, root)
 			return nil
+		case was != "":
+			return &TagMovedError{Place: d.path, Tag: tag, Was: was}
+		default:
+			return fmt.Errorf("%s: %w", d.path, CheckTag(tag))
 		}
-		if at < 0 { // what is there may be called anything
-			if err := CheckTag(tag); err != nil {
-				return fmt.Errorf("%s: %w", d.path, err)
+	})
+}
+
+// Tagging is what becomes of a tag: it is pointed to Root, if it still points to Was.
+type Tagging struct {
+	Tag  string
+	Root buildcache.Descriptor
+	Was  digest.Digest // "" for a tag that was not there
+}
+
+// TagAll does what Tag does for several tags, in one step: if it fails, none of them has moved. None may be "".
+func (d *Dir) TagAll(ctx context.Context, all []Tagging) error {
+	tagged := make([]buildcache.Tagged, len(all))
+	for i, t := range all {
+		if err := buildcache.CheckDigest(t.Root.Digest); err != nil {
+			return d.blobError(t.Root, err)
+		}
+		if err := CheckTag(t.Tag); (t.Was == "" || t.Tag == "") && err != nil {
+			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		tagged[i] = buildcache.Tagged{Tag: t.Tag, Root: t.Root}
+	}
+	if len(all) > 0 {
+		if err := d.syncNames(ctx, all[0].Root.Digest.Algorithm()); err != nil {
+			return d.blobError(all[0].Root, err)
+		}
+	}
+	return d.changeIndex(ctx, func(index *buildcache.Index) error {
+		byTag := index.ByTag()
+		for _, t := range all {
+			now := digest.Digest("")
+			if at, ok := byTag[t.Tag]; ok { // what is there may be called anything
+				now = index.Entries[at].Digest
+			}
+			if now != t.Was {
+				return &TagMovedError{Place: d.path, Tag: t.Tag, Was: t.Was, Now: now}
 			}
 		}
-		index.Put(tag, root)
+		index.PutAll(tagged)
 		return nil
 	})
+}
+
+// syncNames makes the names of blobs last. Put does that for those that it stores; one that it found there may be another
+// process's, which had no time for it yet or was ended before, and the tag must not outlive it.
+func (d *Dir) syncNames(ctx context.Context, algorithm digest.Algorithm) (err error) {
+	if d.assumed != nil {
+		return nil
+	}
+	root, err := d.openRoot(durable.On(ctx))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	blobs, err := root.Open(blobsName)
+	if err != nil {
+		return unlessElsewhere(err)
+	}
+	defer func() { err = errors.Join(err, blobs.Close()) }()
+	names, err := blobs.Open(algorithm.String())
+	if err != nil {
+		return unlessElsewhere(err)
+	}
+	return errors.Join(names.Sync(), names.Close())
+}
+
+// unlessElsewhere passes over blobs that are not there, or lie where a link leads, where Put would not have gone.
+func unlessElsewhere(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrSymlink) {
+		return nil
+	}
+	return err
 }
 
 // changeIndex lets change work on index.json and replaces the file. Preparing the new file may wait for a disk, so it
 // is done without the lock; if somebody else was quicker, it is done again from the start.
 func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) error) error {
+	if d.assumed != nil {
+		return d.assumed.change(change)
+	}
 	const tries = 100
 	for range tries {
 		if err := context.Cause(ctx); err != nil {

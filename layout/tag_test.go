@@ -51,7 +51,7 @@ func TestTag(t *testing.T) {
 			entries: []string{named(a, "app:1"), entry(b, `,"annotations":{"`+imageName+`":"app:1","org.opencontainers.image.ref.name":"1"}`)},
 			want:    []string{named(a, "app:1"), entry(c, `,"annotations":{"`+imageName+`":"app:1","org.opencontainers.image.ref.name":"1"}`)},
 		},
-		{name: "drops what nothing could find", entries: []string{named(a, "v1"), named(b, "v1")}, tag: "v1", root: c, was: a, want: []string{named(c, "v1")}},
+		{name: "drops nothing, be it not found", entries: []string{named(a, "v1"), named(b, "v1")}, tag: "v1", root: c, was: a, want: []string{named(c, "v1"), named(b, "v1")}},
 		{name: "untagged", entries: []string{named(a, "v1"), entry(b, ""), entry(a, "")}, root: c, was: a, want: []string{named(a, "v1"), entry(b, ""), entry(c, "")}},
 		{name: "moved", entries: []string{named(b, "v1")}, tag: "v1", root: c, was: a, moved: &layout.TagMovedError{Was: a, Now: b}},
 		{name: "removed", entries: []string{named(b, "v2")}, tag: "v1", root: c, was: a, moved: &layout.TagMovedError{Was: a}},

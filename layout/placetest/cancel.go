@@ -78,7 +78,7 @@ func testDoneRead(t *testing.T, s Subject) {
 }
 
 func testDoneWrite(t *testing.T, s Subject) {
-	place := s.empty(t)
+	place := s.New(t)
 	tree, blob := small("a"), NewBlob(buildcache.MediaTypeConfig, []byte("some bytes"))
 	if err := tree.Put(t.Context(), place); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func testDoneWrite(t *testing.T, s Subject) {
 
 // testDoneMeanwhile ends the context while bytes flow, which would go on for long.
 func testDoneMeanwhile(t *testing.T, s Subject) {
-	place := s.empty(t)
+	place := s.New(t)
 	blob := NewBlob(buildcache.MediaTypeConfig, bytes.Repeat([]byte("x"), 1<<20))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	endless := &endlessReader{after: len(blob.Data) / 2, then: func() { cancel(errInterrupted) }}

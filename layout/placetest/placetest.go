@@ -20,7 +20,6 @@ const (
 	Untagged       Ability = "untagged"         // it holds entries without a tag, and Tag replaces them
 	SharedTags     Ability = "shared tags"      // it holds several entries with one tag
 	Dangling       Ability = "dangling"         // it holds entries whose roots are not there
-	LoneBlobs      Ability = "lone blobs"       // its blobs can be read before any root was
 	CompareAndSwap Ability = "compare and swap" // of several that move a tag at one moment, one succeeds
 	Damaging       Ability = "damaging"         // Subject.Damage
 
@@ -73,28 +72,6 @@ func Run(t *testing.T, subject Subject) {
 
 func (s Subject) lacks(a Ability) bool { return slices.Contains(s.Lacks, a) }
 
-// empty returns an empty place whose blobs can be read.
-func (s Subject) empty(t *testing.T) layout.Place {
-	t.Helper()
-	place := s.New(t)
-	if s.lacks(LoneBlobs) {
-		readSomeRoot(t, place, place)
-	}
-	return place
-}
-
-// readSomeRoot makes a place that lacks LoneBlobs read a root.
-func readSomeRoot(t *testing.T, sink layout.Sink, src layout.Source) {
-	t.Helper()
-	tree := Image("some image, for its root to be read")
-	if err := tree.Put(t.Context(), sink); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := layout.ReadUnverified(t.Context(), src, tree.Root(), buildcache.MaxRoot); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // holding returns a place that holds contents.
 func (s Subject) holding(t *testing.T, contents Contents) layout.Source {
 	t.Helper()
@@ -111,21 +88,17 @@ func (s Subject) tryHolding(t *testing.T, contents Contents) (layout.Source, err
 	if s.Holding != nil {
 		return s.Holding(t, contents)
 	}
-	place := s.empty(t)
+	place := s.New(t)
 	return place, contents.Put(t.Context(), place)
 }
 
-// again returns another handle on a place, whose blobs can be read.
+// again returns another handle on a place.
 func (s Subject) again(t *testing.T, place layout.Source) layout.Source {
 	t.Helper()
 	if s.Again == nil {
 		return place
 	}
-	other := s.Again(t, place)
-	if sink, ok := place.(layout.Sink); ok && s.lacks(LoneBlobs) {
-		readSomeRoot(t, sink, other)
-	}
-	return other
+	return s.Again(t, place)
 }
 
 // writer returns another handle for writing.

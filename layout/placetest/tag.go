@@ -21,6 +21,7 @@ var tagTests = []test{
 	{"bad tags", true, testBadTags},
 	{"two writers", true, testTwoWriters},
 	{"two writers of one tag", true, testOneTag},
+	{"tag that goes", true, testUntag},
 }
 
 // wantEntries wants a place to have those entries, in any order, and no others.
@@ -50,7 +51,7 @@ func wantMoved(t *testing.T, place layout.Place, tag string, root buildcache.Des
 
 func testTag(t *testing.T, s Subject) {
 	a, b, image := small("a"), small("b"), Image("app")
-	place := s.empty(t)
+	place := s.New(t)
 	for _, tree := range []Tree{a, b, image} {
 		if err := tree.Put(t.Context(), place); err != nil {
 			t.Fatal(err)
@@ -81,7 +82,7 @@ func testTag(t *testing.T, s Subject) {
 
 func testTagMoved(t *testing.T, s Subject) {
 	a, b, c := small("a"), small("b"), small("c")
-	place := s.empty(t)
+	place := s.New(t)
 	if err := errors.Join(Contents{}.With("taken", a).Put(t.Context(), place), b.Put(t.Context(), place), c.Put(t.Context(), place)); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func testTagMoved(t *testing.T, s Subject) {
 
 func testBadTags(t *testing.T, s Subject) {
 	a := small("a")
-	place := s.empty(t)
+	place := s.New(t)
 	if err := a.Put(t.Context(), place); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func testBadTags(t *testing.T, s Subject) {
 
 // testTwoWriters has two handles give different tags at once. None may get lost.
 func testTwoWriters(t *testing.T, s Subject) {
-	place := s.empty(t)
+	place := s.New(t)
 	places := []layout.Place{place, s.writer(t, place)}
 	var want Contents
 	for i := range 8 {
@@ -166,7 +167,7 @@ func testTwoWriters(t *testing.T, s Subject) {
 
 // testOneTag has several move one tag at once. One of them succeeds, and the others learn that it moved.
 func testOneTag(t *testing.T, s Subject) {
-	place := s.empty(t)
+	place := s.New(t)
 	places := []layout.Place{place, s.writer(t, place)}
 	was := small("was")
 	if err := (Contents{}.With("one", was)).Put(t.Context(), place); err != nil {
@@ -199,5 +200,46 @@ func testOneTag(t *testing.T, s Subject) {
 	found, err := layout.Find(t.Context(), place, "one")
 	if err != nil || found == nil || !slices.Contains(won, found.Descriptor.Digest) {
 		t.Errorf("the tag names %v (%v), and those who succeeded say %v", found, err, won)
+	}
+}
+
+// testUntag takes tags away, if the place can do that.
+func testUntag(t *testing.T, s Subject) {
+	a, b := small("a"), small("b")
+	place := s.New(t)
+	untagger, ok := place.(layout.Untagger)
+	if !ok {
+		t.Skip("it takes no tags away")
+	}
+	for _, tree := range []Tree{a, b} {
+		if err := tree.Put(t.Context(), place); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for tag, tree := range map[string]Tree{"one": a, "two": a, "three": b} {
+		if err := place.Tag(t.Context(), tag, tree.Root(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two, three := layout.Entry{Tag: "two", Descriptor: a.Root()}, layout.Entry{Tag: "three", Descriptor: b.Root()}
+	var moved *layout.TagMovedError
+	if err := untagger.Untag(t.Context(), "one", b.Root().Digest, nil); !errors.As(err, &moved) || moved.Now != a.Root().Digest {
+		t.Errorf("of another root: %v, want a *TagMovedError", err)
+	}
+	wantEntries(t, place, layout.Entry{Tag: "one", Descriptor: a.Root()}, two, three)
+	for range 2 { // the second time it is not there
+		if err := untagger.Untag(t.Context(), "one", a.Root().Digest, []string{"two"}); err != nil {
+			t.Fatal(err)
+		}
+		wantEntries(t, place, two, three)
+	}
+	if err := untagger.Untag(t.Context(), "three", b.Root().Digest, nil); err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, place, two)
+	for _, blob := range a {
+		if has, err := place.Has(t.Context(), blob.Descriptor); err != nil || !has {
+			t.Errorf("the blob %s, which is still named, is not there (%v)", blob.Digest, err)
+		}
 	}
 }

@@ -1,0 +1,4 @@
+package layout
+
+// Salvage is salvage, for tests.
+var Salvage = salvage

@@ -1,0 +1,282 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// DefaultGrace is how old something has to be to be removed where nobody says otherwise.
+const DefaultGrace = 24 * time.Hour
+
+// GCOptions say what a garbage collection does. The zero value removes all that is not needed, however young.
+type GCOptions struct {
+	// Grace is the age below which everything stays. BuildKits before v0.34 take no lock, so that what they write now may not be
+	// named yet. Something is as old as its last change, that of its name or permissions included.
+	Grace time.Duration
+	// Now is the time from which ages are counted; zero for the present.
+	Now time.Time
+	// DryRun removes nothing, and takes no lock, as readers do.
+	DryRun bool
+	// Planned are tags that are to move before the garbage collection that a dry run tells of.
+	Planned []Planned
+}
+
+// Planned is a tag that is to move, to a root that need not be there yet.
+type Planned struct {
+	Tagging
+	Reaches []digest.Digest // what the root reaches beside itself
+}
+
+// Amount is a number of files, and their size in bytes.
+type Amount struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+func (a *Amount) add(bytes int64) {
+	a.Files++
+	a.Bytes += bytes
+}
+
+// GCResult says what a garbage collection did, or would do.
+type GCResult struct {
+	Blobs     []digest.Digest `json:"blobs"`     // removed
+	Removed   Amount          `json:"removed"`   // of blobs
+	Leftovers Amount          `json:"leftovers"` // removed: what interrupted writers left
+	Kept      Amount          `json:"kept"`      // blobs that some entry reaches
+	// Unnamed are the whole caches that are removed with what no other one needs: no entry leads to them.
+	Unnamed []UnnamedCache `json:"unnamed,omitempty"`
+	// Young is what nothing reaches, but is too young, or may be about to be named by what is.
+	Young Amount `json:"young"`
+	// Writing is something in ingest/ that was written to so lately that an export without a lock may be going on, "" for none. All
+	// blobs stay then, and those that nothing reaches count as young.
+	Writing string `json:"writing,omitempty"`
+	// Strange are names under blobs/ that are no blobs, and under ingest/ that are not of exports, as seen from the layout. They
+	// are left alone.
+	Strange []string `json:"strange,omitempty"`
+	DryRun  bool     `json:"dryRun,omitempty"`
+}
+
+// IncompleteError says that it can't be known what a layout needs, or that it has lost something of that. Nothing more is removed
+// then: what nothing reaches may be what is looked for.
+type IncompleteError struct {
+	Path    string
+	Missing []*BlobError // at least one; Digest is "" for index.json
+	// Removed is what had been removed before somebody who takes no lock named what is missing, mostly nothing.
+	Removed Amount
+}
+
+func (e *IncompleteError) Error() string {
+	first := e.Missing[0]
+	if first.Digest == "" {
+		return fmt.Sprintf("%s: nobody can know what is needed: %v", first.Place, first.Err)
+	}
+	text := fmt.Sprintf("%s: not everything that its entries reach is there: %v", e.Path, first)
+	if more := len(e.Missing) - 1; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
+// Unwrap returns what is missing.
+func (e *IncompleteError) Unwrap() []error {
+	errs := make([]error, len(e.Missing))
+	for i, missing := range e.Missing {
+		errs[i] = missing
+	}
+	return errs
+}
+
+// NamelessError says that index.json names nothing, or is not there, while caches lie in the layout: it was probably lost. Nothing was
+// removed.
+type NamelessError struct {
+	Path   string
+	Fault  IndexFault
+	Caches []UnnamedCache // at least one, those that are whole first
+}
+
+func (e *NamelessError) Error() string {
+	if len(e.Caches) == 1 {
+		return fmt.Sprintf("%s: %s, and a cache root lies there: %s", e.Path, e.Fault, e.Caches[0].Digest)
+	}
+	return fmt.Sprintf("%s: %s, and %d cache roots lie there, such as %s", e.Path, e.Fault, len(e.Caches), e.Caches[0].Digest)
+}
+
+// errNoIndex says that nothing tells what is needed.
+var errNoIndex = errors.New(string(IndexMissing))
+
+// GC removes the blobs that no entry of index.json reaches, of caches, images and indexes in any nesting, and what interrupted
+// writers left in ingest/ and .ocicache/. What is needed is not judged by media types: a blob stays whose digest stands anywhere in
+// index.json, or in a JSON object that stays. It waits until nobody else writes, as BuildKit does before it deletes, and removes
+// nothing through a symbolic link. Where something that an entry reaches is missing, or can't be read, it removes nothing and fails with an
+// *IncompleteError. Where nothing is named and a cache lies there, it fails with a *NamelessError. What it has removed before it
+// fails is in the result, which is nil where that is nothing.
+func (d *Dir) GC(ctx context.Context, o GCOptions) (result *GCResult, err error) {
+	root, err := d.openRoot(durable.On(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	if !o.DryRun {
+		lock, err := d.lock(ctx, root, cacheLockName, true)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, lock.Close()) }()
+	}
+	c := &collector{dir: d, root: root, o: o, now: o.Now, result: &GCResult{Blobs: []digest.Digest{}, DryRun: o.DryRun}}
+	if c.now.IsZero() {
+		c.now = time.Now()
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	err = c.collect(ctx)
+	if err != nil && (o.DryRun || c.result.Removed.Files+c.result.Leftovers.Files == 0) {
+		return nil, err
+	}
+	return c.result, err
+}
+
+// collector is one garbage collection.
+type collector struct {
+	dir    *Dir
+	root   *durable.Dir
+	o      GCOptions
+	now    time.Time
+	result *GCResult
+	stores []*store
+	noted  durable.Item // index.json when it was last read
+}
+
+// store is the directory of the blobs of one algorithm.
+type store struct {
+	algorithm digest.Algorithm
+	dir       *durable.Dir
+	blobs     map[digest.Digest]durable.Item
+}
+
+func (c *collector) close() error {
+	var err error
+	for _, s := range c.stores {
+		err = errors.Join(err, s.dir.Close())
+	}
+	return err
+}
+
+// collect finds out what is needed, and removes the rest. Where index.json changes meanwhile, it begins anew with what is left.
+func (c *collector) collect(ctx context.Context) error {
+	if err := c.list(); err != nil {
+		return err
+	}
+	if err := c.checkNames(ctx); err != nil {
+		return err
+	}
+	if err := c.lookAtIngest(); err != nil {
+		return err
+	}
+	strange := len(c.result.Strange)
+	defer c.forgetKept()
+	for range readTries {
+		c.forgetKept()
+		c.result.Kept, c.result.Young, c.result.Strange = Amount{}, Amount{}, c.result.Strange[:strange]
+		reached, err := c.reachAll(ctx)
+		if err == nil {
+			err = c.sweepAll(ctx, reached)
+		}
+		if errors.Is(err, errIndexChanged) {
+			continue
+		}
+		if err != nil {
+			return c.withRemoved(err)
+		}
+		return c.clear(ctx)
+	}
+	return &LockedError{Path: filepath.Join(c.dir.path, indexName)}
+}
+
+// readTries is how often index.json is read again because it has changed.
+const readTries = 100
+
+// withRemoved says in an *IncompleteError what was removed before: then something is missing that was named only now.
+func (c *collector) withRemoved(err error) error {
+	var incomplete *IncompleteError
+	if errors.As(err, &incomplete) {
+		incomplete.Removed = c.result.Removed
+	}
+	return err
+}
+
+// checkNames fails with a *NamelessError where nothing is named and a cache lies there.
+func (c *collector) checkNames(ctx context.Context) error {
+	index, err := c.dir.Index(ctx)
+	if err != nil || len(index.Entries) > 0 {
+		return err
+	}
+	var blobs []buildcache.Descriptor
+	for _, s := range c.stores {
+		for blob, item := range s.blobs {
+			if item.Type == 0 {
+				blobs = append(blobs, buildcache.Descriptor{Digest: blob, Size: item.Size})
+			}
+		}
+	}
+	caches, err := c.dir.cachesAmong(ctx, blobs)
+	if err != nil || len(caches) == 0 {
+		return err
+	}
+	return &NamelessError{Path: c.dir.path, Fault: c.dir.emptiness(), Caches: caches}
+}
+
+// list opens the directories of blobs, and lists them.
+func (c *collector) list() error {
+	blobs, err := c.root.Open(blobsName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	items, err := blobs.List()
+	for _, item := range items {
+		algorithm := digest.Algorithm(item.Name)
+		if algorithm != digest.SHA256 && algorithm != digest.SHA512 {
+			c.result.Strange = append(c.result.Strange, blobsName+"/"+item.Name)
+			continue
+		}
+		var dir *durable.Dir
+		if dir, err = blobs.Open(item.Name); err != nil {
+			break
+		}
+		s := &store{algorithm: algorithm, dir: dir, blobs: map[digest.Digest]durable.Item{}}
+		c.stores = append(c.stores, s)
+		if err = c.listStore(s); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, blobs.Close())
+}
+
+func (c *collector) listStore(s *store) error {
+	items, err := s.dir.List()
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		blob := digest.NewDigestFromEncoded(s.algorithm, item.Name)
+		if buildcache.CheckDigest(blob) != nil || item.Type == fs.ModeDir {
+			c.result.Strange = append(c.result.Strange, strings.Join([]string{blobsName, s.algorithm.String(), item.Name}, "/"))
+			continue
+		}
+		s.blobs[blob] = item
+	}
+	return nil
+}

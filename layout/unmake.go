@@ -1,0 +1,83 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/ocicache/ocicache/internal/durable"
+)
+
+// Unmake removes a layout that this Dir made, with the directories that were made for it, unless something has come into it, or
+// another process is at work there. It is for what turned out not to fit. Where Create opened a layout that was there, nothing happens.
+func (d *Dir) Unmake(ctx context.Context) error {
+	if d.made == "" {
+		return nil
+	}
+	empty, err := d.removeParts(ctx)
+	if err != nil || !empty {
+		return err
+	}
+	for dir := d.path; ; dir = filepath.Dir(dir) {
+		if err := removeIfEmpty(dir); err != nil || dir == d.made || dir == filepath.Dir(dir) {
+			return err
+		}
+	}
+}
+
+// removeParts removes what an empty layout has in it, under its locks, and reports whether it was empty.
+func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
+	root, err := d.openRoot(durable.On(ctx))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	for _, name := range []string{cacheLockName, indexLockName} {
+		lock, lockErr := root.Lock(ctx, name, true, -1)
+		if errors.Is(lockErr, durable.ErrLocked) {
+			return false, nil // it is somebody else's by now
+		}
+		if lockErr != nil {
+			return false, lockErr
+		}
+		defer func() { err = errors.Join(err, root.RemoveLock(name, lock)) }()
+	}
+	index, err := d.Index(ctx)
+	if err != nil || len(index.Entries) > 0 {
+		return false, err
+	}
+	// What is not empty stays, and is a layout still: index.json goes last.
+	for _, name := range []string{filepath.Join(blobsName, "sha256"), blobsName, ingestName, stateName} {
+		path := filepath.Join(d.path, name)
+		if err := removeIfEmpty(path); err != nil {
+			return false, err
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return false, nil
+		}
+	}
+	return true, errors.Join(removeIfEmpty(filepath.Join(d.path, layoutName)), removeIfEmpty(filepath.Join(d.path, indexName)))
+}
+
+// removeIfEmpty removes a file, or a directory that is empty, where there is one.
+func removeIfEmpty(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// firstToMake returns the first directory that has to be made for a path to be there, and "" where all are.
+func firstToMake(path string) string {
+	first := ""
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return first
+		}
+		first = dir
+	}
+}

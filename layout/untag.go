@@ -1,0 +1,75 @@
+package layout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// Untagger is a place that can take tags away.
+type Untagger interface {
+	// Untag takes tag away, if it still points to was, else it fails with a *TagMovedError. A tag that is not there is no error.
+	// With tag "" it takes an untagged entry of the digest was. Blobs stay. sharing are other tags that name was and have to stay:
+	// where the place can't take one tag without them, or none at all, it fails with a *KeptError.
+	Untag(ctx context.Context, tag string, was digest.Digest, sharing []string) error
+}
+
+// KeptError says that a place does not take a tag away.
+type KeptError struct {
+	Place, Tag string
+	Root       digest.Digest
+	Sharing    []string // tags that would go with it; nil where the place takes none away
+	// ByHand is a command that does it where the host has an interface of its own for that, else "".
+	ByHand string
+	Err    error // what the place said
+}
+
+func (e *KeptError) Error() string {
+	if len(e.Sharing) > 0 {
+		return fmt.Sprintf("%s: the tag %q can't be deleted without what names the same root: %s: %v", e.Place, e.Tag, strings.Join(e.Sharing, ", "), e.Err)
+	}
+	return fmt.Sprintf("%s: the tag %q is not deleted: %v", e.Place, e.Tag, e.Err)
+}
+
+// Unwrap returns what the place said.
+func (e *KeptError) Unwrap() error { return e.Err }
+
+// Untag takes the entries of a root out of index.json that a tag names, and of one that has two tags only that one. Another entry
+// with the same tag stays: nothing found it by the tag before, and then the tag names it.
+func (d *Dir) Untag(ctx context.Context, tag string, was digest.Digest, _ []string) error {
+	return d.changeIndex(ctx, func(index *buildcache.Index) error {
+		if tag == "" {
+			index.Entries = slices.DeleteFunc(index.Entries, func(e buildcache.Descriptor) bool { return e.Tag() == "" && e.Digest == was })
+			return nil
+		}
+		at := index.Find(tag)
+		if at >= 0 && index.Entries[at].Digest != was {
+			return &TagMovedError{Place: d.path, Tag: tag, Was: was, Now: index.Entries[at].Digest}
+		}
+		index.Untag(tag, was)
+		return nil
+	})
+}
+
+// Untag takes a tag away.
+func (m *Memory) Untag(ctx context.Context, tag string, was digest.Digest, _ []string) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := slices.IndexFunc(m.entries, func(e Entry) bool { return e.Tag == tag && (tag != "" || e.Descriptor.Digest == was) })
+	if at < 0 {
+		return nil
+	}
+	if now := m.entries[at].Descriptor.Digest; now != was {
+		return &TagMovedError{Place: m.name, Tag: tag, Was: was, Now: now}
+	}
+	m.entries = slices.Delete(slices.Clone(m.entries), at, at+1)
+	return nil
+}
