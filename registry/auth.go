@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/types"
 )
 
@@ -15,22 +17,36 @@ import (
 type AuthError struct {
 	Host   string
 	Status int // 401 or 403
+	// User is whom we said to be, "" where we had no credentials, or only a token.
+	User string
+	// From is where the credentials are from: a file, or words for what the options say; "" where there were none.
+	From string
 	// CredsStore is the credential store that Docker's configuration names for all registries, if it does. The
 	// library does not ask it.
 	CredsStore string
 	Err        error
 }
 
-func (e *AuthError) Error() string { return e.Err.Error() }
+func (e *AuthError) Error() string {
+	switch {
+	case e.From == "":
+		return fmt.Sprintf("%v (no credentials for %s were given or found)", e.Err, e.Host)
+	case e.User == "":
+		return fmt.Sprintf("%v (what was sent is %s)", e.Err, e.From)
+	default:
+		return fmt.Sprintf("%v (what was sent are the user %q and the password, from %s)", e.Err, e.User, e.From)
+	}
+}
 
 // Unwrap returns the cause.
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// wrap says what was being done to which repository.
-func (r *Repository) wrap(what string, err error) error {
-	err = &requestError{repository: r.String(), what: what, err: err}
+// wrap says what was being done to which repository, by way of which host.
+func (r *Repository) wrap(what string, h *host, err error) error {
+	err = &requestError{repository: r.String(), host: r.Host(), what: what, answered: h.answered.Load(), err: err}
 	if status := httpStatus(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
-		return &AuthError{Host: r.Host(), Status: status, CredsStore: credsStore(), Err: err}
+		user, from := r.credentials()
+		return &AuthError{Host: r.Host(), Status: status, User: user, From: from, CredsStore: credsStore(), Err: err}
 	}
 	return err
 }
@@ -47,9 +63,63 @@ func (r *Repository) session(ctx context.Context) (*types.SystemContext, error) 
 	if user == "" {
 		return r.sys, nil
 	}
+	r.user.Store(&user)
 	sys := *r.sys
 	sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
 	return &sys, nil
+}
+
+// fromOptions is where credentials are from that no file has.
+const fromOptions = "the options given"
+
+// credentials says as whom we talked to the registry, and where that is from. It is for a message, so what can't be read
+// counts as none.
+func (r *Repository) credentials() (user, from string) {
+	if r.options.RegistryToken != "" {
+		return "", "the bearer token given"
+	}
+	if given := r.sys.DockerAuthConfig; given != nil {
+		return given.Username, fromOptions
+	}
+	if asked := r.user.Load(); asked != nil {
+		return *asked, fromOptions
+	}
+	found, err := config.GetCredentialsForRef(r.sys, r.name)
+	if err != nil || found == (types.DockerAuthConfig{}) {
+		return "", ""
+	}
+	for _, file := range authFiles(r.sys) {
+		one, err := config.GetCredentialsForRef(file, r.name)
+		if err == nil && one == found {
+			return found.Username, cmp.Or(file.AuthFilePath, file.LegacyFormatAuthFilePath)
+		}
+	}
+	return found.Username, "a credential helper"
+}
+
+// authFiles returns the files that the library looks for credentials in, in its order, each as a context that has only that
+// one.
+func authFiles(sys *types.SystemContext) []*types.SystemContext {
+	if sys.AuthFilePath != "" {
+		return []*types.SystemContext{{AuthFilePath: sys.AuthFilePath}}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	runtime, docker := os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("DOCKER_CONFIG")
+	if runtime == "" {
+		runtime = fmt.Sprintf("/run/containers/%d", os.Getuid())
+	} else {
+		runtime = filepath.Join(runtime, "containers")
+	}
+	configs := cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config"))
+	return []*types.SystemContext{
+		{AuthFilePath: filepath.Join(runtime, "auth.json")},
+		{AuthFilePath: filepath.Join(configs, "containers", "auth.json")},
+		{AuthFilePath: filepath.Join(cmp.Or(docker, filepath.Join(home, ".docker")), "config.json")},
+		{LegacyFormatAuthFilePath: filepath.Join(home, ".dockercfg")},
+	}
 }
 
 // credsStore returns the credential store of Docker's configuration, or "". It is for a hint, so what can't be read

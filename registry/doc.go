@@ -1,9 +1,11 @@
 // Package registry is the registry as a place that caches come from and go to, and the door of containers/image.
 //
-// It uses the docker transport's ImageSource and ImageDestination only, which move bytes and know nothing of what is in
-// them: a cache whose root is a list has layers where tools that copy images expect manifests. Everything that is read
-// or written is checked here or by the reader: registries accept wrong sizes and missing blobs, and the transport hands
-// out damaged ones.
+// Names, logins, registries.conf with its mirrors, and certificates are those of containers/image, so that what works with skopeo works
+// here. The requests are made by a small client of our own: the docker transport of that library begins a new session for each tag, keeps a token
+// for at least a minute whatever the registry says, and waits after a 429 for as long as it wants. The client logs in through oras-go's, and gives no
+// credentials to a token server on plain HTTP that a registry on HTTPS names. Everything that is read or written is checked here or by the reader:
+// registries accept wrong sizes and missing blobs, and hand out damaged ones. What is known of a registry, and the pace that it bears, the
+// repositories of a run share (Hosts).
 //
 // What a registry takes is described by a Profile; what its refusals mean, a *RefusedError says.
 package registry

@@ -28,7 +28,7 @@ const large = 3 << 20
 func largeCache(t *testing.T) (dir *layout.Dir, layer buildcache.Descriptor) {
 	t.Helper()
 	raw := noise(1, large)
-	return made(t, buildcache.Artifact, buildcache.Gzip, []byte("one"), raw, []byte("three")), blobOf(string(raw))
+	return made(t, buildcache.Gzip, []byte("one"), raw, []byte("three")), blobOf(string(raw))
 }
 
 // TestCutPull breaks the connection twice in one large blob.
@@ -102,8 +102,8 @@ func TestCutPush(t *testing.T) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
 			server := registrytest.New(t, registrytest.Options{})
-			only := made(t, buildcache.Artifact, buildcache.Gzip, noise(1, large))
-			server.Inject(registrytest.Fault{Method: http.MethodPatch, CutAt: at, Times: 2})
+			only := made(t, buildcache.Gzip, noise(1, large))
+			server.Inject(registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", CutAt: at, Times: 2})
 			mustTransfer(t, only, open(t, server, plain()))
 			server.AssertFired(t)
 			wantBack(t, server, only, plain())
@@ -112,7 +112,7 @@ func TestCutPush(t *testing.T) {
 	t.Run("later", func(t *testing.T) {
 		t.Parallel()
 		server := registrytest.New(t, registrytest.Options{})
-		server.Inject(registrytest.Fault{Method: http.MethodPatch, CutAt: 0.5, Times: 2})
+		server.Inject(registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", CutAt: 0.5, Times: 2})
 		short := plain()
 		short.Retries = 1
 		_, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), open(t, server, short), "latest", convert.Options{Jobs: 1})
@@ -149,7 +149,7 @@ func TestRecompressedPush(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			server := registrytest.New(t, registrytest.Options{})
-			from := made(t, buildcache.Artifact, buildcache.Uncompressed, tarball(t, 1, large), tarball(t, 2, 1000))
+			from := made(t, buildcache.Uncompressed, tarball(t, 1, large), tarball(t, 2, 1000))
 			server.Inject(fault)
 			o := plain()
 			if fault.Hang {
@@ -206,7 +206,7 @@ func TestWrongLength(t *testing.T) {
 // TestNobodyThere talks to nobody, and to those who say nothing.
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
-	from := many(t, buildcache.Artifact, 2)
+	from := many(t, 2)
 	o := plain()
 	o.Retries, o.Idle = 1, 200*time.Millisecond
 	t.Run("refused", func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestNobodyThere(t *testing.T) {
 	})
 	for what, fault := range map[string]registrytest.Fault{
 		"everything": {}, "GET": {Method: http.MethodGet, Path: "/blobs/"}, "HEAD": {Method: http.MethodHead},
-		"POST": {Method: http.MethodPost}, "PATCH": {Method: http.MethodPatch}, "PUT": {Method: http.MethodPut},
+		"POST": {Method: http.MethodPost}, "PUT": {Method: http.MethodPut},
 	} {
 		t.Run("silent "+what, func(t *testing.T) {
 			t.Parallel()
@@ -277,7 +277,7 @@ func TestBetweenRegistries(t *testing.T) {
 				from, layer := from, layer
 				if compression != "" {
 					raw := tarball(t, 1, large)
-					from = made(t, buildcache.Artifact, buildcache.Uncompressed, raw)
+					from = made(t, buildcache.Uncompressed, raw)
 					layer = blobOf(string(raw))
 				}
 				mustTransfer(t, from, open(t, src, plain()))

@@ -24,7 +24,7 @@ import (
 func delicate(t *testing.T) *layout.Dir {
 	t.Helper()
 	for layers := 1; layers < 40; layers++ {
-		dir := many(t, buildcache.Artifact, layers)
+		dir := many(t, layers)
 		raw, err := os.ReadFile(rootPath(t, dir))
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestTagMovesWhileRead(t *testing.T) {
 	t.Parallel()
 	for skip := range 4 {
 		server := registrytest.New(t, registrytest.Options{})
-		one, two := many(t, buildcache.Artifact, 3), many(t, buildcache.Artifact, 4)
+		one, two := many(t, 3), many(t, 4)
 		r := open(t, server, plain())
 		mustTransfer(t, one, r)
 		if _, err := convert.Convert(t.Context(), two, layouttest.Entry(t, two, "latest"), r, "other", convert.Options{}); err != nil {
@@ -106,7 +106,7 @@ func TestTagMovesWhileRead(t *testing.T) {
 func lastSteps(t *testing.T) (server *registrytest.Server, old, from *layout.Dir) {
 	t.Helper()
 	server = registrytest.New(t, registrytest.Options{})
-	old, from = many(t, buildcache.Artifact, 1), many(t, buildcache.Artifact, 3)
+	old, from = many(t, 1), many(t, 3)
 	mustTransfer(t, old, open(t, server, plain()))
 	return server, old, from
 }
@@ -147,7 +147,7 @@ func TestTagNotWritten(t *testing.T) {
 		t.Parallel()
 		server := registrytest.New(t, registrytest.Options{})
 		server.Inject(registrytest.Fault{Method: http.MethodPut, Path: tag, Times: -1, Status: 500})
-		_, err := transfer(t, many(t, buildcache.Artifact, 1), open(t, server, short))
+		_, err := transfer(t, many(t, 1), open(t, server, short))
 		if err == nil || !strings.Contains(err.Error(), `the tag "latest" is still not there`) {
 			t.Errorf("got %v", err)
 		}

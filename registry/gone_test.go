@@ -22,7 +22,7 @@ func TestGoneInMidBlob(t *testing.T) {
 	o := plain()
 	o.Retries, o.Idle = 2, time.Second
 	r := open(t, server, o)
-	mustTransfer(t, many(t, buildcache.Artifact, 1), r)
+	mustTransfer(t, many(t, 1), r)
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	blob := buildcache.Descriptor{MediaType: "application/octet-stream", Digest: digest.FromBytes(data), Size: int64(len(data))}
 	if err := r.Put(t.Context(), blob, layout.OpenBytes(data)); err != nil {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/containers/image/v5/pkg/cli/environment"
 	"github.com/containers/image/v5/types"
+
+	"github.com/ocicache/ocicache/layout"
 )
 
 // Options say how to talk to a registry. The zero value does as skopeo and podman do without flags: credentials from
@@ -27,8 +29,24 @@ type Options struct {
 	Retries int
 	// Idle is how long a registry may be silent before a request counts as failed; 0 means DefaultIdle.
 	Idle time.Duration
-	// Delay is the wait before the first retry, which then doubles; 0 means DefaultDelay.
+	// Delay is the wait before the first retry, which then doubles; 0 means DefaultDelay. A registry that had enough of requests
+	// is asked for one in such a time at least.
 	Delay time.Duration
+	// Patience is how long a request that failed is tried again, at most, besides what Retries say; 0 means that they alone do. It bounds
+	// the waits that a registry causes which has enough of requests.
+	Patience time.Duration
+	// Push asks for the right to push from the start, where tokens say what is allowed. Else that is asked for with the first push.
+	Push bool
+	// Shared says that others write to the repository at the same time, or have before: then it is asked for every blob, even
+	// where nothing in it has a tag.
+	Shared bool
+	// Hosts is what repositories share; nil for a repository of its own.
+	Hosts *Hosts
+	// Rate is how many requests a second the registry is asked at most; 0 means as many as it bears. With Hosts, the first
+	// repository of a registry says it for all.
+	Rate float64
+	// OnEvent hears of requests that are made again (layout.EventRetry), from several goroutines at once.
+	OnEvent layout.Handler
 	// UserAgent is what the registry's log shows.
 	UserAgent string
 }

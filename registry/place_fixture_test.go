@@ -128,7 +128,7 @@ func latestOf(tb testing.TB, server *registrytest.Server) digest.Digest {
 }
 
 // made is a layout with a cache that a test makes up.
-func made(tb testing.TB, form buildcache.Form, c buildcache.Compression, layers ...[]byte) *layout.Dir {
+func made(tb testing.TB, c buildcache.Compression, layers ...[]byte) *layout.Dir {
 	tb.Helper()
 	dir := layouttest.Create(tb)
 	root := assemble(tb, func(mediaType string, raw []byte) buildcache.Descriptor {
@@ -137,7 +137,7 @@ func made(tb testing.TB, form buildcache.Form, c buildcache.Compression, layers 
 			tb.Fatal(err)
 		}
 		return d
-	}, form, c, layers...)
+	}, buildcache.Artifact, c, layers...)
 	if err := dir.Tag(tb.Context(), "latest", root, ""); err != nil {
 		tb.Fatal(err)
 	}
@@ -204,13 +204,13 @@ func tarball(tb testing.TB, seed uint64, size int) []byte {
 }
 
 // many returns a small cache with that many layers.
-func many(tb testing.TB, form buildcache.Form, layers int) *layout.Dir {
+func many(tb testing.TB, layers int) *layout.Dir {
 	tb.Helper()
 	raw := make([][]byte, layers)
 	for i := range raw {
 		raw[i] = noise(uint64(i), 100+i)
 	}
-	return made(tb, form, buildcache.Gzip, raw...)
+	return made(tb, buildcache.Gzip, raw...)
 }
 
 // blobOf describes bytes as a layer.

@@ -43,7 +43,7 @@ func TestRepositoryIsAPlace(t *testing.T) {
 					server.Inject(registrytest.Fault{Method: http.MethodGet, Path: blob.Encoded(), Flip: true, Times: -1})
 				},
 				Lacks: []placetest.Ability{
-					placetest.Untagged, placetest.SharedTags, placetest.Dangling, placetest.LoneBlobs, placetest.CompareAndSwap,
+					placetest.Untagged, placetest.SharedTags, placetest.Dangling, placetest.CompareAndSwap,
 					placetest.RandomAccess, placetest.Locking, placetest.UnnamedRoots,
 				},
 			})

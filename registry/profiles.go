@@ -68,7 +68,7 @@ var profiles = slices.Concat(quayProfiles, cloudProfiles, hostedProfiles, server
 
 var quayProfiles = []Profile{
 	{
-		Name: "quay-3.12", Aliases: []string{"quay"}, Title: "Quay 3.12 and later, and quay.io", Hosts: []string{"quay.io"},
+		Name: "quay-3.12", Aliases: []string{"quay"}, Title: "Quay (quay.io, 3.12 and later)", Hosts: []string{"quay.io"},
 		Forms: forms(
 			no(whyPlatform, quayParser+", 3.12 to 3.18"),
 			no("it looks for a manifest behind every entry of an index", quayParser+", 3.12 to 3.18"),

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/types"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/layout"
@@ -22,17 +22,20 @@ func (r *Repository) openBlob(ctx context.Context, blob buildcache.Descriptor) (
 	return reader, nil
 }
 
-// blobReader reads a blob, and takes it up again when the connection breaks. The library does so too, as long as much
-// arrives in between; this goes on where it gives up, by reading anew and passing over what was read.
+// blobReader reads a blob, and takes it up again where it was when the connection breaks.
 type blobReader struct {
 	repository *Repository
 	ctx        context.Context //nolint:containedctx // io.Reader has no place for one
 	blob       buildcache.Descriptor
 	stream     *watched
 	read       int64
-	tries      int   // that broke off
+	tries      int   // that broke off, with little read in between
+	broke      int64 // what was read when the last one did
 	err        error // that ended it for good
 }
+
+// progress is how many bytes have to arrive for a break not to count.
+const progress = 1 << 20
 
 func (b *blobReader) Read(p []byte) (int, error) {
 	for b.err == nil {
@@ -52,10 +55,14 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// recover opens the blob again and goes to where the reading was.
+// recover opens the blob again where the reading was.
 func (b *blobReader) recover(cause error) error {
+	if b.read-b.broke >= progress {
+		b.tries = 0
+	}
+	b.broke = b.read
 	for {
-		if err := b.repository.again(b.ctx, "read blob "+b.blob.Digest.String(), b.tries, cause); err != nil {
+		if err := b.repository.again(b.ctx, "read blob "+b.blob.Digest.String(), b.repository.reads[0].host, b.tries, time.Time{}, cause); err != nil {
 			return err
 		}
 		b.tries++
@@ -63,65 +70,65 @@ func (b *blobReader) recover(cause error) error {
 			cause = b.reopen()
 		}
 		if cause == nil {
-			_, cause = io.CopyN(io.Discard, b.stream, b.read)
-		}
-		if cause == nil {
 			return nil
 		}
 	}
 }
 
+// reopen opens the blob, and goes to where the reading was.
 func (b *blobReader) reopen() error {
-	return b.repository.try(b.ctx, "read blob "+b.blob.Digest.String(), func(ctx context.Context, _ *watchdog) error {
-		source, err := b.repository.blobSource(ctx)
-		if errors.Is(err, errNoRoot) {
-			return b.repository.blobError(b.blob, fmt.Errorf("%w: %w", layout.ErrBlobMissing, err))
-		}
+	r := b.repository
+	var stream *watched
+	err := r.read(b.ctx, "read blob "+b.blob.Digest.String(), func(_ context.Context, c *client, _ *watchdog) (err error) {
+		var at int64
+		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
+		stream, err = watch(b.ctx, r.options.idle(), func(ctx context.Context, dog *watchdog) (raw io.ReadCloser, err error) {
+			g := &guard{dog: dog, plain: r.allowsPlain(), download: r.Host()}
+			raw, at, err = c.blob(g.watch(ctx), b.blob, b.read)
+			return raw, err
+		})
 		if err != nil {
 			return err
 		}
-		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
-		stream, err := watch(b.ctx, b.repository.options.idle(), func(ctx context.Context) (io.ReadCloser, error) {
-			stream, _, err := source.GetBlob(ctx, types.BlobInfo{Digest: b.blob.Digest, Size: b.blob.Size}, none.NoCache)
-			return stream, err
-		})
-		if isNotFound(err) {
-			return b.repository.blobError(b.blob, layout.ErrBlobMissing)
+		if _, err = io.CopyN(io.Discard, stream, b.read-at); err != nil {
+			return errors.Join(err, stream.Close())
 		}
-		if err == nil {
-			b.stream = stream
-		}
-		return err
+		return nil
 	})
+	if isNotFound(err) {
+		return r.blobError(b.blob, layout.ErrBlobMissing)
+	}
+	if err == nil {
+		b.stream = stream
+	}
+	return err
 }
 
-// openedSource returns the source that is open already, or nil.
-func (r *Repository) openedSource() types.ImageSource {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.source
-}
-
-// blobSource returns a source to read blobs from. The library gives none without a root, so where none was read yet any
-// root of the repository has to do.
-func (r *Repository) blobSource(ctx context.Context) (types.ImageSource, error) {
-	if source := r.openedSource(); source != nil {
-		return source, nil
-	}
-	tags, err := r.tags(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, tag := range tags {
-		if _, err = r.readRoot(ctx, tag); err == nil {
-			return r.openedSource(), nil
+// blob reads a blob, from one byte on where the registry does that, and returns with which byte what is read begins.
+func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int64) (io.ReadCloser, int64, error) {
+	path := "/blobs/" + blob.Digest.String()
+	if from <= 0 || from >= blob.Size {
+		response, err := c.do(ctx, http.MethodGet, path, nil, nil, http.StatusOK)
+		if err != nil {
+			return nil, 0, err
 		}
+		return response.Body, 0, nil
 	}
-	return nil, errors.Join(errNoRoot, err)
+	response, err := c.do(ctx, http.MethodGet, path, http.Header{"Range": {fmt.Sprintf("bytes=%d-", from)}}, nil,
+		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case response.StatusCode == http.StatusOK:
+		return response.Body, 0, nil
+	case response.StatusCode == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", from)):
+		return response.Body, from, nil
+	}
+	if err := response.Body.Close(); err != nil {
+		return nil, 0, err
+	}
+	return c.blob(ctx, blob, 0) // it can only send all of it
 }
-
-// errNoRoot says that a repository has no root, and so nothing to read.
-var errNoRoot = errors.New("there is no root in the repository")
 
 // Close ends the stream that is open, if one is.
 func (b *blobReader) Close() error {

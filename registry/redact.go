@@ -26,6 +26,8 @@ var ErrTooManyRequests = errors.New("too many requests")
 // unwrapped from it: the library's errors are found by their types and values only.
 type requestError struct {
 	repository, what string
+	host             string
+	answered         bool // whether the registry had answered anything before
 	err              error
 }
 

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/containers/image/v5/docker"
-	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
 
@@ -39,7 +36,8 @@ type RefusedError struct {
 	Form        buildcache.Form // of the root, or "" for a blob
 	MediaType   string          // of what was refused
 	Explanation string
-	NextStep    string // a command or a change that helps
+	NextStep    string          // what helps, in words
+	Try         buildcache.Form // a form that may be taken instead, "" for none
 	Err         error
 }
 
@@ -68,13 +66,13 @@ func explained(host string, sent buildcache.Descriptor, err error) error {
 	if !ok || !said.refuses(form) || errors.As(err, &already) {
 		return err
 	}
-	known := knownRefusal{about: AboutOther, explanation: unsaid, next: "ask those who run it"}
+	known := knownRefusal{about: AboutOther, explanation: unsaid, next: say("ask those who run it")}
 	if i := slices.IndexFunc(refusals, func(r knownRefusal) bool { return r.is(said, form) }); i >= 0 {
 		known = refusals[i]
 	}
 	return &RefusedError{
 		Host: host, About: known.about, Form: form, MediaType: sent.MediaType, Explanation: known.explanation,
-		NextStep: strings.ReplaceAll(known.next, "DST", "docker://"+host+"/REPOSITORY"), Err: err,
+		NextStep: known.next.text, Try: known.next.to, Err: err,
 	}
 }
 
@@ -90,58 +88,16 @@ func formOf(mediaType string) buildcache.Form {
 
 // answer is what a registry said when it did not do as it was asked.
 type answer struct {
-	status int               // 0 where the library does not tell: for answers with a code
+	status int
 	code   errcode.ErrorCode // 0 for answers without one; the library knows those of distribution only
 	text   string            // code, message and details, or the whole body, in lower case
 }
 
-// answerOf finds the registry's answer in an error of containers/image, and is false for errors that were none. Codes
-// come with 4xx only: the library does not look into the bodies of other answers.
+// answerOf finds the registry's answer in an error, and is false for errors that were none.
 func answerOf(err error) (answer, bool) {
-	var rejected types.ManifestTypeRejectedError // it wraps an error, but has no Unwrap
-	if errors.As(err, &rejected) {
-		err = rejected.Err
-	}
-	var (
-		full       errcode.Error
-		code       errcode.ErrorCode
-		unexpected docker.UnexpectedHTTPStatusError
-	)
-	switch {
-	case errors.As(err, &full):
-		return answer{code: full.Code, text: strings.ToLower(fmt.Sprint(full.Error(), " ", full.Detail))}, true
-	case errors.As(err, &code):
-		return answer{code: code, text: strings.ToLower(code.Error())}, true
-	case errors.As(err, &unexpected):
-		return answer{status: unexpected.StatusCode, text: strings.ToLower(unexpected.Error())}, true
-	}
-	return unparsedAnswer(err)
-}
-
-// unparsedAnswer finds an answer that was no JSON, such as that of a proxy. The library's type for these is not
-// exported, its fields are.
-func unparsedAnswer(err error) (answer, bool) {
-	if value := reflect.Indirect(reflect.ValueOf(err)); value.Kind() == reflect.Struct {
-		status, response := value.FieldByName("StatusCode"), value.FieldByName("Response")
-		if status.IsValid() && status.CanInt() && response.IsValid() && response.CanInterface() {
-			if body, ok := response.Interface().([]byte); ok {
-				return answer{status: int(status.Int()), text: strings.ToLower(string(body))}, true
-			}
-		}
-	}
-	var wrapped []error
-	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
-	case *requestError:
-		wrapped = []error{e.err}
-	case interface{ Unwrap() error }:
-		wrapped = []error{e.Unwrap()}
-	case interface{ Unwrap() []error }:
-		wrapped = e.Unwrap()
-	}
-	for _, err := range wrapped {
-		if said, ok := unparsedAnswer(err); ok {
-			return said, true
-		}
+	var own *answerError
+	if errors.As(err, &own) {
+		return own.answer(), true
 	}
 	return answer{}, false
 }
@@ -172,7 +128,7 @@ func (a answer) refuses(form buildcache.Form) bool {
 	case http.StatusForbidden:
 		return a.says(wordsImmutable...)
 	}
-	return a.status == 0 || a.status >= 400 && a.status < 500
+	return a.status >= 400 && a.status < 500
 }
 
 // says reports whether one of some words, in lower case, is in the answer.
@@ -193,12 +149,23 @@ type knownRefusal struct {
 	is          condition
 	about       About
 	explanation string
-	next        string // DST stands for where the cache was to go
+	next        nextStep
+}
+
+// nextStep is what helps against a refusal: another form, and words to go with it.
+type nextStep struct {
+	to   buildcache.Form
+	text string
+}
+
+func say(text string) nextStep { return nextStep{text: text} }
+
+func send(form buildcache.Form, more string) nextStep {
+	return nextStep{form, "send it in the form " + string(form) + more}
 }
 
 const (
-	toArtifact = "send it as an artifact: 'ocicache sync SRC DST --to artifact'"
-	asList     = "its entries are layers and a cache config, and this registry takes manifests only"
+	asList = "its entries are layers and a cache config, and this registry takes manifests only"
 )
 
 func saying(words ...string) condition {
@@ -233,6 +200,10 @@ func coded(codes ...errcode.ErrorCode) condition {
 
 func withStatus(statuses ...int) condition {
 	return func(said answer, _ buildcache.Form) bool { return slices.Contains(statuses, said.status) }
+}
+
+func uncoded(status int) condition {
+	return func(said answer, _ buildcache.Form) bool { return said.status == status && said.code == 0 }
 }
 
 func either(a, b condition) condition {

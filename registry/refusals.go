@@ -5,6 +5,8 @@ import (
 
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
+
+	"github.com/ocicache/ocicache/buildcache"
 )
 
 const unsaid = "it does not say why in words that are known"
@@ -15,113 +17,113 @@ var refusals = []knownRefusal{
 	{
 		either(saying(wordsImmutable...), withStatus(http.StatusConflict)), AboutTag,
 		"the tag exists and may not be moved",
-		"choose another tag, or have the tags made mutable there",
+		say("choose another tag, or have the tags made mutable there"),
 	},
 	// About size. Distribution (in the details), zot (413), GitLab (MANIFEST_SIZE_LIMIT), proxies (413).
 	{
 		ofRoot(either(saying("request body too large", "size limit exceeded", "exceeds maximum"), withStatus(http.StatusRequestEntityTooLarge))),
 		AboutSize,
 		"the root is larger than it takes; it grows with the number of layers",
-		"export fewer stages (mode=min), or split the cache over several tags",
+		say("export fewer stages (mode=min), or split the cache over several tags"),
 	},
 	{
 		ofBlob(either(saying("too large", "exceeds maximum"), withStatus(http.StatusRequestEntityTooLarge))), AboutSize,
 		"a layer is larger than it takes, or than a proxy before it lets through",
-		"make layers smaller: 'ocicache sync SRC DST --compression zstd', or have the limit raised",
+		say("make layers smaller with --compression zstd, or have the limit raised"),
 	},
 	// About the form, in the words of Quay, Google and Amazon.
 	{
 		ofList(saying("'platform' is a required property")), AboutPlatform,
 		"Quay wants a platform for every entry of a list, and an image behind it; the entries of a cache are layers",
-		toArtifact + ", which Quay takes since 3.12",
+		send(buildcache.Artifact, ", which Quay takes since 3.12"),
 	},
 	{
 		ofList(saying("could not find child manifest")), AboutForm,
 		"Quay looks for an image behind every entry of an index; the entries of a cache are layers",
-		toArtifact,
+		send(buildcache.Artifact, ""),
 	},
 	{
 		ofList(saying("child manifest not supported")), AboutForm,
-		"Google's registry wants manifests as entries of a list; the entries of a cache are layers", toArtifact,
+		"Google's registry wants manifests as entries of a list; the entries of a cache are layers", send(buildcache.Artifact, ""),
 	},
 	{
 		ofList(saying("invalid json syntax", "unsupported manifest type")), AboutForm,
-		"Amazon ECR says so of lists whose entries are no manifests; the entries of a cache are layers", toArtifact,
+		"Amazon ECR says so of lists whose entries are no manifests; the entries of a cache are layers", send(buildcache.Artifact, ""),
 	},
 	{
 		ofManifest(saying("invalid json syntax")), AboutOther,
 		"Amazon ECR says so of a manifest that has no layers, no mediaType, or an artifactType",
-		"find out which one it is: 'ocicache verify SRC --for ecr'",
+		say("find out which one it is: 'ocicache verify SRC --for ecr'"),
 	},
 	// About the config.
 	{
 		saying(wordsClass), AboutConfigType,
 		"a policy of the registry lets configs of images pass only, and that of a cache is none; Alibaba's personal edition has one",
-		"'ocicache sync SRC DST --to oci-index' may get past it, as it does with distribution; otherwise use another registry",
+		send(buildcache.OCIIndex, ", which may get past it, as it does with distribution; otherwise use another registry"),
 	},
 	{
 		ofManifest(saying(" is not one of [", "'rootfs' is a required property", "'history' is a required property")), AboutConfigType,
 		"Quay before 3.12 takes configs of images only, unless it is told otherwise, and Docker manifests with them only",
-		toArtifact + " to a Quay from 3.12 on, or one with IGNORE_UNKNOWN_MEDIATYPES (3.9 to 3.11) or with the type in " +
-			"ALLOWED_OCI_ARTIFACT_TYPES",
+		say("send an artifact to a Quay from 3.12 on, or one with IGNORE_UNKNOWN_MEDIATYPES (3.9 to 3.11) or with the type in " +
+			"ALLOWED_OCI_ARTIFACT_TYPES"),
 	},
 	{
 		saying("unknown media type:"), AboutConfigType,
 		"GitLab knows the types of configs and artifacts that it takes, and this is none of them",
-		"try 'ocicache sync SRC DST --to oci-index', which has neither",
+		send(buildcache.OCIIndex, ", which has neither"),
 	},
 	// About manifests without layers.
 	{
 		ofManifest(saying(`missing required field "layers"`)), AboutEmpty,
-		"the cache has no layers, and Google's registry refuses manifests without", "leave it out: no build can hit it",
+		"the cache has no layers, and Google's registry refuses manifests without", say("leave it out: no build can hit it"),
 	},
 	// About the form, where codes and statuses have to do.
 	{
 		ofList(coded(v2.ErrorCodeManifestBlobUnknown)), AboutForm,
-		asList + ", as distribution 3 does by default", toArtifact,
+		asList + ", as distribution 3 does by default", send(buildcache.Artifact, ""),
 	},
 	{
 		ofList(either(withStatus(http.StatusNotFound), saying("not found"))), AboutForm,
-		"it stored the list, then looked for an image behind every entry and found layers; Harbor does so", toArtifact,
+		"it stored the list, then looked for an image behind every entry and found layers; Harbor does so", send(buildcache.Artifact, ""),
 	},
 	{
 		ofArtifact(withStatus(http.StatusUnsupportedMediaType)), AboutForm,
 		"it does not take this media type, as a Quay of 2020 without FEATURE_GENERAL_OCI_SUPPORT takes none of OCI's",
-		"send it in another form: 'ocicache sync SRC DST --to docker-list'",
+		send(buildcache.DockerList, ""),
 	},
 	{
 		ofRoot(either(withStatus(http.StatusUnsupportedMediaType), saying("mediatype:application/vnd."))), AboutForm,
-		"it does not take this media type, as zot does not take Docker's", toArtifact,
+		"it does not take this media type, as zot does not take Docker's", send(buildcache.Artifact, ""),
 	},
 	{
 		ofList(either(withStatus(http.StatusMethodNotAllowed), coded(errcode.ErrorCodeUnsupported))), AboutForm,
-		asList + "; if it takes nothing at all, it is read-only", toArtifact,
+		asList + "; if it takes nothing at all, it is read-only", send(buildcache.Artifact, ""),
 	},
 	// About writing at all.
 	{
 		either(withStatus(http.StatusMethodNotAllowed), coded(errcode.ErrorCodeUnsupported)), AboutReadOnly,
 		"it is read-only, or a proxy that passes on what others have",
-		"push to the registry behind it, or end its maintenance",
+		say("push to the registry behind it, or end its maintenance"),
 	},
 	{
 		saying(wordsReadOnly...), AboutReadOnly,
 		"nothing may be written to it at the moment",
-		"end its maintenance, or push elsewhere",
+		say("end its maintenance, or push elsewhere"),
 	},
 	{
 		either(coded(v2.ErrorCodeNameUnknown), ofBlob(withStatus(http.StatusNotFound))), AboutOther,
 		"the repository does not exist, and is not made by pushing to it, as in Amazon ECR",
-		"create the repository first",
+		say("create the repository first"),
 	},
 	// What is left.
-	{ofList(either(coded(v2.ErrorCodeManifestInvalid), withStatus(http.StatusBadRequest))), AboutForm, asList, toArtifact},
+	{ofList(either(coded(v2.ErrorCodeManifestInvalid), uncoded(http.StatusBadRequest))), AboutForm, asList, send(buildcache.Artifact, "")},
 	{
 		ofRoot(coded(v2.ErrorCodeManifestBlobUnknown, v2.ErrorCodeBlobUnknown)), AboutOther,
-		"it misses a blob that the root names; it may have been deleted there meanwhile", "run the same command again",
+		"it misses a blob that the root names; it may have been deleted there meanwhile", say("run the same command again"),
 	},
 	{
 		ofRoot(coded(v2.ErrorCodeSizeInvalid)), AboutOther,
-		"a size in the root is not that of the blob", "find out which one: 'ocicache verify SRC'",
+		"a size in the root is not that of the blob", say("find out which one: 'ocicache verify SRC'"),
 	},
-	{ofRoot(anything), AboutOther, unsaid, "see what it may mind: 'ocicache verify SRC --for PROFILE'"},
+	{ofRoot(anything), AboutOther, unsaid, say("see what it may mind: 'ocicache verify SRC --for PROFILE'")},
 }

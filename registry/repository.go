@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
@@ -23,20 +25,23 @@ import (
 // tagsAtOnce is how many tags are looked up at the same time.
 const tagsAtOnce = 6
 
-// maxCached bounds the manifests that are remembered, in bytes.
-const maxCached = 64 << 20
-
 // Repository is a repository in a registry. It is safe for concurrent use.
 type Repository struct {
 	name    reference.Named // without tag and digest
 	options Options
 	sys     *types.SystemContext
 
+	writes *client
+	reads  []*client   // in the order in which they are asked
+	pushes atomic.Bool // something is pushed, so that the right to is asked for
+	bare   atomic.Bool // there were no tags when they were listed
+	known  known
+
 	mu        sync.Mutex
-	source    types.ImageSource
-	sink      types.ImageDestination
-	manifests map[digest.Digest][]byte
-	cached    int
+	manifests remembered
+	listed    map[string]digest.Digest // what the tags named when Entries was asked last
+
+	user atomic.Pointer[string] // that Options.Credentials named last
 }
 
 // Open returns the repository with a name: host[:port]/repository, as it stands behind docker://, with neither tag nor
@@ -53,7 +58,12 @@ func Open(name string, options Options) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Repository{name: named, options: options, sys: sys, manifests: map[digest.Digest][]byte{}}, nil
+	if options.Hosts == nil {
+		options.Hosts = &Hosts{}
+	}
+	r := &Repository{name: named, options: options, sys: sys}
+	r.pushes.Store(options.Push)
+	return r, r.connect()
 }
 
 // String returns the repository's name as a reference.
@@ -62,34 +72,99 @@ func (r *Repository) String() string { return "docker://" + r.name.String() }
 // Host returns the registry's host name, with its port if it has one.
 func (r *Repository) Host() string { return reference.Domain(r.name) }
 
-// Close gives connections back.
-func (r *Repository) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var err error
-	if r.source != nil {
-		err = r.source.Close()
-		r.source = nil
+// Close ends the work with the repository.
+func (r *Repository) Close() error { return nil }
+
+// errNoManifest says that a tag names nothing.
+var errNoManifest = fmt.Errorf("%w: the registry lists the tag, and has no manifest for it", layout.ErrBlobMissing)
+
+// Entries returns the root of every tag of the repository. A tag that went away meanwhile is left out; one that the registry still
+// lists, and has no manifest for, is of layout.KindDangling, and has no digest.
+func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
+	entries, err := r.entries(ctx, r.entry)
+	if err != nil {
+		return nil, err
 	}
-	if r.sink != nil {
-		err = errors.Join(err, r.sink.Close())
-		r.sink = nil
-	}
-	return err
+	r.noteListed(entries)
+	return entries, nil
 }
 
-// Entries returns the root of every tag of the repository. A tag that went away meanwhile is left out.
-func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
+// LenientEntries is Entries, but a tag about which the registry answers with an error is of layout.KindInvalid, unless it does so
+// about all of them.
+func (r *Repository) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
+	entries, err := r.entries(ctx, func(ctx context.Context, tag string) (*layout.Entry, error) {
+		entry, err := r.entry(ctx, tag)
+		if err != nil && ctx.Err() == nil && isAboutOne(err) {
+			return &layout.Entry{Tag: tag, Kind: layout.KindInvalid, Err: err}, nil
+		}
+		return entry, err
+	})
+	unread := func(e layout.Entry) bool { return e.Kind == layout.KindInvalid && e.Descriptor.Digest == "" }
+	if err == nil && len(entries) > 0 && !slices.ContainsFunc(entries, func(e layout.Entry) bool { return !unread(e) }) {
+		return nil, entries[0].Err
+	}
+	return entries, err
+}
+
+// isAboutOne reports whether an error may be about one tag only: the registry has answered, and is neither out of service nor busy.
+func isAboutOne(err error) bool {
+	switch httpStatus(err) {
+	case 0, http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusUnauthorized:
+		return errors.Is(err, layout.ErrReference) // a tag that can't be one
+	}
+	return true
+}
+
+// entries returns the roots of all tags, as resolve finds them.
+func (r *Repository) entries(
+	ctx context.Context, resolve func(ctx context.Context, tag string) (*layout.Entry, error),
+) ([]layout.Entry, error) {
 	tags, err := r.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
+	entries, err := EntriesOf(ctx, tags, resolve)
+	if err == nil && len(entries) < len(tags) {
+		return r.addDangling(ctx, tags, entries)
+	}
+	return entries, err
+}
+
+// addDangling adds tags that were listed, had no manifest, and still are and have none.
+func (r *Repository) addDangling(ctx context.Context, tags []string, entries []layout.Entry) ([]layout.Entry, error) {
+	again, err := r.tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listed, found := setOf(again), map[string]layout.Entry{}
+	for _, entry := range entries {
+		found[entry.Tag] = entry
+	}
+	return EntriesOf(ctx, tags, func(ctx context.Context, tag string) (*layout.Entry, error) {
+		if entry, ok := found[tag]; ok {
+			return &entry, nil
+		}
+		if !listed[tag] {
+			return nil, nil
+		}
+		entry, err := r.entry(ctx, tag)
+		if err == nil && entry == nil {
+			entry = &layout.Entry{Tag: tag, Kind: layout.KindDangling, Err: errNoManifest}
+		}
+		return entry, err
+	})
+}
+
+// EntriesOf returns the roots of some tags in their order. resolve is called for several at once, and returns nil for a tag
+// that went away meanwhile, which is left out.
+func EntriesOf(
+	ctx context.Context, tags []string, resolve func(ctx context.Context, tag string) (*layout.Entry, error),
+) ([]layout.Entry, error) {
 	entries := make([]*layout.Entry, len(tags))
 	group, ctx := parallel.New(ctx, tagsAtOnce)
 	for i, tag := range tags {
-		group.Go(func() error {
-			var err error
-			entries[i], err = r.entry(ctx, tag)
+		group.Go(func() (err error) {
+			entries[i], err = resolve(ctx, tag)
 			return err
 		})
 	}
@@ -113,30 +188,61 @@ func (r *Repository) Resolve(ctx context.Context, tag string) (*layout.Entry, er
 	return r.entry(ctx, tag)
 }
 
+// Tags lists the tags, without a look at what they name; a repository that is not there has none.
+func (r *Repository) Tags(ctx context.Context) ([]string, error) { return r.tags(ctx) }
+
 // tags lists the tags; a repository that is not there has none.
-func (r *Repository) tags(ctx context.Context) ([]string, error) {
-	ref, err := docker.NewReference(reference.TagNameOnly(r.name))
-	if err != nil {
-		return nil, err
-	}
+func (r *Repository) tags(ctx context.Context) ([]string, error) { return r.listTags(ctx, maxTagPages) }
+
+// listTags lists the tags, if that takes no more than so many pages.
+func (r *Repository) listTags(ctx context.Context, pages int) ([]string, error) {
 	var tags []string
-	err = r.try(ctx, "list the tags", func(ctx context.Context, _ *watchdog) error {
-		sys, err := r.session(ctx)
-		if err != nil {
-			return err
-		}
-		tags, err = docker.GetRepositoryTags(ctx, sys, ref)
+	err := r.read(ctx, "list the tags", func(ctx context.Context, c *client, dog *watchdog) (err error) {
+		tags, err = c.tags(ctx, pages, func() error {
+			dog.pause()
+			defer dog.alive()
+			return c.host.pace.wait(ctx)
+		})
 		return err
 	})
 	if isNotFound(err) {
-		return nil, nil
+		err = nil
+	}
+	if err == nil && len(tags) == 0 && !r.options.Shared {
+		r.bare.Store(true)
 	}
 	slices.Sort(tags) // some registries list them in any order
 	return tags, err
 }
 
+// Missing says that the registry knows no such repository. Some do not know one either from which the last tag was deleted.
+func (r *Repository) Missing(ctx context.Context) (string, error) {
+	err := r.read(ctx, "list the tags", func(ctx context.Context, c *client, _ *watchdog) error {
+		_, _, err := c.page(ctx, "/tags/list?n=1")
+		return err
+	})
+	if isNotFound(err) {
+		return "repository of that name", nil
+	}
+	return "", err
+}
+
+// read asks the registry for something, or one of the mirrors that stand before it: the first that has it.
+func (r *Repository) read(ctx context.Context, what string, ask func(context.Context, *client, *watchdog) error) (err error) {
+	for _, c := range r.reads {
+		err = r.try(ctx, what, c.host, reading, func(ctx context.Context, dog *watchdog) error { return ask(ctx, c, dog) })
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // entry reads the manifest of a tag, or returns nil if there is none.
 func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, error) {
+	if err := r.CheckTag(tag); err != nil {
+		return nil, err
+	}
 	raw, err := r.readRoot(ctx, tag)
 	if isNotFound(err) {
 		return nil, nil
@@ -147,92 +253,56 @@ func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, erro
 	mediaType := manifest.GuessMIMEType(raw)
 	root := buildcache.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 	r.remember(root.Digest, raw)
-	return &layout.Entry{Tag: tag, Descriptor: root}, nil
+	entry := &layout.Entry{Tag: tag, Descriptor: root}
+	entry.Look(raw)
+	return entry, nil
 }
 
-// readRoot reads a manifest by a tag or a digest that the registry is to look up. By digest that goes through the
-// source that is open already; for a tag the library needs a new one.
+// readRoot reads a manifest by a tag or a digest that the registry is to look up.
 func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, err error) {
-	if d, err := digest.Parse(which); err == nil {
-		if source := r.openedSource(); source != nil {
-			err := r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) (err error) {
-				raw, _, err = source.GetManifest(ctx, &d)
-				return err
-			})
-			return raw, err
+	err = r.read(ctx, "read the manifest "+which, func(ctx context.Context, c *client, _ *watchdog) (err error) {
+		raw, err = c.proved(ctx, which)
+		if err == nil {
+			c.host.holders.addRoot(c.path, raw)
 		}
-	}
-	ref, err := r.reference(which)
-	if err != nil {
-		return nil, err
-	}
-	err = r.try(ctx, "read the manifest "+which, func(ctx context.Context, _ *watchdog) error {
-		sys, err := r.session(ctx)
-		if err != nil {
-			return err
-		}
-		source, err := ref.NewImageSource(ctx, sys)
-		if err != nil {
-			return err
-		}
-		if raw, err = getProved(ctx, source); err != nil {
-			return errors.Join(err, source.Close())
-		}
-		return r.keepSource(source)
+		return err
 	})
 	return raw, err
+}
+
+// CheckTag refuses what can't be a tag in a registry.
+func (r *Repository) CheckTag(tag string) error {
+	if _, err := reference.WithTag(r.name, tag); err != nil {
+		return fmt.Errorf("%w: %s: %w", layout.ErrReference, tag, err)
+	}
+	return nil
 }
 
 // errAltered says that a manifest is not there under the digest of the bytes that came for its tag.
 var errAltered = fmt.Errorf("%w: the registry does not have the manifest that it sent", layout.ErrBlobDamaged)
 
-// getProved returns the manifest of the tag that source is for. A tag tells nothing about the bytes that belong to it,
-// so they are asked for once more by their digest.
-func getProved(ctx context.Context, source types.ImageSource) ([]byte, error) {
-	raw, _, err := source.GetManifest(ctx, nil)
-	if err != nil {
-		return nil, err
+// proved returns a manifest. A tag tells nothing about the bytes that belong to it: where the registry does not say either
+// that these are the ones, they are asked for once more by their digest. Those of a digest are for the reader to check.
+func (c *client) proved(ctx context.Context, which string) ([]byte, error) {
+	raw, said, err := c.manifest(ctx, which)
+	if err != nil || strings.Contains(which, ":") {
+		return raw, err
 	}
 	d := digest.FromBytes(raw)
-	again, _, err := source.GetManifest(ctx, &d)
+	if said == d {
+		return raw, nil
+	}
+	again, _, err := c.manifest(ctx, d.String())
 	if isNotFound(err) || err == nil && !bytes.Equal(raw, again) {
 		return nil, errAltered
 	}
 	return raw, err
 }
 
-// keepSource keeps the first source, with its connections and its token, for blobs.
-func (r *Repository) keepSource(source types.ImageSource) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.source != nil {
-		return source.Close()
-	}
-	r.source = source
-	return nil
-}
-
-func (r *Repository) reference(which string) (types.ImageReference, error) {
-	var named reference.Named
-	d, err := digest.Parse(which)
-	if err == nil {
-		named, err = reference.WithDigest(r.name, d)
-	} else {
-		named, err = reference.WithTag(r.name, which)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", layout.ErrReference, which, err)
-	}
-	return docker.NewReference(named)
-}
-
 func (r *Repository) remember(d digest.Digest, raw []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cached+len(raw) <= maxCached && r.manifests[d] == nil {
-		r.manifests[d] = raw
-		r.cached += len(raw)
-	}
+	r.manifests.add(d, raw)
 }
 
 // Open returns a blob's bytes, or a manifest's. A transfer that breaks off is taken up again where it was.
@@ -253,7 +323,7 @@ func (r *Repository) Open(ctx context.Context, blob buildcache.Descriptor) (io.R
 // manifest returns a manifest that was read before, or reads it by its digest.
 func (r *Repository) manifest(ctx context.Context, blob buildcache.Descriptor) ([]byte, error) {
 	r.mu.Lock()
-	raw, ok := r.manifests[blob.Digest]
+	raw, ok := r.manifests.raw[blob.Digest]
 	r.mu.Unlock()
 	if ok {
 		return raw, nil

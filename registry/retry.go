@@ -10,51 +10,152 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	remote "oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/ocicache/ocicache/layout"
 )
 
-// try does a request, and does it again after errors that pass: 429, 5xx, broken connections, silence. The request
-// gets a context that ends when the registry is silent for too long, and the watchdog that sees to it. An error of our
-// own side is returned as it is.
-func (r *Repository) try(ctx context.Context, what string, request func(ctx context.Context, dog *watchdog) error) error {
+// try does something by requests, and does it again after errors that pass: 429, 5xx, broken connections, silence. It keeps the pace of
+// the registry, which is not the registry's silence. The request gets a context that ends when the registry is silent for too long, and
+// the watchdog that sees to it. An error of our own side is returned as it is.
+func (r *Repository) try(
+	ctx context.Context, what string, h *host, of kind, request func(ctx context.Context, dog *watchdog) error,
+) error {
+	end, err := r.enter(ctx, what, h, of)
+	if err != nil {
+		return err
+	}
 	for tries := 0; ; tries++ {
-		watched, dog := newWatchdog(ctx, r.options.idle())
-		err := request(watched, dog)
-		if err != nil {
-			err = causeOf(watched, err)
-		}
-		dog.stop()
-		if err == nil {
+		failure := r.once(ctx, h, of, request)
+		if failure == nil {
 			return nil
 		}
 		var ours *writeError
-		if errors.As(err, &ours) {
+		if errors.As(failure, &ours) {
 			return ours
 		}
-		if err := r.again(ctx, what, tries, err); err != nil {
+		if end.IsZero() {
+			end = r.patience(time.Now())
+		}
+		if err := r.again(ctx, what, h, tries, end, failure); err != nil {
+			return err
+		}
+		if err := r.keepPace(ctx, what, h, end, failure); err != nil {
 			return err
 		}
 	}
 }
 
+// enter waits until a first request may be sent, and returns until when it may be sent again. Where the registry refuses what others ask
+// for, few find out whether that goes on; the rest wait for them, and fail as they did.
+func (r *Repository) enter(ctx context.Context, what string, h *host, of kind) (time.Time, error) {
+	spell, refuses := h.pace.refusing(of)
+	end := r.patience(spell.since)
+	if !refuses || end.IsZero() {
+		return time.Time{}, r.keepPace(ctx, what, h, time.Time{}, nil)
+	}
+	end = later(end, time.Now().Add(2*r.options.delay()))
+	err := r.keepPace(ctx, what, h, end, spell.err)
+	var alone *LeaveAloneError
+	if err == nil || ctx.Err() != nil || errors.As(err, &alone) {
+		return end, err
+	}
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	select {
+	case <-spell.eased:
+		return time.Time{}, r.keepPace(ctx, what, h, time.Time{}, nil)
+	case <-timer.C:
+		return end, err
+	case <-ctx.Done():
+		return end, causeOf(ctx, ctx.Err())
+	}
+}
+
+// patience returns until when something is tried again that failed first at some time, or zero where nothing says so.
+func (r *Repository) patience(since time.Time) time.Time {
+	if since.IsZero() || r.options.Patience <= 0 {
+		return time.Time{}
+	}
+	return since.Add(r.options.Patience)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// keepPace waits until a request may be sent. Where that would be after the end of all tries, it returns how the last one failed.
+func (r *Repository) keepPace(ctx context.Context, what string, h *host, end time.Time, failure error) error {
+	until := ctx
+	if !end.IsZero() {
+		var cancel context.CancelFunc
+		until, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
+	err := h.pace.wait(until)
+	var alone *LeaveAloneError
+	switch {
+	case errors.As(err, &alone):
+		return r.wrap(what, h, err)
+	case err != nil && failure != nil && ctx.Err() == nil:
+		return r.wrap(what, h, failure)
+	}
+	return err
+}
+
+// once does a request once, under a watchdog, and slows down where the registry wants that.
+func (r *Repository) once(ctx context.Context, h *host, of kind, request func(ctx context.Context, dog *watchdog) error) error {
+	watched, dog := newWatchdog(ctx, r.options.idle())
+	err := request((&guard{dog: dog, plain: r.allowsPlain()}).watch(watched), dog)
+	if err != nil {
+		err = causeOf(watched, err)
+	}
+	dog.stop()
+	status := httpStatus(err)
+	if err == nil || status != 0 {
+		h.answered.Store(true)
+	}
+	switch {
+	case err == nil:
+		h.pace.serves(of)
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		h.pace.slow(retryAfterOf(err))
+		h.pace.refuses(of, err)
+	}
+	return err
+}
+
+// retryAfterOf returns for how long the registry wants to be left alone that answered with an error.
+func retryAfterOf(err error) time.Duration {
+	var answer *answerError
+	if status := httpStatus(err); status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable || !errors.As(err, &answer) {
+		return 0
+	}
+	return answer.retryAfter
+}
+
 // again waits until what failed may be done again: twice as long each time, give or take a quarter. It returns the error
-// instead where that would be one time too many, or not help.
-func (r *Repository) again(ctx context.Context, what string, tries int, err error) error {
-	if tries >= r.options.retries() || !retryable(ctx, err) {
-		return r.wrap(what, err)
+// instead where that would be one time too many, or too late, or not help. Where nothing ever answered, a refused connection is taken for a
+// wrong address.
+func (r *Repository) again(ctx context.Context, what string, h *host, tries int, end time.Time, err error) error {
+	after := retryAfterOf(err)
+	nobody := errors.Is(err, syscall.ECONNREFUSED) && !h.answered.Load()
+	if tries >= r.options.retries() || nobody || after > maxBlocked || !retryable(ctx, err) {
+		return r.wrap(what, h, err)
 	}
 	delay := min(r.options.delay()<<min(tries, 16), maxDelay)
 	delay += time.Duration((rand.Float64() - 0.5) * 0.5 * float64(delay)) //nolint:gosec // jitter is no secret
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return causeOf(ctx, ctx.Err())
+	if !end.IsZero() && time.Until(end) < delay {
+		return r.wrap(what, h, err)
 	}
+	r.options.OnEvent.Send(layout.Event{Kind: layout.EventRetry, Verb: what, Err: r.wrap(what, h, err), Wait: max(delay, after)})
+	return sleep(ctx, delay)
 }
 
 // retryable reports whether an error may pass. The context's own end never does.
@@ -84,19 +185,15 @@ func retryable(ctx context.Context, err error) bool {
 
 // httpStatus returns the status of a registry's answer that became an error, or 0.
 func httpStatus(err error) int {
-	var unauthorized docker.ErrUnauthorizedForCredentials
+	var token *remote.ErrorResponse
 	said, ok := answerOf(err)
 	switch {
-	case ok && said.code == errcode.ErrorCodeUnknown:
-		return http.StatusBadRequest // some 4xx with a code that the library does not know; it reads no other bodies
-	case ok && said.code != 0:
-		return said.code.Descriptor().HTTPStatusCode
 	case ok:
 		return said.status
-	case errors.As(err, &unauthorized):
+	case errors.As(err, &token):
+		return token.StatusCode
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return http.StatusUnauthorized
-	case errors.Is(err, docker.ErrTooManyRequests):
-		return http.StatusTooManyRequests
 	}
 	return 0
 }

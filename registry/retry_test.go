@@ -13,9 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/containers/image/v5/docker"
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/ocicache/ocicache/layout"
 )
 
 // quiet is a repository that nobody is asked for.
@@ -40,19 +42,21 @@ func TestWaits(t *testing.T) {
 	}{
 		{name: "as it comes", err: io.ErrUnexpectedEOF, want: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}},
 		{
-			name: "long", options: Options{Retries: 6, Delay: 5 * time.Second}, err: docker.UnexpectedHTTPStatusError{StatusCode: 503},
+			name: "long", options: Options{Retries: 6, Delay: 5 * time.Second}, err: &answerError{status: 503},
 			want: []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, maxDelay, maxDelay, maxDelay},
 		},
 		{name: "never", options: Options{Retries: -1}, err: io.ErrUnexpectedEOF},
-		{name: "does not pass", err: docker.UnexpectedHTTPStatusError{StatusCode: 404}},
+		{name: "does not pass", err: &answerError{status: 404}},
 		{name: "unknown", err: errors.New("no idea")},
+		{name: "nobody there", err: syscall.ECONNREFUSED},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var waits []time.Duration
 				last := time.Now()
-				err := quiet(t, test.options).try(t.Context(), "ask", func(context.Context, *watchdog) error {
+				r := quiet(t, test.options)
+				err := r.try(t.Context(), "ask", r.writes.host, reading, func(context.Context, *watchdog) error {
 					waits = append(waits, time.Since(last))
 					last = time.Now()
 					return test.err
@@ -70,6 +74,49 @@ func TestWaits(t *testing.T) {
 	}
 }
 
+// TestRefusedLater says that a connection that is refused by a registry that has answered before is tried again, and that each
+// retry is told of: what, why, and when again.
+func TestRefusedLater(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]error{"done": nil, "answered": &answerError{status: 404}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var told []layout.Event
+				r := quiet(t, Options{OnEvent: func(e layout.Event) { told = append(told, e) }})
+				if err := r.try(t.Context(), "ask", r.writes.host, reading, func(context.Context, *watchdog) error { return first }); !errors.Is(err, first) {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				err := r.try(t.Context(), "push", r.writes.host, reading, func(context.Context, *watchdog) error { return syscall.ECONNREFUSED })
+				if !errors.Is(err, syscall.ECONNREFUSED) || len(told) != DefaultRetries || !HadAnswered(err) {
+					t.Fatalf("%d retries: %v", len(told), err)
+				}
+				var waits time.Duration
+				for _, e := range told {
+					if e.Kind != layout.EventRetry || e.Verb != "push" || !errors.Is(e.Err, syscall.ECONNREFUSED) || e.Wait <= 0 {
+						t.Errorf("told %+v", e)
+					}
+					waits += e.Wait
+				}
+				if took := time.Since(start); took != waits {
+					t.Errorf("it took %v, and %v were told", took, waits)
+				}
+			})
+		})
+	}
+}
+
+// TestNeverAnswered says that what never answered did not stop answering.
+func TestNeverAnswered(t *testing.T) {
+	t.Parallel()
+	r := quiet(t, Options{})
+	err := r.try(t.Context(), "ask", r.writes.host, reading, func(context.Context, *watchdog) error { return syscall.ECONNREFUSED })
+	if !errors.Is(err, syscall.ECONNREFUSED) || HadAnswered(err) {
+		t.Error(err)
+	}
+}
+
 // TestWhatPasses holds which answers and breaks are worth another try.
 func TestWhatPasses(t *testing.T) {
 	t.Parallel()
@@ -77,20 +124,18 @@ func TestWhatPasses(t *testing.T) {
 		err  error
 		want bool
 	}{
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 408}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 429}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 500}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 502}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 503}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 504}, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 501}},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 400}},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 404}},
-		{err: docker.ErrTooManyRequests, want: true},
-		{err: docker.ErrUnauthorizedForCredentials{Err: io.EOF}},
-		{err: v2.ErrorCodeBlobUploadUnknown.WithDetail("x"), want: true},
-		{err: v2.ErrorCodeManifestInvalid.WithDetail("x")},
-		{err: errcode.ErrorCodeTooManyRequests, want: true},
+		{err: &answerError{status: 408}, want: true},
+		{err: &answerError{status: 429}, want: true},
+		{err: &answerError{status: 500}, want: true},
+		{err: &answerError{status: 502}, want: true},
+		{err: &answerError{status: 503}, want: true},
+		{err: &answerError{status: 504}, want: true},
+		{err: &answerError{status: 501}},
+		{err: &answerError{status: 400}},
+		{err: &answerError{status: 404}},
+		{err: auth.ErrBasicCredentialNotFound},
+		{err: &answerError{status: 404, said: errcode.Errors{v2.ErrorCodeBlobUploadUnknown.WithDetail("x")}}, want: true},
+		{err: &answerError{status: 400, said: errcode.Errors{v2.ErrorCodeManifestInvalid.WithDetail("x")}}},
 		{err: io.EOF, want: true},
 		{err: io.ErrUnexpectedEOF, want: true},
 		{err: syscall.ECONNRESET, want: true},
@@ -136,7 +181,8 @@ func TestEnded(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(500*time.Millisecond, func() { cancel(test.cause) })
 				start := time.Now()
-				err := quiet(t, Options{}).try(ctx, "ask", test.request)
+				r := quiet(t, Options{})
+				err := r.try(ctx, "ask", r.writes.host, reading, test.request)
 				if !errors.Is(err, context.Canceled) || test.cause != nil && !errors.Is(err, test.cause) || errors.Is(err, ErrIdle) {
 					t.Errorf("got %v", err)
 				}
@@ -154,11 +200,11 @@ func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := quiet(t, Options{Retries: 1, Delay: time.Millisecond})
 		start := time.Now()
-		err := r.try(t.Context(), "ask", func(ctx context.Context, _ *watchdog) error { <-ctx.Done(); return ctx.Err() })
+		err := r.try(t.Context(), "ask", r.writes.host, reading, func(ctx context.Context, _ *watchdog) error { <-ctx.Done(); return ctx.Err() })
 		if !errors.Is(err, ErrIdle) || errors.Is(err, context.Canceled) || time.Since(start).Round(time.Second) != 2*DefaultIdle {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
-		err = r.try(t.Context(), "ask", func(ctx context.Context, dog *watchdog) error {
+		err = r.try(t.Context(), "ask", r.writes.host, reading, func(ctx context.Context, dog *watchdog) error {
 			for range 10 {
 				time.Sleep(DefaultIdle - time.Second)
 				dog.alive()
@@ -208,7 +254,7 @@ func TestIdleStream(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				stream, err := watch(t.Context(), 10*time.Second, func(ctx context.Context) (io.ReadCloser, error) {
+				stream, err := watch(t.Context(), 10*time.Second, func(ctx context.Context, _ *watchdog) (io.ReadCloser, error) {
 					return &slowStream{ctx: ctx, waits: test.waits}, nil
 				})
 				if err != nil {
@@ -229,20 +275,20 @@ func TestIdleStream(t *testing.T) {
 	}
 }
 
-// TestTooManyRequests wants a 429 to be known, however the library says it.
+// TestTooManyRequests wants a 429 to be known.
 func TestTooManyRequests(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
 		want bool
 	}{
-		{err: docker.ErrTooManyRequests, want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 429}, want: true},
-		{err: fmt.Errorf("push: %w", errors.Join(docker.UnexpectedHTTPStatusError{StatusCode: 429})), want: true},
-		{err: docker.UnexpectedHTTPStatusError{StatusCode: 503}, want: false},
+		{err: &answerError{status: 429}, want: true},
+		{err: fmt.Errorf("push: %w", errors.Join(&answerError{status: 429})), want: true},
+		{err: &answerError{status: 503}, want: false},
 		{err: io.EOF, want: false},
 	} {
-		err := quiet(t, Options{}).wrap("ask", test.err)
+		r := quiet(t, Options{})
+		err := r.wrap("ask", r.writes.host, test.err)
 		if got := errors.Is(err, ErrTooManyRequests); got != test.want {
 			t.Errorf("%v: %v", err, got)
 		}
@@ -253,7 +299,8 @@ func TestTooManyRequests(t *testing.T) {
 func TestNothingSecret(t *testing.T) {
 	t.Parallel()
 	raw := &url.Error{Op: "Put", URL: "https://ann:hunter2@store.example/blob?X-Signature=hunter2&b=1", Err: io.ErrUnexpectedEOF}
-	err := quiet(t, Options{}).wrap("push", fmt.Errorf("library: %w", errors.Join(raw, errors.New("at http://store.example/upload?_state=hunter2"))))
+	r := quiet(t, Options{})
+	err := r.wrap("push", r.writes.host, fmt.Errorf("library: %w", errors.Join(raw, errors.New("at http://store.example/upload?_state=hunter2"))))
 	var asURL *url.Error
 	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, &asURL) {
 		t.Errorf("got %v", err)

@@ -7,41 +7,11 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/containers/image/v5/docker"
-	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/layout"
 )
-
-// destination returns the one destination that blobs and roots are pushed through.
-func (r *Repository) destination(ctx context.Context) (types.ImageDestination, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sink != nil {
-		return r.sink, nil
-	}
-	ref, err := docker.NewReferenceUnknownDigest(r.name)
-	if err != nil {
-		return nil, err
-	}
-	sys, err := r.session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sink, err := ref.NewImageDestination(ctx, sys)
-	if err != nil {
-		return nil, err
-	}
-	// The library asks for a token in every request that finds none, so one request goes ahead of the others.
-	if _, _, err := sink.TryReusingBlob(ctx, types.BlobInfo{Digest: digest.FromString(""), Size: -1}, none.NoCache, false); err != nil {
-		return nil, errors.Join(err, sink.Close())
-	}
-	r.sink = sink
-	return sink, nil
-}
 
 // Has reports whether the registry has a blob or a manifest, with its size.
 func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
@@ -55,46 +25,90 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 		}
 		return err == nil && int64(len(raw)) == blob.Size, err
 	}
+	if size, ok := r.known.size(blob.Digest); ok {
+		return size == blob.Size, nil
+	}
+	if r.bare.Load() && r.known.isBare() {
+		return false, nil
+	}
+	var size int64
 	var has bool
-	err := r.try(ctx, "look for blob "+blob.Digest.String(), func(ctx context.Context, _ *watchdog) error {
-		sink, err := r.destination(ctx)
-		if err != nil {
-			return err
-		}
-		var info types.BlobInfo
-		has, info, err = sink.TryReusingBlob(ctx, types.BlobInfo{Digest: blob.Digest, Size: -1}, none.NoCache, false)
-		has = has && info.Size == blob.Size
+	ask := func(ctx context.Context, c *client, _ *watchdog) (err error) {
+		size, has, err = c.size(ctx, blob.Digest)
 		return err
-	})
-	return has, err
+	}
+	var err error
+	if what := "look for blob " + blob.Digest.String(); r.pushes.Load() {
+		err = r.try(ctx, what, r.writes.host, reading, func(ctx context.Context, dog *watchdog) error { return ask(ctx, r.writes, dog) })
+	} else {
+		err = r.read(ctx, what, ask)
+	}
+	if err != nil {
+		return false, err
+	}
+	if r.known.asked(has); has && size == blob.Size {
+		r.known.add(blob.Digest, size)
+	}
+	return has && size == blob.Size, nil
 }
 
-// Put pushes a blob, or a root under its digest. What the registry has already is not sent.
+// Put pushes a blob, or a root under its digest. What the registry has already is not sent, and what another repository of
+// it has is mounted.
 func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) error {
 	if err := r.check(ctx, blob); err != nil {
 		return err
 	}
+	r.pushes.Store(true)
 	if buildcache.IsManifestType(blob.MediaType) {
 		return r.putRoot(ctx, blob, open)
 	}
-	err := r.try(ctx, "push blob "+blob.Digest.String(), func(attempt context.Context, dog *watchdog) error {
-		sink, err := r.destination(attempt)
-		if err != nil {
-			return err
-		}
-		stream := &lazyStream{open: open, check: func(raw io.ReadCloser) io.ReadCloser {
-			return layout.NewVerifiedReader(ctx, "", blob, raw)
-		}}
-		info, err := sink.PutBlob(attempt, &patientReader{stream, dog}, types.BlobInfo{Digest: blob.Digest, Size: blob.Size}, none.NoCache, false)
-		if err := stream.close(); err != nil {
-			return err
-		}
-		if err == nil && info.Size != blob.Size {
-			err = r.blobError(blob, fmt.Errorf("%w: the registry has %d bytes, want %d", layout.ErrBlobSize, info.Size, blob.Size))
-		}
+	if has, err := r.Has(ctx, blob); err != nil || has {
 		return err
+	}
+	if mounted, err := r.mount(ctx, blob); err != nil || mounted {
+		return err
+	}
+	if err := r.upload(ctx, blob, open); err != nil {
+		return r.refusal(blob, err)
+	}
+	r.known.add(blob.Digest, blob.Size)
+	return nil
+}
+
+// mount has a blob mounted from a repository that is said to have it. What does not work is not an error: then it is sent.
+func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (mounted bool, err error) {
+	holders := &r.writes.host.holders
+	from := holders.of(blob.Digest, r.writes.path)
+	if from == "" {
+		return false, nil
+	}
+	ask := func(ctx context.Context, _ *watchdog) (err error) {
+		mounted, err = r.writes.mount(ctx, blob.Digest, from)
+		return err
+	}
+	if err := r.try(ctx, "mount blob "+blob.Digest.String(), r.writes.host, writing, ask); err == nil && mounted {
+		r.known.add(blob.Digest, blob.Size)
+		return true, nil
+	}
+	holders.forget(blob.Digest)
+	return false, context.Cause(ctx)
+}
+
+// upload sends a blob.
+func (r *Repository) upload(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) error {
+	return r.try(ctx, "push blob "+blob.Digest.String(), r.writes.host, writing, func(attempt context.Context, dog *watchdog) error {
+		return renewed(func() error {
+			stream := &lazyStream{dog: dog, open: func() (io.ReadCloser, error) {
+				raw, err := open()
+				if err != nil {
+					return nil, err
+				}
+				return layout.NewVerifiedReader(ctx, "", blob, raw), nil
+			}}
+			err := r.writes.push(attempt, blob, stream)
+			return errors.Join(stream.end(), err)
+		})
 	})
-	return r.refusal(blob, err)
 }
 
 // refusal explains why a blob or a root was not taken. What went wrong on our side is none of the registry's.
@@ -106,82 +120,25 @@ func (r *Repository) refusal(sent buildcache.Descriptor, err error) error {
 	return explained(r.Host(), sent, err)
 }
 
-// patientReader reads our side's bytes: for as long as it waits for them, the registry is not silent.
-type patientReader struct {
-	r   io.Reader
-	dog *watchdog
-}
-
-func (p *patientReader) Read(b []byte) (int, error) {
-	p.dog.pause()
-	defer p.dog.alive()
-	return p.r.Read(b)
-}
-
-// lazyStream opens what it reads at the first read: the transport asks the registry first whether it needs the bytes.
-type lazyStream struct {
-	open  layout.OpenFunc
-	check func(io.ReadCloser) io.ReadCloser
-	raw   io.ReadCloser
-	err   error // of our side, which no retry helps against
-}
-
-func (s *lazyStream) Read(p []byte) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if s.raw == nil {
-		raw, err := s.open()
-		if err != nil {
-			s.err = err
-			return 0, err
-		}
-		s.raw = s.check(raw)
-	}
-	n, err := s.raw.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-// close returns what went wrong on our side.
-func (s *lazyStream) close() error {
-	err := s.err
-	if s.raw != nil {
-		err = errors.Join(err, s.raw.Close())
-	}
-	if err != nil {
-		return &writeError{err}
-	}
-	return nil
-}
-
 // putRoot pushes a manifest under its digest.
 func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, open layout.OpenFunc) (err error) {
-	if has, err := r.Has(ctx, root); err != nil || has {
-		return err
+	if _, ok := r.known.size(root.Digest); ok {
+		return nil
 	}
 	raw, err := readAll(ctx, root, open)
 	if err != nil {
 		return err
 	}
-	err = r.try(ctx, "push root "+root.Digest.String(), func(ctx context.Context, _ *watchdog) error {
-		sink, err := r.destination(ctx)
-		if err != nil {
-			return err
-		}
-		return sink.PutManifest(ctx, raw, nil)
+	err = r.try(ctx, "push root "+root.Digest.String(), r.writes.host, writing, func(ctx context.Context, _ *watchdog) error {
+		return r.writes.put(ctx, root.Digest.String(), raw)
 	})
 	if err != nil {
 		return r.refusal(root, err)
 	}
+	r.known.add(root.Digest, root.Size)
 	// The next read must come from the registry, to show what it made of it.
 	r.mu.Lock()
-	if old, ok := r.manifests[root.Digest]; ok {
-		r.cached -= len(old)
-		delete(r.manifests, root.Digest)
-	}
+	r.manifests.forget(root.Digest)
 	r.mu.Unlock()
 	return nil
 }
@@ -200,18 +157,23 @@ func readAll(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFu
 // Ingest pushes a blob whose digest is known only at its end. Nothing is kept in between: if the transfer breaks, write
 // is called again.
 func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
+	r.pushes.Store(true)
 	var blob buildcache.Descriptor
-	err := r.try(ctx, "push a new blob", func(ctx context.Context, dog *watchdog) error {
-		var err error
-		blob, err = r.ingestOnce(ctx, write, dog)
-		return err
+	err := r.try(ctx, "push a new blob", r.writes.host, writing, func(ctx context.Context, dog *watchdog) error {
+		return renewed(func() (err error) {
+			blob, err = r.ingestOnce(ctx, write, dog)
+			return err
+		})
 	})
+	if err == nil {
+		r.known.add(blob.Digest, blob.Size)
+	}
 	return blob, r.refusal(blob, err)
 }
 
 func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error, dog *watchdog) (buildcache.Descriptor, error) {
 	var zero buildcache.Descriptor
-	sink, err := r.destination(ctx)
+	at, err := r.writes.begin(ctx)
 	if err != nil {
 		return zero, err
 	}
@@ -224,7 +186,7 @@ func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error
 		_ = pw.CloseWithError(err) // always nil; without an error the transport gets io.EOF
 		written <- err
 	}()
-	info, err := sink.PutBlob(ctx, &patientReader{pr, dog}, types.BlobInfo{Size: -1}, none.NoCache, false)
+	at, err = r.writes.send(ctx, at, &lazyStream{dog: dog, raw: pr})
 	_ = pr.CloseWithError(errUploadEnded) // always nil; it ends a writer that is not done
 	if writeErr := <-written; writeErr != nil && !errors.Is(writeErr, errUploadEnded) {
 		return zero, &writeError{writeErr}
@@ -233,10 +195,8 @@ func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error
 		return zero, err
 	}
 	blob := buildcache.Descriptor{Digest: digest.NewDigest(digest.SHA256, hash), Size: counter.n}
-	if info.Digest != blob.Digest || info.Size != blob.Size {
-		return zero, r.blobError(blob, fmt.Errorf("%w: the registry took %s with %d bytes", layout.ErrBlobDamaged, info.Digest, info.Size))
-	}
-	return blob, nil
+	r.writes.host.pace.follows()
+	return blob, r.writes.finish(ctx, at, blob.Digest)
 }
 
 // errUploadEnded ends a writer whose upload has ended before it.
@@ -260,6 +220,10 @@ func (c *counter) Write(p []byte) (int, error) {
 // in one step: two who tag at the same moment may both succeed. What the tag names afterwards is read back.
 func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
 	if err := r.check(ctx, root); err != nil {
+		return err
+	}
+	r.pushes.Store(true)
+	if err := r.CheckTag(tag); err != nil {
 		return err
 	}
 	now, err := r.tagged(ctx, tag)
@@ -290,25 +254,19 @@ func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descri
 }
 
 func (r *Repository) putTag(ctx context.Context, tag string, raw []byte) error {
-	ref, err := r.reference(tag)
-	if err != nil {
-		return err
-	}
-	return r.try(ctx, "write the tag "+tag, func(ctx context.Context, _ *watchdog) error {
-		sys, err := r.session(ctx)
-		if err != nil {
-			return err
-		}
-		sink, err := ref.NewImageDestination(ctx, sys)
-		if err != nil {
-			return err
-		}
-		return errors.Join(sink.PutManifest(ctx, raw, nil), sink.Close())
+	return r.try(ctx, "write the tag "+tag, r.writes.host, writing, func(ctx context.Context, _ *watchdog) error {
+		return r.writes.put(ctx, tag, raw)
 	})
 }
 
-// afterFailedTag finds out what a tag names after writing it failed: the answer may have got lost on the way.
+// afterFailedTag finds out what a tag names after writing it failed: the answer may have got lost on the way. A registry
+// that was silent is not waited for as long once more.
 func (r *Repository) afterFailedTag(ctx context.Context, tag string, root buildcache.Descriptor, cause error) error {
+	if errors.Is(cause, ErrIdle) {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, r.options.idle()/8, ErrIdle)
+		defer end()
+	}
 	now, err := r.tagged(ctx, tag)
 	switch {
 	case err != nil:

@@ -5,35 +5,102 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http/httptrace"
+	"sync"
 	"time"
+
+	"github.com/ocicache/ocicache/internal/line"
 )
 
 // ErrIdle says that a registry was silent for longer than Options.Idle, as often as it was asked.
 var ErrIdle = errors.New("the registry is silent")
 
-// watchdog ends a context when nothing happened for a while.
+// watchdog ends a context when nothing happened for a while: neither on our side, nor did anything that was sent arrive.
 type watchdog struct {
-	timer *time.Timer
-	idle  time.Duration
-	end   context.CancelCauseFunc
+	idle time.Duration
+	end  context.CancelCauseFunc
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	resting bool
+	last    time.Time // when something happened
+	conn    net.Conn  // of the request that runs, nil before there is one
+	arrived uint64    // bytes, when it was looked at last
 }
+
+// looks is how often a watchdog looks within the time that it allows for silence.
+const looks = 16
 
 func newWatchdog(ctx context.Context, idle time.Duration) (context.Context, *watchdog) {
 	ctx, end := context.WithCancelCause(ctx)
-	w := &watchdog{idle: idle, end: end}
-	w.timer = time.AfterFunc(idle, func() { end(fmt.Errorf("%w: nothing for %v", ErrIdle, idle)) })
-	return ctx, w
+	w := &watchdog{idle: idle, end: end, last: time.Now()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(idle/looks, w.look)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: w.sendsOver}), w
 }
 
+// sendsOver takes note of the connection that a request got.
+func (w *watchdog) sendsOver(info httptrace.GotConnInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn = info.Conn
+	w.arrived, _ = line.Arrived(w.conn)
+}
+
+// look ends the context where nothing happened for too long. What was handed over to the system long ago may still be on
+// its way over a slow line: as long as some of it arrives, something happens.
+func (w *watchdog) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.resting {
+		return
+	}
+	if w.conn != nil {
+		if now, known := line.Arrived(w.conn); known && now > w.arrived {
+			w.arrived, w.last = now, time.Now()
+		}
+	}
+	left := w.idle - time.Since(w.last)
+	if left <= 0 {
+		w.bite(fmt.Errorf("%w: nothing for %v", ErrIdle, w.idle))
+		return
+	}
+	w.timer.Reset(min(left, w.idle/looks))
+}
+
+// bite ends the context for a reason of our own.
+func (w *watchdog) bite(reason error) { w.end(&bitten{reason}) }
+
+// bitten is a reason for which a watchdog has ended a context.
+type bitten struct{ reason error }
+
+func (b *bitten) Error() string { return b.reason.Error() }
+func (b *bitten) Unwrap() error { return b.reason }
+
 // alive says that something happened.
-func (w *watchdog) alive() { w.timer.Reset(w.idle) }
+func (w *watchdog) alive() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
+	if w.resting {
+		w.resting = false
+		w.timer.Reset(w.idle / looks)
+	}
+}
 
 // pause ends the watch until something happens again: somebody else is being waited for.
-func (w *watchdog) pause() { w.timer.Stop() }
+func (w *watchdog) pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.resting = true
+	w.timer.Stop()
+}
 
 // stop ends the watch, and the context with it.
 func (w *watchdog) stop() {
-	w.timer.Stop()
+	w.pause()
 	w.end(context.Canceled)
 }
 
@@ -45,9 +112,11 @@ type watched struct {
 }
 
 // watch opens a stream whose every read must come to something within idle.
-func watch(ctx context.Context, idle time.Duration, open func(context.Context) (io.ReadCloser, error)) (*watched, error) {
+func watch(
+	ctx context.Context, idle time.Duration, open func(ctx context.Context, dog *watchdog) (io.ReadCloser, error),
+) (*watched, error) {
 	ctx, dog := newWatchdog(ctx, idle)
-	stream, err := open(ctx)
+	stream, err := open(ctx, dog)
 	if err != nil {
 		err = causeOf(ctx, err)
 		dog.stop()
@@ -76,10 +145,13 @@ func (w *watched) Close() error {
 // causeOf returns why ctx ended, if it did, instead of what came of that.
 func causeOf(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
+	var own *bitten
 	switch {
 	case cause == nil:
 		return err
-	case errors.Is(cause, ErrIdle), errors.Is(cause, ctx.Err()):
+	case errors.As(cause, &own):
+		return own.reason
+	case errors.Is(cause, ctx.Err()):
 		return cause
 	}
 	return &endedError{cause: cause, err: ctx.Err()}

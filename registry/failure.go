@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/containers/image/v5/docker/reference"
+)
+
+// Failure is what can be said of an error of a registry without reading it.
+type Failure struct {
+	Host string // the registry, with its port if it has one
+	// Down says that the registry can't be reached, is silent, or is broken (5xx).
+	Down bool
+	// Answered says, of what is Down, that it answered (5xx), but not that it is out of service (503): that may be about the one thing
+	// that it was asked for.
+	Answered bool
+	// Busy says that it had enough of us (429).
+	Busy bool
+	// RetryAfter is for how long it wants to be left alone, 0 where it does not say.
+	RetryAfter time.Duration
+}
+
+// FailureOf finds the failure of a request to a registry in an error, and is false where there is none.
+func FailureOf(err error) (Failure, bool) {
+	var request *requestError
+	if !errors.As(err, &request) {
+		return Failure{}, false
+	}
+	status := httpStatus(request.err)
+	broken := status >= http.StatusInternalServerError && status != http.StatusNotImplemented
+	failure := Failure{
+		Host:     request.host,
+		Down:     broken || status == 0 && isBroken(request.err),
+		Answered: broken && status != http.StatusServiceUnavailable,
+		Busy:     status == http.StatusTooManyRequests,
+	}
+	var answer *answerError
+	var alone *LeaveAloneError
+	switch {
+	case errors.As(request.err, &alone):
+		failure.Busy, failure.RetryAfter = true, alone.For
+	case errors.As(request.err, &answer):
+		failure.RetryAfter = answer.retryAfter
+	}
+	return failure, true
+}
+
+// HadAnswered reports whether an error is of a registry that had answered before: there is one at that address.
+func HadAnswered(err error) bool {
+	var request *requestError
+	return errors.As(err, &request) && request.answered
+}
+
+// HostOf returns the registry that a repository is in, host[:port], as references name it, or "" for what is no repository.
+func HostOf(repository string) string {
+	named, err := reference.ParseNormalizedNamed(repository)
+	if err != nil {
+		return ""
+	}
+	return reference.Domain(named)
+}
+
+// NameOf returns the full name of a repository, which can be spelled in several ways, or the text itself where it is none.
+func NameOf(repository string) string {
+	named, err := reference.ParseNormalizedNamed(repository)
+	if err != nil {
+		return repository
+	}
+	return named.Name()
+}
+
+// isBroken reports whether there is no connection, or no longer.
+func isBroken(err error) bool {
+	var network net.Error
+	var operation *net.OpError
+	return errors.Is(err, ErrIdle) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &operation) || errors.As(err, &network) && network.Timeout()
+}
