@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ const (
 // Limits of what is read from an archive.
 const (
 	// MaxDescription is the largest description that is read, in bytes.
-	MaxDescription = 256 << 20
+	MaxDescription = 64 << 20
 	// MaxEntries is how many entries an archive may have.
 	MaxEntries = 1 << 20
 )
@@ -72,7 +73,7 @@ func (d *Description) Marshal() ([]byte, error) {
 // named twice.
 func ParseDescription(raw []byte) (*Description, error) {
 	var file descriptionFile
-	if err := json.Unmarshal(raw, &file); err != nil {
+	if err := unmarshalBlobs(raw, &file); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDescription, err)
 	}
 	if file.Version != descriptionVersion {
@@ -102,4 +103,21 @@ func checkBlob(blob Blob) error {
 		return fmt.Errorf("blob %s: its size can't be %d", blob.Digest, blob.Size)
 	}
 	return nil
+}
+
+// leastValue is how many bytes a JSON value takes at least, on average, in a list of blobs: of each blob's three the digest
+// alone has 71.
+const leastValue = 24
+
+// unmarshalBlobs reads JSON that is a list of blobs for the most part. It refuses what is full of values that are none, before
+// they become Go values, which take ten times as much.
+func unmarshalBlobs(raw []byte, into any) error {
+	values := 0
+	for _, sign := range []string{"{", "[", ","} {
+		values += bytes.Count(raw, []byte(sign))
+	}
+	if most := len(raw)/leastValue + leastValue; values > most {
+		return fmt.Errorf("it has %d JSON values, too many for a list of blobs with %d bytes", values, len(raw))
+	}
+	return json.Unmarshal(raw, into)
 }

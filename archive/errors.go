@@ -12,6 +12,8 @@ var (
 	ErrNotArchive = errors.New("not an archive (a tar of an OCI layout)")
 	// ErrTruncated marks an archive whose end is missing.
 	ErrTruncated = errors.New("the end of the archive is missing")
+	// ErrDamaged marks an archive in which something else stands where an entry should begin.
+	ErrDamaged = errors.New("the archive is damaged")
 	// ErrTooLarge marks a compressed archive that unpacks to far more than its own size.
 	ErrTooLarge = errors.New("it unpacks to far more than its own size")
 )
@@ -73,7 +75,7 @@ func (e *MissingError) Error() string {
 	}
 	text.WriteString(":")
 	for _, blob := range e.Blobs {
-		fmt.Fprintf(&text, "\n  %s, %d bytes, for %s", blob.Digest, blob.Size, strings.Join(blob.Tags, ", "))
+		fmt.Fprintf(&text, "\n  %s, %d bytes, for %s", blob.Digest, blob.Size, someOf(blob.Tags))
 		if blob.Damaged {
 			text.WriteString(" (it is there, but damaged)")
 		}
@@ -82,4 +84,15 @@ func (e *MissingError) Error() string {
 		text.WriteString("\nmanifests are among them, so what these need may be missing as well")
 	}
 	return text.String()
+}
+
+// maxNamed is how many tags a message names for one blob. Thousands may share it.
+const maxNamed = 10
+
+// someOf lists tags for a message.
+func someOf(tags []string) string {
+	if more := len(tags) - maxNamed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(tags[:maxNamed], ", "), more)
+	}
+	return strings.Join(tags, ", ")
 }

@@ -6,6 +6,12 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
+// The mark of a work directory.
+const (
+	MarkName = markName
+	MarkText = markText
+)
+
 // NewStaging lets tests see a place over a source.
 func NewStaging(src layout.Source, spool *layout.Dir) layout.Place { return newStaging(src, spool) }
 

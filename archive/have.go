@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,117 +13,189 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
 )
 
 // heldLookUps is how many blobs a place is asked for at once.
 const heldLookUps = 8
 
-// Holder says which of the wanted blobs the far side of an air gap holds.
-type Holder func(ctx context.Context, wanted []buildcache.Descriptor) ([]Blob, error)
+// Holder says what the far side of an air gap holds. Where it knows that from files, it is a layout.Occupier too, and no
+// archive takes their place.
+type Holder interface {
+	// String names it in messages.
+	fmt.Stringer
+	// Held says which of the wanted blobs are there.
+	Held(ctx context.Context, wanted []buildcache.Descriptor) (Held, error)
+}
+
+// Held is what a Holder says.
+type Held struct {
+	Blobs []Blob
+	// Notes say what does not count, and why.
+	Notes []string
+}
 
 // HeldList is the Holder of a list.
-func HeldList(blobs []Blob) Holder {
-	return func(context.Context, []buildcache.Descriptor) ([]Blob, error) { return blobs, nil }
+func HeldList(blobs []Blob) Holder { return heldList(blobs) }
+
+type heldList []Blob
+
+func (h heldList) String() string { return "a list" }
+
+func (h heldList) Held(context.Context, []buildcache.Descriptor) (Held, error) {
+	return Held{Blobs: h}, nil
 }
 
-// HeldBy is the Holder of a place like the one on the far side, or the very one. What the tagged ones of the entries reach
-// counts, where none are named of all entries, if it is there with its size; other blobs may be deleted at any time. A
-// root that can't be read counts for nothing.
+// HeldBy is the Holder of a place like the one on the far side, or the very one. What the entries reach counts, if it is
+// there with its size. Where no entries are named it is those of the place that have a tag: other blobs may be deleted at any
+// time. A root that can't be read counts for nothing.
 func HeldBy(place layout.Source, entries ...layout.Entry) Holder {
-	return func(ctx context.Context, wanted []buildcache.Descriptor) ([]Blob, error) {
-		reached, err := reachable(ctx, place, entries)
-		if err != nil {
-			return nil, err
-		}
-		var mu sync.Mutex
-		var held []Blob
-		group, ctx := parallel.New(ctx, heldLookUps)
-		for _, blob := range wanted {
-			if !reached[blob.Digest] {
-				continue
-			}
-			group.Go(func() error {
-				has, err := place.Has(ctx, blob)
-				if err == nil && has {
-					mu.Lock()
-					held = append(held, Blob{Digest: blob.Digest, Size: blob.Size})
-					mu.Unlock()
-				}
-				return err
-			})
-		}
-		return held, group.Wait()
-	}
+	return &heldBy{place: place, entries: entries, chosen: len(entries) > 0}
 }
 
-// reachable returns what the tagged ones of some roots reach.
-func reachable(ctx context.Context, place layout.Source, entries []layout.Entry) (map[digest.Digest]bool, error) {
-	if len(entries) == 0 {
-		var err error
-		if entries, err = place.Entries(ctx); err != nil {
-			return nil, err
-		}
+type heldBy struct {
+	place   layout.Source
+	entries []layout.Entry
+	chosen  bool // the entries are those that count, else all that have a tag
+}
+
+func (h *heldBy) String() string { return h.place.String() }
+
+// Occupies reports whether a path is part of the place.
+func (h *heldBy) Occupies(path string) bool {
+	place, ok := h.place.(layout.Occupier)
+	return ok && place.Occupies(path)
+}
+
+func (h *heldBy) Held(ctx context.Context, wanted []buildcache.Descriptor) (Held, error) {
+	reached, notes, err := h.reachable(ctx)
+	if err != nil {
+		return Held{}, err
 	}
-	reached := map[digest.Digest]bool{}
-	for _, entry := range entries {
-		if entry.Tag == "" {
+	held := Held{Notes: notes}
+	var mu sync.Mutex
+	group, ctx := parallel.New(ctx, heldLookUps)
+	for _, blob := range wanted {
+		if !reached[blob.Digest] {
 			continue
 		}
-		blobs, err := layout.Graph(ctx, place, entry.Descriptor)
+		group.Go(func() error {
+			has, err := h.place.Has(ctx, blob)
+			if err == nil && has {
+				mu.Lock()
+				held.Blobs = append(held.Blobs, Blob{Digest: blob.Digest, Size: blob.Size})
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	return held, err
+}
+
+// roots returns the entries that count, each root once, and notes on the others.
+func (h *heldBy) roots(ctx context.Context) (roots []layout.Entry, notes []string, err error) {
+	entries := h.entries
+	if !h.chosen {
+		if entries, err = h.place.Entries(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	seen := map[digest.Digest]bool{}
+	for _, entry := range entries {
+		switch {
+		case !h.chosen && entry.Tag == "":
+			notes = append(notes, fmt.Sprintf("%s: this root does not count, because it has no tag: %s", h.place, entry.Descriptor.Digest))
+		case !seen[entry.Descriptor.Digest]:
+			seen[entry.Descriptor.Digest] = true
+			roots = append(roots, entry)
+		}
+	}
+	return roots, notes, nil
+}
+
+// reachable returns what the roots that count reach.
+func (h *heldBy) reachable(ctx context.Context) (map[digest.Digest]bool, []string, error) {
+	roots, notes, err := h.roots(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	reached := map[digest.Digest]bool{}
+	for _, root := range roots {
+		blobs, err := layout.Graph(ctx, h.place, root.Descriptor)
 		var bad *layout.BlobError
 		var size *buildcache.SizeError
 		if errors.As(err, &bad) || errors.As(err, &size) {
+			notes = append(notes, fmt.Sprintf("%s: what %s reaches does not count, because that can't be told: %v",
+				h.place, cmp.Or(root.Tag, root.Descriptor.Digest.String()), err))
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, blob := range blobs {
 			reached[blob.Digest] = true
 		}
 	}
-	return reached, nil
+	return reached, notes, nil
 }
 
 // HeldAfter is the Holder of what the far side holds after it has taken what a file tells of: a receipt from there, or
 // an archive that was unpacked there, which may be named as Open takes it. Which one it is shows its content.
-func HeldAfter(file string) Holder {
-	return func(ctx context.Context, wanted []buildcache.Descriptor) (held []Blob, err error) {
-		if !IsInVolumes(file) {
-			head, err := durable.ReadRegular(file, 1)
-			if err != nil {
-				return nil, err
-			}
-			if bytes.Equal(head, []byte("{")) {
-				receipt, err := ReadReceipt(file)
-				if err != nil {
-					return nil, err
-				}
-				return receipt.Blobs, nil
-			}
-		}
-		archive, err := Open(ctx, []string{file}, OpenOptions{})
+func HeldAfter(file string) Holder { return heldAfter(file) }
+
+type heldAfter string
+
+func (h heldAfter) String() string { return string(h) }
+
+// Occupies reports whether a path is the file, or part of the archive in volumes that it belongs to.
+func (h heldAfter) Occupies(path string) bool { return volumes.Occupies(string(h), path) }
+
+func (h heldAfter) Held(ctx context.Context, wanted []buildcache.Descriptor) (held Held, err error) {
+	if !IsInVolumes(string(h)) {
+		head, err := durable.ReadRegular(string(h), 1)
 		if err != nil {
-			return nil, err
+			return Held{}, err
 		}
-		defer func() { err = errors.Join(err, archive.Close()) }()
-		if description := archive.Description(); description != nil {
-			return append(description.Blobs[:len(description.Blobs):len(description.Blobs)], description.Requires...), nil
+		if bytes.Equal(head, []byte("{")) {
+			receipt, err := ReadReceipt(string(h))
+			if err != nil {
+				return Held{}, err
+			}
+			return Held{Blobs: receipt.Blobs}, nil
 		}
-		return HeldBy(archive)(ctx, wanted)
 	}
+	archive, err := Open(ctx, []string{string(h)}, OpenOptions{})
+	if err != nil {
+		return Held{}, err
+	}
+	defer func() { err = errors.Join(err, archive.Close()) }()
+	if description := archive.Description(); description != nil {
+		return Held{Blobs: append(description.Blobs[:len(description.Blobs):len(description.Blobs)], description.Requires...)}, nil
+	}
+	entries, err := archive.Entries(ctx)
+	if err != nil {
+		return Held{}, err
+	}
+	unpacked, notes := nameUntagged(entries, UnpackOptions{})
+	if len(unpacked) == len(entries) {
+		notes = nil // which tell only what the root without a tag is called
+	}
+	held, err = (&heldBy{place: archive, entries: unpacked, chosen: true}).Held(ctx, wanted)
+	held.Notes = append(notes, held.Notes...)
+	return held, err
 }
 
-// heldBlobs asks all holders about what the roots reach.
-func heldBlobs(ctx context.Context, roots []rooted, holders []Holder) (map[digest.Digest]int64, error) {
-	held := map[digest.Digest]int64{}
+// heldBlobs asks all holders about what the roots reach. The notes are theirs.
+func heldBlobs(ctx context.Context, roots []rooted, holders []Holder) (held map[digest.Digest]int64, notes []string, err error) {
+	held = map[digest.Digest]int64{}
 	if len(holders) == 0 {
-		return held, nil
+		return held, nil, nil
 	}
 	var wanted []buildcache.Descriptor
 	seen := map[digest.Digest]bool{}
-	for _, root := range roots {
+	for _, root := range eachOnce(roots) {
 		for _, blob := range root.blobs {
 			if !seen[blob.Digest] {
 				seen[blob.Digest] = true
@@ -131,13 +204,14 @@ func heldBlobs(ctx context.Context, roots []rooted, holders []Holder) (map[diges
 		}
 	}
 	for _, holder := range holders {
-		blobs, err := holder(ctx, wanted)
+		said, err := holder.Held(ctx, wanted)
 		if err != nil {
-			return nil, fmt.Errorf("find out what the far side holds: %w", err)
+			return nil, nil, fmt.Errorf("find out what the far side holds: %w", err)
 		}
-		for _, blob := range blobs {
+		for _, blob := range said.Blobs {
 			held[blob.Digest] = blob.Size
 		}
+		notes = append(notes, said.Notes...)
 	}
-	return held, nil
+	return held, notes, nil
 }

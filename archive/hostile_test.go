@@ -159,6 +159,20 @@ func hostiles() []hostile {
 		{"endless name", raw(func(d []byte) []byte {
 			return insert(d, append(header("././@LongLink", octal(8<<20), tar.TypeGNULongName, "ustar  \x00"), bytes.Repeat([]byte("a"), 8<<20)...))
 		}), "", ""},
+		{"endless PAX header", raw(func(d []byte) []byte {
+			return insert(d, append(header("pax", octal(8<<20), tar.TypeXHeader, ustar), bytes.Repeat([]byte("a"), 8<<20)...))
+		}), "", ""},
+		{"PAX header of ten thousand records", raw(func(d []byte) []byte {
+			records := strings.Repeat(paxRecord("comment", strings.Repeat("x", 200)), 10_000)
+			return insert(d, pax(records, header("x", octal(0), tar.TypeReg, ustar)))
+		}), "", ""},
+		{"PAX header that leads out", raw(func(d []byte) []byte {
+			return insert(d, pax(paxRecord("path", "../evil"), header("x", octal(0), tar.TypeReg, ustar)))
+		}), "../evil", ".."},
+		{"PAX header with another size", raw(func(d []byte) []byte {
+			return insert(d, pax(paxRecord("size", "1099511627776"), header("x", octal(0), tar.TypeReg, ustar)))
+		}), "", ""},
+		{"PAX header for an end", raw(func(d []byte) []byte { return insert(d, pax(paxRecord("path", "index.json"), nil)) }), "", ""},
 		{"large index.json", renamedData("index.json", bytes.Repeat([]byte(" "), 17<<20)), "index.json", "limit"},
 		{"large oci-layout", renamedData("oci-layout", bytes.Repeat([]byte(" "), 5<<10)), "oci-layout", "limit"},
 		{"description larger than any", raw(func(d []byte) []byte {
@@ -208,6 +222,13 @@ func renamedData(name string, data []byte) func(testing.TB, []tarEntry) []byte {
 	}
 }
 
+// pax puts a PAX header with records before an entry.
+func pax(records string, entry []byte) []byte {
+	body := make([]byte, (len(records)+511)/512*512)
+	copy(body, records)
+	return slices.Concat(header("pax", octal(len(records)), tar.TypeXHeader, ustar), body, entry)
+}
+
 func octal(n int) string { return fmt.Sprintf("%011o\x00", n) }
 
 func paxRecord(key, value string) string {
@@ -245,18 +266,19 @@ func TestUnpackHostileManifests(t *testing.T) {
 				}
 				for _, w := range ways() {
 					for _, dry := range []bool{false, true} {
-						dst := emptyDir(t)
-						to := dst
-						if dry {
-							to = nil
+						var dst *layout.Dir
+						if !dry {
+							dst = emptyDir(t)
 						}
-						_, err := w.unpack(t, tarOf(t, entries), to, archive.UnpackOptions{DryRun: dry})
+						_, err := w.unpack(t, tarOf(t, entries), dst, archive.UnpackOptions{DryRun: dry})
 						var e *archive.HostileError
 						if !errors.As(err, &e) || strings.Contains(err.Error(), "\x1b") {
 							t.Errorf("%q in %s, %s, %s, dry run %v: got %q (%T)", evil, name, kind, w.name, dry, err, err)
 						}
-						wantSound(t, dst)
-						wantTags(t, dst, nil)
+						if !dry {
+							wantSound(t, dst)
+							wantTags(t, dst, nil)
+						}
 					}
 				}
 			}
@@ -285,6 +307,7 @@ func TestUnpackHostile(t *testing.T) {
 	t.Parallel()
 	foreign := layoutEntries(t, filepath.Join(caches, "artifact-gzip"), "")
 	ours := bundleEntries(t, filepath.Join(caches, "artifact-gzip"), nil)
+	origin := originDir(t, "multi-tag")
 	for _, h := range hostiles() {
 		for _, kind := range []struct {
 			name    string
@@ -294,7 +317,7 @@ func TestUnpackHostile(t *testing.T) {
 			for _, w := range ways() {
 				t.Run(h.name+"/"+kind.name+"/"+w.name, func(t *testing.T) {
 					t.Parallel()
-					dst := dirOf(t, "multi-tag")
+					dst := linkedDir(t, origin)
 					before := tagsOf(t, dst.String())
 					beside := outside(t, dst)
 					_, err := w.unpack(t, data, dst, archive.UnpackOptions{})
@@ -480,20 +503,4 @@ func TestUnpackDefaultLimit(t *testing.T) {
 	}()
 	_, err := archive.UnpackStream(t.Context(), pr, "the-archive", emptyDir(t), archive.UnpackOptions{})
 	wantRefused(t, err, "", archive.ErrTooLarge.Error())
-}
-
-// TestUnpackTooManyEntries is about names as a bomb.
-func TestUnpackTooManyEntries(t *testing.T) {
-	t.Parallel()
-	pr, pw := io.Pipe()
-	defer pr.Close()
-	go func() {
-		var err error
-		for i := 0; err == nil && i < archive.MaxEntries+2; i++ {
-			_, err = pw.Write(header(fmt.Sprintf("d%d/", i), octal(0), tar.TypeDir, ustar))
-		}
-		_ = pw.Close()
-	}()
-	_, err := archive.UnpackStream(t.Context(), pr, "the-archive", emptyDir(t), archive.UnpackOptions{})
-	wantRefused(t, err, "", "entries")
 }

@@ -164,7 +164,7 @@ func (s *tarScanner) badHeader(err error) error {
 	case s.names.count == 0:
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: %w", ErrNotArchive, err)}
 	default:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("behind byte %d there is no entry of a tar: %w", s.tape.end, err)}
+		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: behind byte %d there is no entry of a tar: %w", ErrDamaged, s.tape.end, err)}
 	}
 }
 

@@ -71,48 +71,53 @@ func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origi
 // need is a blob that chosen roots reach, and where it is.
 type need struct {
 	blob    buildcache.Descriptor
-	roots   []int // of findings.roots
+	roots   []int // of findings.roots, those alone that are the first with their digest
 	at      origin
 	damaged bool // in the layout, where it is nowhere else
 }
 
 // findings are what unpacking comes to.
 type findings struct {
-	roots []layout.Entry // KindDangling where a root is not there
-	needs []*need        // each digest once, manifests before what they name
-	// partial are the roots that manifests are missing for, so that not all that they need is known.
+	roots  []layout.Entry // KindDangling where a root is not there
+	byRoot map[digest.Digest][]int
+	needs  []*need // each digest once, manifests before what they name
+	// partial are the roots that manifests are missing for, so that not all that they need is known; as need.roots.
 	partial []int
 }
 
-// tags names roots.
+// tags names roots by all their tags.
 func (s *findings) tags(roots []int) []string {
-	names := make([]string, len(roots))
-	for i, root := range roots {
-		names[i] = s.roots[root].Tag
+	var names []string
+	for _, root := range roots {
+		same, ok := s.byRoot[s.roots[root].Descriptor.Digest]
+		if !ok {
+			same = []int{root}
+		}
+		for _, i := range same {
+			names = append(names, s.roots[i].Tag)
+		}
 	}
 	return names
 }
 
 // look finds out what the roots reach, and where it is. A root that several tags name is read once.
 func (j *joined) look(ctx context.Context, entries []layout.Entry, jobs int) (*findings, error) {
-	found := &findings{roots: make([]layout.Entry, len(entries))}
-	byRoot := map[digest.Digest][]int{}
+	found := &findings{roots: make([]layout.Entry, len(entries)), byRoot: map[digest.Digest][]int{}}
 	for i, entry := range entries {
 		var err error
-		if found.roots[i], err = j.classify(ctx, entry, found.roots[:i], byRoot); err != nil {
+		if found.roots[i], err = j.classify(ctx, entry, found.roots[:i], found.byRoot); err != nil {
 			return nil, err
 		}
-		byRoot[entry.Descriptor.Digest] = append(byRoot[entry.Descriptor.Digest], i)
+		found.byRoot[entry.Descriptor.Digest] = append(found.byRoot[entry.Descriptor.Digest], i)
 	}
 	byDigest := map[digest.Digest]*need{}
 	for i, entry := range entries {
-		same := byRoot[entry.Descriptor.Digest]
-		if same[0] != i {
+		if found.byRoot[entry.Descriptor.Digest][0] != i {
 			continue
 		}
 		lacking := false
 		err := layout.Walk(ctx, j, entry.Descriptor, func(node layout.Node) error {
-			found.add(node.Descriptor, same, byDigest)
+			found.add(node.Descriptor, i, byDigest)
 			if errors.Is(node.Err, layout.ErrBlobMissing) {
 				lacking = true
 				return nil
@@ -123,7 +128,7 @@ func (j *joined) look(ctx context.Context, entries []layout.Entry, jobs int) (*f
 			return nil, fmt.Errorf("%s: tag %q: %w", j, entry.Tag, err)
 		}
 		if lacking {
-			found.partial = append(found.partial, same...)
+			found.partial = append(found.partial, i)
 		}
 	}
 	slices.SortStableFunc(found.needs, func(a, b *need) int { return layout.CompareForReading(a.blob, b.blob) })
@@ -141,15 +146,15 @@ func (j *joined) classify(
 	return layout.Classify(ctx, j, entry)
 }
 
-// add notes that roots need a blob.
-func (s *findings) add(blob buildcache.Descriptor, roots []int, byDigest map[digest.Digest]*need) {
+// add notes that a root needs a blob.
+func (s *findings) add(blob buildcache.Descriptor, root int, byDigest map[digest.Digest]*need) {
 	n := byDigest[blob.Digest]
 	if n == nil {
 		n = &need{blob: buildcache.Descriptor{MediaType: blob.MediaType, Digest: blob.Digest, Size: blob.Size}}
 		byDigest[blob.Digest] = n
 		s.needs = append(s.needs, n)
 	}
-	n.roots = append(n.roots, roots...)
+	n.roots = append(n.roots, root)
 }
 
 // locate finds out where everything is.

@@ -6,32 +6,49 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
 )
 
-// OccupiedError says that an archive would lie in the place that it is made of, or replace part of it.
+// OccupiedError says that a file would lie in a place that is at work in making it, or replace part of it.
 type OccupiedError struct {
 	File, Place string
+	Use         string // what the place does, as in "is to be packed"
 }
 
 func (e *OccupiedError) Error() string {
-	return fmt.Sprintf("%s is part of %s, which is to be packed", e.File, e.Place)
+	return fmt.Sprintf("%s is part of %s, which %s", e.File, e.Place, e.Use)
 }
 
 // CheckTarget finds out whether Pack with these options could call an archive of something in the sources file, and fails
 // as Pack does. It writes nothing.
 func CheckTarget(ctx context.Context, file string, o PackOptions, sources ...layout.Source) error {
-	if err := checkOccupied(file, sources...); err != nil {
+	if err := o.checkOccupied(file, sources); err != nil {
 		return err
 	}
 	_, err := volumes.Claim(ctx, file, o.claim())
 	return err
 }
 
-// checkOccupied fails with an *OccupiedError where a file, or its work directory, is part of a source.
-func checkOccupied(file string, sources ...layout.Source) error {
-	path, err := volumes.Resolve(filepath.Clean(file))
+// checkOccupied fails with an *OccupiedError where an archive, or its work directory, is part of what it is made of or relies on.
+func (o PackOptions) checkOccupied(file string, sources []layout.Source) error {
+	for _, src := range sources {
+		if err := checkOccupied(file, src, "is to be packed"); err != nil {
+			return err
+		}
+	}
+	for _, holder := range o.Have {
+		if err := checkOccupied(file, holder, "says what the far side has"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOccupied fails with an *OccupiedError where a file, or its work directory, is part of a place.
+func checkOccupied(file string, place fmt.Stringer, use string) error {
+	path, err := durable.Resolve(filepath.Clean(file))
 	if err != nil {
 		return err
 	}
@@ -39,11 +56,8 @@ func checkOccupied(file string, sources ...layout.Source) error {
 	if err != nil {
 		return err
 	}
-	for _, src := range sources {
-		place, ok := src.(layout.Occupier)
-		if ok && (place.Occupies(path) || place.Occupies(work)) {
-			return &OccupiedError{File: file, Place: src.String()}
-		}
+	if occupier, ok := place.(layout.Occupier); ok && (occupier.Occupies(path) || occupier.Occupies(work)) {
+		return &OccupiedError{File: file, Place: place.String(), Use: use}
 	}
 	return nil
 }

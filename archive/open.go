@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -53,14 +55,25 @@ func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) 
 	if a.src, a.name, err = openSource(ctx, names); err != nil {
 		return nil, err
 	}
-	if err := a.read(ctx); err != nil {
+	if err := a.explain(a.read(ctx)); err != nil {
 		return nil, errors.Join(err, a.src.Close())
 	}
 	return a, nil
 }
 
+// explain says of an archive that ends too early that volumes are missing, where that can be.
+func (a *Archive) explain(err error) error {
+	if set, ok := a.src.(*volumes.Set); ok && errors.Is(err, ErrTruncated) && set.MayLack() != nil {
+		return set.MayLack()
+	}
+	return err
+}
+
 // openSource opens the bytes of an archive, and returns its name.
 func openSource(ctx context.Context, names []string) (source, string, error) {
+	if err := checkOne(names); err != nil {
+		return nil, "", err
+	}
 	if len(names) == 1 {
 		info, err := os.Stat(names[0])
 		switch {
@@ -69,7 +82,7 @@ func openSource(ctx context.Context, names []string) (source, string, error) {
 		case err == nil && info.IsDir():
 			return nil, "", fmt.Errorf("%s is a directory: %w", names[0], ErrNotArchive)
 		case err == nil && !volumes.IsVolume(names[0]):
-			file, err := openFile(names[0])
+			file, err := openFile(durable.On(ctx), names[0])
 			return file, names[0], err
 		}
 	}
@@ -80,17 +93,39 @@ func openSource(ctx context.Context, names []string) (source, string, error) {
 	return set, set.String(), nil
 }
 
+// checkOne fails where a file that is no volume is named with others: it is an archive by itself.
+func checkOne(names []string) error {
+	for _, name := range names {
+		if len(names) == 1 || volumes.IsVolume(name) {
+			continue
+		}
+		if info, err := os.Stat(name); err == nil && !info.IsDir() {
+			return fmt.Errorf("%w: %s is one by itself; take archives one after the other", ErrVolumesMixed, name)
+		}
+	}
+	return nil
+}
+
 // tarFile is an archive in one file.
 type tarFile struct {
 	*os.File
+	fs   durable.FS
 	size int64
+}
+
+// ReadAt reads from the tar.
+func (f *tarFile) ReadAt(p []byte, offset int64) (int, error) {
+	if err := f.fs.Check(durable.OpRead, f.Name()); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, offset)
 }
 
 func (f *tarFile) Size() int64 { return f.size }
 
 // openFile opens an archive in one file. A source must not be a nil pointer, so it returns the interface.
-func openFile(path string) (source, error) {
-	file, size, err := durable.OpenRegular(path)
+func openFile(fsys durable.FS, path string) (source, error) {
+	file, size, err := fsys.OpenRegular(path)
 	if errors.Is(err, durable.ErrNotRegular) {
 		return nil, fmt.Errorf("%s: %w", path, ErrStream)
 	}
@@ -105,7 +140,7 @@ func openFile(path string) (source, error) {
 	if compress.DetectHead(head[:n]) != buildcache.Uncompressed {
 		return nil, errors.Join(fmt.Errorf("%s is compressed: %w", path, ErrStream), file.Close())
 	}
-	return &tarFile{File: file, size: size}, nil
+	return &tarFile{File: file, fs: fsys, size: size}, nil
 }
 
 // read reads everything but blobs.
@@ -130,7 +165,7 @@ func (a *Archive) read(ctx context.Context) error {
 		}
 	}
 	if set, ok := a.src.(*volumes.Set); ok {
-		a.notes = set.Notes()
+		a.notes = append(a.notes, set.Notes()...)
 		if id := set.ID(); id != "" && id != a.id.String() {
 			return &HostileError{Archive: a.name, Err: fmt.Errorf("the list of its volumes is that of another archive: %s instead of %s", id, a.id)}
 		}
@@ -151,7 +186,14 @@ func (a *Archive) ID() digest.Digest { return a.id }
 func (a *Archive) Description() *Description { return a.description }
 
 // Notes returns what a user should know about the archive's files, such as volumes that were damaged and could be mended.
-func (a *Archive) Notes() []string { return a.notes }
+func (a *Archive) Notes() []string {
+	if a.description == nil || len(a.description.Requires) == 0 || a.base != nil {
+		return a.notes
+	}
+	lacks := fmt.Sprintf("it was packed without %s that the far side has; --base names a place to read what is not in it",
+		english.Plural(len(a.description.Requires), "blob", ""))
+	return slices.Concat([]string{lacks}, a.notes)
+}
 
 // Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, where they are known,
 // not what index.json says, which nothing checks.
@@ -161,12 +203,14 @@ func (a *Archive) Entries(ctx context.Context) ([]layout.Entry, error) {
 
 // entries lists the entries of index.json with the sizes that size knows.
 func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry {
-	entries := make([]layout.Entry, len(p.index.Entries))
-	for i, root := range p.index.Entries {
+	named := p.index.Named()
+	entries := make([]layout.Entry, len(named))
+	for i, n := range named {
+		root := p.index.Entries[n.At]
 		if known, ok := size(root.Digest); ok {
 			root.Size = known
 		}
-		entries[i] = layout.Entry{Tag: root.Tag(), Descriptor: root}
+		entries[i] = layout.Entry{Tag: n.Tag, Descriptor: root}
 	}
 	return entries
 }
@@ -203,21 +247,26 @@ func (p *parsed) required(blob digest.Digest) (int64, bool) {
 func (a *Archive) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
 	at := a.index.Find(tag)
 	if at < 0 {
-		return nil, nil
+		return nil, context.Cause(ctx)
 	}
-	entries, err := a.Entries(ctx)
-	if err != nil {
-		return nil, err
+	root := a.index.Entries[at]
+	if known, ok := a.sizeOf(root.Digest); ok {
+		root.Size = known
 	}
-	entry := entries[at]
-	entry.Tag = tag
-	return &entry, nil
+	return &layout.Entry{Tag: tag, Descriptor: root}, context.Cause(ctx)
 }
 
-// Has reports whether a blob is in the archive itself, with its size. Its bytes are not looked at.
+// Has reports whether Open would find a blob with its size, in the archive or else in the base. Its bytes are not looked
+// at.
 func (a *Archive) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
-	at, ok := a.blobs[blob.Digest]
-	return ok && at.size == blob.Size, context.Cause(ctx)
+	if at, ok := a.blobs[blob.Digest]; ok || a.base == nil {
+		return ok && at.size == blob.Size, context.Cause(ctx)
+	}
+	has, err := a.base.Has(ctx, blob)
+	if err != nil {
+		return false, fmt.Errorf("look into the base: %w", err)
+	}
+	return has, nil
 }
 
 // section returns a blob that is in the archive itself.
@@ -240,7 +289,8 @@ func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 	if a.base == nil {
 		return nil, a.lacks(blob)
 	}
-	return a.base.Open(ctx, blob)
+	raw, err := a.base.Open(ctx, blob)
+	return raw, a.blame(blob, err)
 }
 
 // OpenAt returns a blob for reading it anywhere, unverified, of the base where the archive does not have it. What a base
@@ -256,21 +306,33 @@ func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layo
 		return nil, a.lacks(blob)
 	}
 	if base, ok := a.base.(layout.RandomAccess); ok {
-		return base.OpenAt(ctx, blob)
+		section, err := base.OpenAt(ctx, blob)
+		return section, a.blame(blob, err)
 	}
 	raw, err := a.base.Open(ctx, blob)
 	if err != nil {
-		return nil, err
+		return nil, a.blame(blob, err)
 	}
-	section, err := layout.Spool(raw)
+	section, err := layout.Spool(ctx, raw)
 	if err := errors.Join(err, raw.Close()); err != nil {
 		return nil, fmt.Errorf("spool blob %s: %w", blob.Digest, err)
 	}
 	return section, nil
 }
 
+// blame says of what the base does not have that the archive does not have it either.
+func (a *Archive) blame(blob buildcache.Descriptor, err error) error {
+	if errors.Is(err, layout.ErrBlobMissing) {
+		return a.lacks(blob)
+	}
+	return err
+}
+
 func (a *Archive) lacks(blob buildcache.Descriptor) error {
 	err := layout.ErrBlobMissing
+	if a.base != nil {
+		err = fmt.Errorf("%w, nor in %s", err, a.base)
+	}
 	if _, ok := a.required(blob.Digest); ok {
 		err = fmt.Errorf("%w: %w", err, ErrRequired)
 	}

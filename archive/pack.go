@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -43,8 +44,8 @@ type PackOptions struct {
 	VolumeSize int64
 	// Parity is how many recovery volumes to add: so many volumes, any of them, can be lost.
 	Parity int
-	// Overwrite lets the archive replace an older one of its name: FILE where both are one file, and volumes that a list
-	// of ours proves to be ours. Without it, all names that the archive could need must be free.
+	// Overwrite lets the archive replace an older one of its name that Pack wrote: FILE where both are one file, and volumes
+	// that a list of ours proves to be ours. Without it, all names that the archive could need must be free.
 	Overwrite bool
 	// DryRun says what would be packed, and writes nothing.
 	DryRun bool
@@ -59,7 +60,7 @@ type PackOptions struct {
 
 // claim says how the names of the archive are claimed.
 func (o PackOptions) claim() volumes.TargetOptions {
-	return volumes.TargetOptions{Split: o.VolumeSize > 0, Overwrite: o.Overwrite}
+	return volumes.TargetOptions{Split: o.VolumeSize > 0, Overwrite: o.Overwrite, Ours: isOurs}
 }
 
 // PackedTag is a root in an archive.
@@ -82,6 +83,8 @@ type PackResult struct {
 	// Packed are the blobs in the archive, Required those that were left out because the far side has them.
 	Packed   Count `json:"packed"`
 	Required Count `json:"required"`
+	// Notes say what of PackOptions.Have does not count, and in a dry run what does not fit.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Pack writes roots and all that they reach into an archive. The same content gives the same bytes. Every blob is verified
@@ -89,7 +92,7 @@ type PackResult struct {
 // the archive's names stays whole.
 //
 // Errors carry types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *ExistsError for names
-// that are taken, *OccupiedError for a file that is part of a source, *layout.LockedError where another process packs
+// that are taken, *NameError for one like that of a volume, *OccupiedError for a file that is part of a source, *layout.LockedError where another process packs
 // to the same file; ErrSplit where volumes can't be as asked for.
 func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (result *PackResult, err error) {
 	if (to.File == "") == (to.Stream == nil) {
@@ -114,13 +117,18 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 		return nil, err
 	}
 	result, split, err := plan.result(to, o)
+	if err == nil && o.DryRun && to.File != "" {
+		result.noteRoom(filepath.Dir(to.File))
+	}
 	if err != nil || o.DryRun {
 		return result, err
 	}
 	if to.Stream != nil {
 		err = plan.writeStream(ctx, to.Stream, o)
 	} else {
-		err = plan.writeFile(ctx, w, split, o.OnEvent)
+		if err = layout.CheckRoom(filepath.Dir(to.File), result.Size); err == nil {
+			err = plan.writeFile(ctx, w, split, o.OnEvent)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -128,11 +136,18 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 	return result, nil
 }
 
+// noteRoom says in a dry run what surely does not fit.
+func (r *PackResult) noteRoom(dir string) {
+	if err := layout.CheckRoom(dir, r.Size); err != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("this does not fit there: %v", err))
+	}
+}
+
 // begin makes sure that the archive can have its names, and opens the work directory where one is needed, else it
 // returns nil. For a dry run that is not where the archive would be.
 func begin(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (*work, error) {
 	if to.Stream == nil {
-		if err := checkOccupied(to.File, sources(chosen)...); err != nil {
+		if err := o.checkOccupied(to.File, sources(chosen)); err != nil {
 			return nil, err
 		}
 		if !o.DryRun {
@@ -193,18 +208,24 @@ func sources(chosen []Chosen) []layout.Source {
 
 // planPack finds out what the roots reach and what of it goes into the archive, and whether that is there.
 func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, error) {
-	roots := make([]rooted, len(chosen))
+	roots, first := make([]rooted, len(chosen)), map[digest.Digest]int{}
 	for i, c := range chosen {
+		root := c.Entry.Descriptor.Digest
+		if at, ok := first[root]; ok && layout.Same(c.Source, roots[at].Source) { // another tag of it
+			c.Entry.Kind, c.Entry.Err = roots[at].Entry.Kind, roots[at].Entry.Err
+			roots[i] = rooted{Chosen: c, blobs: roots[at].blobs}
+			continue
+		}
 		blobs, err := layout.Graph(ctx, c.Source, c.Entry.Descriptor)
 		if err != nil {
-			return nil, fmt.Errorf("%s: root %s: %w", c.Source.String(), c.Entry.Descriptor.Digest, err)
+			return nil, fmt.Errorf("%s: root %s: %w", c.Source.String(), root, err)
 		}
 		if c.Entry, err = layout.Classify(ctx, c.Source, c.Entry); err != nil {
 			return nil, fmt.Errorf("read root: %w", err)
 		}
-		roots[i] = rooted{Chosen: c, blobs: blobs}
+		roots[i], first[root] = rooted{Chosen: c, blobs: blobs}, i
 	}
-	held, err := heldBlobs(ctx, roots, have)
+	held, notes, err := heldBlobs(ctx, roots, have)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +233,7 @@ func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, e
 	if err != nil {
 		return nil, err
 	}
+	plan.notes = notes
 	for _, entry := range plan.entries {
 		if err := entry.look(ctx); err != nil {
 			return nil, err
@@ -246,7 +268,7 @@ func (e *tarEntry) look(ctx context.Context) error {
 
 // result says what the plan comes to, and how the archive is split; nil for one file.
 func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan, error) {
-	result := &PackResult{ID: p.id, Size: p.total, DryRun: o.DryRun, Tags: []PackedTag{}}
+	result := &PackResult{ID: p.id, Size: p.total, DryRun: o.DryRun, Tags: []PackedTag{}, Notes: p.notes}
 	for _, root := range p.roots {
 		result.Tags = append(result.Tags, PackedTag{Tag: root.Entry.Tag, Digest: root.Entry.Descriptor.Digest, Kind: root.Entry.Kind})
 	}

@@ -2,8 +2,10 @@ package archive_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -43,6 +45,57 @@ func TestArchiveIsAPlace(t *testing.T) {
 		Damage: damageFile,
 		Lacks: []placetest.Ability{
 			placetest.Writing, placetest.SharedTags, placetest.Dangling, placetest.Locking, placetest.UnnamedRoots,
+		},
+	})
+}
+
+// TestArchiveWithABaseIsAPlace packs every second blob of each tree, and finds the others in the base.
+func TestArchiveWithABaseIsAPlace(t *testing.T) {
+	t.Parallel()
+	var bases sync.Map // of the archives, by their names
+	open := func(t *testing.T, file string) layout.Source {
+		t.Helper()
+		base, _ := bases.Load(file)
+		src, _ := base.(layout.Source) // nil would fail in Open
+		a, err := archive.Open(t.Context(), []string{file}, archive.OpenOptions{Base: src})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = a.Close() })
+		return a
+	}
+	placetest.Run(t, placetest.Subject{
+		Holding: func(t *testing.T, contents placetest.Contents) (layout.Source, error) {
+			src, base := layout.NewMemory("memory"), layout.NewMemory("base")
+			var roots []archive.Chosen
+			var held []archive.Blob
+			for _, tree := range contents.Trees {
+				half := placetest.Tree{}
+				for i := 0; i < len(tree); i += 2 {
+					half, held = append(half, tree[i]), append(held, archive.Blob{Digest: tree[i].Digest, Size: tree[i].Size})
+				}
+				if err := errors.Join(tree.Put(t.Context(), src), half.Put(t.Context(), base)); err != nil {
+					return nil, err
+				}
+			}
+			for _, e := range contents.Entries {
+				entry, err := layout.Classify(t.Context(), src, e)
+				if err != nil {
+					return nil, err
+				}
+				roots = append(roots, archive.Chosen{Source: src, Entry: entry})
+			}
+			file := filepath.Join(t.TempDir(), "cache.tar")
+			bases.Store(file, base)
+			_, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{Have: []archive.Holder{archive.HeldList(held)}})
+			if err != nil {
+				return nil, err
+			}
+			return open(t, file), nil
+		},
+		Again: func(t *testing.T, place layout.Source) layout.Source { return open(t, place.String()) },
+		Lacks: []placetest.Ability{
+			placetest.Writing, placetest.SharedTags, placetest.Dangling, placetest.Damaging, placetest.Locking, placetest.UnnamedRoots,
 		},
 	})
 }

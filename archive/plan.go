@@ -72,11 +72,17 @@ type packPlan struct {
 	roots       []rooted // in the order of index.json
 	entries     []tarEntry
 	total       int64 // of the whole tar, in bytes
+	notes       []string
 }
 
 // newPackPlan lays an archive out. What is in held, with the same size, is left out. The same roots give the same plan,
 // in whatever order they come: they are sorted by tag. It does no I/O.
 func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
+	return planWithin(MaxEntries, roots, held)
+}
+
+// planWithin is newPackPlan with another limit for entries.
+func planWithin(limit int, roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
 	roots, err := uniqueRoots(roots)
 	if err == nil {
 		err = checkTags(roots)
@@ -103,8 +109,8 @@ func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error
 		plan.description.Blobs = append(plan.description.Blobs, blob)
 		packed = append(packed, entry)
 	}
-	if entries := len(packed) + 3; entries > MaxEntries {
-		return nil, &buildcache.SizeError{What: "the archive (in entries)", Size: int64(entries), Limit: MaxEntries}
+	if entries := len(packed) + 3; entries > limit {
+		return nil, &buildcache.SizeError{What: "the archive (in entries)", Size: int64(entries), Limit: int64(limit)}
 	}
 	description, err := plan.description.Marshal()
 	if err != nil {
@@ -166,11 +172,21 @@ func uniqueRoots(roots []rooted) ([]rooted, error) {
 	return unique, nil
 }
 
+// eachOnce returns the roots without further tags of the same ones.
+func eachOnce(roots []rooted) []rooted {
+	seen := map[digest.Digest]bool{}
+	return slices.DeleteFunc(slices.Clone(roots), func(root rooted) bool {
+		again := seen[root.Entry.Descriptor.Digest]
+		seen[root.Entry.Descriptor.Digest] = true
+		return again
+	})
+}
+
 // mergeGraphs returns what the roots reach, each blob once: manifests, configs, layers.
 func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 	var blobs []tarEntry
 	sizes := map[digest.Digest]int64{}
-	for _, root := range roots {
+	for _, root := range eachOnce(roots) {
 		for _, blob := range root.blobs {
 			if err := buildcache.CheckDigest(blob.Digest); err != nil {
 				return nil, &layout.BlobError{Digest: blob.Digest, Place: root.Source.String(), Err: err}

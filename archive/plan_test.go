@@ -103,16 +103,39 @@ func TestPlanSizes(t *testing.T) {
 	}
 }
 
-// TestPlanEntries refuses more entries than are read again.
+// TestPlanEntries refuses more entries than are read again, counting what is packed and nothing else.
 func TestPlanEntries(t *testing.T) {
 	t.Parallel()
-	blobs := make([]buildcache.Descriptor, MaxEntries)
-	for i := range blobs {
-		blobs[i] = layerOf(digest.FromString(strconv.Itoa(i)), 1)
+	const limit = 20
+	var blobs []buildcache.Descriptor
+	for i := range limit {
+		blobs = append(blobs, layerOf(digest.FromString(strconv.Itoa(i)), 1))
 	}
-	var size *buildcache.SizeError
-	if _, err := newPackPlan([]rooted{planned("a", blobs...)}, nil); !errors.As(err, &size) || size.Limit != MaxEntries {
-		t.Errorf("got %v", err)
+	held := map[digest.Digest]int64{blobs[0].Digest: 1, blobs[1].Digest: 2} // one of them with another size
+	fits := limit - 4                                                       // oci-layout, index.json, ocicache.json, the root
+	for _, test := range []struct {
+		name  string
+		roots []rooted
+		held  map[digest.Digest]int64
+		over  int64
+	}{
+		{"all that fit", []rooted{planned("a", blobs[:fits]...)}, nil, 0},
+		{"one more", []rooted{planned("a", blobs[:fits+1]...)}, nil, 1},
+		{"one more, and one is held", []rooted{planned("a", blobs[:fits+1]...)}, held, 0},
+		{"two more, and one is held", []rooted{planned("a", blobs[:fits+2]...)}, held, 1},
+		{"of two roots", []rooted{planned("a", blobs[:fits-1]...), planned("b", blobs[:fits-1]...)}, nil, 0},
+		{"two roots have more", []rooted{planned("a", blobs[:fits-1]...), planned("b", blobs[1:fits]...)}, nil, 1},
+	} {
+		plan, err := planWithin(limit, test.roots, test.held)
+		var size *buildcache.SizeError
+		switch {
+		case test.over == 0:
+			if err != nil || len(plan.entries) > limit {
+				t.Errorf("%s: %v", test.name, err)
+			}
+		case !errors.As(err, &size) || size.Limit != limit || size.Size != limit+test.over:
+			t.Errorf("%s: got %v", test.name, err)
+		}
 	}
 }
 

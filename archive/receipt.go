@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +17,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -45,7 +48,7 @@ func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &prover{dir: dir, jobs: jobsOf(jobs), right: map[digest.Digest]bool{}}
+	p := &prover{dir: dir, jobs: jobsOf(jobs), right: map[digest.Digest]bool{}, roots: map[digest.Digest]error{}}
 	if result != nil {
 		for blob := range result.proved {
 			p.right[blob] = true
@@ -54,17 +57,21 @@ func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs
 	listed := map[digest.Digest]int64{}
 	var notes []string
 	for _, entry := range entries {
-		blobs, err := p.prove(ctx, entry.Descriptor)
+		err, known := p.roots[entry.Descriptor.Digest]
+		if !known {
+			var blobs []buildcache.Descriptor
+			blobs, err = p.prove(ctx, entry.Descriptor)
+			p.roots[entry.Descriptor.Digest] = err
+			for _, b := range blobs {
+				listed[b.Digest] = b.Size
+			}
+		}
 		if err := context.Cause(ctx); err != nil {
 			return nil, nil, err
 		}
 		if err != nil {
 			notes = append(notes, fmt.Sprintf("not in the receipt, because it can't be read as a whole: %s (%v)",
 				cmp.Or(entry.Tag, entry.Descriptor.Digest.String()), err))
-			continue
-		}
-		for _, b := range blobs {
-			listed[b.Digest] = b.Size
 		}
 	}
 	r := &Receipt{Blobs: make([]Blob, 0, len(listed))}
@@ -79,8 +86,9 @@ func compareBlobs(a, b Blob) int { return cmp.Compare(a.Digest, b.Digest) }
 
 // prover reads blobs of a layout, each once.
 type prover struct {
-	dir  *layout.Dir
-	jobs int
+	dir   *layout.Dir
+	jobs  int
+	roots map[digest.Digest]error // what became of each
 
 	mu    sync.Mutex
 	right map[digest.Digest]bool
@@ -96,7 +104,10 @@ func (p *prover) prove(ctx context.Context, root buildcache.Descriptor) ([]build
 	for _, blob := range blobs {
 		group.Go(func() error { return p.read(ctx, blob) })
 	}
-	return blobs, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return blobs, nil
 }
 
 func (p *prover) read(ctx context.Context, blob buildcache.Descriptor) error {
@@ -140,7 +151,7 @@ func (r *Receipt) Marshal() ([]byte, error) {
 // ParseReceipt reads a receipt. It fails with ErrReceipt where it is none, or is not as it was written.
 func ParseReceipt(raw []byte) (*Receipt, error) {
 	var file receiptFile
-	if err := json.Unmarshal(raw, &file); err != nil {
+	if err := unmarshalBlobs(raw, &file); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrReceipt, err)
 	}
 	if file.Version != receiptVersion {
@@ -185,8 +196,60 @@ func ReadReceipt(path string) (*Receipt, error) {
 	return r, nil
 }
 
-// WriteReceipt writes the receipt to a file, which is there as a whole or stays as it was. Beside it is a work directory for
-// the time, as for archives.
+// ReceiptTakenError says that a receipt can't have a name, because something else has it: what is no receipt of ours is not
+// replaced by one.
+type ReceiptTakenError struct {
+	Path  string
+	Names []string // what is in the way: the path itself, or volumes of an archive that is called so
+}
+
+func (e *ReceiptTakenError) Error() string {
+	return fmt.Sprintf("receipt %s: in the way, and no receipt: %s", e.Path, strings.Join(e.Names, ", "))
+}
+
+// CheckReceipt finds out whether a receipt for the directory dir, be that there or not, could be written to a path, and fails
+// as WriteReceipt would. It also fails, with an *OccupiedError, where the path lies in dir, or is part of one of the sources.
+// It writes nothing.
+func CheckReceipt(ctx context.Context, path, dir string, sources ...layout.Source) error {
+	resolved, err := durable.Resolve(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	if layout.IsWithin(resolved, dir) {
+		return &OccupiedError{File: path, Place: dir, Use: "is unpacked to"}
+	}
+	for _, src := range sources {
+		if err := checkOccupied(path, src, "is unpacked from"); err != nil {
+			return err
+		}
+	}
+	_, err = claimReceipt(ctx, path)
+	return err
+}
+
+// claimReceipt makes sure that a path is free, or that of a receipt. Links are followed.
+func claimReceipt(ctx context.Context, path string) (*volumes.Target, error) {
+	target, err := volumes.Claim(ctx, path, volumes.TargetOptions{Overwrite: true, FileAlone: true, Ours: isReceipt})
+	var exists *ExistsError
+	if errors.As(err, &exists) {
+		return nil, &ReceiptTakenError{Path: path, Names: exists.Names}
+	}
+	return target, err
+}
+
+// isReceipt reports whether a file is a whole receipt.
+func isReceipt(file io.Reader) bool {
+	raw, err := io.ReadAll(io.LimitReader(file, MaxDescription+1))
+	if err != nil || len(raw) > MaxDescription {
+		return false
+	}
+	_, err = ParseReceipt(raw)
+	return err == nil
+}
+
+// WriteReceipt writes the receipt to a file, which is there as a whole or stays as it was. The name must be free, or that of
+// an older receipt, else it fails with a *ReceiptTakenError; a symbolic link is followed. Beside the file is a work directory
+// for the time, as for archives.
 func WriteReceipt(ctx context.Context, path string, r *Receipt, options layout.Options) error {
 	err := writeReceipt(ctx, path, r, options)
 	if err != nil {
@@ -200,24 +263,28 @@ func writeReceipt(ctx context.Context, path string, r *Receipt, options layout.O
 	if err != nil {
 		return err
 	}
-	work, err := openWork(ctx, path, options)
+	resolved, err := durable.Resolve(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	work, err := openWork(ctx, resolved, options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, work.close()) }()
-	file, err := durable.On(ctx).Create(work.dir)
+	target, err := claimReceipt(ctx, path)
+	if err != nil {
+		return err
+	}
+	file, err := volumes.Create(work.dir, target, nil, durable.On(ctx))
 	if err != nil {
 		return err
 	}
 	if _, err := file.Write(append(data, '\n')); err != nil {
 		return errors.Join(err, file.Discard())
 	}
-	return file.Commit(path, receiptMode)
+	return file.Commit(ctx)
 }
 
-const (
-	// receiptMode is the mode of receipts.
-	receiptMode = 0o644
-	// workSuffix ends the name of a work directory: .NAME.ocicache for the file NAME.
-	workSuffix = ".ocicache"
-)
+// workSuffix ends the name of a work directory: .NAME.ocicache for the file NAME.
+const workSuffix = ".ocicache"

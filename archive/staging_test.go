@@ -102,9 +102,7 @@ func TestPackChangedFails(t *testing.T) {
 func TestStreamWork(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	src := openDir(t, filepath.Join(caches, "artifact-gzip"))
-	if err := os.MkdirAll(filepath.Join(os.TempDir(), "ocicache-pack-1", "spool", "blobs"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	makeWork(t, filepath.Join(os.TempDir(), "ocicache-pack-1"), archive.MarkText)
 	release, err := archive.HoldWork(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +174,7 @@ func TestPackFileLimit(t *testing.T) {
 	dir := os.Getenv(limitVariable)
 	if dir == "" {
 		dir = t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "a.tar"), []byte("old"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "a.tar"), oldArchive(t), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPackFileLimit$", "-test.v")
@@ -185,7 +183,7 @@ func TestPackFileLimit(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 		wantOnly(t, dir, "a.tar")
-		if string(readFile(t, filepath.Join(dir, "a.tar"))) != "old" {
+		if !bytes.Equal(readFile(t, filepath.Join(dir, "a.tar")), oldArchive(t)) {
 			t.Error("the old archive was touched")
 		}
 		return

@@ -23,7 +23,8 @@ type UnpackOptions struct {
 	Tag string
 	// Base is where required blobs are looked for that the layout does not have; nil for none.
 	Base layout.Source
-	// Create makes the layout where dst is nil, once it is known that nothing is missing.
+	// Create makes the layout where dst is nil, once it is known that nothing is missing. In a dry run it is called too, has
+	// to fail as it would, and makes and returns none.
 	Create func(ctx context.Context) (*layout.Dir, error)
 	// DryRun says what would be done, and does nothing of it. The layout may be nil then.
 	DryRun bool
@@ -155,6 +156,9 @@ func (w *unpacker) findOut(ctx context.Context, what *parsed, entries []layout.E
 // begin gets ready to write what was surveyed. In a dry run it says what would be written, and that is all.
 func (w *unpacker) begin(ctx context.Context, found *findings) error {
 	if w.o.DryRun {
+		if err := w.checkPrepare(ctx); err != nil {
+			return err
+		}
 		if err := w.plan(ctx, found); err != nil {
 			return err
 		}
@@ -189,6 +193,18 @@ func (w *unpacker) prepare(ctx context.Context) (err error) {
 	return err
 }
 
+// checkPrepare is prepare for a dry run.
+func (w *unpacker) checkPrepare(ctx context.Context) error {
+	if w.dst != nil {
+		return layout.CheckCreate(w.dst.String())
+	}
+	if w.o.Create == nil {
+		return nil
+	}
+	_, err := w.o.Create(ctx)
+	return err
+}
+
 // readIndex reads what the layout's tags are, once.
 func (w *unpacker) readIndex(ctx context.Context) (err error) {
 	switch {
@@ -217,13 +233,15 @@ func (w *unpacker) plan(ctx context.Context, found *findings) error {
 		return err
 	}
 	w.roots = found.roots
+	byTag := w.index.ByTag()
 	for _, root := range found.roots {
 		tag := UnpackedTag{Tag: root.Tag, Digest: root.Descriptor.Digest, Kind: root.Kind}
-		if at := w.index.Find(root.Tag); at >= 0 {
+		if at, ok := byTag[root.Tag]; ok {
 			tag.Was = w.index.Entries[at].Digest
-		}
-		if err := w.checkKind(ctx, tag); err != nil {
-			return err
+			if err := w.checkKind(ctx, tag, w.index.Entries[at]); err != nil {
+				return err
+			}
+			w.noteMovedBack(ctx, root, w.index.Entries[at])
 		}
 		w.result.Tags = append(w.result.Tags, tag)
 	}
@@ -231,18 +249,18 @@ func (w *unpacker) plan(ctx context.Context, found *findings) error {
 }
 
 // checkKind refuses to put a cache in the place of an image, or the other way round.
-func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag) error {
-	if tag.Was == "" || tag.Was == tag.Digest {
+func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag, was buildcache.Descriptor) error {
+	if tag.Was == tag.Digest {
 		return nil
 	}
-	old, err := layout.Classify(ctx, w.dst, layout.Entry{Descriptor: buildcache.Descriptor{Digest: tag.Was}})
+	old, err := layout.Classify(ctx, w.dst, layout.Entry{Descriptor: was})
 	if err != nil {
 		return err
 	}
-	if old.Kind == layout.KindCache && tag.Kind.IsImage() || old.Kind.IsImage() && tag.Kind == layout.KindCache {
+	if old.Kind == layout.KindCache && tag.Kind.IsImage() || old.IsForeign() && tag.Kind == layout.KindCache {
 		return &layout.TakenError{Place: w.dst.String(), Tag: tag.Tag, Root: tag.Was, Is: old.Kind, Want: tag.Kind}
 	}
-	return nil // what is broken may be replaced, whatever it was
+	return nil // what is broken may be replaced, unless it shows that it is another's
 }
 
 // recheck looks, now that nobody may delete, whether what the layout had is still there.
@@ -264,18 +282,23 @@ func (w *unpacker) recheck(ctx context.Context, found *findings) error {
 	return w.missing(found)
 }
 
-// foretell counts what would be written.
+// foretell counts what would be written. What the layout has is read, as it is when it is written to: a damaged blob is written
+// again.
 func (w *unpacker) foretell(ctx context.Context, found *findings) error {
-	for _, n := range found.needs {
-		has := n.at == inLayout
-		if w.dst != nil && !has {
-			var err error
-			if has, err = w.dst.Has(ctx, n.blob); err != nil {
-				return err
-			}
-		}
+	states := make([]blobState, len(found.needs))
+	group, groupCtx := parallel.New(ctx, jobsOf(w.o.Jobs))
+	for i, n := range found.needs {
+		group.Go(func() (err error) {
+			states[i], err = w.inspect(groupCtx, n.blob.Digest)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, n := range found.needs {
 		switch {
-		case has:
+		case states[i] == blobRight:
 			w.result.Present.add(n.blob.Size)
 		case n.at == inBase:
 			w.result.FromBase.add(n.blob.Size)
@@ -288,13 +311,24 @@ func (w *unpacker) foretell(ctx context.Context, found *findings) error {
 
 // write brings the needed blobs of the given origins into the layout, several at once.
 func (w *unpacker) write(ctx context.Context, found *findings, from ...origin) error {
-	var total int64
+	var total, lacking int64
 	var blobs []*need
 	for _, n := range found.needs {
-		if slices.Contains(from, n.at) {
-			blobs = append(blobs, n)
-			total += n.blob.Size
+		if !slices.Contains(from, n.at) {
+			continue
 		}
+		blobs = append(blobs, n)
+		total += n.blob.Size
+		has, err := w.dst.Has(ctx, n.blob)
+		if err != nil {
+			return err
+		}
+		if !has {
+			lacking += n.blob.Size
+		}
+	}
+	if err := w.dst.CheckRoom(w.base, lacking); err != nil {
+		return err
 	}
 	w.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: verb, Count: len(blobs), Total: total})
 	group, ctx := parallel.New(ctx, jobsOf(w.o.Jobs))
@@ -340,16 +374,19 @@ func (w *unpacker) count(as *Count, blob buildcache.Descriptor) {
 	w.result.proved[blob.Digest] = blob.Size
 }
 
-// tag moves the tags, except those that somebody else has moved meanwhile.
+// tag moves the tags, all in one step, unless somebody else has moved one meanwhile.
 func (w *unpacker) tag(ctx context.Context) error {
+	var moves []layout.Tagging
 	for i, root := range w.roots {
-		tag := w.result.Tags[i]
-		if tag.Was == tag.Digest {
-			continue
+		if tag := w.result.Tags[i]; tag.Was != tag.Digest {
+			moves = append(moves, layout.Tagging{Tag: root.Tag, Root: root.Descriptor, Was: tag.Was})
 		}
-		if err := w.dst.Tag(ctx, root.Tag, root.Descriptor, tag.Was); err != nil {
-			return fmt.Errorf("move the tag %q: %w", root.Tag, err)
-		}
+	}
+	if len(moves) == 0 {
+		return nil
+	}
+	if err := w.dst.TagAll(ctx, moves); err != nil {
+		return fmt.Errorf("move the tags: %w", err)
 	}
 	return nil
 }

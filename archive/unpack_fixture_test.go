@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -234,6 +235,43 @@ func dirOf(tb testing.TB, name string) *layout.Dir {
 		tb.Fatal(err)
 	}
 	return openDir(tb, path)
+}
+
+// linkedDir returns another layout with what one has. The blobs are the same files, for making files is what takes the time:
+// nobody may write into them, and that nobody did is checked in the end.
+func linkedDir(tb testing.TB, origin *layout.Dir) *layout.Dir {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "dir")
+	err := filepath.WalkDir(origin.String(), func(from string, entry fs.DirEntry, err error) error {
+		to := filepath.Join(path, strings.TrimPrefix(from, origin.String()))
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.Mkdir(to, 0o755)
+		case entry.Name() == "cache.lock":
+			return nil // with it they would share the lock
+		default:
+			return os.Link(from, to)
+		}
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return openDir(tb, path)
+}
+
+// originDir is dirOf for linkedDir.
+func originDir(tb testing.TB, name string) *layout.Dir {
+	tb.Helper()
+	dir := dirOf(tb, name)
+	was := snapshot(tb, dir.String())
+	tb.Cleanup(func() {
+		if !maps.Equal(snapshot(tb, dir.String()), was) {
+			tb.Error("files were written to that layouts have in common")
+		}
+	})
+	return dir
 }
 
 // wantSound says that a layout holds nothing but blobs that are right, and what belongs to a layout.

@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -43,32 +44,7 @@ func FuzzUnpack(f *testing.F) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			dst, err := layout.Create(t.Context(), filepath.Join(dir, "layout"), layout.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			o := archive.UnpackOptions{MaxSize: 1 << 22}
-			if way == "stream" {
-				_, failed[way] = archive.UnpackStream(t.Context(), bytes.NewReader(data), "the-archive", dst, o)
-			} else {
-				opened, err := archive.Open(t.Context(), []string{file}, archive.OpenOptions{})
-				if err == nil {
-					_, err = archive.Unpack(t.Context(), opened, dst, o)
-					if err := opened.Close(); err != nil {
-						t.Error(err)
-					}
-				}
-				failed[way] = err
-			}
-			wantSound(t, dst)
-			if failed[way] == nil {
-				wantWhole(t, dst)
-			} else {
-				wantTags(t, dst, nil)
-			}
-			if beside := outside(t, dst); !slices.Equal(beside, []string{"layout"}) {
-				t.Errorf("%s: beside the layout lies %v", way, beside)
-			}
+			failed[way] = unpackAnything(t, way, file, data, dir)
 		}
 		if now := outside(t, named(filepath.Join(around, "file"))); !slices.Equal(now, []string{"file", "stream", "the-archive"}) {
 			t.Errorf("outside lies %v", now)
@@ -77,6 +53,48 @@ func FuzzUnpack(f *testing.F) {
 			t.Errorf("as a file it is an archive, as a stream it is none: %v", failed["stream"])
 		}
 	})
+}
+
+// unpackAnything unpacks data, which are also in a file, below a directory, in one way. Most of it is no archive, so the
+// layout is made only where it is needed: that takes long.
+func unpackAnything(t *testing.T, way, file string, data []byte, dir string) error {
+	t.Helper()
+	var dst *layout.Dir
+	o := archive.UnpackOptions{MaxSize: 1 << 22, Create: func(ctx context.Context) (_ *layout.Dir, err error) {
+		dst, err = layout.Create(ctx, filepath.Join(dir, "layout"), layout.Options{})
+		return dst, err
+	}}
+	var err error
+	if way == "stream" {
+		_, err = archive.UnpackStream(t.Context(), bytes.NewReader(data), "the-archive", nil, o)
+	} else {
+		var opened *archive.Archive
+		if opened, err = archive.Open(t.Context(), []string{file}, archive.OpenOptions{}); err == nil {
+			_, err = archive.Unpack(t.Context(), opened, nil, o)
+			if err := opened.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if dst == nil {
+		if err == nil {
+			t.Errorf("%s: unpacked to nowhere", way)
+		}
+		if beside := outside(t, named(filepath.Join(dir, "layout"))); len(beside) > 0 {
+			t.Errorf("%s: there lies %v", way, beside)
+		}
+		return err
+	}
+	wantSound(t, dst)
+	if err == nil {
+		wantWhole(t, dst)
+	} else {
+		wantTags(t, dst, nil)
+	}
+	if beside := outside(t, dst); !slices.Equal(beside, []string{"layout"}) {
+		t.Errorf("%s: beside the layout lies %v", way, beside)
+	}
+	return err
 }
 
 // named is a path that says what it is.

@@ -8,6 +8,9 @@ type VolumesError = volumes.LostError
 // ExistsError says that names are taken that an archive needs, and lists them.
 type ExistsError = volumes.ExistsError
 
+// NameError says that an archive can't be called so, because it would be read as a volume of another one.
+type NameError = volumes.NameError
+
 // ErrSplit says that an archive can't be split as was asked for. Nothing has been written then.
 var ErrSplit = volumes.ErrSplit
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/volumes"
@@ -22,6 +23,10 @@ const (
 	spoolName = "spool"
 	// workMode is the mode of work directories.
 	workMode = 0o700
+	// markName is a file in every work directory that ocicache made, and markText what is in it. Without it nothing there is
+	// ever removed, whatever it is called.
+	markName, markMode = "made-by-ocicache", 0o600
+	markText           = "ocicache packs an archive in this directory, and then removes it.\n"
 )
 
 // work is the directory beside an archive in which the archive is made. It is this process's alone, which holds a lock on
@@ -31,6 +36,7 @@ type work struct {
 	target  *volumes.Target // nil for a stream and for what is no archive
 	dir     string
 	lock    *os.File
+	fsys    durable.FS // for what close does, which ends with no context
 	options layout.Options
 	spool   *layout.Dir // nil until it is needed
 }
@@ -45,7 +51,7 @@ func openFileWork(ctx context.Context, file string, o PackOptions) (*work, error
 	path := filepath.Clean(file)
 	if o.VolumeSize == 0 {
 		var err error
-		if path, err = volumes.Resolve(path); err != nil {
+		if path, err = durable.Resolve(path); err != nil {
 			return nil, err
 		}
 	}
@@ -92,13 +98,7 @@ func openStreamWork(ctx context.Context, options layout.Options) (*work, error) 
 		if !strings.HasPrefix(entry.Name(), streamWork) {
 			continue
 		}
-		// What is locked or somebody else's stays.
-		dir := filepath.Join(os.TempDir(), entry.Name())
-		lock, err := durable.LockDir(ctx, dir, -1, func() (*os.File, error) { return openDir(dir) })
-		if err != nil {
-			continue
-		}
-		if err := errors.Join(os.RemoveAll(dir), lock.Close()); err != nil {
+		if err := removeLeft(ctx, filepath.Join(os.TempDir(), entry.Name())); err != nil {
 			return nil, err
 		}
 	}
@@ -109,46 +109,95 @@ func openStreamWork(ctx context.Context, options layout.Options) (*work, error) 
 	return openWorkDir(ctx, "", dir, options)
 }
 
+// removeLeft removes a work directory that a crashed process of this user left. What is locked, somebody else's, or without
+// the mark stays.
+func removeLeft(ctx context.Context, dir string) error {
+	lock, err := durable.LockDir(ctx, dir, -1, func() (*os.File, error) { return openDir(ctx, dir) })
+	if err != nil {
+		return nil // it is not ours
+	}
+	w := &work{dir: dir, lock: lock, fsys: durable.On(ctx)}
+	root, err := w.open()
+	if err != nil {
+		return lock.Close() // it is not there any more
+	}
+	defer func() { _ = root.Close() }() // it was only read
+	if mark, err := readMark(root); err != nil || mark != markText || !isOwn(lock) {
+		return lock.Close() // nothing says that it is ours
+	}
+	return w.close()
+}
+
+// isOwn reports whether an open file is this user's.
+func isOwn(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(stat.Uid) == os.Geteuid()
+}
+
 func openWorkDir(ctx context.Context, file, dir string, options layout.Options) (*work, error) {
 	timeout := options.LockTimeout
 	if timeout == 0 {
 		timeout = layout.DefaultLockTimeout
 	}
-	lock, err := durable.LockDir(ctx, dir, timeout, func() (*os.File, error) { return makeWork(dir) })
+	lock, err := durable.LockDir(ctx, dir, timeout, func() (*os.File, error) { return makeWork(ctx, dir) })
 	var held *durable.HeldError
 	if errors.As(err, &held) {
 		return nil, &layout.LockedError{Path: held.Path, Holder: held.Holder}
 	}
 	if err != nil {
+		dropWork(ctx, dir)
 		return nil, err
 	}
-	w := &work{file: file, dir: dir, lock: lock, options: options}
-	if err := w.clear(ctx); err != nil {
-		return nil, errors.Join(err, lock.Close()) // what is in it is not known to be ours, and stays
+	w := &work{file: file, dir: dir, lock: lock, fsys: durable.On(ctx), options: options}
+	if err := w.begin(ctx); err != nil {
+		w.drop()
+		return nil, errors.Join(err, lock.Close())
 	}
 	return w, nil
 }
 
+// dropWork removes a work directory that could not be used, if it is empty and nobody else uses it.
+func dropWork(ctx context.Context, dir string) {
+	lock, err := durable.LockDir(ctx, dir, -1, func() (*os.File, error) { return openDir(ctx, dir) })
+	if err != nil {
+		return
+	}
+	_ = os.Remove(dir) // the next run uses it
+	_ = lock.Close()   // nothing was written
+}
+
 // makeWork opens a work directory, which it makes where it is not there.
-func makeWork(dir string) (*os.File, error) {
-	for {
-		file, err := openWithin(dir, func(parent *durable.Dir, name string) (*durable.Dir, error) {
+func makeWork(ctx context.Context, dir string) (*os.File, error) {
+	const tries, pause = 50, 10 * time.Millisecond
+	for try := 1; ; try++ {
+		file, err := openWithin(ctx, dir, func(parent *durable.Dir, name string) (*durable.Dir, error) {
 			return parent.Make(name, workMode)
 		})
-		if !errors.Is(err, fs.ErrNotExist) { // else whoever had it has just removed it
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return file, err
 		}
-		if _, err := os.Stat(filepath.Dir(dir)); err != nil {
+		// Whoever had it has just removed it; or else nothing can be made there, as in /proc, or in a directory that was removed.
+		var failed *fs.PathError
+		if try == tries || errors.As(err, &failed) && failed.Op == "mkdir" {
 			return nil, fmt.Errorf("make the work directory: %w", err)
+		}
+		if err := durable.Wait(ctx, pause); err != nil {
+			return nil, err
 		}
 	}
 }
 
 // openDir opens a work directory that is there.
-func openDir(dir string) (*os.File, error) { return openWithin(dir, (*durable.Dir).Open) }
+func openDir(ctx context.Context, dir string) (*os.File, error) {
+	return openWithin(ctx, dir, (*durable.Dir).Open)
+}
 
-func openWithin(dir string, open func(*durable.Dir, string) (*durable.Dir, error)) (*os.File, error) {
-	parent, err := durable.FS{}.OpenDir(filepath.Dir(dir))
+func openWithin(ctx context.Context, dir string, open func(*durable.Dir, string) (*durable.Dir, error)) (*os.File, error) {
+	parent, err := durable.On(ctx).OpenDir(filepath.Dir(dir))
 	if err != nil {
 		return nil, err
 	}
@@ -181,55 +230,166 @@ func checkOwner(dir *os.File) error {
 	return fmt.Errorf("the work directory %s is another user's: %w", dir.Name(), fs.ErrPermission)
 }
 
-// clear puts right what a crashed run left, and removes it, in the directory that is locked and no other.
-func (w *work) clear(ctx context.Context) error {
-	if err := volumes.Restore(ctx, durable.On(ctx), w.file, w.dir); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(w.dir)
+// begin puts right what a crashed run left, and removes it. A directory that is not ours is not touched.
+func (w *work) begin(ctx context.Context) error {
+	root, err := w.open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }() // names were removed, nothing was written
-	opened, err := root.Stat(".")
-	locked, lockErr := w.lock.Stat()
-	if err := errors.Join(err, lockErr); err != nil {
+	if err := w.mark(root); err != nil {
 		return err
 	}
-	if !os.SameFile(opened, locked) {
-		return fmt.Errorf("another directory has taken the place of %s", w.dir)
-	}
-	work, err := durable.On(ctx).OpenDir(w.dir)
-	if err != nil {
+	if err := volumes.Restore(ctx, w.fsys, w.file, w.dir); err != nil {
 		return err
 	}
-	left, err := work.Stale()
-	err = errors.Join(err, work.Close())
-	for _, path := range append(left, spoolName) {
-		err = errors.Join(err, root.RemoveAll(filepath.Base(path)))
-	}
-	if err != nil {
+	if err := w.empty(w.fsys, root); err != nil {
 		return fmt.Errorf("clear away what an earlier run left: %w", err)
 	}
-	others, err := os.ReadDir(w.dir)
-	if err == nil && len(others) > 0 {
-		err = fmt.Errorf("%s is needed as a work directory, and holds %s", w.dir, others[0].Name())
+	return w.checkOthers(markName)
+}
+
+// open opens the directory that is locked, and no other that has taken its place.
+func (w *work) open() (*os.Root, error) {
+	root, err := os.OpenRoot(w.dir)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := root.Stat(".")
+	locked, lockErr := w.lock.Stat()
+	if err = errors.Join(err, lockErr); err == nil && !os.SameFile(opened, locked) {
+		err = fmt.Errorf("another directory has taken the place of %s", w.dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
+// readMark returns what is in the mark; nothing where there is none.
+func readMark(root *os.Root) (string, error) {
+	info, err := root.Lstat(markName)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() > int64(len(markText))) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	raw, err := root.ReadFile(markName)
+	return string(raw), err
+}
+
+// mark makes sure that the directory has the mark. It gets one where nothing else is in it than what a crash left of the mark.
+func (w *work) mark(root *os.Root) error {
+	mark, err := readMark(root)
+	if err != nil || mark == markText {
+		return err
+	}
+	torn := ""
+	written := strings.TrimRight(mark, "\x00") // a disk may have kept no more than the length
+	if _, err := root.Lstat(markName); err == nil && strings.HasPrefix(markText, written) {
+		torn = markName
+	}
+	if err := w.checkOthers(torn); err != nil {
+		return err
+	}
+	dir, err := w.fsys.OpenDir(w.dir)
+	if err != nil {
+		return err
+	}
+	if torn != "" {
+		err = dir.Remove(torn)
+	}
+	if err == nil {
+		err = dir.WriteNew(markName, []byte(markText), markMode)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(w.dir)) // that is empty
+	}
+	return errors.Join(err, dir.Close())
+}
+
+// checkOthers fails where something else is in the directory than what has the name.
+func (w *work) checkOthers(name string) error {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() != name {
+			return fmt.Errorf("%s is needed as a work directory, and holds %s, which is not ocicache's", w.dir, entry.Name())
+		}
+	}
+	return nil
+}
+
+// empty removes all that is made in a work directory that has the mark, but for the mark, and for what volumes.Restore needs.
+func (w *work) empty(fsys durable.FS, root *os.Root) error {
+	dir, err := fsys.OpenDir(w.dir)
+	if err != nil {
+		return err
+	}
+	left, err := dir.Stale()
+	err = errors.Join(err, dir.Close())
+	for _, path := range append(left, spoolName) {
+		if err = errors.Join(err, fsys.Check(durable.OpRemove, filepath.Join(w.dir, filepath.Base(path)))); err == nil {
+			err = root.RemoveAll(filepath.Base(path))
+		}
 	}
 	return err
 }
 
-// close removes the directory, unless volumes.Restore needs it, and gives the lock back. It can be called again, and on nil.
+// close removes the directory, unless volumes.Restore needs it or somebody has put something there, and gives the lock
+// back. It can be called again, and on nil.
 func (w *work) close() error {
 	if w == nil || w.lock == nil {
 		return nil
 	}
 	var err error
 	if !volumes.Unfinished(w.dir) {
-		err = os.RemoveAll(w.dir)
+		err = w.remove()
 	}
 	err = errors.Join(err, w.lock.Close())
 	w.lock = nil
 	return err
+}
+
+// drop removes a directory that can't be used: one with the mark, or an empty one. What is not known to be ours stays.
+func (w *work) drop() {
+	root, err := w.open()
+	if err != nil {
+		return
+	}
+	defer func() { _ = root.Close() }() // it was only read
+	if mark, err := readMark(root); err == nil && mark == markText && !volumes.Unfinished(w.dir) {
+		_ = w.remove() // the next run uses it
+	}
+	_ = os.Remove(w.dir) // as above
+}
+
+func (w *work) remove() error {
+	root, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // names were removed, nothing was written
+	if err := w.empty(durable.FS{}, root); err != nil {
+		return err
+	}
+	if err := w.checkOthers(markName); err != nil {
+		return nil // it stays, and the next run says so
+	}
+	_ = w.sync() // the archive is whole; if the power fails now and something comes back, the next run asks whose it is
+	return errors.Join(root.Remove(markName), os.Remove(w.dir))
+}
+
+// sync sees to it that nothing that was removed comes back after a power cut, when the mark is gone that says whose it is.
+func (w *work) sync() error {
+	dir, err := w.fsys.OpenDir(w.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // stage returns a place over src for what is changed on its way into the archive. What is new lies in the work

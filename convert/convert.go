@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,14 +36,20 @@ func Convert(
 	if dst == nil && !o.DryRun {
 		return nil, errNoDestination
 	}
+	if checker, ok := dst.(layout.TagChecker); ok {
+		if err := checker.CheckTag(tag); err != nil { // before any layer is sent
+			return nil, err
+		}
+	}
 	begun := time.Now()
+	o = o.normal()
 	if o.decoder == nil {
 		o.decoder = compress.NewDecoder()
 	}
 	if locker, ok := dst.(layout.Locker); ok && !o.DryRun {
-		unlock, err := locker.Lock(ctx)
-		if err != nil {
-			return nil, err
+		unlock, lockErr := locker.Lock(ctx)
+		if lockErr != nil {
+			return nil, lockErr
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
@@ -50,7 +58,7 @@ func Convert(
 		return nil, err
 	}
 	if o.DryRun {
-		result, err = j.preview()
+		result, err = j.preview(ctx)
 	} else {
 		result, err = j.carryOut(ctx)
 	}
@@ -58,23 +66,40 @@ func Convert(
 		return nil, err
 	}
 	result.Took = layout.Seconds(time.Since(begun))
-	for _, p := range warnings {
-		result.Notes = append(result.Notes, fmt.Sprintf("the registry may refuse it: %s (%s)", p.Detail, p.Kind))
-	}
+	result.Notes = append(result.Notes, notesOf(warnings)...)
 	return result, nil
+}
+
+// notesOf says what a registry may refuse.
+func notesOf(warnings []buildcache.Problem) (notes []string) {
+	for _, p := range warnings {
+		notes = append(notes, fmt.Sprintf("the registry may refuse it: %s (%s)", p.Detail, p.Kind))
+	}
+	return notes
 }
 
 // prepare finds out what there is to do, and refuses what would fail in the end anyway.
 func prepare(
 	ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place, tag string, o Options,
 ) (*job, []buildcache.Problem, error) {
-	was, err := target(ctx, src, entry, dst, tag)
+	was, err := target(ctx, src, entry, dst, tag, o.listed)
 	if err != nil {
 		return nil, nil, err
 	}
 	cache, err := layout.Load(ctx, src, entry)
 	if err != nil {
 		return nil, nil, err
+	}
+	if o.prunes() && layout.Same(src, dst) && tag == entry.Tag {
+		return nil, nil, errPruneSource
+	}
+	whole := cache
+	cache, pruning, err := o.cut(whole)
+	if err != nil {
+		return nil, nil, err
+	}
+	if prunesTagOf(src, entry, dst, was, cache) {
+		return nil, nil, errPruneSource
 	}
 	if err := precheck(ctx, src, cache, o); err != nil {
 		return nil, nil, err
@@ -88,11 +113,25 @@ func prepare(
 	if err != nil {
 		return nil, nil, err
 	}
-	return &job{src: src, dst: dst, inPlace: layout.Same(src, dst), tag: tag, was: was, cache: cache, plan: p, o: o}, warnings, nil
+	j := &job{
+		src: src, dst: dst, inPlace: layout.Same(src, dst), tag: tag, was: was, cache: cache, whole: whole, pruning: pruning, plan: p, o: o,
+	}
+	j.forget(known.forgotten)
+	return j, warnings, nil
 }
 
 // errNoDestination says that there is nowhere to write to.
 var errNoDestination = errors.New("there is no destination to write to")
+
+// errPruneSource says that dropping results on the way would drop them at the source.
+var errPruneSource = errors.New("what the tag names is the source itself, which pruning on the way would prune")
+
+// prunesTagOf reports whether a tag that names in the destination what the source is by its digest would lose a part of it: in one place,
+// which may have been opened twice.
+func prunesTagOf(src layout.Source, entry layout.Entry, dst layout.Place, was digest.Digest, left *layout.Cache) bool {
+	root := entry.Descriptor.Digest
+	return entry.Tag == "" && was == root && left.Entry.Descriptor.Digest != root && src.String() == dst.String()
+}
 
 // job is a conversion that is ready to be carried out.
 type job struct {
@@ -102,19 +141,51 @@ type job struct {
 	tag     string
 	was     digest.Digest // what tag names in dst
 	cache   *layout.Cache
+	// whole is what cache is without pruning, nil where it is just that. pruning says what went, nil where nothing was to go.
+	whole   *layout.Cache
+	pruning *Pruning
 	plan    *plan
 	o       Options
+	// finish makes root and config of the result of what the plan has come to; nil stands for assemble.
+	finish func(*plan) (*layout.Cache, error)
+	fitted *Pruning // what went when the result was assembled, nil for nothing
+
+	proved     atomic.Int64 // bytes of layers that were read for what they prove
+	forgetting sync.Mutex
+	forgotten  error // why the journal can't be used, for a note
+}
+
+// forget notes why the journal can't be used, once. nil is no reason.
+func (j *job) forget(err error) {
+	j.forgetting.Lock()
+	defer j.forgetting.Unlock()
+	if j.forgotten == nil {
+		j.forgotten = err
+	}
+}
+
+// assembled makes root and config of the result.
+func (j *job) assembled() (*layout.Cache, error) {
+	if j.finish != nil {
+		return j.finish(j.plan)
+	}
+	result, pruning, err := j.o.assemble(j.cache, j.plan)
+	j.fitted = pruning
+	return result, err
 }
 
 // carryOut does what was planned. If the destination refuses the form, the next one is tried with the same layers.
 func (j *job) carryOut(ctx context.Context) (*Result, error) {
+	if err := j.checkRoom(ctx); err != nil {
+		return nil, err
+	}
 	if err := j.execute(ctx); err != nil {
 		return nil, err
 	}
 	var refusal error
 	for _, form := range j.o.forms(j.cache.Root.Form) {
 		j.plan.form = form
-		converted, err := assemble(j.cache, j.plan)
+		converted, err := j.assembled()
 		if err != nil {
 			return nil, err
 		}
@@ -127,9 +198,10 @@ func (j *job) carryOut(ctx context.Context) (*Result, error) {
 	return nil, refusal
 }
 
-// target returns the digest that tag has in dst, "" for none. It is what the tag must still have in the end.
+// target returns the digest that tag has in dst, "" for none. It is what the tag must still have in the end. dst is not asked
+// where listed says it.
 func target(
-	ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place, tag string,
+	ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place, tag string, listed *layout.Entry,
 ) (digest.Digest, error) {
 	if dst == nil {
 		return "", nil
@@ -137,44 +209,128 @@ func target(
 	if layout.Same(src, dst) && tag == entry.Tag {
 		return entry.Descriptor.Digest, nil
 	}
-	found, err := layout.Find(ctx, dst, tag)
-	if err != nil || found == nil {
+	if listed == nil {
+		var err error
+		if listed, err = layout.Find(ctx, dst, tag); err != nil {
+			return "", err
+		}
+	}
+	if listed == nil || listed.Descriptor.Digest == "" {
+		return "", nil
+	}
+	found, err := layout.Classify(ctx, dst, *listed)
+	if err != nil {
 		return "", err
 	}
-	if found.Kind.IsImage() {
+	if found.IsForeign() {
 		return "", &layout.TakenError{Place: dst.String(), Tag: tag, Root: found.Descriptor.Digest, Is: found.Kind, Want: layout.KindCache}
 	}
 	return found.Descriptor.Digest, nil
 }
 
 // preview says what a plan would do.
-func (j *job) preview() (*Result, error) {
+func (j *job) preview(ctx context.Context) (*Result, error) {
+	if err := j.expect(ctx); err != nil {
+		return nil, err
+	}
 	result := newResult(j)
 	result.DryRun = true
 	for _, s := range j.plan.steps {
-		if s.action == Recompress {
-			return result, nil // the new digests can't be known
+		if s.action == Recompress { // the new digests can't be known
+			return result, j.estimate(result)
 		}
 	}
-	converted, err := assemble(j.cache, j.plan)
+	converted, err := j.assembled()
 	if err != nil {
 		return nil, err
 	}
 	result.To = describe(converted)
+	result.noteWas(j, false)
 	result.note(converted, j.o)
 	return result, nil
 }
 
-// execute brings every layer to dst, in the order of the plan, several at once.
+// estimate says where it can't be known what the rules will leave.
+func (j *job) estimate(result *Result) error {
+	if result.Pruned == nil {
+		return nil
+	}
+	less, err := j.o.mayFitLess(j.cache, j.plan)
+	result.Pruned.Estimated = less
+	return err
+}
+
+// expect finds out what the execution would write of the layers that stay as they are, and how large those are that would be
+// recompressed. What these come to can't be known.
+func (j *job) expect(ctx context.Context) error {
+	for i := range j.plan.steps {
+		s := &j.plan.steps[i]
+		if s.action == Recompress && !j.o.promised.make(s.from.Digest) {
+			s.foreseen = s.from.Size
+		}
+		if s.action != Keep || j.inPlace {
+			continue
+		}
+		has := j.o.promised.make(s.from.Digest)
+		if j.dst != nil && !has {
+			var err error
+			if has, err = j.dst.Has(ctx, s.from); err != nil {
+				return err
+			}
+		}
+		if !has {
+			s.moved = s.from.Size
+		}
+	}
+	return nil
+}
+
+// checkRoom refuses what surely does not fit on the destination's disk, before anything is read in bulk: the layers that stay as they
+// are. What others come to is not known.
+func (j *job) checkRoom(ctx context.Context) error {
+	dst, ok := j.dst.(layout.Roomy)
+	if !ok || j.inPlace {
+		return nil
+	}
+	var need int64
+	for _, s := range j.plan.steps {
+		if s.action != Keep {
+			continue
+		}
+		has, err := j.dst.Has(ctx, s.from)
+		if err != nil {
+			return err
+		}
+		if !has {
+			need += s.from.Size
+		}
+	}
+	return dst.CheckRoom(j.src, need)
+}
+
+// execute brings every layer to dst, in the order of the plan, several at once. What takes another layer's blob comes after
+// that is there.
 func (j *job) execute(ctx context.Context) error {
 	j.announce()
+	if err := j.executeSteps(ctx, false); err != nil {
+		return err
+	}
+	return j.executeSteps(ctx, true)
+}
+
+func (j *job) executeSteps(ctx context.Context, twins bool) error {
 	group, ctx := parallel.New(ctx, j.o.jobs())
 	for i := range j.plan.steps {
 		s := &j.plan.steps[i] // each goroutine writes to its own
+		if s.twin != twins {
+			continue
+		}
 		group.Go(func() error {
-			if err := context.Cause(ctx); err != nil {
+			release, err := j.o.slot(ctx)
+			if err != nil {
 				return err
 			}
+			defer release()
 			switch s.action {
 			case Keep:
 				return j.keep(ctx, s)
@@ -193,9 +349,13 @@ func (j *job) execute(ctx context.Context) error {
 func (j *job) announce() {
 	total := layout.Event{Kind: layout.EventPlan, Verb: "convert"}
 	for _, s := range j.plan.steps {
-		if s.action == Recompress || s.action == Keep && !j.inPlace {
+		switch {
+		case s.action == Recompress, s.action == Keep && !j.inPlace:
 			total.Count++
 			total.Total += s.from.Size
+		case s.action == Reuse && !j.o.TrustDestination && !s.made: // it is read
+			total.Count++
+			total.Total += s.to.Size
 		}
 	}
 	j.o.OnEvent.Send(total)
@@ -205,14 +365,24 @@ func (j *job) keep(ctx context.Context, s *step) error {
 	if j.inPlace {
 		return nil
 	}
-	err := j.o.OnEvent.Track("copy", s.from.Digest, s.from.Size, func(done func(int64)) error {
-		return j.dst.Put(ctx, s.from, layout.Counted(ctx, func() (io.ReadCloser, error) {
-			s.moved = s.from.Size // a place that has the blob does not open it
-			return j.src.Open(ctx, s.from)
-		}, done))
+	turn, err := j.o.turns.take(ctx, s.from.Digest)
+	if err != nil {
+		return err
+	}
+	defer turn()
+	var sent atomic.Int64 // nothing of what the place has already, or links
+	err = j.o.OnEvent.Track("copy", s.from.Digest, s.from.Size, func(done func(int64)) error {
+		open := func() (io.ReadCloser, error) { return j.src.Open(ctx, s.from) }
+		return j.dst.Put(ctx, s.from, layout.Counted(ctx, open, func(n int64) {
+			sent.Add(n)
+			done(n)
+		}))
 	})
 	if err != nil {
-		return fmt.Errorf("copy layer: %w", layout.BlameSource(err, j.src))
+		return fmt.Errorf("copy layer: %w", layout.BlameSource(err, sourceOf(j.src, s.from)))
+	}
+	if sent.Load() > 0 {
+		s.moved = s.from.Size
 	}
 	return nil
 }
@@ -223,35 +393,47 @@ func (j *job) reuse(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
-	if has && j.o.TrustDestination {
+	if has && (j.o.TrustDestination || s.made) {
 		return nil
 	}
+	more := layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 1, Total: s.from.Size}
 	if has {
 		proved, err := j.isProved(ctx, s)
 		if err != nil || proved {
 			return err
 		}
 		s.distrusted = true
+	} else if !j.o.TrustDestination && !s.made { // what was planned for reading it is not needed
+		more.Count, more.Total = 0, s.from.Size-s.to.Size
 	}
+	j.o.OnEvent.Send(more)
 	s.action = Recompress
 	return j.remake(ctx, s)
 }
 
 // remake recompresses a layer, and remembers the outcome.
 func (j *job) remake(ctx context.Context, s *step) error {
-	blob, err := recompress(ctx, j.src, j.dst, *s, j.o)
+	journal, remembers := j.dst.(layout.Journal)
+	if s.likely && !remembers {
+		if has, err := j.foretell(ctx, s); err != nil || has {
+			return err
+		}
+	}
+	blob, err := recompress(ctx, sourceOf(j.src, s.from), j.dst, *s, j.o)
 	if err != nil {
 		return err
 	}
-	s.to, s.moved = &blob, blob.Size
-	journal, ok := j.dst.(layout.Journal)
-	if !ok {
+	s.to = &blob
+	j.o.made.add(j.o.recipe(s.from), blob)
+	teller, tells := j.dst.(layout.Teller)
+	if s.unsure = !tells; s.unsure || teller.Wrote(blob.Digest) {
+		s.moved = blob.Size
+	}
+	if !remembers {
 		return nil
 	}
-	if err := journal.Remember(ctx, j.o.recipe(s.from), blob); err != nil {
-		return fmt.Errorf("%s: write journal: %w", j.dst, err)
-	}
-	return nil
+	j.forget(journal.Remember(ctx, j.o.recipe(s.from), blob))
+	return context.Cause(ctx)
 }
 
 // assemble makes root and config of the result. What does not change keeps its bytes.
@@ -292,8 +474,8 @@ func sameConfig(a, b *buildcache.Config) bool {
 	return true
 }
 
-// publish stores config and root, proves the result and moves the tag.
-func (j *job) publish(ctx context.Context, converted *layout.Cache) (*Result, error) {
+// store stores config and root, and reports whether one of them was not there before.
+func (j *job) store(ctx context.Context, converted *layout.Cache) (written bool, err error) {
 	for _, part := range []struct {
 		what string
 		blob buildcache.Descriptor
@@ -302,12 +484,39 @@ func (j *job) publish(ctx context.Context, converted *layout.Cache) (*Result, er
 		{"cache config", converted.Root.Config, converted.RawConfig},
 		{"root", converted.Entry.Descriptor, converted.RawRoot},
 	} {
-		if err := j.dst.Put(ctx, part.blob, layout.OpenBytes(part.raw)); err != nil {
-			return nil, fmt.Errorf("write %s: %w", part.what, err)
+		open := func() (io.ReadCloser, error) {
+			// A place that has a config does not open it. It may open a root, which is there where the tag names it.
+			written = written || !buildcache.IsManifestType(part.blob.MediaType)
+			return layout.OpenBytes(part.raw)()
 		}
+		if err := j.dst.Put(ctx, part.blob, open); err != nil {
+			return false, fmt.Errorf("write %s: %w", part.what, err)
+		}
+	}
+	if teller, ok := j.dst.(layout.Teller); ok { // a layout may have a tag whose root is gone
+		written = written || teller.Wrote(converted.Entry.Descriptor.Digest)
+	}
+	return written, nil
+}
+
+// publish stores config and root, proves the result and moves the tag.
+func (j *job) publish(ctx context.Context, converted *layout.Cache) (*Result, error) {
+	written, err := j.store(ctx, converted)
+	if err != nil {
+		return nil, err
 	}
 	if err := prove(ctx, j.dst, converted, j.o); err != nil {
 		return nil, err
+	}
+	if j.o.deep {
+		if err := j.proveHeld(ctx, converted); err != nil {
+			return nil, err
+		}
+	}
+	if j.o.before != nil {
+		if err := j.o.before(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if j.was != converted.Entry.Descriptor.Digest {
 		if err := j.dst.Tag(ctx, j.tag, converted.Entry.Descriptor, j.was); err != nil {
@@ -316,6 +525,10 @@ func (j *job) publish(ctx context.Context, converted *layout.Cache) (*Result, er
 	}
 	result := newResult(j)
 	result.Tag, result.To = j.tag, describe(converted)
+	result.noteWas(j, written)
 	result.note(converted, j.o)
+	if j.inPlace && j.was != "" && j.was != result.To.Digest && j.was == result.From.Digest {
+		result.Unnamed = unnamed(ctx, j.dst, j.cache)
+	}
 	return result, nil
 }

@@ -73,7 +73,7 @@ func ExampleConvert_progress() {
 				done.Add(e.Bytes)
 			case layout.EventDone:
 				layers.Add(1)
-			case layout.EventStart:
+			case layout.EventStart, layout.EventRetry:
 			}
 		},
 	})

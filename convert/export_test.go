@@ -17,7 +17,11 @@ func CompressionOf(ctx context.Context, src layout.Source, blob buildcache.Descr
 
 // Held lets tests see what a place is said to hold, by diffID.
 func Held(ctx context.Context, place layout.Source, c buildcache.Compression) (map[digest.Digest]buildcache.Blob, error) {
-	h, err := collect(ctx, place, c)
+	entries, err := place.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, err := collect(ctx, place, entries, c)
 	if err != nil {
 		return nil, err
 	}

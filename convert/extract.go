@@ -3,7 +3,6 @@ package convert
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,9 @@ type ExtractResult struct {
 	Images []ExtractedImage `json:"images"`
 	To     Root             `json:"to"`
 	DryRun bool             `json:"dryRun,omitempty"`
-	Layers []LayerResult    `json:"layers"`
+	// Skipped says that the destination had the result already, whole, under its tag.
+	Skipped bool          `json:"skipped"`
+	Layers  []LayerResult `json:"layers"`
 	layout.Effort
 	// Notes say what was left out, and what the result can't do.
 	Notes []string `json:"notes,omitempty"`
@@ -209,7 +210,7 @@ func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o O
 		return nil, err
 	}
 	result := &ExtractResult{
-		Tag: tag, Image: n.image.Descriptor.Digest, Images: n.images, To: done.To, DryRun: done.DryRun, Layers: done.Layers, Effort: done.Effort,
+		Tag: tag, Image: n.image.Descriptor.Digest, Images: n.images, To: done.To, DryRun: done.DryRun, Skipped: done.Skipped, Layers: done.Layers, Effort: done.Effort,
 	}
 	result.Notes = append(result.Notes, n.notes...)
 	for _, p := range buildcache.Validate(source.cache.Root, int64(len(source.cache.RawRoot)), source.cache.Config) {
@@ -239,19 +240,13 @@ func (n *Inlined) precheck(ctx context.Context, cache *layout.Cache) error {
 
 // in returns the cache in a form, as a place that Convert can read.
 func (n *Inlined) in(form buildcache.Form) (*inlineSource, error) {
-	cache := &layout.Cache{Root: n.root, Config: n.config}
+	value := buildcache.Cache{Root: n.root, Config: n.config}
 	if form != n.root.Form {
-		cache.Root = n.root.WithForm(form)
+		value.Root = n.root.WithForm(form)
 	}
-	var err error
-	if cache.RawConfig, err = json.Marshal(cache.Config); err != nil {
-		return nil, fmt.Errorf("write cache config: %w", err)
-	}
-	if cache.RawRoot, err = json.Marshal(cache.Root); err != nil {
-		return nil, fmt.Errorf("write root: %w", err)
-	}
-	cache.Entry.Descriptor = buildcache.Descriptor{
-		MediaType: form.MediaType(), Digest: digest.FromBytes(cache.RawRoot), Size: int64(len(cache.RawRoot)),
+	cache, err := seal(value)
+	if err != nil {
+		return nil, err
 	}
 	return &inlineSource{src: n.src, cache: cache}, nil
 }

@@ -151,7 +151,7 @@ func TestExtractDryRun(t *testing.T) {
 		}
 		layouttest.WantTree(t, dst.String(), before)
 		real, err := mustReadInline(t, src).Extract(t.Context(), layouttest.Create(t), "cache", convert.Options{})
-		if err != nil || result.To != real.To || !result.DryRun || result.Moved != 0 || len(result.Layers) != len(real.Layers) {
+		if err != nil || result.To != real.To || !result.DryRun || result.Moved != real.Moved || len(result.Layers) != len(real.Layers) {
 			t.Errorf("%v: would do %+v, did %+v", err, result, real)
 		}
 	}

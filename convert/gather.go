@@ -26,14 +26,19 @@ func gather(ctx context.Context, src layout.Source, dst layout.Place, cache *lay
 		return known, nil
 	}
 	if journal, ok := dst.(layout.Journal); ok {
-		if known.recalled, err = journal.Recall(ctx); err != nil {
-			return known, fmt.Errorf("%s: read journal: %w", dst, err)
+		if known.recalled, known.forgotten = journal.Recall(ctx); known.forgotten != nil && ctx.Err() != nil {
+			return known, context.Cause(ctx)
 		}
 	}
 	if known.held = o.held; known.held == nil {
-		known.held, err = collect(ctx, dst, o.Compression)
+		entries, err := dst.Entries(ctx)
+		if err != nil {
+			return known, err
+		}
+		known.held, err = collect(ctx, dst, entries, o.Compression)
+		return known, err
 	}
-	return known, err
+	return known, nil
 }
 
 // encodings looks at the bytes of each layer blob: media types do not tell estargz from gzip, and may be wrong.
@@ -43,7 +48,7 @@ func encodings(ctx context.Context, src layout.Source, root *buildcache.Root) (m
 		if layer.MediaType == buildcache.MediaTypeConfig {
 			continue
 		}
-		encoding, err := detect(ctx, src, layer)
+		encoding, err := detect(ctx, sourceOf(src, layer), layer)
 		if err != nil {
 			return nil, err
 		}

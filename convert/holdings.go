@@ -20,18 +20,18 @@ type holdings struct {
 	blobs map[digest.Digest]buildcache.Blob
 }
 
-// collect returns what the tagged roots of a place say. Roots that can't be read are passed over.
+// collect returns what the tagged roots of a place say, which are its entries. Roots that can't be read are passed over.
 // Estargz is never held: its diffID is not that of the tar inside.
-func collect(ctx context.Context, place layout.Source, c buildcache.Compression) (*holdings, error) {
+func collect(ctx context.Context, place layout.Source, entries []layout.Entry, c buildcache.Compression) (*holdings, error) {
 	h := &holdings{compression: c, blobs: map[digest.Digest]buildcache.Blob{}}
 	if c == buildcache.Estargz || c == "" {
 		return h, nil
 	}
-	entries, err := layout.Survey(ctx, place)
-	if err != nil {
-		return nil, err
-	}
 	for _, entry := range entries {
+		entry, err := layout.Classify(ctx, place, entry)
+		if err != nil {
+			return nil, err
+		}
 		if entry.Kind != layout.KindCache {
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(quicktest.Of(m).Run())
 }
 
 // rounds are what a cache is converted to, over and over.

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 
@@ -20,6 +21,9 @@ type Options struct {
 	Force       bool                   // recompress layers that have the compression already
 	Jobs        int                    // layers at once; 0 means one for each processor
 	DryRun      bool                   // make the plan, write nothing
+	// Prune drops results of the cache on its way, and what only they need; it never changes the source. What is to be pruned in
+	// place Prune does. Fit counts for what is written, in its form and compression.
+	Prune buildcache.PruneRules
 	// Rules are what the destination takes; nil stands for everything.
 	Rules Rules
 	// TrustDestination takes layers that the destination claims to hold in the wanted compression without reading them.
@@ -27,9 +31,24 @@ type Options struct {
 	// others.
 	TrustDestination bool
 	OnEvent          layout.Handler
+	// Slot waits until one more layer may be worked on, for those who bound several syncs together; release gives the slot
+	// back. nil leaves it to Jobs.
+	Slot func(ctx context.Context) (release func(), err error)
 
+	// listed is what the tag named when the destination was listed, a zero entry for none; nil means to ask. A tag that has
+	// moved since is not overwritten.
+	listed  *layout.Entry
 	held    *holdings         // what the destination holds, where that was looked at before; nil means to look
+	made    *made             // what this run has made already, for all caches of a sync
 	decoder *compress.Decoder // shared by all layers of a run
+	deep    bool              // read what the destination has already
+	// What the caches of a sync share; nil where it is about one cache only.
+	slots    chan struct{} // one for each layer that may be worked on at a time
+	turns    *turns
+	promised *promises
+	// before ends when the caches that come before this one are done with: tags move in their order, so that the result is
+	// always the same. It says whether this one is to be left out then.
+	before func(ctx context.Context) error
 }
 
 // Rules are what a destination takes. A registry.Profile is one.
@@ -42,6 +61,15 @@ type Rules interface {
 	// Check says what the destination will not take of a cache; errors stop the conversion before anything is written. It
 	// sees the source's layers in the result's form.
 	Check(cache *layout.Cache) []buildcache.Problem
+}
+
+// normal returns options that say the same with a level only where it makes a difference.
+func (o Options) normal() Options {
+	o.Level = compress.Level(o.Compression, o.Level)
+	if o.made == nil {
+		o.made = &made{}
+	}
+	return o
 }
 
 // Check returns an error for options that make no sense, alone or together.
@@ -67,7 +95,10 @@ func (o Options) Check() error {
 }
 
 // copies reports whether the options change nothing.
-func (o Options) copies() bool { return o.Form == "" && o.Compression == "" }
+func (o Options) copies() bool { return o.Form == "" && o.Compression == "" && !o.prunes() }
+
+// prunes reports whether the options drop results.
+func (o Options) prunes() bool { return o.Prune != (buildcache.PruneRules{}) }
 
 // forms returns the forms to try for a cache.
 func (o Options) forms(source buildcache.Form) []buildcache.Form {
@@ -89,6 +120,22 @@ func (o Options) jobs() int {
 		return o.Jobs
 	}
 	return runtime.GOMAXPROCS(0)
+}
+
+// slot waits until one more layer may be worked on.
+func (o Options) slot(ctx context.Context) (release func(), err error) {
+	if o.Slot != nil {
+		return o.Slot(ctx)
+	}
+	if err := context.Cause(ctx); err != nil || o.slots == nil {
+		return func() {}, err
+	}
+	select {
+	case o.slots <- struct{}{}:
+		return func() { <-o.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (o Options) recipe(from buildcache.Descriptor) layout.Recipe {

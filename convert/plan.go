@@ -31,6 +31,16 @@ type step struct {
 	to *buildcache.Blob
 	// moved is how many bytes the execution wrote to the destination.
 	moved int64
+	// foreseen is, in a dry run, how large a layer is that would be recompressed: what it would come to can't be known.
+	foreseen int64
+	// unsure says that the destination may have had what was written, and does not tell.
+	unsure bool
+	// twin says that to is the blob of another step, which has to be there first.
+	twin bool
+	// made says that this run has made to itself.
+	made bool
+	// likely says that the destination has the layer in the wanted compression, but maybe not at the wanted level.
+	likely bool
 	// distrusted says that what the destination claimed to hold turned out to be something else.
 	distrusted bool
 }
@@ -47,7 +57,9 @@ type plan struct {
 type knowledge struct {
 	encoding map[digest.Digest]compress.Encoding // of the source's blobs
 	recalled map[layout.Recipe]buildcache.Blob   // what the destination remembers
-	held     *holdings                           // what its tagged roots hold in the wanted compression
+	// forgotten is why it remembers nothing, where it can't be read. That costs time, and nothing else.
+	forgotten error
+	held      *holdings // what its tagged roots hold in the wanted compression
 }
 
 // changed reports whether the result differs from the source at all.
@@ -89,6 +101,11 @@ func newStep(layer buildcache.Descriptor, o Options, known knowledge) step {
 		s.action, s.to = Reuse, &blob
 		return s
 	}
+	if blob, ok := o.made.blob(o.recipe(layer)); ok {
+		s.action, s.to, s.made = Reuse, &blob, true
+		return s
+	}
+	_, s.likely = known.held.blob(layer.DiffID())
 	s.action = Recompress
 	return s
 }

@@ -101,31 +101,108 @@ func preflight(cache *layout.Cache, p *plan, o Options) (warnings []buildcache.P
 // lookUps is how many blobs are looked for at once.
 const lookUps = 8
 
+// ReadBackError says that a destination took a result, and then did not give it back as it was. No tag was moved.
+type ReadBackError struct{ Err error }
+
+func (e *ReadBackError) Error() string { return fmt.Sprintf("read the result back: %v", e.Err) }
+
+// Unwrap returns what was wrong.
+func (e *ReadBackError) Unwrap() error { return e.Err }
+
 // errChanged says that a place returned other bytes than it was given.
-var errChanged = errors.New("read back other bytes than were written")
+var errChanged = errors.New("other bytes than were written")
+
+// readBack compares what a place has for root and config with what they should be. Of a place where reading is not cheap, it
+// is enough that it took the config.
+func readBack(ctx context.Context, dst layout.Place, result *layout.Cache) error {
+	root, err := layout.ReadBlob(ctx, dst, result.Entry.Descriptor, buildcache.MaxRoot)
+	if err != nil {
+		return fmt.Errorf("read root: %w", err)
+	}
+	if !bytes.Equal(root, result.RawRoot) {
+		return errChanged
+	}
+	if _, ok := dst.(layout.RandomAccess); !ok {
+		has, err := dst.Has(ctx, result.Root.Config)
+		if err == nil && !has {
+			err = &layout.BlobError{Digest: result.Root.Config.Digest, Place: dst.String(), Err: layout.ErrBlobMissing}
+		}
+		return err
+	}
+	config, err := layout.ReadBlob(ctx, dst, result.Root.Config, buildcache.MaxConfig)
+	if err == nil && !bytes.Equal(config, result.RawConfig) {
+		err = errChanged
+	}
+	return err
+}
 
 // prove reads a result back and holds it against the rules of BuildKit's importer, and looks whether every blob is
 // there with its size. What is in the blobs was checked when they were written.
 func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Options) error {
-	stored, err := layout.Load(ctx, dst, result.Entry)
-	if err != nil {
-		return fmt.Errorf("read the result back: %w", err)
+	if err := readBack(ctx, dst, result); err != nil {
+		return &ReadBackError{Err: err}
 	}
-	if !bytes.Equal(stored.RawRoot, result.RawRoot) || !bytes.Equal(stored.RawConfig, result.RawConfig) {
-		return errChanged
-	}
-	missing, err := absent(ctx, dst, stored.Root)
+	missing, err := absent(ctx, dst, result.Root)
 	if err != nil {
 		return err
 	}
 	problems := missing
 	if !o.copies() { // a copy is what it was
-		problems = append(errorsOf(stored), missing...)
+		problems = append(errorsOf(result), missing...)
 	}
 	if len(problems) > 0 {
 		return &ProofError{Problems: problems}
 	}
 	return nil
+}
+
+// HeldError says that a destination has a damaged copy of a layer, and keeps it although the right bytes were to be sent:
+// registries take no blob that they have.
+type HeldError struct {
+	Place string
+	Err   error // a *layout.BlobError
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%s has a damaged copy of a layer and does not take another: %v", e.Place, e.Err)
+}
+
+// Unwrap returns what is wrong with the copy.
+func (e *HeldError) Unwrap() error { return e.Err }
+
+// proveHeld reads every layer of the result that the destination had already, or may have had. It fails with a *HeldError.
+func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
+	moved := map[digest.Digest]bool{}
+	for _, s := range j.plan.steps {
+		switch {
+		case s.moved == 0, s.unsure:
+		case s.to != nil:
+			moved[s.to.Digest] = true
+		default:
+			moved[s.from.Digest] = true
+		}
+	}
+	for _, layer := range result.Root.LayersByDigest() {
+		if moved[layer.Digest] {
+			continue
+		}
+		err := readHeld(ctx, j.dst, layer, j.o.OnEvent)
+		if isBroken(err) {
+			return &HeldError{Place: j.dst.String(), Err: err}
+		}
+		if err != nil {
+			return err
+		}
+		j.proved.Add(layer.Size)
+	}
+	return nil
+}
+
+// readHeld reads a layer of a destination to its end, verified.
+func readHeld(ctx context.Context, dst layout.Source, layer buildcache.Descriptor, onEvent layout.Handler) error {
+	return onEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) error {
+		return layout.ReadThrough(ctx, dst, layer, done)
+	})
 }
 
 // errorsOf returns what is wrong with a cache, as far as root and config show it.

@@ -1,7 +1,9 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -12,12 +14,20 @@ import (
 // Result says what a conversion did, or would do. Sizes are in bytes.
 type Result struct {
 	Tag       string        `json:"tag,omitempty"`
+	Was       digest.Digest `json:"was,omitempty"` // what the tag named in the destination before, where that was another root
 	From      Root          `json:"from"`
 	To        Root          `json:"to"`
 	Unchanged bool          `json:"unchanged"` // the source was what was asked for already
+	Skipped   bool          `json:"skipped"`   // the destination, another place or tag, had the result already, whole, under its tag
 	DryRun    bool          `json:"dryRun,omitempty"`
 	Layers    []LayerResult `json:"layers"`
+	// Foreseen is, in a dry run, how large the layers are in the source that would be recompressed.
+	Foreseen int64 `json:"-"`
+	// Unnamed is how many bytes no tag reaches any more after a change in place; layout.Dir.GC frees them.
+	Unnamed int64 `json:"unnamed,omitempty"`
 	layout.Effort
+	// Pruned says what Options.Prune dropped; nil where it says nothing.
+	Pruned *Pruning `json:"pruned,omitempty"`
 	// Notes say what the result can't do: which BuildKits can't use it, what breaks.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -51,8 +61,8 @@ func (r *Result) Entry() layout.Entry {
 }
 
 func newResult(j *job) *Result {
-	r := &Result{Tag: j.tag, Unchanged: !j.plan.changed(j.cache.Root), Layers: []LayerResult{}}
-	r.From = describe(j.cache)
+	r := &Result{Tag: j.tag, Unchanged: j.isUnchanged(), Layers: []LayerResult{}, Pruned: j.pruned()}
+	r.From = describe(j.given())
 	r.To = Root{Form: j.plan.form, MediaType: j.plan.form.MediaType()}
 	distrusted := 0
 	for _, s := range j.plan.steps {
@@ -71,18 +81,76 @@ func newResult(j *job) *Result {
 		}
 		r.Layers = append(r.Layers, layer)
 		r.Moved += s.moved
-		if s.moved == 0 && !j.inPlace && layer.To != "" && s.action != Recompress {
+		r.Foreseen += s.foreseen
+		if s.action == Recompress && s.to != nil || s.moved > 0 {
+			r.Read += s.from.Size
+		}
+		if s.moved == 0 && layer.To != "" && (!j.inPlace || s.action == Recompress) {
 			r.Saved += layer.ToSize
 		}
 		if s.distrusted {
 			distrusted++
 		}
 	}
+	r.Read += j.proved.Load()
+	if j.forgotten != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("the journal can't be used, so that this work may have to be done again: %v", j.forgotten))
+	}
 	if distrusted > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the destination holds %d blobs that are not the layers they are said to be; "+
 			"these layers were made anew ('ocicache verify --deep' finds the caches that use them)", distrusted))
 	}
 	return r
+}
+
+// given is the cache as its source has it.
+func (j *job) given() *layout.Cache { return cmp.Or(j.whole, j.cache) }
+
+// isUnchanged reports whether the source has what was asked for.
+func (j *job) isUnchanged() bool { return j.given() == j.cache && !j.plan.changed(j.cache.Root) }
+
+// pruned says what was dropped on the way.
+func (j *job) pruned() *Pruning {
+	if j.pruning == nil || j.fitted == nil {
+		return j.pruning
+	}
+	both := j.pruning.then(j.asGiven(*j.fitted))
+	return &both
+}
+
+// asGiven returns a pruning of the result with the blobs counted that the source has in their place, as those of the source are.
+func (j *job) asGiven(fitted Pruning) Pruning {
+	blobs := j.plan.blobs()
+	fitted.Kept.Blobs, fitted.Kept.Bytes = 0, 0
+	for from, layer := range j.cache.Root.LayersByDigest() {
+		to := from
+		if blob, ok := blobs[from]; ok {
+			to = blob.Digest
+		}
+		if fitted.blobs[to] {
+			fitted.Kept.Blobs++
+			fitted.Kept.Bytes += layer.Size
+		}
+	}
+	fitted.Freed = slices.Clone(fitted.Freed)
+	for i := range fitted.Freed {
+		if f := &fitted.Freed[i]; f.Rule == buildcache.PruneFit {
+			f.Blobs, f.Bytes = j.pruning.Kept.Blobs-fitted.Kept.Blobs, j.pruning.Kept.Bytes-fitted.Kept.Bytes
+		}
+	}
+	return fitted
+}
+
+// noteWas says what is replaced in another place than the source, or under another tag, or whether it is what it was. Root and
+// config were written or not.
+func (r *Result) noteWas(j *job, written bool) {
+	switch {
+	case j.inPlace && j.tag == j.cache.Entry.Tag:
+	case j.was != r.To.Digest:
+		r.Was = j.was
+	default:
+		r.Skipped = r.Moved == 0 && !written
+	}
 }
 
 func describe(cache *layout.Cache) Root {
@@ -103,7 +171,17 @@ func (r *Result) note(cache *layout.Cache, o Options) {
 	for _, limit := range buildcache.Limits(cache.Root, cache.Config) {
 		r.Notes = append(r.Notes, limit.String())
 	}
+	kept := slices.ContainsFunc(r.Layers, func(l LayerResult) bool { return l.Action == Keep && l.ToCompression == o.Compression })
+	if o.Level != 0 && !o.Force && kept {
+		r.Notes = append(r.Notes, fmt.Sprintf("layers that are %s already keep their level; --force-compression makes them anew", o.Compression))
+	}
+	if most := o.Prune.MaxBytes; r.Pruned != nil && most > 0 && r.To.LayersBytes > most {
+		r.Pruned.Exceeds = r.To.LayersBytes
+	}
 	if r.From.Digest != r.To.Digest {
-		r.Notes = append(r.Notes, "imports by digest= must name the new digest")
+		r.Notes = append(r.Notes, noteDigest)
 	}
 }
+
+// noteDigest says what a changed root means for whoever imports by digest.
+const noteDigest = "imports by digest= must name the new digest"

@@ -14,7 +14,8 @@ import (
 )
 
 // isProved reads the blob that a step is to reuse, and reports whether it is the layer in the wanted compression: its
-// bytes have its digest, and what is in them is the tar that is in the source's layer.
+// bytes have its digest, what is in them is the tar that is in the source's layer, and everything else that is said of it,
+// which goes into the result, is so.
 func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	blob := buildcache.Descriptor{
 		MediaType: buildcache.LayerMediaType(buildcache.Artifact, s.to.Compression), Digest: s.to.Digest, Size: s.to.Size,
@@ -24,7 +25,10 @@ func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	}
 	var held, want tarSums
 	err := j.o.OnEvent.Track("prove", blob.Digest, blob.Size, func(done func(int64)) (err error) {
-		held, err = sumTar(ctx, j.dst, blob, j.o.decoder, done)
+		held, err = sumTar(ctx, j.dst, blob, j.o.decoder, func(bytes int64) {
+			j.proved.Add(bytes)
+			done(bytes)
+		})
 		return err
 	})
 	if isBroken(err) {
@@ -33,13 +37,14 @@ func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if held.compression != s.to.Compression || held.full != s.to.DiffID {
+	if held.compression != s.to.Compression || held.full != s.to.DiffID ||
+		held.toc != s.to.TOCDigest || held.fullSize != s.to.UncompressedSize {
 		return false, nil
 	}
 	want.tar = s.from.DiffID()
 	if s.encoding.Compression == buildcache.Estargz || want.tar == "" {
 		// Its diffID is not the digest of the tar alone, so the source has to be read as well.
-		if want, err = sumTar(ctx, j.src, s.from, j.o.decoder, func(int64) {}); isBroken(err) {
+		if want, err = sumTar(ctx, sourceOf(j.src, s.from), s.from, j.o.decoder, func(bytes int64) { j.proved.Add(bytes) }); isBroken(err) {
 			return false, nil // recompressing it says what is wrong
 		}
 	}
@@ -57,6 +62,8 @@ func isBroken(err error) bool {
 type tarSums struct {
 	compression buildcache.Compression // by the bytes
 	tar, full   digest.Digest          // without and with an estargz blob's table of contents; else the same
+	toc         digest.Digest          // of an estargz blob's table of contents, else ""
+	fullSize    int64                  // of an estargz blob's tar with its table of contents, in bytes, else 0
 }
 
 // sumTar reads a layer, verified, and decodes it.
@@ -85,11 +92,54 @@ func sumTar(
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	full, tar := sha256.New(), sha256.New()
-	decoded, err := decoder.DecodeTar(ctx, raw, encoding, full)
+	var contents *tocReader
+	var out io.Writer = full
+	if encoding.Compression == buildcache.Estargz {
+		contents = readTOC()
+		defer contents.end()
+		out = io.MultiWriter(full, contents)
+	}
+	decoded, err := decoder.DecodeTar(ctx, raw, encoding, out)
 	if err != nil {
 		return sums, err
 	}
 	_, err = io.Copy(tar, decoded)
-	sums = tarSums{encoding.Compression, digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)}
+	sums.compression = encoding.Compression
+	sums.tar, sums.full = digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)
+	if contents != nil {
+		sums.toc, sums.fullSize = contents.end()
+	}
 	return sums, errors.Join(err, decoded.Close())
+}
+
+// tocReader is written everything that is in an estargz blob, and finds its table of contents.
+type tocReader struct {
+	*io.PipeWriter
+	size  int64
+	found chan digest.Digest
+}
+
+func readTOC() *tocReader {
+	pr, pw := io.Pipe()
+	t := &tocReader{PipeWriter: pw, found: make(chan digest.Digest, 1)}
+	go func() {
+		defer close(t.found)
+		toc, err := compress.CheckTar(pr)
+		if err == nil {
+			t.found <- toc
+		}
+		_, _ = io.Copy(io.Discard, pr) // where there is no such table, the rest is no matter
+	}()
+	return t
+}
+
+func (t *tocReader) Write(p []byte) (int, error) {
+	t.size += int64(len(p))
+	return t.PipeWriter.Write(p)
+}
+
+// end returns the table's digest, "" where there is none, and the size of everything, once all was written.
+func (t *tocReader) end() (digest.Digest, int64) {
+	_ = t.Close() // always nil
+	return <-t.found, t.size
 }

@@ -3,6 +3,7 @@ package convert_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"testing"
@@ -155,6 +156,7 @@ func TestHeld(t *testing.T) {
 			}
 			if tt.name == "plain" {
 				wantEqual(t, "moved", result.Moved, int64(0))
+				wantEqual(t, "read, which proves", result.Read, result.Saved)
 			}
 			wantClean(t, dst, "latest")
 			wantClean(t, dst, "other")
@@ -220,7 +222,7 @@ func TestReuseIsGone(t *testing.T) {
 	first := run(t, src, dst, convert.Options{Compression: buildcache.Zstd})
 	gone := first.Layers[0].To
 	result := run(t, src, dst, convert.Options{Compression: buildcache.Zstd, OnEvent: func(e layout.Event) {
-		if e.Kind == layout.EventPlan {
+		if e.Kind == layout.EventPlan && e.Count > 1 {
 			if err := os.Remove(blobPath(dst.String(), gone)); err != nil {
 				t.Error(err)
 			}
@@ -262,4 +264,32 @@ func TestDryRun(t *testing.T) {
 	nowhere.Took, packed.Took = 0, 0
 	wantEqual(t, "without a destination", nowhere, packed)
 	layouttest.WantTree(t, path, before)
+}
+
+// TestJournalPoisoned has a journal that says something else of estargz blobs than what is in them: BuildKit would look
+// for a table of contents that is not there.
+func TestJournalPoisoned(t *testing.T) {
+	t.Parallel()
+	for _, poison := range []struct{ name, pattern, with string }{
+		{"table of contents", `"tocDigest":"[^"]*"`, `"tocDigest":"` + digest.FromString("poison").String() + `"`},
+		{"no table of contents", `"tocDigest":"[^"]*",`, ""},
+		{"size", `"uncompressedSize":[0-9]+`, `"uncompressedSize":1`},
+	} {
+		t.Run(poison.name, func(t *testing.T) {
+			t.Parallel()
+			src, path := openCorpus(t, "artifact-gzip"), layouttest.Create(t).String()
+			dst := open(t, path)
+			o := convert.Options{Compression: buildcache.Estargz}
+			first := run(t, src, dst, o)
+			journal := filepath.Join(path, ".ocicache", "journal")
+			lines := regexp.MustCompile(poison.pattern).ReplaceAll(readFile(t, journal), []byte(poison.with))
+			if err := os.WriteFile(journal, lines, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			again := run(t, src, dst, o)
+			wantEqual(t, "root", again.To, first.To)
+			wantEqual(t, "actions", actions(again), map[convert.Action]int{convert.Recompress: 14})
+			wantClean(t, dst, "latest")
+		})
+	}
 }

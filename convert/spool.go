@@ -24,7 +24,7 @@ func spool(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
-	section, err := layout.Spool(raw)
+	section, err := layout.Spool(ctx, raw)
 	if err != nil {
 		return nil, fmt.Errorf("spool layer: %w", err)
 	}

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +21,26 @@ type SyncOptions struct {
 	Entries []layout.Entry
 	// Match chooses among them by tag; nil chooses all.
 	Match func(tag string) bool
-	// Tag is the tag in the destination of all that is chosen, which must be one cache then; "" keeps tags.
+	// Tag is the tag in the destination of all that is chosen, which must be one cache then; "" keeps tags. A cache without
+	// one becomes latest, if it is the only one without and no other cache in Entries is latest; else it is passed over.
 	Tag string
-	// Deep reads what the destination has already, instead of only looking whether it is there.
+	// Rename returns the tag in the destination for one of the source; nil keeps tags. Tag goes before.
+	Rename func(tag string) string
+	// Deep reads the layers that the destination has already, instead of only looking whether they are there, and trusts
+	// it in nothing, whatever TrustDestination says. What is damaged is sent again; where the destination keeps it all the
+	// same, the cache fails with a *HeldError.
 	Deep bool
+	// Look asks for every layer of what is there already. In places where that is cheap, layouts for one, it is done anyway; in
+	// others a cache is there where its root is.
+	Look bool
+	// Parallel is how many caches are worked on at once; 0 means 1. Jobs bounds the layers of all together. Caches whose layers
+	// are recompressed are worked on one after the other, so that the result is always the same.
+	Parallel int
 	// FailFast stops after the first cache that fails.
 	FailFast bool
+	// OnBegin hears of each cache before it is worked on, and returns the context for that, which must be one made of ctx. An
+	// error leaves the cache out: it counts as not tried.
+	OnBegin func(ctx context.Context, entry layout.Entry) (context.Context, error)
 	// OnEntry hears of each cache as it is done with.
 	OnEntry func(SyncEntry)
 }
@@ -38,12 +51,15 @@ type SyncEntry struct {
 	To         string          `json:"to"`   // tag in the destination
 	FromDigest digest.Digest   `json:"fromDigest"`
 	ToDigest   digest.Digest   `json:"toDigest,omitempty"`
+	Was        digest.Digest   `json:"was,omitempty"` // what the tag named before, where that was another root, or where the cache failed
 	Form       buildcache.Form `json:"form,omitempty"`
 	layout.Effort
-	Skipped bool     `json:"skipped"` // the destination had it already, whole
-	Notes   []string `json:"notes,omitempty"`
-	Error   string   `json:"error,omitempty"`
-	Err     error    `json:"-"`
+	Foreseen int64    `json:"-"`                // as in Result
+	Pruned   *Pruning `json:"pruned,omitempty"` // as in Result; nil where it was skipped
+	Skipped  bool     `json:"skipped"`          // the destination had it already, whole
+	Notes    []string `json:"notes,omitempty"`
+	Error    string   `json:"error,omitempty"`
+	Err      error    `json:"-"`
 }
 
 // SyncResult is what a sync did.
@@ -51,6 +67,12 @@ type SyncResult struct {
 	Caches []SyncEntry `json:"caches"`
 	Others int         `json:"others"` // chosen entries that are no caches, and were passed over
 	Failed int         `json:"failed"`
+	// NotTried is how many caches were left out because an earlier one failed, with FailFast, or because OnBegin said so.
+	NotTried int `json:"notTried,omitempty"`
+	// Notes say which caches were passed over, because nothing says what to call them.
+	Notes []string `json:"notes,omitempty"`
+	// Checked says how caches that were there already were looked at: by their roots, by their blobs, or by the bytes of these.
+	Checked Checked `json:"checked"`
 	layout.Effort
 }
 
@@ -68,7 +90,7 @@ func (r *SyncResult) Err() error {
 	return e
 }
 
-// SyncError says that caches of a sync failed.
+// SyncError says that of several caches some failed.
 type SyncError struct {
 	Failed, Of int
 	Errs       []error // one for each
@@ -98,8 +120,11 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 	if dst == nil && !o.DryRun {
 		return nil, errNoDestination
 	}
+	o.Options = o.normal()
+	o.deep, o.slots, o.turns, o.promised = o.Deep, make(chan struct{}, o.jobs()), &turns{}, &promises{}
+	o.TrustDestination = o.TrustDestination && !o.Deep // what is read in any case is not taken unread
 	s := &syncer{src: src, dst: dst, o: o, there: map[string]layout.Entry{}}
-	result := &SyncResult{Caches: []SyncEntry{}}
+	result := &SyncResult{Caches: []SyncEntry{}, Checked: s.checked()}
 	entries, err := s.choose(ctx, result)
 	if err != nil {
 		return nil, err
@@ -110,22 +135,9 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 		}
 	}
 	s.announce(entries)
-	for _, entry := range entries {
-		done := s.bring(ctx, entry)
-		if err := context.Cause(ctx); err != nil {
-			result.Took = layout.Seconds(time.Since(begun))
-			return result, err
-		}
-		result.add(done)
-		if o.OnEntry != nil {
-			o.OnEntry(done)
-		}
-		if done.Err != nil && o.FailFast {
-			break
-		}
-	}
+	err = s.bringAll(ctx, entries, result)
 	result.Took = layout.Seconds(time.Since(begun))
-	return result, nil
+	return result, err
 }
 
 func (r *SyncResult) add(done SyncEntry) {
@@ -133,6 +145,7 @@ func (r *SyncResult) add(done SyncEntry) {
 		r.Failed++
 	}
 	r.Caches = append(r.Caches, done)
+	r.Read += done.Read
 	r.Moved += done.Moved
 	r.Saved += done.Saved
 }
@@ -145,34 +158,6 @@ type syncer struct {
 	there map[string]layout.Entry // in dst, by tag
 }
 
-// choose returns the caches to sync, those that can't be read among them.
-func (s *syncer) choose(ctx context.Context, result *SyncResult) ([]layout.Entry, error) {
-	all := s.o.Entries
-	if all == nil {
-		var err error
-		if all, err = layout.Survey(ctx, s.src); err != nil {
-			return nil, err
-		}
-	}
-	var entries []layout.Entry
-	for _, entry := range layout.WithoutShadowed(all) {
-		entry, err := layout.Classify(ctx, s.src, entry)
-		switch {
-		case err != nil:
-			return nil, err
-		case s.o.Match != nil && !s.o.Match(entry.Tag):
-		case entry.Kind.IsImage():
-			result.Others++
-		default:
-			entries = append(entries, entry)
-		}
-	}
-	if s.o.Tag != "" && len(entries) > 1 {
-		return nil, &layout.AmbiguousError{Place: s.src.String(), Tags: layout.TagsOf(entries, func(layout.Kind) bool { return true })}
-	}
-	return entries, nil
-}
-
 // lookAtDestination finds out what is there.
 func (s *syncer) lookAtDestination(ctx context.Context) error {
 	entries, err := s.dst.Entries(ctx)
@@ -182,7 +167,7 @@ func (s *syncer) lookAtDestination(ctx context.Context) error {
 	for _, entry := range layout.WithoutShadowed(entries) {
 		s.there[entry.Tag] = entry
 	}
-	s.o.held, err = collect(ctx, s.dst, s.o.Compression)
+	s.o.held, err = collect(ctx, s.dst, entries, s.o.Compression)
 	return err
 }
 
@@ -202,12 +187,13 @@ func (s *syncer) announce(entries []layout.Entry) {
 }
 
 // bring brings one cache over.
-func (s *syncer) bring(ctx context.Context, entry layout.Entry) SyncEntry {
+func (s *syncer) bring(ctx context.Context, entry layout.Entry, before func(context.Context) error) SyncEntry {
 	options := s.o.Options
+	options.before = before
 	part, end := options.OnEvent.Part(planned(entry))
 	defer end()
 	options.OnEvent = part
-	done := SyncEntry{From: entry.Tag, To: cmp.Or(s.o.Tag, entry.Tag, layout.DefaultTag), FromDigest: entry.Descriptor.Digest}
+	done := SyncEntry{From: entry.Tag, To: s.tagFor(entry), FromDigest: entry.Descriptor.Digest}
 	fail := func(err error) SyncEntry {
 		done.Err, done.Error = err, err.Error()
 		return done
@@ -215,13 +201,15 @@ func (s *syncer) bring(ctx context.Context, entry layout.Entry) SyncEntry {
 	if err := entry.Check(ctx, s.src); err != nil {
 		return fail(err)
 	}
-	if old, ok := s.there[done.To]; ok {
-		current, err := s.isCurrent(ctx, entry, old)
+	old, ok := s.there[done.To]
+	if options.listed = &old; ok {
+		done.Was = old.Descriptor.Digest // until there is a result, which says so itself
+		current, err := s.isCurrent(ctx, entry, old, part)
 		if err != nil {
 			return fail(err)
 		}
 		if current {
-			done.ToDigest, done.Skipped = old.Descriptor.Digest, true
+			done.ToDigest, done.Was, done.Skipped = old.Descriptor.Digest, "", true
 			return done
 		}
 	}
@@ -231,116 +219,6 @@ func (s *syncer) bring(ctx context.Context, entry layout.Entry) SyncEntry {
 	}
 	s.o.held.learn(result)
 	done.ToDigest, done.Form, done.Effort, done.Notes = result.To.Digest, result.To.Form, result.Effort, result.Notes
+	done.Was, done.Foreseen, done.Pruned = result.Was, result.Foreseen, result.Pruned
 	return done
-}
-
-// isCurrent reports whether the destination's old root is what the source's would become, with all that it names. With a
-// conversion that is: the plan in which every layer is taken from the old root gives the old root. Nothing is written to
-// find out.
-func (s *syncer) isCurrent(ctx context.Context, entry, old layout.Entry) (bool, error) {
-	if s.o.copies() && entry.Descriptor.Digest != old.Descriptor.Digest {
-		return false, nil
-	}
-	theirs, err := layout.Load(ctx, s.dst, old)
-	if err != nil {
-		if ctx.Err() != nil {
-			return false, err
-		}
-		return false, nil // what can't be read is not current
-	}
-	if !s.o.copies() {
-		if same, err := s.isOutcome(ctx, entry, theirs); err != nil || !same {
-			return false, err
-		}
-	}
-	return s.isWhole(ctx, theirs)
-}
-
-// isOutcome reports whether a cache of the destination is what the source's would become.
-func (s *syncer) isOutcome(ctx context.Context, entry layout.Entry, theirs *layout.Cache) (bool, error) {
-	ours, err := layout.Load(ctx, s.src, entry)
-	if err != nil {
-		return false, err
-	}
-	known := knowledge{}
-	if s.o.Compression != "" {
-		if known.encoding, err = encodings(ctx, s.src, ours.Root); err != nil {
-			return false, err
-		}
-	}
-	p := newPlan(ours, s.o.Options, known)
-	if !p.take(ours, theirs) {
-		return false, nil
-	}
-	for _, form := range s.o.forms(ours.Root.Form) {
-		p.form = form
-		result, err := assemble(ours, p)
-		if err != nil {
-			return false, err
-		}
-		if result.Entry.Descriptor.Digest == theirs.Entry.Descriptor.Digest {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// isWhole reports whether all layers of a cache are in the destination, and with Deep whether their bytes are right.
-func (s *syncer) isWhole(ctx context.Context, cache *layout.Cache) (bool, error) {
-	missing, err := absent(ctx, s.dst, cache.Root)
-	if err != nil || len(missing) > 0 {
-		return false, err
-	}
-	if !s.o.Deep {
-		return true, nil
-	}
-	for _, layer := range cache.Root.LayersByDigest() {
-		err := s.o.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) error {
-			return layout.ReadThrough(ctx, s.dst, layer, done)
-		})
-		if isBroken(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// take fills every step that would recompress a layer with the blob that stands in the layer's place in another cache.
-// It reports whether there is one for each.
-func (p *plan) take(ours, theirs *layout.Cache) bool {
-	if len(ours.Config.Layers) != len(theirs.Config.Layers) {
-		return false
-	}
-	listed := theirs.Root.LayersByDigest()
-	standsFor := map[digest.Digest]buildcache.Descriptor{}
-	for i, layer := range ours.Config.Layers {
-		standsFor[layer.Blob] = listed[theirs.Config.Layers[i].Blob]
-	}
-	for i := range p.steps {
-		s := &p.steps[i]
-		if s.action == Keep {
-			continue
-		}
-		blob, ok := p.blobOf(standsFor[s.from.Digest], s)
-		if !ok {
-			return false
-		}
-		s.action, s.to = Reuse, &blob
-	}
-	return true
-}
-
-// blobOf reads a descriptor as the outcome of a step, if it can be that.
-func (p *plan) blobOf(d buildcache.Descriptor, s *step) (buildcache.Blob, bool) {
-	if assume(d).Compression != p.compression {
-		return buildcache.Blob{}, false
-	}
-	estargz := p.compression == buildcache.Estargz || s.encoding.Compression == buildcache.Estargz
-	if !estargz && d.DiffID() != s.from.DiffID() {
-		return buildcache.Blob{}, false
-	}
-	return buildcache.BlobOf(d, p.compression), true
 }

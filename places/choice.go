@@ -11,6 +11,12 @@ func MeansAll(ref layout.Reference) bool {
 	return ref.Transport == layout.TransportPath && ref.Tag == ""
 }
 
+// Covers reports whether a reference stands for every cache in its place where they are looked at or mended one by one, so that nothing
+// has to be chosen: a bare path does, and a repository without tag or digest.
+func Covers(ref layout.Reference) bool {
+	return MeansAll(ref) || ref.Transport == layout.TransportRegistry && ref.Tag == "" && ref.Digest == ""
+}
+
 // Entries returns what the reference names, classified: the root of its tag or digest, else everything in the place but
 // entries that another one with the same tag hides. It fails with a *layout.NotFoundError where a tag or digest is not there.
 func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
@@ -34,6 +40,22 @@ func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return []layout.Entry{*entry}, nil
 }
 
+// LenientEntries is Entries for those who go on without what can't be read: where the place can tell, it is of
+// layout.KindInvalid, with its error.
+func (o *Opened) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
+	lenient, ok := o.Source.(layout.Lenient)
+	if !ok || o.Reference.Tag != "" || o.Reference.Digest != "" {
+		return o.Entries(ctx)
+	}
+	entries, err := lenient.LenientEntries(ctx)
+	for i := range entries {
+		if err == nil {
+			entries[i], err = layout.Classify(ctx, o.Source, entries[i])
+		}
+	}
+	return layout.WithoutShadowed(entries), err
+}
+
 // Cache returns the one cache that the reference names. Without a tag or digest that is latest, else the only one there.
 // It fails as layout.OneCache and layout.FindDigest do.
 func (o *Opened) Cache(ctx context.Context) (layout.Entry, error) {
@@ -55,6 +77,14 @@ func (o *Opened) Caches(ctx context.Context) ([]layout.Entry, error) {
 	}
 	entry, err := o.Cache(ctx)
 	return []layout.Entry{entry}, err
+}
+
+// Covered returns every cache in the place where the reference Covers it, else the one that Cache returns.
+func (o *Opened) Covered(ctx context.Context) ([]layout.Entry, error) {
+	if Covers(o.Reference) {
+		return layout.Caches(ctx, o.Source)
+	}
+	return o.Caches(ctx)
 }
 
 // Image returns the one image, or index of images, that the reference names. It fails as layout.OneImage and

@@ -47,6 +47,9 @@ func (e *HostError) Unwrap() error { return layout.ErrReference }
 
 // notThere says what is wrong where nothing is.
 func notThere(ref layout.Reference) error {
+	if err := checkAddress(ref); err != nil {
+		return err
+	}
 	if ref.Transport == layout.TransportPath && isLikeHost(ref.Path) && !beginsThere(ref.Path) {
 		return &HostError{Path: ref.Path}
 	}
@@ -56,15 +59,49 @@ func notThere(ref layout.Reference) error {
 // isLikeHost reports whether a path begins like host/repository or host:port/repository: what stands before the first
 // slash has a dot or a port in it, or is localhost.
 func isLikeHost(path string) bool {
-	host, rest, ok := strings.Cut(path, "/")
-	if !ok || host == "" || rest == "" || host == "." || host == ".." {
+	host, rest, _ := strings.Cut(path, "/")
+	if rest == "" || host == "." || host == ".." {
 		return false
 	}
-	name, port, hasPort := strings.Cut(host, ":")
-	if hasPort && (port == "" || strings.Trim(port, "0123456789") != "") {
-		return false
+	return layout.IsHost(host)
+}
+
+// checkAddress refuses a bare path where nothing is and that looks like the address of a registry with a password or a query in it. They
+// are not shown.
+func checkAddress(ref layout.Reference) error {
+	const scheme = "docker://"
+	if ref.Transport != layout.TransportPath || !strings.ContainsAny(ref.Path, ":?") || beginsThere(ref.Path) {
+		return nil
 	}
-	return hasPort || name == "localhost" || strings.Contains(strings.Trim(name, "."), ".")
+	_, err := layout.ParseReference(scheme + ref.Path)
+	var spelling *layout.SpellingError
+	if !errors.As(err, &spelling) || !spelling.Secret || !isLikeHost(strings.TrimPrefix(spelling.Meant, scheme)) {
+		return nil
+	}
+	spelling.Text = strings.TrimPrefix(spelling.Text, scheme)
+	return spelling
+}
+
+// checkNew refuses names for a new layout that are meant for something else: that of an archive, and a tag behind a colon.
+// What begins with ./ or a slash is meant as it is.
+func checkNew(ref layout.Reference) error {
+	if ref.Transport != layout.TransportPath || strings.HasPrefix(ref.Path, ".") || strings.HasPrefix(ref.Path, "/") {
+		return nil
+	}
+	if err := checkAddress(ref); err != nil {
+		return err
+	}
+	meant := layout.Reference{Transport: layout.TransportArchive, Path: ref.Path}
+	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst"} {
+		if strings.HasSuffix(ref.Path, end) {
+			return &layout.SpellingError{Text: ref.Path, Meant: meant.String()}
+		}
+	}
+	if path, tag, ok := strings.Cut(ref.Path, ":"); ok && path != "" && layout.CheckTag(tag) == nil {
+		meant := layout.Reference{Transport: layout.TransportLayout, Path: path, Tag: tag}
+		return &layout.SpellingError{Text: ref.Path, Meant: meant.String()}
+	}
+	return nil
 }
 
 // beginsThere reports whether a path's first part is there.

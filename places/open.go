@@ -19,11 +19,14 @@ type Options struct {
 	// Base is where an archive finds the blobs that it was packed without; nil for none. For other places it is an
 	// error.
 	Base layout.Source
+	// DryRun keeps Create from making a layout.
+	DryRun bool
 }
 
 // Opened is a place that a reference named. Close it when the job is done.
 type Opened struct {
-	// Source is the place, with all of its powers (layout.RandomAccess and the like): give it to functions that read.
+	// Source is the place, with all of its powers (layout.RandomAccess and the like): give it to functions that read. It is
+	// nil where Create would have made a layout, were it not for a dry run.
 	Source    layout.Source
 	Reference layout.Reference
 	// Notes say what a user should know about the place, such as that volumes of an archive are missing and are rebuilt.
@@ -61,19 +64,15 @@ func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error)
 		return nil, fmt.Errorf("%w: %s is no archive, and only archives have a base", layout.ErrReference, ref)
 	case ref.Transport == layout.TransportRegistry:
 		return openRegistry(ref, o)
+	case isDir(ref):
+		return openDir(ref, o)
+	default:
+		return nil, fmt.Errorf("%w: there are no places of the transport %q", layout.ErrReference, ref.Transport)
 	}
-	dir, err := layout.Open(ref.Path, o.Layout)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notThere(ref)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &Opened{Source: dir, Reference: ref}, nil
 }
 
 // Create opens what a reference names, for writing, and makes a layout where there is nothing. It fails as Open does, with
-// a *NotWritableError for an archive, and with an *IsFileError where a file is in the way.
+// a *NotWritableError for an archive, and with an *IsFileError where a file is in the way; in a dry run as well.
 func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Digest != "":
@@ -83,10 +82,17 @@ func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, erro
 	case IsArchive(ref):
 		return nil, &NotWritableError{Reference: ref}
 	}
+	o.Registry.Push = true
 	opened, err := Open(ctx, ref, o)
 	var none *NotThereError
-	if !errors.As(err, &none) && !errors.Is(err, layout.ErrNotLayout) {
+	if !isDir(ref) || !errors.As(err, &none) && !errors.Is(err, layout.ErrNotLayout) {
 		return opened, err
+	}
+	if err := checkNew(ref); none != nil && err != nil {
+		return nil, err
+	}
+	if o.DryRun {
+		return &Opened{Reference: ref}, layout.CheckCreate(ref.Path)
 	}
 	dir, err := layout.Create(ctx, ref.Path, o.Layout)
 	if err != nil {
@@ -108,6 +114,22 @@ func IsArchive(ref layout.Reference) bool {
 	}
 }
 
+// isDir reports whether a reference that names no archive names a layout directory.
+func isDir(ref layout.Reference) bool {
+	return ref.Transport == layout.TransportLayout || ref.Transport == layout.TransportPath
+}
+
+func openDir(ref layout.Reference, o Options) (*Opened, error) {
+	dir, err := layout.Open(ref.Path, o.Layout)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notThere(ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Opened{Source: dir, Reference: ref}, nil
+}
+
 func openArchive(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	opened, err := archive.Open(ctx, []string{ref.Path}, archive.OpenOptions{Base: o.Base})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,10 +149,10 @@ func openRegistry(ref layout.Reference, o Options) (*Opened, error) {
 	return &Opened{Source: repository, Reference: ref, close: repository.Close}, nil
 }
 
-// SameFile reports whether two references name one directory or one file. Repositories are never the same: there may be
-// two ways into one.
+// SameFile reports whether two references name one directory or one file. What is elsewhere is never the same: there may be
+// two ways to it.
 func SameFile(a, b layout.Reference) bool {
-	if a.Transport == layout.TransportRegistry || b.Transport == layout.TransportRegistry {
+	if !a.IsLocal() || !b.IsLocal() {
 		return false
 	}
 	infoA, err := os.Stat(a.Path)

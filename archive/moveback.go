@@ -1,0 +1,46 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// noteMovedBack notes where a tag is about to name an older cache than it did, as after unpacking archives in another order than they
+// were packed in.
+func (w *unpacker) noteMovedBack(ctx context.Context, root layout.Entry, was buildcache.Descriptor) {
+	if root.Kind != layout.KindCache || root.Descriptor.Digest == was.Digest {
+		return
+	}
+	old, oldErr := layout.Load(ctx, w.dst, layout.Entry{Descriptor: was})
+	now, nowErr := layout.Load(ctx, w, root)
+	if oldErr != nil || nowErr != nil {
+		return // what is broken is told of by those whose business it is
+	}
+	before, after := newestResult(old.Config), newestResult(now.Config)
+	if after.IsZero() || !before.After(after) {
+		return
+	}
+	w.result.Notes = append(w.result.Notes, fmt.Sprintf("the tag %s goes back to an older cache: its newest result is of %s, and the one before had one of %s",
+		root.Tag, after.UTC().Format(time.RFC3339), before.UTC().Format(time.RFC3339)))
+}
+
+// newestResult returns when the newest result of a cache was made, the zero time where none says it.
+func newestResult(config *buildcache.Config) (newest time.Time) {
+	for _, record := range config.Records {
+		for _, result := range record.Results {
+			if result.CreatedAt.After(newest) {
+				newest = result.CreatedAt.Time
+			}
+		}
+		for _, chain := range record.Chains {
+			if chain.CreatedAt.After(newest) {
+				newest = chain.CreatedAt.Time
+			}
+		}
+	}
+	return newest
+}

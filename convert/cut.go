@@ -1,0 +1,129 @@
+package convert
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Pruning says what rules left of a cache, and what each of them dropped. Sizes are in bytes.
+type Pruning struct {
+	Before buildcache.Extent  `json:"before"`
+	Kept   buildcache.Extent  `json:"kept"`
+	Freed  []buildcache.Freed `json:"freed"`
+	// Undated are results that no rule about age could judge, and that stay.
+	Undated int `json:"undated,omitempty"`
+	// Exceeds is how large the layers are as they were written, where recompressing them made them larger than the rule about bytes
+	// lets them be, which counts them as the source has them; so do all other numbers. Else it is 0.
+	Exceeds int64 `json:"exceeds,omitempty"`
+	// Estimated says, of a dry run, that layers are to be recompressed, after which Fit may drop more.
+	Estimated bool `json:"estimated,omitempty"`
+
+	blobs map[digest.Digest]bool // of layers that are left, after the result was cut down
+	left  []int                  // results of each record that are kept, less than 0 for a record that goes itself
+}
+
+// then returns what two prunings come to, one after the other.
+func (p Pruning) then(next Pruning) Pruning {
+	p.Kept, p.Undated, p.Freed = next.Kept, p.Undated+next.Undated, buildcache.AddFreed(p.Freed, next.Freed)
+	return p
+}
+
+// EmptiedError says that the rules would drop all results of a cache. Nothing of it was written.
+type EmptiedError struct {
+	Results int
+	buildcache.Emptied
+}
+
+func (e *EmptiedError) Error() string {
+	text := fmt.Sprintf("the rules would drop all %d results", e.Results)
+	if e.Results == 1 {
+		text = "the rules would drop its one result"
+	}
+	switch e.Rule {
+	case buildcache.PruneMaxRecords:
+		text += fmt.Sprintf("; the newest alone needs %d records", e.Needs.Records)
+	case buildcache.PruneMaxBytes:
+		text += fmt.Sprintf("; the newest alone needs layers of %d bytes", e.Needs.Bytes)
+	case buildcache.PruneBefore:
+		text += "; the newest was made at " + e.Created.UTC().Format(time.RFC3339)
+	case buildcache.PruneUnneeded, buildcache.PruneLeaves, buildcache.PruneFit:
+	}
+	return text
+}
+
+// Unwrap returns buildcache.ErrNoResults.
+func (e *EmptiedError) Unwrap() error { return buildcache.ErrNoResults }
+
+// pruneValue drops results of a cache by rules. It fails where none is left: with an *EmptiedError, unless there were none before.
+func pruneValue(value buildcache.Cache, rules buildcache.PruneRules) (*buildcache.Pruned, error) {
+	pruned, err := buildcache.Prune(value, rules)
+	switch {
+	case err != nil:
+		return nil, err
+	case pruned.Kept.Results > 0:
+		return pruned, nil
+	case pruned.Emptied == nil:
+		return nil, buildcache.ErrNoResults
+	}
+	return nil, &EmptiedError{Results: resultsOf(value.Config), Emptied: *pruned.Emptied}
+}
+
+// cut drops results of a cache by rules, and returns what is left, sealed: the very cache where nothing goes. It fails as pruneValue
+// does.
+func cut(cache *layout.Cache, rules buildcache.PruneRules) (*layout.Cache, Pruning, error) {
+	pruned, err := pruneValue(buildcache.Cache{Root: cache.Root, Config: cache.Config}, rules)
+	if err != nil {
+		return nil, Pruning{}, err
+	}
+	pruning := Pruning{Before: extentOf(cache), Kept: pruned.Kept, Freed: pruned.Freed, Undated: pruned.Undated, left: pruned.Left}
+	if !frees(pruned.Freed) {
+		return cache, pruning, nil
+	}
+	left, err := seal(pruned.Cache)
+	if err != nil {
+		return nil, Pruning{}, err
+	}
+	left.Entry.Tag, left.Entry.Kind = cache.Entry.Tag, cache.Entry.Kind
+	return left, pruning, nil
+}
+
+// frees reports whether any rule dropped anything.
+func frees(freed []buildcache.Freed) bool {
+	return slices.ContainsFunc(freed, func(f buildcache.Freed) bool { return f.Extent != (buildcache.Extent{}) })
+}
+
+// cut drops what the options say of a cache on its way, nothing where they say nothing.
+func (o Options) cut(cache *layout.Cache) (*layout.Cache, *Pruning, error) {
+	if !o.prunes() {
+		return cache, nil, nil
+	}
+	left, pruning, err := cut(cache, o.Prune)
+	if err != nil {
+		return nil, nil, fmt.Errorf("prune on the way: %w", err)
+	}
+	return left, &pruning, nil
+}
+
+// assemble is assemble, and drops what the result is too large for, where the options say so: its form and compression may have made
+// it larger than it was when the rules were applied. pruning is nil where nothing had to go.
+func (o Options) assemble(cache *layout.Cache, p *plan) (result *layout.Cache, pruning *Pruning, err error) {
+	result, err = assemble(cache, p)
+	if err != nil || !o.Prune.Fit || len(result.RawRoot) <= buildcache.MaxImport && len(result.RawConfig) <= buildcache.MaxImport {
+		return result, nil, err
+	}
+	left, more, err := cut(result, buildcache.PruneRules{Fit: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	more.blobs = map[digest.Digest]bool{}
+	for blob := range left.Root.LayersByDigest() {
+		more.blobs[blob] = true
+	}
+	return left, &more, nil
+}

@@ -1,0 +1,74 @@
+package convert
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// Limits are rules for pruning as people write them: on command lines, and in plans. What they mean Rules says, at a time.
+type Limits struct {
+	OlderThan   string `json:"older_than,omitempty"` // as ParseSince reads it
+	Leaves      bool   `json:"leaves,omitempty"`
+	KeepRecords int    `json:"keep_records,omitempty"` // 0 for all
+	KeepBytes   string `json:"keep_bytes,omitempty"`   // such as 5GB, "" for all
+	Fit         bool   `json:"fit,omitempty"`
+}
+
+// LimitError says which of the limits makes no sense.
+type LimitError struct {
+	Rule buildcache.PruneRule
+	Err  error
+}
+
+func (e *LimitError) Error() string { return fmt.Sprintf("%s: %v", e.Rule, e.Err) }
+
+// Unwrap returns why.
+func (e *LimitError) Unwrap() error { return e.Err }
+
+// Rules returns the rules that the limits are by now. It fails with a *LimitError.
+func (l Limits) Rules(now time.Time) (buildcache.PruneRules, error) {
+	rules := buildcache.PruneRules{Leaves: l.Leaves, MaxRecords: l.KeepRecords, Fit: l.Fit}
+	if l.OlderThan != "" {
+		var err error
+		if rules.Before, err = ParseSince(l.OlderThan, now); err != nil {
+			return rules, &LimitError{buildcache.PruneBefore, err}
+		}
+	}
+	if l.KeepRecords < 0 {
+		return rules, &LimitError{buildcache.PruneMaxRecords, fmt.Errorf("%d: want 1 or more, or 0 for all", l.KeepRecords)}
+	}
+	if l.KeepBytes != "" {
+		bytes, err := humanize.ParseBytes(l.KeepBytes)
+		if err != nil || int64(bytes) <= 0 {
+			return rules, &LimitError{buildcache.PruneMaxBytes, fmt.Errorf("%q: want a size above 0, such as 5GB or 500MiB", l.KeepBytes)}
+		}
+		rules.MaxBytes = int64(bytes)
+	}
+	return rules, nil
+}
+
+// String returns the limits in words that differ where what is left of a cache may differ.
+func (l Limits) String() string {
+	var words []string
+	if l.OlderThan != "" {
+		words = append(words, string(buildcache.PruneBefore), l.OlderThan)
+	}
+	if l.Leaves {
+		words = append(words, string(buildcache.PruneLeaves))
+	}
+	if l.KeepRecords != 0 {
+		words = append(words, string(buildcache.PruneMaxRecords), fmt.Sprint(l.KeepRecords))
+	}
+	if l.KeepBytes != "" {
+		words = append(words, string(buildcache.PruneMaxBytes), l.KeepBytes)
+	}
+	if l.Fit {
+		words = append(words, string(buildcache.PruneFit))
+	}
+	return strings.Join(words, " ")
+}

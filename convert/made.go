@@ -1,0 +1,81 @@
+package convert
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// made is what a run has made of layers so far, so that caches that share a layer have it made once. It is what a journal is, for
+// places without one. nil forgets it.
+type made struct {
+	mu    sync.Mutex
+	blobs map[layout.Recipe]buildcache.Blob
+}
+
+func (m *made) blob(r layout.Recipe) (buildcache.Blob, bool) {
+	if m == nil {
+		return buildcache.Blob{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	blob, ok := m.blobs[r]
+	return blob, ok
+}
+
+func (m *made) add(r layout.Recipe, blob buildcache.Blob) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.blobs == nil {
+		m.blobs = map[layout.Recipe]buildcache.Blob{}
+	}
+	m.blobs[r] = blob
+}
+
+// foretell makes a layer and keeps only its digest, and reports whether the destination has that. It is for places that are written
+// to by sending: where they hold the same layer, it is likely to be this one, and making it twice costs less than sending it.
+func (j *job) foretell(ctx context.Context, s *step) (bool, error) {
+	blob, err := recompress(ctx, sourceOf(j.src, s.from), weigher{j.dst}, *s, j.o)
+	if err != nil {
+		return false, err
+	}
+	has, err := j.dst.Has(ctx, buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size})
+	if err != nil {
+		return false, err
+	}
+	if has {
+		s.action, s.to = Reuse, &blob
+		j.o.made.add(j.o.recipe(s.from), blob)
+		return true, nil
+	}
+	j.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 1, Total: s.from.Size}) // it is made again
+	return false, nil
+}
+
+// weigher is a sink that stores nothing of what is ingested.
+type weigher struct{ layout.Sink }
+
+// Ingest returns digest and size of what is written.
+func (weigher) Ingest(_ context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
+	w := &weight{hash: digest.SHA256.Digester()}
+	err := write(io.MultiWriter(w.hash.Hash(), w))
+	return buildcache.Descriptor{Digest: w.hash.Digest(), Size: w.size}, err
+}
+
+type weight struct {
+	hash digest.Digester
+	size int64
+}
+
+func (w *weight) Write(p []byte) (int, error) {
+	w.size += int64(len(p))
+	return len(p), nil
+}

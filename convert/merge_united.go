@@ -1,0 +1,196 @@
+package convert
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// TooLargeError says that a result would be larger than BuildKit imports. Nothing was written.
+type TooLargeError struct {
+	Err error // a *buildcache.SizeError
+	// Has is what it has, and Fits what is left of it when the oldest results go until it fits.
+	Has, Fits buildcache.Extent
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("BuildKit would not import the result: the %v; it has %d records with %d results, and %d records with the newest %d results would fit",
+		e.Err, e.Has.Records, e.Has.Results, e.Fits.Records, e.Fits.Results)
+}
+
+// Unwrap returns what is too large.
+func (e *TooLargeError) Unwrap() error { return e.Err }
+
+// united is what becomes of the sources.
+type united struct {
+	merged *buildcache.Merged
+	value  buildcache.Cache // what is left of merged by the rules
+	freed  []buildcache.Freed
+	// What the last of assemble's results is.
+	extent  buildcache.Extent
+	config  int64
+	undated int
+}
+
+// unite merges the caches as values, in the form that comes first, with the layers that they have.
+func (m *merger) unite(caches []*layout.Cache) (*united, error) {
+	values := make([]buildcache.Cache, len(caches))
+	for i, cache := range caches {
+		values[i] = buildcache.Cache{Root: cache.Root, Config: cache.Config}
+	}
+	merged, err := buildcache.Merge(values, buildcache.MergeOptions{})
+	var refused *buildcache.RefusedError
+	if errors.As(err, &refused) && refused.Cache < len(m.sources) {
+		return nil, fmt.Errorf("%s: %w", m.sources[refused.Cache].name(), err)
+	}
+	if err := unlessSize(err); err != nil {
+		return nil, err
+	}
+	u := &united{merged: merged}
+	rules := m.o.Prune
+	if m.o.Compression != "" { // what fits is known when layers that are the same have become one
+		rules.Fit = false
+	}
+	root := merged.Root.WithForm(m.o.forms(buildcache.Artifact)[0])
+	pruned, err := pruneValue(buildcache.Cache{Root: root, Config: merged.Config}, rules)
+	if err != nil {
+		return nil, fmt.Errorf("prune the result: %w", err)
+	}
+	u.value, u.freed, u.undated = pruned.Cache, pruned.Freed, pruned.Undated
+	if m.o.Compression == "" {
+		sealed, err := seal(u.value)
+		if err != nil {
+			return nil, err
+		}
+		return u, checkSize(sealed)
+	}
+	return u, nil
+}
+
+// unlessSize passes over what says that a cache is too large, which is looked at later.
+func unlessSize(err error) error {
+	var size *buildcache.SizeError
+	if errors.As(err, &size) {
+		return nil
+	}
+	return err
+}
+
+// checkSize fails with a *TooLargeError where BuildKit would not import a cache for its size.
+func checkSize(cache *layout.Cache) error {
+	size := &buildcache.SizeError{Limit: buildcache.MaxImport}
+	switch {
+	case len(cache.RawConfig) > buildcache.MaxImport:
+		size.What, size.Size = "cache config", int64(len(cache.RawConfig))
+	case len(cache.RawRoot) > buildcache.MaxImport:
+		size.What, size.Size = "root", int64(len(cache.RawRoot))
+	default:
+		return nil
+	}
+	fit, err := buildcache.Prune(buildcache.Cache{Root: cache.Root, Config: cache.Config}, buildcache.PruneRules{Fit: true})
+	if err != nil {
+		return errors.Join(size, err)
+	}
+	return &TooLargeError{Err: size, Has: extentOf(cache), Fits: fit.Kept}
+}
+
+// assemble makes root and config of what was united, with the layers that the plan has made.
+func (m *merger) assemble(u *united, p *plan) (*layout.Cache, error) {
+	value := u.value
+	blobs := p.blobs()
+	if len(blobs) > 0 {
+		again, err := buildcache.Merge([]buildcache.Cache{value}, buildcache.MergeOptions{Blobs: blobs})
+		if err := unlessSize(err); err != nil {
+			return nil, err
+		}
+		value = again.Cache
+	}
+	value.Root = value.Root.WithForm(p.form)
+	var freed []buildcache.Freed
+	if m.o.Prune.Fit {
+		fit, err := buildcache.Prune(value, buildcache.PruneRules{Fit: true})
+		if err != nil {
+			return nil, err
+		}
+		value, freed = fit.Cache, fit.Freed
+	}
+	cache, err := seal(value)
+	if err != nil {
+		return nil, err
+	}
+	u.extent, u.config = extentOf(cache), int64(len(cache.RawConfig))
+	u.freed = append(u.freed, slices.DeleteFunc(freed, func(f buildcache.Freed) bool { return f.Extent == buildcache.Extent{} })...)
+	return cache, checkSize(cache)
+}
+
+// result says what was done.
+func (u *united) result(m *merger, caches []*layout.Cache, done *Result) *MergeResult {
+	r := &MergeResult{
+		Tag: m.tag, To: done.To, Config: u.config, Result: u.extent, Superseded: u.merged.Superseded, Cut: u.merged.Cut,
+		Dropped: u.merged.Dropped, Freed: u.freed, Undated: u.undated, DryRun: m.o.DryRun, Layers: done.Layers, Effort: done.Effort,
+	}
+	for i, cache := range caches {
+		source := m.sources[i]
+		r.Sources = append(r.Sources, MergedCache{
+			Place: source.Source.String(), Tag: source.Entry.Tag, Root: describe(cache), ConfigSize: int64(len(cache.RawConfig)), Extent: extentOf(cache),
+		})
+	}
+	if m.o.WithTarget && !slices.ContainsFunc(m.sources, m.isTarget) {
+		r.Notes = append(r.Notes, fmt.Sprintf("the tag %s is not there yet, and was passed over as a source", m.tag))
+	}
+	r.Notes = append(r.Notes, slices.DeleteFunc(done.Notes, func(note string) bool { return note == noteDigest })...)
+	if most := m.o.Prune.MaxBytes; m.o.Compression != "" && most > 0 && u.extent.Bytes > most {
+		r.Notes = append(r.Notes, fmt.Sprintf("recompressed, the layers have %s, which is more than the rule %s says: it counts them as the sources have them",
+			humanize.Bytes(uint64(u.extent.Bytes)), buildcache.PruneMaxBytes))
+	}
+	if blobs, bytes := twice(u.value.Root); blobs > 0 && m.o.Compression == "" {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s what others hold in another compression (%s); with --compression each layer is kept once",
+			english.Plural(blobs, "layer blob holds", "layer blobs hold"), humanize.Bytes(uint64(max(bytes, 0)))))
+	}
+	return r
+}
+
+// twice says how many blobs of a root have the diffID of a smaller one.
+func twice(root *buildcache.Root) (blobs int, bytes int64) {
+	smallest, all := map[digest.Digest]int64{}, map[digest.Digest]int64{}
+	for _, layer := range root.LayersByDigest() {
+		diffID := layer.DiffID()
+		if least, ok := smallest[diffID]; !ok {
+			smallest[diffID] = layer.Size
+		} else {
+			blobs++
+			smallest[diffID] = min(least, layer.Size)
+		}
+		all[diffID] += layer.Size
+	}
+	for diffID, sum := range all {
+		bytes += sum - smallest[diffID]
+	}
+	return blobs, bytes
+}
+
+// extentOf says how much is in a cache.
+func extentOf(cache *layout.Cache) buildcache.Extent {
+	e := buildcache.Extent{Records: len(cache.Config.Records), Layers: len(cache.Config.Layers)}
+	e.Results = resultsOf(cache.Config)
+	for _, layer := range cache.Root.LayersByDigest() {
+		e.Blobs++
+		e.Bytes += layer.Size
+	}
+	return e
+}
+
+// resultsOf counts the results of a config; chains are results.
+func resultsOf(config *buildcache.Config) (n int) {
+	for _, record := range config.Records {
+		n += len(record.Results) + len(record.Chains)
+	}
+	return n
+}

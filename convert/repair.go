@@ -1,0 +1,395 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// RepairOptions say how a cache is repaired. The zero value says what would be done.
+type RepairOptions struct {
+	Write bool          // do it
+	Root  digest.Digest // what a tag is to name whose root is not there, or that is not there; "" for the newest root that nothing names
+	Base  []layout.Source
+	// Deep unpacks every layer and compares its diffID. Otherwise that is done for layers that say none.
+	Deep bool
+	// ByPosition finds layers that the config names by the digests that they had before they were recompressed also by their places
+	// in the list, where nothing else tells which they are. Where the order has changed as well, builds get other files than they
+	// should.
+	ByPosition bool
+	OnEvent    layout.Handler
+
+	decoder *compress.Decoder
+}
+
+// RepairKind says what was mended: a buildcache.Kind, or CacheInIndex.
+type RepairKind string
+
+// CacheInIndex is a tag that names an index with nothing but one cache in it, which BuildKit takes for an image.
+const CacheInIndex RepairKind = "cache-in-index"
+
+// Repair is one thing that was mended, or would be.
+type Repair struct {
+	Kind   RepairKind    `json:"kind"`
+	Digest digest.Digest `json:"digest,omitempty"` // the blob concerned
+	What   string        `json:"what"`
+}
+
+// RepairResult says what became of a cache, or would.
+type RepairResult struct {
+	Tag     string        `json:"tag,omitempty"`
+	From    digest.Digest `json:"from"`
+	To      digest.Digest `json:"to,omitempty"` // "" where it can't be repaired
+	Repairs []Repair      `json:"repairs"`
+	// Lost is what went with layers that are nowhere.
+	Lost buildcache.Extent `json:"lost"`
+	// Checked says how layers were looked at. A registry is only asked for them where nobody wants Deep: damage is not found then.
+	Checked Checked `json:"checked"`
+	// Left are the errors that can't be mended.
+	Left []buildcache.Problem `json:"left,omitempty"`
+	// Kept are damaged blobs that stay, because something else in the place names them too.
+	Kept []digest.Digest `json:"kept,omitempty"`
+	// Foreign says that the root is not there, or can't be read, and that what is there of the entry speaks of something else than a
+	// cache. Nothing is done about it.
+	Foreign bool `json:"foreign,omitempty"`
+	Written bool `json:"written"`
+}
+
+// RepairCache mends what is wrong with a cache and can be mended without what is lost:
+//
+//   - A tag whose root is not there gets Root, or, where there is no other entry, the newest root that lies there unnamed; one that
+//     names an index with nothing but a cache in it gets that cache. What is not of a cache is left as it is.
+//   - Blobs that are missing or damaged are taken from a base. Layers that are nowhere are dropped with the results that need
+//     them; records stay, as far as others depend on them.
+//   - Sizes, media types and diffIDs that are wrong or missing are measured.
+//   - Layers that the config names by the digests that they had before they were recompressed are found by their diffIDs, or
+//     with ByPosition by their places, where that is not possible.
+//
+// What is written was proved to be what BuildKit imports in full; the tag moves last. What can't be mended is in the result.
+func RepairCache(ctx context.Context, place layout.Place, entry layout.Entry, o RepairOptions) (result *RepairResult, err error) {
+	o.decoder = compress.NewDecoder()
+	if locker, ok := place.(layout.Locker); ok && o.Write {
+		unlock, lockErr := locker.Lock(ctx)
+		if lockErr != nil {
+			return nil, lockErr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	result = &RepairResult{Tag: entry.Tag, From: entry.Descriptor.Digest, Repairs: []Repair{}, Checked: CheckedBytes}
+	if _, near := place.(layout.RandomAccess); !near && !o.Deep {
+		result.Checked = CheckedBlobs
+	}
+	r := &repairer{place: place, o: o, result: result, based: map[digest.Digest]layout.Source{}}
+	if err := r.repair(ctx, entry); err != nil {
+		return result, fmt.Errorf("%s: %w", MergeSource{place, entry}.name(), err)
+	}
+	return result, nil
+}
+
+// repairer repairs one cache.
+type repairer struct {
+	place   layout.Place
+	o       RepairOptions
+	result  *RepairResult
+	discard []digest.Digest // what is damaged and not needed any more
+	// guessable says that layers that the root does not list could be told by their places.
+	guessable bool
+	// based are the places of blobs that a base is to give, where nothing is to be written.
+	based map[digest.Digest]layout.Source
+}
+
+// sourceOf returns where a blob is read: in the place, or where it would come from.
+func (r *repairer) sourceOf(blob digest.Digest) layout.Source {
+	if base := r.based[blob]; base != nil {
+		return base
+	}
+	return r.place
+}
+
+// readTries is how often what looks damaged is read: what is given up for damage is not given up for a transfer that ended too soon.
+const readTries = 2
+
+// discarder is a place that a blob can be taken out of whose bytes are those of another one.
+type discarder interface {
+	DiscardDamaged(ctx context.Context, blob digest.Digest) (kept bool, err error)
+}
+
+func (r *repairer) note(kind RepairKind, blob digest.Digest, format string, args ...any) {
+	r.result.Repairs = append(r.result.Repairs, Repair{Kind: kind, Digest: blob, What: fmt.Sprintf(format, args...)})
+}
+
+// leave says what can't be mended.
+func (r *repairer) leave(kind buildcache.Kind, where string, blob digest.Digest, detail string) {
+	r.result.Left = append(r.result.Left, buildcache.NewProblem(kind, where, detail).On(blob))
+}
+
+func (r *repairer) repair(ctx context.Context, entry layout.Entry) error {
+	found, err := r.findRoot(ctx, entry)
+	if err != nil || found == nil {
+		return err
+	}
+	broken, err := r.load(ctx, *found)
+	if err != nil || broken == nil {
+		return err
+	}
+	broken.Entry.Tag = entry.Tag
+	now, err := r.mend(ctx, broken)
+	if err != nil || now == nil {
+		return err
+	}
+	if left := errorsOf(now); len(left) > 0 {
+		r.result.Left = append(r.result.Left, left...)
+		return nil
+	}
+	r.result.To = now.Entry.Descriptor.Digest
+	if len(r.result.Repairs) == 0 {
+		return nil
+	}
+	if !r.o.Write {
+		return r.suppose(ctx, entry, now)
+	}
+	old := *broken
+	old.Entry.Descriptor.Digest = entry.Descriptor.Digest // what the tag names now
+	if _, err := rewrite(ctx, r.place, &old, now, r.o.OnEvent); err != nil {
+		return err
+	}
+	r.result.Written = true
+	if place, ok := r.place.(discarder); ok {
+		for _, blob := range r.discard {
+			kept, err := place.DiscardDamaged(ctx, blob)
+			if err != nil {
+				return fmt.Errorf("the tag names what was mended, but: %w", err)
+			}
+			if kept {
+				r.result.Kept = append(r.result.Kept, blob)
+			}
+		}
+	}
+	return nil
+}
+
+// suppose moves the tag in a view of the place, so that what is looked at after it is what there would be.
+func (r *repairer) suppose(ctx context.Context, entry layout.Entry, now *layout.Cache) error {
+	if view, ok := r.place.(restorer); !ok || !view.IsAssumed() || entry.Descriptor.Digest == now.Entry.Descriptor.Digest {
+		return nil
+	}
+	return r.place.Tag(ctx, entry.Tag, now.Entry.Descriptor, entry.Descriptor.Digest)
+}
+
+// findRoot returns the root of the cache that a tag is to name, or nil where there is none.
+func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
+	switch entry.Kind {
+	case layout.KindCache:
+		return &entry, nil
+	case layout.KindDangling:
+		return r.findUnnamed(ctx, entry)
+	case layout.KindIndex:
+		return r.unwrap(ctx, entry)
+	case layout.KindInvalid, layout.KindImage, layout.KindUnknown:
+	}
+	if err := notRead(entry); err != nil {
+		return nil, err
+	}
+	found, err := r.rootFromBase(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		if r.result.Foreign = entry.IsForeign(); !r.result.Foreign {
+			r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, "the root can't be read as that of a cache, and no base has it")
+		}
+		return nil, nil
+	}
+	r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root is taken from a base")
+	return found, nil
+}
+
+// rootFromBase returns the root of an entry as a base has it, and copies it from there; nil where none has it. What the place says of
+// its size may be as wrong as its bytes.
+func (r *repairer) rootFromBase(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
+	if entry.Descriptor.Digest == "" {
+		return nil, nil
+	}
+	for _, base := range r.o.Base {
+		root, err := layout.FindDigest(ctx, base, entry.Descriptor.Digest)
+		var none *layout.NotFoundError
+		if errors.As(err, &none) || isBroken(err) || err == nil && root.Kind != layout.KindCache {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		root.Tag = entry.Tag
+		return &root, r.copy(ctx, base, root.Descriptor)
+	}
+	return nil, nil
+}
+
+// findUnnamed finds the root for a tag that names one that is not there.
+func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
+	found, err := r.rootFromBase(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		r.note(RepairKind(buildcache.RootMissing), entry.Descriptor.Digest, "the root is taken from a base")
+		return found, nil
+	}
+	if r.result.Foreign = entry.IsForeign(); r.result.Foreign {
+		return nil, nil
+	}
+	other, err := newest(ctx, r.place, r.o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if other == nil {
+		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, "the root is not there, no base has it, and no other root lies there unnamed")
+		return nil, nil
+	}
+	if alone, err := r.isAlone(ctx, entry); err != nil {
+		return nil, err
+	} else if !alone && r.o.Root == "" {
+		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, fmt.Sprintf("the root is not there, and no base has it; there are other entries, so that "+
+			"it may have been an image's, or of a cache that is none of those that lie there unnamed; --root gives it one, the newest is %s", other.Descriptor.Digest))
+		return nil, nil
+	}
+	if entry.Descriptor.Digest == "" {
+		r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "there is no such tag, and it is given to the root %s", other.Descriptor.Digest)
+		return other, nil
+	}
+	r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag gets the root %s, which lies there unnamed, in place of %s, which does not",
+		other.Descriptor.Digest, entry.Descriptor.Digest)
+	return other, nil
+}
+
+// isAlone reports whether a place has no other entry. Of one whose root is not there nobody can tell what it was: with others beside
+// it, what lies there unnamed may be what those named before.
+func (r *repairer) isAlone(ctx context.Context, entry layout.Entry) (bool, error) {
+	entries, err := r.place.Entries(ctx)
+	return !slices.ContainsFunc(entries, func(e layout.Entry) bool { return e.Tag != entry.Tag }), err
+}
+
+// unwrap returns the one cache that is in an index, if nothing else is.
+func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
+	raw, err := layout.ReadBlob(ctx, r.place, entry.Descriptor, buildcache.MaxRoot)
+	if err != nil {
+		return nil, err
+	}
+	inside := buildcache.Successors(raw)
+	if len(inside) != 1 || !buildcache.IsManifestType(inside[0].MediaType) {
+		return nil, nil
+	}
+	cache, err := layout.Classify(ctx, r.place, layout.Entry{Descriptor: inside[0]})
+	if err != nil || cache.Kind != layout.KindCache {
+		return nil, err
+	}
+	r.note(CacheInIndex, cache.Descriptor.Digest, "the tag names an index with a cache in it, and gets the cache")
+	return &cache, nil
+}
+
+// fromBase reports whether a base has a blob, and copies it from there.
+func (r *repairer) fromBase(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
+	base, err := r.baseOf(ctx, blob)
+	if err != nil || base == nil {
+		return false, err
+	}
+	for range readTries {
+		if err = r.copy(ctx, base, blob); !isBroken(err) {
+			return err == nil, err
+		}
+	}
+	return false, nil // the base is not better
+}
+
+// copy copies a blob from a base, or notes that it would come from there.
+func (r *repairer) copy(ctx context.Context, base layout.Source, blob buildcache.Descriptor) error {
+	if !r.o.Write {
+		r.based[blob.Digest] = base
+		return nil
+	}
+	return r.o.OnEvent.Track("copy", blob.Digest, blob.Size, func(done func(int64)) error {
+		return r.place.Put(ctx, blob, layout.Counted(ctx, func() (io.ReadCloser, error) { return base.Open(ctx, blob) }, done))
+	})
+}
+
+func (r *repairer) baseOf(ctx context.Context, blob buildcache.Descriptor) (layout.Source, error) {
+	for _, base := range r.o.Base {
+		if has, err := base.Has(ctx, blob); err != nil || has {
+			return base, err
+		}
+	}
+	return nil, nil
+}
+
+// load reads root and config of a cache, whatever is wrong with what the root says about the config. It returns nil where there
+// is nothing to go on with.
+func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache, error) {
+	cache := &layout.Cache{Entry: entry}
+	var err error
+	src := r.sourceOf(entry.Descriptor.Digest)
+	if cache.RawRoot, err = layout.ReadUnverified(ctx, src, entry.Descriptor, buildcache.MaxRoot); err != nil {
+		return nil, fmt.Errorf("read root: %w", err)
+	}
+	if is := digest.FromBytes(cache.RawRoot); is != entry.Descriptor.Digest && src == layout.Source(r.place) {
+		found, err := r.rootFromBase(ctx, entry)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root is taken from a base")
+			return r.load(ctx, *found)
+		}
+		r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root's bytes are those of another digest, %s; what they say of the layers is checked", is)
+	}
+	if cache.Root, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
+		r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, err.Error())
+		return nil, nil
+	}
+	return cache, r.loadConfig(ctx, cache)
+}
+
+// loadConfig reads the config, here or in a base. Where there is none, what is left of the cache is of no use.
+func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
+	config := cache.Root.Config
+	raw, err := layout.ReadUnverified(ctx, r.place, config, buildcache.MaxConfig)
+	var size *buildcache.SizeError
+	if err != nil && !isBroken(err) && !errors.As(err, &size) && buildcache.CheckDigest(config.Digest) == nil {
+		return err
+	}
+	kind := buildcache.ConfigMissing
+	if err == nil && config.Digest.Algorithm().FromBytes(raw) != config.Digest {
+		kind, err = buildcache.ConfigDamaged, layout.ErrBlobDamaged
+	}
+	if err != nil {
+		found, baseErr := r.fromBase(ctx, config)
+		if baseErr != nil {
+			return baseErr
+		}
+		base, baseErr := r.baseOf(ctx, config)
+		if !found || baseErr != nil {
+			r.leave(kind, "config", config.Digest, "no base has the cache config, and nothing stands in for it")
+			return baseErr
+		}
+		if raw, err = layout.ReadBlob(ctx, base, config, buildcache.MaxConfig); err != nil {
+			return err
+		}
+		r.note(RepairKind(kind), config.Digest, "the cache config is taken from a base")
+	}
+	if bytes := int64(len(raw)); bytes != config.Size {
+		r.note(RepairKind(buildcache.BlobSize), config.Digest, "the cache config has %d bytes, and the root says %d", bytes, config.Size)
+		cache.Root.Config.Size = bytes
+	}
+	cache.RawConfig = raw
+	if cache.Config, err = buildcache.ParseConfig(raw); err != nil {
+		r.leave(buildcache.ConfigInvalid, "config", config.Digest, err.Error())
+	}
+	return nil
+}

@@ -1,0 +1,440 @@
+package convert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// mend returns a cache as it should be, or nil where it can't be mended. If nothing is wrong it has the bytes that it had.
+func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache, error) {
+	if cache.Config == nil || len(r.result.Left) > 0 {
+		return nil, nil
+	}
+	facts, err := r.measureAll(ctx, cache.Root)
+	if err != nil {
+		return nil, err
+	}
+	before := len(r.result.Repairs)
+	if err := r.relist(ctx, cache, facts); err != nil {
+		return nil, err
+	}
+	r.describe(cache.Root, facts)
+	problems := errorsOf(cache)
+	if len(r.result.Repairs) == before && len(problems) == 0 && isAsRead(cache) {
+		return cache, nil // it is about the tag, or about blobs
+	}
+	pruned, err := buildcache.Prune(buildcache.Cache{Root: cache.Root, Config: cache.Config}, buildcache.PruneRules{})
+	var refused *buildcache.RefusedError
+	if errors.As(err, &refused) {
+		r.result.Left = append(r.result.Left, refused.Problems...)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if pruned.Kept.Results == 0 {
+		r.leave(buildcache.NoResults, "records", "", "no result is left without the layers that are missing"+r.guess())
+		return nil, nil
+	}
+	for _, f := range pruned.Freed {
+		r.result.Lost = f.Extent // of the one rule that always is there
+	}
+	r.tellDropped(cache.Config, facts, problems)
+	pruned.Root = pruned.Root.WithForm(pruned.Root.Form)
+	return seal(pruned.Cache)
+}
+
+// tellDropped notes what is dropped because of something else than a layer that is nowhere.
+func (r *repairer) tellDropped(config *buildcache.Config, facts map[digest.Digest]*fact, problems []buildcache.Problem) {
+	unlisted := false
+	for _, p := range problems {
+		unlisted = unlisted || p.Kind == buildcache.LayerUnlisted
+		if p.Kind == buildcache.RecordDigest {
+			r.note(RepairKind(p.Kind), p.Digest, "%s: %s; it is dropped", p.Where, p.Detail)
+		}
+	}
+	told := map[digest.Digest]bool{}
+	for _, layer := range config.Layers {
+		if unlisted && facts[layer.Blob] == nil && !told[layer.Blob] {
+			told[layer.Blob] = true
+			r.note(RepairKind(buildcache.LayerUnlisted), layer.Blob, "the root does not list the layer; the results that need it are dropped%s", r.guess())
+		}
+	}
+}
+
+// guess says that layers could be told by their places, if they could and were not.
+func (r *repairer) guess() string {
+	if !r.guessable || r.o.ByPosition {
+		return ""
+	}
+	return "; --by-position takes the layers in their places in the root, which are others if their order has changed"
+}
+
+// isAsRead reports whether a root has its digest, and still says of its config what its bytes say.
+func isAsRead(cache *layout.Cache) bool {
+	root, err := buildcache.ParseRoot(cache.RawRoot)
+	return err == nil && root.Config.Size == cache.Root.Config.Size && digest.FromBytes(cache.RawRoot) == cache.Entry.Descriptor.Digest
+}
+
+// fact is what was found out about a layer.
+type fact struct {
+	buildcache.Descriptor       // as it should be
+	there                 bool  // in the place, or in a base
+	damaged               bool  // the bytes in the place are others
+	based                 bool  // it comes from a base
+	held                  bool  // a base has it, but the place keeps the damaged one and takes no other
+	err                   error // why it can't be unpacked
+}
+
+// measureAll finds out about every layer that a root lists.
+func (r *repairer) measureAll(ctx context.Context, root *buildcache.Root) (map[digest.Digest]*fact, error) {
+	facts := map[digest.Digest]*fact{}
+	group, ctx := parallel.New(ctx, Options{}.jobs())
+	for blob, layer := range root.LayersByDigest() {
+		if layer.MediaType == buildcache.MediaTypeConfig {
+			continue
+		}
+		f := &fact{Descriptor: layer.Clone()}
+		facts[blob] = f
+		group.Go(func() error { return r.measure(ctx, root.Form, f) })
+	}
+	return facts, group.Wait()
+}
+
+// measure finds out about a layer: whether it is there, here or in a base, and what its descriptor should say.
+func (r *repairer) measure(ctx context.Context, form buildcache.Form, f *fact) error {
+	if buildcache.CheckDigest(f.Digest) != nil {
+		return nil //nolint:nilerr // then it is nowhere
+	}
+	src := layout.Source(r.place)
+	size, err := r.weigh(ctx, src, f.Descriptor)
+	if f.damaged = errors.Is(err, layout.ErrBlobDamaged); err != nil && !f.damaged && !errors.Is(err, layout.ErrBlobMissing) {
+		return err
+	}
+	if err != nil {
+		base, err := r.baseOf(ctx, f.Descriptor)
+		if err != nil || base == nil {
+			return err
+		}
+		size, err = r.weigh(ctx, base, f.Descriptor)
+		switch {
+		case isBroken(err):
+			return nil // it is not better there
+		case err != nil:
+			return err
+		}
+		src, f.based = base, true
+		if err := r.bring(ctx, f, size); err != nil || !f.based {
+			return err
+		}
+	}
+	f.there, f.Size = true, size
+	return r.look(ctx, src, form, f)
+}
+
+// bring copies a layer from a base. Registries take no other bytes for a blob that they have, damaged or not.
+func (r *repairer) bring(ctx context.Context, f *fact, size int64) (err error) {
+	layer := f.Descriptor
+	layer.Size = size
+	if _, ok := r.place.(layout.RandomAccess); !ok && f.damaged {
+		f.based, f.held = false, true
+		return nil
+	}
+	f.based, err = r.fromBase(ctx, layer)
+	return err
+}
+
+// weigh reads a layer and returns its size. It fails where it is not there, or where its bytes are not those of its digest. A
+// registry is believed where it has the layer with the size that is wanted.
+func (r *repairer) weigh(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
+	if _, ok := src.(layout.RandomAccess); !ok && !r.o.Deep {
+		if has, err := src.Has(ctx, layer); err != nil || has {
+			return layer.Size, err
+		}
+	}
+	for range readTries {
+		if size, err = r.read(ctx, src, layer); !errors.Is(err, layout.ErrBlobDamaged) {
+			break
+		}
+	}
+	return size, err
+}
+
+// read reads a layer to its end, and returns its size.
+func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
+	err = r.o.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) (err error) {
+		raw, err := src.Open(ctx, layer)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, raw.Close()) }()
+		verifier := layer.Digest.Verifier()
+		counted := &countedReader{ctx: ctx, r: raw, done: done}
+		if size, err = io.Copy(verifier, counted); err == nil && !verifier.Verified() {
+			err = layout.ErrBlobDamaged
+		}
+		return err
+	})
+	var blob *layout.BlobError
+	if err != nil && !errors.As(err, &blob) && context.Cause(ctx) == nil {
+		err = &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
+	}
+	return size, err
+}
+
+// countedReader reads until its context is done, and tells how much.
+type countedReader struct {
+	ctx  context.Context //nolint:containedctx // it lives no longer than the call that made it
+	r    io.Reader
+	done func(int64)
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	c.done(int64(n))
+	return n, err
+}
+
+// look finds out how a layer is packed, and what is in it where nobody says.
+func (r *repairer) look(ctx context.Context, src layout.Source, form buildcache.Form, f *fact) error {
+	encoding, err := detect(ctx, src, f.Descriptor)
+	if err != nil {
+		return err
+	}
+	if _, ok := src.(layout.RandomAccess); ok {
+		want, _ := buildcache.LayerCompression(buildcache.LayerMediaType(form, encoding.Compression))
+		if said, ok := buildcache.LayerCompression(f.MediaType); !ok || said != want {
+			f.MediaType = buildcache.LayerMediaType(form, encoding.Compression)
+		}
+	}
+	if buildcache.CheckDigest(f.DiffID()) == nil && !r.o.Deep {
+		return nil
+	}
+	sums, err := sumTar(ctx, src, f.Descriptor, r.o.decoder, func(int64) {})
+	if isBroken(err) {
+		f.there, f.err = false, err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if f.Annotations == nil {
+		f.Annotations = map[string]string{}
+	}
+	f.Annotations[buildcache.AnnotationDiffID] = sums.full.String()
+	if said, ok := buildcache.LayerCompression(f.MediaType); !ok || buildcache.LayerMediaType(form, said) != buildcache.LayerMediaType(form, sums.compression) {
+		f.MediaType = buildcache.LayerMediaType(form, sums.compression)
+	}
+	return nil
+}
+
+// describe sets the root's descriptors right, and drops those of layers that are nowhere.
+func (r *repairer) describe(root *buildcache.Root, facts map[digest.Digest]*fact) {
+	told := map[digest.Digest]bool{}
+	var layers []buildcache.Descriptor
+	for _, layer := range root.Layers {
+		f := facts[layer.Digest]
+		if f == nil { // a config, which has its place elsewhere
+			layers = append(layers, layer)
+			continue
+		}
+		if !told[layer.Digest] {
+			told[layer.Digest] = true
+			r.tell(root.LayersByDigest()[layer.Digest], f)
+		}
+		if f.there {
+			layers = append(layers, f.Descriptor)
+		}
+	}
+	root.Layers = layers
+}
+
+// tell notes what is wrong with a layer.
+func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
+	switch {
+	case !f.there && f.err != nil:
+		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked, and is dropped with the results that need it: %v", f.err)
+		return
+	case f.held:
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has the layer, "+
+			"but a registry takes no blob that it has, until those who run it delete the damaged one")
+		return
+	case !f.there && f.damaged:
+		r.discard = append(r.discard, f.Digest)
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and is dropped with the results that need it")
+		return
+	case !f.there:
+		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing, and is dropped with the results that need it")
+		return
+	case f.based && f.damaged:
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and is taken from a base")
+	case f.based:
+		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing, and is taken from a base")
+	}
+	if was.Size != f.Size {
+		r.note(RepairKind(buildcache.BlobSize), f.Digest, "the layer has %d bytes, and its descriptor says %d", f.Size, was.Size)
+	}
+	if was.MediaType != f.MediaType {
+		r.note(RepairKind(buildcache.LayerMislabelled), f.Digest, "by its bytes the layer is %s, and its descriptor says %s", f.MediaType, was.MediaType)
+	}
+	if was.DiffID() != f.DiffID() {
+		kind := buildcache.LayerDiffID
+		if was.DiffID() == "" {
+			kind = buildcache.LayerNoDiffID
+		}
+		r.note(RepairKind(kind), f.Digest, "the layer's diffID is %s, and its descriptor says %q", f.DiffID(), was.DiffID())
+	}
+	if _, err := was.CreatedAt(); err != nil {
+		delete(f.Annotations, buildcache.AnnotationCreatedAt)
+		r.note(RepairKind(buildcache.LayerCreatedAt), f.Digest, "the layer's age is no time, and is left out")
+	}
+}
+
+// relist points the config to the layers that the root lists, where it names them by the digests that they had before they were
+// recompressed.
+func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[digest.Digest]*fact) error {
+	unlisted := map[digest.Digest]bool{}
+	for _, layer := range cache.Config.Layers {
+		if facts[layer.Blob] == nil {
+			unlisted[layer.Blob] = true
+		}
+	}
+	if len(unlisted) == 0 {
+		return nil
+	}
+	known, err := r.diffIDsOf(ctx, unlisted)
+	if err != nil {
+		return err
+	}
+	byDiffID, byPlace := byDiffIDs(facts), placesOf(cache, facts)
+	told := map[digest.Digest]bool{}
+	for i := range cache.Config.Layers {
+		old := cache.Config.Layers[i].Blob
+		if !unlisted[old] {
+			continue
+		}
+		now, how := byDiffID[known[old]], "by its diffID"
+		if now == "" && known[old] == "" {
+			now, how = r.byPosition(byPlace[i]), "by nothing but its place in the list"
+		}
+		if now == "" {
+			continue // what is not found BuildKit drops
+		}
+		cache.Config.Layers[i].Blob = now
+		if !told[old] {
+			r.note(RepairKind(buildcache.LayerUnlisted), old, "the cache config names a layer that the root lists as %s, as was found out %s", now, how)
+			told[old] = true
+		}
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(cache.Config)
+	if err != nil {
+		return fmt.Errorf("write cache config: %w", err)
+	}
+	cache.Root.SetConfig(raw)
+	return nil
+}
+
+// byPosition returns the layer that stands in the place of one that nothing else tells, if that is wanted.
+func (r *repairer) byPosition(layer digest.Digest) digest.Digest {
+	r.guessable = r.guessable || layer != ""
+	if !r.o.ByPosition {
+		return ""
+	}
+	return layer
+}
+
+// byDiffIDs returns a layer for each diffID, of several always the same one.
+func byDiffIDs(facts map[digest.Digest]*fact) map[digest.Digest]digest.Digest {
+	by := map[digest.Digest]digest.Digest{}
+	for blob, f := range facts {
+		if id := f.DiffID(); f.there && id != "" && (by[id] == "" || blob < by[id]) {
+			by[id] = blob
+		}
+	}
+	return by
+}
+
+// diffIDsOf finds the diffIDs of layers that the root does not list: by what roots that nothing names say, or by their bytes where
+// these still lie there.
+func (r *repairer) diffIDsOf(ctx context.Context, blobs map[digest.Digest]bool) (map[digest.Digest]digest.Digest, error) {
+	known := map[digest.Digest]digest.Digest{}
+	if unnamer, ok := r.place.(layout.Unnamer); ok {
+		roots, err := unnamer.UnnamedRoots(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, root := range roots {
+			r.addDiffIDs(ctx, root, blobs, known)
+		}
+	}
+	files, ok := r.place.(layout.RandomAccess)
+	if !ok {
+		return known, nil
+	}
+	for blob := range blobs {
+		if known[blob] != "" || buildcache.CheckDigest(blob) != nil {
+			continue
+		}
+		file, err := files.OpenAt(ctx, buildcache.Descriptor{Digest: blob})
+		if err != nil {
+			continue
+		}
+		sums, err := sumTar(ctx, r.place, buildcache.Descriptor{Digest: blob, Size: file.Size()}, r.o.decoder, func(int64) {})
+		if err = errors.Join(err, file.Close()); err == nil {
+			known[blob] = sums.tar
+		}
+	}
+	return known, context.Cause(ctx)
+}
+
+// addDiffIDs adds what another root says of layers. One that can't be read says nothing.
+func (r *repairer) addDiffIDs(ctx context.Context, root digest.Digest, blobs map[digest.Digest]bool, known map[digest.Digest]digest.Digest) {
+	raw, err := layout.ReadUnverified(ctx, r.place, buildcache.Descriptor{Digest: root}, buildcache.MaxRoot)
+	if err != nil {
+		return
+	}
+	old, err := buildcache.ParseRoot(raw)
+	if err != nil {
+		return
+	}
+	for blob, layer := range old.LayersByDigest() {
+		if blobs[blob] && known[blob] == "" && buildcache.CheckDigest(layer.DiffID()) == nil {
+			known[blob] = layer.DiffID()
+		}
+	}
+}
+
+// placesOf returns what stands in the root in the place of each of the config's layers, if the two are lists of the same length
+// and agree in all that they have in common.
+func placesOf(cache *layout.Cache, facts map[digest.Digest]*fact) map[int]digest.Digest {
+	listed := slices.DeleteFunc(slices.Clone(cache.Root.Layers), func(d buildcache.Descriptor) bool { return facts[d.Digest] == nil })
+	if len(listed) != len(cache.Config.Layers) {
+		return nil
+	}
+	at := map[int]digest.Digest{}
+	for i, layer := range cache.Config.Layers {
+		if facts[layer.Blob] != nil && listed[i].Digest != layer.Blob {
+			return nil
+		}
+		if facts[listed[i].Digest].there {
+			at[i] = listed[i].Digest
+		}
+	}
+	return at
+}

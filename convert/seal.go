@@ -1,0 +1,27 @@
+package convert
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// seal writes a cache that is a value down as bytes. Its root points to the config's bytes already.
+func seal(value buildcache.Cache) (*layout.Cache, error) {
+	cache := &layout.Cache{Root: value.Root, Config: value.Config}
+	var err error
+	if cache.RawConfig, err = json.Marshal(cache.Config); err != nil {
+		return nil, fmt.Errorf("write cache config: %w", err)
+	}
+	if cache.RawRoot, err = json.Marshal(cache.Root); err != nil {
+		return nil, fmt.Errorf("write root: %w", err)
+	}
+	cache.Entry.Descriptor = buildcache.Descriptor{
+		MediaType: value.Root.Form.MediaType(), Digest: digest.FromBytes(cache.RawRoot), Size: int64(len(cache.RawRoot)),
+	}
+	return cache, nil
+}

@@ -1,0 +1,72 @@
+package convert
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// AgeExamples are how ages are written, for help and messages.
+const AgeExamples = "30d, 2w, 12h or 2026-11-01"
+
+// maxAge is the largest age that is read, in days.
+const maxAge = 100 * 365
+
+// ParseSince reads an age, and returns when it began: a duration as Go writes it, a number of days or weeks, or a day in UTC, from
+// whose beginning it counts.
+func ParseSince(text string, now time.Time) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if day.After(now) || now.Sub(day) > maxAge*24*time.Hour {
+			return now, fmt.Errorf("%s is no age: want a day that has begun, within the last hundred years", text)
+		}
+		return day, nil
+	}
+	age, err := time.ParseDuration(text)
+	if err != nil && text != "" {
+		days, known := map[byte]float64{'d': 1, 'w': 7}[text[len(text)-1]]
+		n, failed := strconv.ParseFloat(text[:len(text)-1], 64)
+		if known && failed == nil && n*days <= maxAge && !math.Signbit(n) {
+			age, err = time.Duration(n*days*float64(24*time.Hour)), nil
+		}
+	}
+	if err != nil || age < 0 {
+		return now, &AgeError{Text: text, Meant: meantAge(text)}
+	}
+	return now.Add(-age), nil
+}
+
+// AgeError says that a text is no age.
+type AgeError struct {
+	Text  string
+	Meant string // the age that it probably is, in other words; "" where that can't be told
+}
+
+func (e *AgeError) Error() string {
+	return fmt.Sprintf("%q is no age: want something like %s", e.Text, AgeExamples)
+}
+
+// wordyAge matches an age with its unit as a word.
+var wordyAge = regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)s?$`)
+
+// meantAge returns the age that a text probably is, or "".
+func meantAge(text string) string {
+	m := wordyAge.FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil || n > maxAge {
+		return ""
+	}
+	switch unit := strings.ToLower(m[2]); unit {
+	case "month":
+		return strconv.Itoa(n*30) + "d"
+	case "year", "y":
+		return strconv.Itoa(n*365) + "d"
+	default:
+		return m[1] + unit[:1]
+	}
+}

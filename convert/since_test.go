@@ -1,0 +1,29 @@
+package convert_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ocicache/ocicache/convert"
+)
+
+func TestParseSince(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 9, 30, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for text, want := range map[string]time.Time{
+		"30d": now.Add(-30 * day), "1.5d": now.Add(-36 * time.Hour), "2w": now.Add(-14 * day), "0w": now, "0s": now, "12h": now.Add(-12 * time.Hour),
+		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-30": time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC), "36500d": now.Add(-36500 * day),
+	} {
+		if got, err := convert.ParseSince(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", "d", "w", "30", "-1d", "-0d", "-1h", "2 w", "infd", "nand", "36501d", "5215w", "2026-12-01", "2026-11-31", "1026-11-01", "2026-11", "1m2w", "soon",
+	} {
+		if got, err := convert.ParseSince(text, now); err == nil {
+			t.Errorf("%q: %v, want an error", text, got)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package convert
+
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// paired returns which layer of theirs stands for each layer of ours, by the indexes in the configs. Where ours has more, Fit may have
+// dropped some after they were recompressed: then the results that both have tell. What is paired wrongly gives another root in the end.
+func paired(ours, theirs *buildcache.Config) map[int]int {
+	pairs := map[int]int{}
+	if len(ours.Layers) == len(theirs.Layers) {
+		for i := range ours.Layers {
+			pairs[i] = i
+		}
+		return pairs
+	}
+	at := 0
+	for _, record := range theirs.Records { // a part of ours, in its order
+		rest := slices.IndexFunc(ours.Records[at:], func(r buildcache.Record) bool { return r.Digest == record.Digest })
+		if rest < 0 {
+			return nil
+		}
+		at += rest
+		pairRecord(ours, theirs, ours.Records[at], record, pairs)
+		at++
+	}
+	return pairs
+}
+
+// pairRecord pairs the layers of the results that a record of theirs has of ours.
+func pairRecord(ours, theirs *buildcache.Config, our, their buildcache.Record, pairs map[int]int) {
+	for _, result := range their.Results {
+		at := slices.IndexFunc(our.Results, func(r buildcache.Result) bool { return r.CreatedAt.Equal(result.CreatedAt.Time) })
+		if at < 0 {
+			continue
+		}
+		i, j := our.Results[at].Layer, result.Layer
+		for known := false; !known && isLayer(ours, i) && isLayer(theirs, j); i, j = ours.Layers[i].Parent, theirs.Layers[j].Parent {
+			_, known = pairs[i]
+			pairs[i] = j
+		}
+	}
+	for _, chain := range their.Chains {
+		at := slices.IndexFunc(our.Chains, func(c buildcache.Chain) bool {
+			return c.CreatedAt.Equal(chain.CreatedAt.Time) && len(c.Layers) == len(chain.Layers)
+		})
+		for n := 0; at >= 0 && n < len(chain.Layers); n++ {
+			if i, j := our.Chains[at].Layers[n], chain.Layers[n]; isLayer(ours, i) && isLayer(theirs, j) {
+				pairs[i] = j
+			}
+		}
+	}
+}
+
+func isLayer(config *buildcache.Config, i int) bool { return i >= 0 && i < len(config.Layers) }
+
+// standsFor returns which blob of theirs stands for each blob of ours.
+func standsFor(ours, theirs *layout.Cache) map[digest.Digest]buildcache.Descriptor {
+	listed, blobs := theirs.Root.LayersByDigest(), map[digest.Digest]buildcache.Descriptor{}
+	for i, j := range paired(ours.Config, theirs.Config) {
+		blobs[ours.Config.Layers[i].Blob] = listed[theirs.Config.Layers[j].Blob]
+	}
+	return blobs
+}
+
+// widest is a size that no layer has, and that takes no less room in a root than any other.
+const widest = 1e15
+
+// imagined is what a layer becomes of which nobody knows what it becomes: described by no fewer bytes. So what does not fit with what it
+// really is does not fit with this.
+func (p *plan) imagined(layer buildcache.Descriptor) *buildcache.Blob {
+	blob := &buildcache.Blob{Digest: layer.Digest, Size: widest, Compression: p.compression, DiffID: layer.DiffID()}
+	if p.compression == buildcache.Estargz {
+		blob.TOCDigest, blob.UncompressedSize = layer.Digest, widest
+	}
+	return blob
+}
+
+// mayFitLess reports whether Fit may drop more than it has when layers are recompressed.
+func (o Options) mayFitLess(cache *layout.Cache, p *plan) (bool, error) {
+	if !o.Prune.Fit {
+		return false, nil
+	}
+	guess := *p
+	guess.steps = slices.Clone(p.steps)
+	for i := range guess.steps {
+		if s := &guess.steps[i]; s.action == Recompress {
+			s.to = guess.imagined(s.from)
+		}
+	}
+	result, err := assemble(cache, &guess)
+	if err != nil {
+		return false, err
+	}
+	return len(result.RawRoot) > buildcache.MaxImport || len(result.RawConfig) > buildcache.MaxImport, nil
+}

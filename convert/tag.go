@@ -1,0 +1,139 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// TagResult says what Tag did.
+type TagResult struct {
+	Tag    string        `json:"tag"`
+	Digest digest.Digest `json:"digest"`
+	Was    digest.Digest `json:"was,omitempty"` // what the tag named before, where that was another root
+	// Unchanged says that the tag named this root already.
+	Unchanged bool `json:"unchanged,omitempty"`
+}
+
+// Tag gives a cache of a place another tag, beside those that it has. It fails with a *layout.TakenError where the tag belongs to
+// an image.
+func Tag(ctx context.Context, place layout.Place, entry layout.Entry, tag string) (result *TagResult, err error) {
+	if locker, ok := place.(layout.Locker); ok {
+		unlock, lockErr := locker.Lock(ctx)
+		if lockErr != nil {
+			return nil, lockErr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	result, err = PlanTag(ctx, place, entry, tag)
+	if err != nil || result.Unchanged {
+		return result, err
+	}
+	if err := place.Tag(ctx, tag, entry.Descriptor, result.Was); err != nil {
+		return nil, fmt.Errorf("move the tag %q: %w", tag, err)
+	}
+	return result, nil
+}
+
+// PlanTag says what Tag would do, fails where it would, and changes nothing.
+func PlanTag(ctx context.Context, place layout.Place, entry layout.Entry, tag string) (*TagResult, error) {
+	root := entry.Descriptor
+	was, err := target(ctx, nil, layout.Entry{}, place, tag, nil)
+	if err != nil {
+		return nil, err
+	}
+	result := &TagResult{Tag: tag, Digest: root.Digest}
+	if was == root.Digest {
+		result.Unchanged = true
+		return result, nil
+	}
+	result.Was = was
+	if has, err := place.Has(ctx, root); err != nil || !has {
+		return nil, errors.Join(err, &layout.BlobError{Digest: root.Digest, Place: place.String(), Err: layout.ErrBlobMissing})
+	}
+	return result, nil
+}
+
+// Untagged is what became of an entry whose tag was to go.
+type Untagged struct {
+	Tag    string        `json:"tag,omitempty"`
+	Digest digest.Digest `json:"digest"`
+	// Deleted says that it is gone; in a plan, that it is to go.
+	Deleted bool `json:"deleted"`
+	// Sharing are other tags that name the same root, and stay. A registry that deletes by digest only keeps the tag for them.
+	Sharing []string `json:"sharing,omitempty"`
+	// Kept says that nothing failed, but that it can't go alone, or goes by another interface only; and ByHand how whoever may can
+	// delete it there.
+	Kept   bool   `json:"kept,omitempty"`
+	ByHand string `json:"byHand,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Err    error  `json:"-"`
+}
+
+// ErrNoUntag says that a place does not take tags away.
+var ErrNoUntag = errors.New("no tags can be taken away there")
+
+// PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know.
+func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, error) {
+	if _, ok := place.(layout.Untagger); !ok {
+		return nil, fmt.Errorf("%s: %w", place, ErrNoUntag)
+	}
+	goes := map[string]bool{}
+	for _, entry := range entries {
+		goes[entry.Tag] = true
+	}
+	stay := map[digest.Digest][]string{}
+	for _, other := range all {
+		root := other.Descriptor.Digest
+		if other.Tag != "" && !goes[other.Tag] && !slices.Contains(stay[root], other.Tag) {
+			stay[root] = append(stay[root], other.Tag)
+		}
+	}
+	results := make([]Untagged, len(entries))
+	for i, entry := range entries {
+		root := entry.Descriptor.Digest
+		results[i] = Untagged{Tag: entry.Tag, Digest: root, Deleted: true, Sharing: stay[root]}
+	}
+	return results, nil
+}
+
+// Untag takes the tags of entries of a place away, and never another one. all are the entries of the place. Blobs stay. It goes on
+// after one that fails; an error means that it could not even begin, or was interrupted.
+func Untag(ctx context.Context, place layout.Source, entries, all []layout.Entry) (results []Untagged, err error) {
+	plan, err := PlanUntag(place, entries, all)
+	if err != nil {
+		return nil, err
+	}
+	if locker, ok := place.(layout.Locker); ok {
+		unlock, lockErr := locker.Lock(ctx)
+		if lockErr != nil {
+			return nil, lockErr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	untagger, _ := place.(layout.Untagger) // as the plan has found
+	results = []Untagged{}
+	for _, done := range plan {
+		if err := context.Cause(ctx); err != nil {
+			return results, err
+		}
+		err := untagger.Untag(ctx, done.Tag, done.Digest, done.Sharing)
+		if cause := context.Cause(ctx); cause != nil && err != nil {
+			return results, cause
+		}
+		var kept *layout.KeptError
+		if errors.As(err, &kept) {
+			done.ByHand, done.Kept = kept.ByHand, len(kept.Sharing) > 0 || kept.ByHand != ""
+		}
+		if err != nil {
+			done.Err, done.Error, done.Deleted = err, err.Error(), false
+		}
+		results = append(results, done)
+	}
+	return results, nil
+}
