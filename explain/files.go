@@ -1,0 +1,77 @@
+package explain
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/ocicache/ocicache/explain/contenthash"
+	"github.com/ocicache/ocicache/explain/llb"
+)
+
+// Contexts are the directories that a build copies from, by name. The build
+// context is called "context". "dockerfile" is where the Dockerfile is, if not
+// there.
+type Contexts map[string]string
+
+// mainContext is the name of the build context.
+const mainContext = "context"
+
+// trees of local sources, by their identifier and attributes.
+type localTrees struct {
+	contexts Contexts
+	known    map[int]localTree // by step
+}
+
+type localTree struct {
+	tree *contenthash.Tree
+	err  error
+}
+
+// errNoContext says that a directory was not given.
+var errNoContext = errors.New("the directory was not given")
+
+func (l *localTrees) tree(step int, source *llb.SourceOp) (*contenthash.Tree, error) {
+	if known, ok := l.known[step]; ok {
+		return known.tree, known.err
+	}
+	tree, err := l.load(source)
+	l.known[step] = localTree{tree, err}
+	return tree, err
+}
+
+func (l *localTrees) load(source *llb.SourceOp) (*contenthash.Tree, error) {
+	_, name := source.Scheme()
+	dir, ok := l.contexts[name]
+	if !ok {
+		return nil, errNoContext
+	}
+	var filter contenthash.Filter
+	var err error
+	if filter.Exclude, err = source.Patterns("local.excludepatterns"); err != nil {
+		return nil, err
+	}
+	if filter.Include, err = source.Patterns("local.includepattern"); err != nil {
+		return nil, err
+	}
+	return contenthash.FromDir(dir, filter)
+}
+
+// markIgnored says of files which are gone from what a client sends, and are there, that they are left out.
+func (l *localTrees) markIgnored(source *llb.SourceOp, tree *contenthash.Tree, changes []FileChange) {
+	if source.Attrs["local.includepattern"] != "" {
+		return
+	}
+	_, name := source.Scheme()
+	for i, c := range changes {
+		if c.Change != ChangeRemoved || !filepath.IsLocal(c.Path) {
+			continue
+		}
+		if _, err := tree.Checksum(llb.Selection{Path: c.Path}); !errors.Is(err, contenthash.ErrNotFound) {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(l.contexts[name], c.Path)); err == nil {
+			changes[i].Change = ChangeIgnored
+		}
+	}
+}

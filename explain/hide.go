@@ -1,0 +1,129 @@
+package explain
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/ocicache/ocicache/explain/llb"
+)
+
+// hidden stands for what is not to be seen.
+const hidden = "…"
+
+// Addresses with what may be secret in them: user and password, and the query, in which signatures are. An address ends at a
+// blank: all else that ends one in a shell may stand in a password. Names of images have neither.
+var (
+	address  = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://\S+`)
+	another  = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://`)
+	userInfo = regexp.MustCompile(`^(?:[^/?#]*@|[^/?#@]*:[^/?#@]*[^/?#@0-9][^/?#@]*[/?#].*@)`) // with no port behind the colon it is a password
+	query    = regexp.MustCompile(`\?[^#]*?(['"\x60;)]*(?:#|$))`)
+)
+
+// withoutSecrets returns text without users, passwords and queries of the addresses in it.
+func withoutSecrets(text string) string {
+	return address.ReplaceAllStringFunc(text, func(text string) string {
+		var shown strings.Builder
+		for text != "" { // for another address may follow without a blank
+			one := text
+			start := strings.Index(text, "://") + len("://")
+			if next := another.FindStringIndex(text[start:]); next != nil && !strings.Contains(text[start:start+next[0]], "?") {
+				one = text[:start+next[0]]
+			}
+			shown.WriteString(one[:start] + hideRest(one[:start], one[start:]))
+			text = text[len(one):]
+		}
+		return shown.String()
+	})
+}
+
+// hideRest hides what may be secret of an address, in what follows its scheme.
+func hideRest(scheme, rest string) string {
+	switch strings.ToLower(scheme) {
+	case "docker-image://", "oci-layout://", "local://":
+		return rest
+	}
+	rest = userInfo.ReplaceAllString(rest, hidden+"@")
+	return query.ReplaceAllString(rest, "?"+hidden+"${1}")
+}
+
+// withoutSecrets returns the difference without secrets of addresses. Where nothing else is different, it says so.
+func (d Difference) withoutSecrets() Difference {
+	var old, now string
+	if d.Old != nil {
+		old = withoutSecrets(*d.Old)
+	}
+	if d.New != nil {
+		now = withoutSecrets(*d.New)
+	}
+	if d.Old != nil && d.New != nil && old == now && *d.Old != *d.New {
+		now += " (with another user, password or query)"
+	}
+	if d.Old != nil {
+		d.Old = &old
+	}
+	if d.New != nil {
+		d.New = &now
+	}
+	return d
+}
+
+// redacted returns the difference without values, and without names that a build's author chose, but for those of variables.
+func (d Difference) redacted() Difference {
+	if d.Old != nil {
+		d.Old = new(hidden)
+	}
+	if d.New != nil {
+		d.New = new(hidden)
+	}
+	d.address = ""
+	for _, of := range []string{mountField, "inputs."} {
+		if strings.HasPrefix(d.Field, of) {
+			d.Field = of + hidden
+		}
+	}
+	return d
+}
+
+// instructions are the words that a line of a Dockerfile begins with.
+var instructions = map[string]bool{
+	"ADD": true, "ARG": true, "CMD": true, "COPY": true, "ENTRYPOINT": true, "ENV": true, "EXPOSE": true, "FROM": true, "HEALTHCHECK": true,
+	"LABEL": true, "MAINTAINER": true, "ONBUILD": true, "RUN": true, "SHELL": true, "STOPSIGNAL": true, "USER": true, "VOLUME": true, "WORKDIR": true,
+}
+
+// redactedTitle says no more of a step than what it is.
+func redactedTitle(title string, op *llb.Op) string {
+	words := strings.Fields(title)
+	if len(words) > 0 && instructions[strings.ToUpper(words[0])] {
+		return words[0] + " " + hidden
+	}
+	if op.Source != nil {
+		scheme, _ := op.Source.Scheme()
+		return scheme + " " + hidden
+	}
+	return op.Kind() + " " + hidden
+}
+
+// redactedFiles returns changes without names of files.
+func redactedFiles(files []FileChange) []FileChange {
+	var all []FileChange
+	for _, f := range files {
+		f.Path = hidden
+		all = append(all, f)
+	}
+	return all
+}
+
+// paths returns the names of what is selected.
+func (w *words) paths(selected []llb.Selection) []string { return w.shown(pathsOf(selected)) }
+
+// shown returns names of files as they may be seen.
+func (w *words) shown(paths []string) []string {
+	if !w.redact {
+		return paths
+	}
+	var all []string
+	for range paths {
+		all = append(all, hidden)
+	}
+	return all
+}

@@ -1,0 +1,61 @@
+package explain
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/explain/provenance"
+)
+
+// made reports whether all results of a step were made after the build began: it can't have found them.
+func (d *decider) made(step int) bool {
+	found := false
+	for _, out := range d.plan.steps[step].outputs {
+		for _, record := range d.states[output{step, out}].sure {
+			for _, result := range d.results(record) {
+				if !isSince(d.plan.Build, result.made) {
+					return false
+				}
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+// isSince reports whether a result was made after a build began.
+func isSince(b *provenance.Build, made buildcache.Time) bool {
+	return !b.Started.IsZero() && !made.IsZero() && !made.Before(b.Started)
+}
+
+// again returns the builds as ones that are still to begin, for which everything in the cache is there before.
+func again(builds []*provenance.Build) []*provenance.Build {
+	all := make([]*provenance.Build, len(builds))
+	for i, b := range builds {
+		next := *b
+		next.Started = time.Time{}
+		all[i] = &next
+	}
+	return all
+}
+
+// madeWarning warns of a cache that the builds themselves have exported.
+func (g *graph) madeWarning(records []Record, builds []*provenance.Build) []string {
+	n := 0
+	for _, r := range records {
+		if r.Kind != KindStep {
+			continue
+		}
+		for _, result := range g.results(r.Index) {
+			if isSince(builds[r.Names[0].Build], result.made) {
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of this cache's results were made since this build began, mostly by the build itself: "+
+		"to know what it found, give the cache from before it; --next asks what another build of these steps will find", n)}
+}

@@ -1,0 +1,420 @@
+package explain
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/explain/llb"
+	"github.com/ocicache/ocicache/explain/provenance"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Report is what a cache is to some builds, in a form that can be written as
+// JSON. Steps are named by the IDs that provenance gives them.
+type Report struct {
+	Records []RecordReport `json:"records"`
+	Steps   []StepReport   `json:"steps"`
+	Total   Total          `json:"total"`
+	// Foreign is how many records no step of the builds has.
+	Foreign int `json:"foreign"`
+	// Missing are the local directories that the builds copy from and that were not given, so that contents are not proved.
+	Missing []string `json:"contextsMissing,omitempty"`
+	// Warnings say why BuildKit may hit less than the verdicts say, or nothing.
+	Warnings []string `json:"warnings,omitempty"`
+	// Notes say what else is good to know about the verdicts.
+	Notes []string `json:"notes,omitempty"`
+	// Hints name what would tell more.
+	Hints []Hint `json:"wouldTell,omitempty"`
+	// Unread are layers that could not be read, and why.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// RecordReport is what is known of one record.
+type RecordReport struct {
+	Index  int           `json:"index"`
+	Digest digest.Digest `json:"digest"`
+	Naming
+}
+
+// StepReport is what is known of one step.
+type StepReport struct {
+	ID       string     `json:"id"`
+	Build    int        `json:"build"`               // which of the builds it is of: IDs are those of one build
+	Name     string     `json:"buildName,omitempty"` // of the build, where there is more than one for its platform
+	Platform string     `json:"platform,omitempty"`  // of the build, where there is more than one
+	Text     string     `json:"text"`
+	Where    string     `json:"where,omitempty"`
+	Records  []int      `json:"records"`
+	Results  int        `json:"results"`
+	Newest   *time.Time `json:"newest,omitempty"` // of the results
+	Layers   int        `json:"layers"`           // of the newest result
+	Bytes    int64      `json:"bytes"`            // of all these layers
+	Added    int64      `json:"added"`            // of the uppermost of them; of an image, of all
+	Layer    *int       `json:"layer,omitempty"`  // the uppermost of them, in the config's list
+	Verdict  Verdict    `json:"verdict,omitempty"`
+	Measured bool       `json:"measured,omitempty"`
+	Made     bool       `json:"made,omitempty"` // of a Hit: its results were made after the build began
+	// Elsewhere says that a Miss did not run: the builder had its result, and not from this cache.
+	Elsewhere bool          `json:"elsewhere,omitempty"`
+	If        []ConditionOf `json:"if,omitempty"`
+	Cause     *CauseOf      `json:"cause,omitempty"`
+	step      int
+	started   bool // the build says when it began
+	line      int  // to order steps by; that of the next step where a step has none
+	newest    result
+}
+
+// ConditionOf is a Condition with the ID of its step.
+type ConditionOf struct {
+	Step  string   `json:"step"`
+	Files bool     `json:"files,omitempty"` // files of the step are meant
+	Paths []string `json:"paths,omitempty"` // none for all of them
+	// Absent are those of the paths that are not in the directory which was given.
+	Absent []string `json:"absent,omitempty"`
+	// Same says that it is the same step, of which BuildKit runs one.
+	Same bool   `json:"same,omitempty"`
+	Text string `json:"text"`
+
+	context string // of files of a local source, its name
+}
+
+// CauseOf is a Cause with the ID of its step, and in words.
+type CauseOf struct {
+	Kind   CauseKind     `json:"kind"`
+	Step   string        `json:"step,omitempty"`
+	Diff   []Difference  `json:"diff,omitempty"`
+	Paths  []string      `json:"paths,omitempty"` // what of the step's files is meant, none for all of them
+	Files  []FileChange  `json:"files,omitempty"`
+	Before string        `json:"before,omitempty"`
+	Layer  digest.Digest `json:"layer,omitempty"`
+	Text   string        `json:"text"`
+	// Own is what is changed of a step that follows another one itself.
+	Own *CauseOf `json:"own,omitempty"`
+
+	context string // of files of a local source, its name
+}
+
+// ReportOptions are for NewReport. The zero value is good.
+type ReportOptions struct {
+	WhyOptions
+	// Why decides on the steps; else they are named only.
+	Why bool
+	// Next asks what another build of the same steps would find, after those that are told of: results that they made themselves count.
+	Next bool
+	// Redact hides values: of variables, commands and other text of the builds.
+	Redact bool
+}
+
+// NewReport names the records of a cache by the steps of some builds, mostly one
+// for each platform, and says why they miss if that is asked for.
+func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build, o ReportOptions) (*Report, error) {
+	if o.Next {
+		builds = again(builds)
+	}
+	naming := o.Options
+	if o.Why {
+		naming.Layers = nil // which are read as far as verdicts depend on them
+	}
+	names, err := NameRecords(ctx, c, builds, naming)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGraph(c)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Records: []RecordReport{}, Steps: []StepReport{}, Missing: missingContexts(builds, o.Contexts)}
+	r.Warnings = g.warnings(c, names, builds, o)
+	r.Notes = dockerfileNotes(builds, o.Contexts, o.Redact)
+	for i, b := range builds {
+		platform := ""
+		if len(builds) > 1 {
+			platform = platformOf(b)
+		}
+		w := words{build: b, redact: o.Redact, contexts: o.Contexts, old: o.Old}
+		steps := w.steps(i, names, platform, nameOf(i, builds))
+		g.addBases(steps, newPlan(b))
+		if o.Why {
+			verdicts, warnings, err := decide(ctx, c, b, o.WhyOptions)
+			if err != nil {
+				return nil, err
+			}
+			r.Warnings = append(r.Warnings, warnings...)
+			w.addVerdicts(steps, verdicts)
+		}
+		slices.SortStableFunc(steps, func(x, y StepReport) int { return cmp.Compare(x.line, y.line) })
+		r.Steps = append(r.Steps, steps...)
+	}
+	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
+	r.Total = g.total(r.Steps)
+	for _, n := range names {
+		r.Records = append(r.Records, RecordReport{n.Index, n.Digest, n.naming(builds, o.Redact)})
+		if n.Kind == KindForeign {
+			r.Foreign++
+		}
+	}
+	if o.Why {
+		r.Hints = r.hints(o)
+	}
+	if o.Layers != nil {
+		r.Unread = o.Layers.unread()
+	}
+	return r, nil
+}
+
+// warnings says why verdicts and names may not be what they seem.
+func (g *graph) warnings(c *layout.Cache, names []Record, builds []*provenance.Build, o ReportOptions) []string {
+	var all []string
+	if o.Why {
+		all = append(importWarnings(c), g.madeWarning(names, builds)...)
+	}
+	all = append(all, g.strangerWarnings(names, builds, o.Old)...)
+	all = append(all, doubleWarnings(builds)...)
+	return append(all, absentWarnings(names, builds, o.Contexts, o.Redact)...)
+}
+
+// importWarnings says what keeps BuildKit from importing the whole cache.
+func importWarnings(c *layout.Cache) []string {
+	if len(c.RawRoot) > buildcache.MaxImport || len(c.RawConfig) > buildcache.MaxImport {
+		return []string{"root or config is over the 1 MiB that BuildKit imports: nothing hits this cache"}
+	}
+	if buildcache.HasErrors(buildcache.Validate(c.Root, int64(len(c.RawRoot)), c.Config)) {
+		return []string{"the cache has errors by which BuildKit loses hits: 'ocicache verify' lists them"}
+	}
+	return nil
+}
+
+// nameOf tells a build from others for the same platform, "" where there is none.
+func nameOf(build int, builds []*provenance.Build) string {
+	for i, b := range builds {
+		if i != build && platformOf(b) == platformOf(builds[build]) {
+			return cmp.Or(builds[build].Name, fmt.Sprintf("build %d", build+1))
+		}
+	}
+	return ""
+}
+
+func platformOf(b *provenance.Build) string {
+	if b.Target != "" {
+		return b.Target
+	}
+	return b.Builder.String()
+}
+
+// missingContexts returns the names of local sources that were not given.
+func missingContexts(builds []*provenance.Build, given Contexts) []string {
+	var missing []string
+	for _, b := range builds {
+		for _, s := range b.Steps {
+			if s.Op.Source == nil || !s.Op.Source.IsLocal() {
+				continue
+			}
+			_, name := s.Op.Source.Scheme()
+			if _, ok := given[name]; !ok && !slices.Contains(missing, name) {
+				missing = append(missing, name)
+			}
+		}
+	}
+	return missing
+}
+
+// steps returns the steps of a build with what the cache has of them.
+func (w *words) steps(build int, names []Record, platform, name string) []StepReport {
+	all := []StepReport{}
+	at := map[int]int{}
+	order := w.lineOrder()
+	for i, s := range w.build.Steps {
+		if s.Op.IsResult() || s.Op.Source != nil && s.Op.Source.IsLocal() {
+			continue
+		}
+		at[i] = len(all)
+		all = append(all, StepReport{
+			ID: w.build.Steps[i].ID, Build: build, Name: name, Platform: platform, Text: w.title(i), Where: w.where(i), Records: []int{}, step: i,
+			line: order[i], started: !w.build.Started.IsZero(),
+		})
+	}
+	for _, r := range names {
+		for _, name := range r.Names {
+			if i, ok := at[name.Step]; ok && name.Build == build && name.User < 0 {
+				all[i].add(r)
+			}
+		}
+	}
+	return all
+}
+
+// lineOrder returns the line of each step, or that of the next one that has one.
+func (w *words) lineOrder() []int {
+	order := make([]int, len(w.build.Steps))
+	next := math.MaxInt
+	for step := len(order) - 1; step >= 0; step-- {
+		if at, ok := w.build.Where(step); ok {
+			next = at.File<<24 | min(at.Start, 1<<24-1)
+		}
+		order[step] = next
+	}
+	return order
+}
+
+func (s *StepReport) add(r Record) {
+	s.Records = append(s.Records, r.Index)
+	s.Results += r.Results
+	if r.Results > 0 && (s.Newest == nil || r.Newest.After(*s.Newest)) {
+		s.Newest, s.Layers, s.Bytes, s.Added = &r.Newest, r.Layers, r.Bytes, r.Added
+		if r.Layer >= 0 {
+			s.newest, s.Layer = r.newest, &r.Layer
+		}
+	}
+}
+
+func (w *words) addVerdicts(steps []StepReport, verdicts []StepVerdict) {
+	at := map[int]int{}
+	for i := range steps {
+		at[steps[i].step] = i
+	}
+	for _, v := range verdicts {
+		i, ok := at[v.Step]
+		if !ok {
+			continue
+		}
+		s := &steps[i]
+		s.Verdict, s.Measured, s.Made = v.Verdict, v.Measured, v.Made
+		for _, c := range v.If {
+			s.If = append(s.If, w.condition(c))
+		}
+		if v.Cause != nil {
+			s.Cause = w.cause(v.Step, v.Cause)
+			if s.Elsewhere = v.Elsewhere; v.Elsewhere {
+				s.Cause.Text += " (it did not run all the same: the builder had it, and not from this cache)"
+			}
+		}
+	}
+}
+
+// Misses returns how many steps miss at least. Of steps that are the same one does.
+func (r *Report) Misses() int {
+	if slices.ContainsFunc(r.Steps, StepReport.IsDouble) {
+		return r.Count(Miss) + 1
+	}
+	return r.Count(Miss)
+}
+
+// IsDouble reports whether a step misses unless another one, which is the same, runs in its place.
+func (s StepReport) IsDouble() bool { return s.Verdict == Maybe && s.Cause != nil }
+
+// Count returns how many steps have a verdict.
+func (r *Report) Count(v Verdict) int {
+	n := 0
+	for _, s := range r.Steps {
+		if s.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// Made returns how many steps hit what was made after their build began.
+func (r *Report) Made() int {
+	n := 0
+	for _, s := range r.Steps {
+		if s.Made {
+			n++
+		}
+	}
+	return n
+}
+
+// words says things about one build.
+type words struct {
+	build    *provenance.Build
+	redact   bool
+	contexts Contexts
+	old      []*provenance.Build
+}
+
+// title returns a step in one line, or no more than its kind if values are hidden.
+func (w *words) title(step int) string {
+	title := Title(w.build, step)
+	if !w.redact {
+		return title
+	}
+	return redactedTitle(title, w.build.Steps[step].Op)
+}
+
+// where returns the file and the lines that a step is from.
+func (w *words) where(step int) string {
+	at, ok := w.build.Where(step)
+	if !ok {
+		return ""
+	}
+	if at.End > at.Start {
+		return fmt.Sprintf("%s:%d-%d", w.build.FileName(at), at.Start, at.End)
+	}
+	return fmt.Sprintf("%s:%d", w.build.FileName(at), at.Start)
+}
+
+// context returns the name of a local source, "" for another step.
+func (w *words) context(step int) string {
+	if source := w.build.Steps[step].Op.Source; source != nil && source.IsLocal() {
+		_, name := source.Scheme()
+		return name
+	}
+	return ""
+}
+
+// contentTitle names the files of a step that another one takes.
+func (w *words) contentTitle(n Name) string { return w.files(n.Paths) + " of " + w.origin(n.Step) }
+
+// files names the files that are selected.
+func (w *words) files(paths []llb.Selection) string {
+	if len(paths) == 0 {
+		return "all files"
+	}
+	return strings.Join(w.paths(paths), ", ")
+}
+
+func pathsOf(paths []llb.Selection) []string {
+	var all []string
+	for _, p := range paths {
+		names := []string{path.Join("/", p.Path)}
+		if len(p.Include) > 0 {
+			names = nil
+			for _, pattern := range p.Include {
+				names = append(names, path.Join("/", p.Path, pattern))
+			}
+		}
+		all = append(all, names...)
+	}
+	return all
+}
+
+// origin names what files are from: a directory, a stage, an image.
+func (w *words) origin(step int) string {
+	source := w.build.Steps[step].Op.Source
+	if source == nil {
+		if stage, ok := w.build.StageOf(step); ok && stage.Name != "" {
+			return "stage " + stage.Name
+		} else if ok {
+			return fmt.Sprintf("the stage of line %d", stage.Line)
+		}
+		return w.title(step)
+	}
+	_, name := source.Scheme()
+	switch {
+	case source.IsLocal() && name == mainContext:
+		return "the context"
+	case source.IsLocal():
+		return "context " + name
+	default:
+		return w.title(step)
+	}
+}
