@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,7 +18,7 @@ import (
 // checkBlob reads one layer blob and says what is wrong with its bytes. What no result uses harms no build; but bytes
 // that differ from their digest are an error in any case, because the next export will take them for the right ones.
 func (v *verifier) checkBlob(
-	ctx context.Context, layer buildcache.Descriptor, where string, used bool, done func(int64),
+	ctx context.Context, layer buildcache.Descriptor, where string, used bool,
 ) ([]buildcache.Problem, error) {
 	var problems []buildcache.Problem
 	report := func(kind buildcache.Kind, detail string, unusedEffect buildcache.Effect) {
@@ -26,20 +28,28 @@ func (v *verifier) checkBlob(
 		}
 		problems = append(problems, p)
 	}
-	read, err := readBlob(ctx, v.src, layer, v.decoder, done)
+	read, err := v.blobs.read(ctx, layer, v.options.OnEvent)
 	if errors.Is(err, layout.ErrBlobMissing) {
 		report(buildcache.BlobMissing, "", buildcache.RegistryRefuses)
+		return problems, nil
+	}
+	if endsEarly(err) {
+		report(buildcache.BlobDamaged, earlyEnd(read.size, layer.Size), buildcache.BuildFails)
 		return problems, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if read.digest != layer.Digest {
-		detail := fmt.Sprintf("its bytes have the digest %s", read.digest)
-		if read.size != layer.Size {
-			detail = fmt.Sprintf("it has %d bytes instead of %d", read.size, layer.Size)
-		}
-		report(buildcache.BlobDamaged, detail, buildcache.BuildFails)
+	switch {
+	case read.digest == layer.Digest:
+	case read.size > layer.Size: // how many more, and whether they are the right ones, is not worth reading them
+		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, it has more", layer.Size), buildcache.RegistryRefuses)
+		return problems, nil
+	case read.size < layer.Size:
+		report(buildcache.BlobDamaged, fmt.Sprintf("it has %d bytes instead of %d", read.size, layer.Size), buildcache.BuildFails)
+		return problems, nil
+	default:
+		report(buildcache.BlobDamaged, fmt.Sprintf("its bytes have the digest %s", read.digest), buildcache.BuildFails)
 		return problems, nil
 	}
 	if read.size != layer.Size {
@@ -84,14 +94,103 @@ type blobRead struct {
 	content  content // if it was unpacked
 }
 
-// readBlob hashes a blob, and unpacks it if there is a decoder.
+// blobReader reads the blobs of a place, each once, whatever reaches it; but one that is said to have several sizes once for
+// each, as that decides how far it is read.
+type blobReader struct {
+	src     layout.Source
+	decoder *compress.Decoder // nil where nothing is unpacked
+
+	mu    sync.Mutex
+	known map[blobKey]blobOutcome
+}
+
+type blobKey struct {
+	digest digest.Digest
+	size   int64
+}
+
+func keyOf(blob buildcache.Descriptor) blobKey { return blobKey{blob.Digest, blob.Size} }
+
+type blobOutcome struct {
+	blobRead
+	err error
+}
+
+func newBlobReader(src layout.Source, o Options) *blobReader {
+	r := &blobReader{src: src, known: map[blobKey]blobOutcome{}}
+	if o.Deep {
+		r.decoder = compress.NewDecoder()
+	}
+	return r
+}
+
+func (r *blobReader) knows(blob buildcache.Descriptor) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.known[keyOf(blob)]
+	return ok
+}
+
+// read returns what reading a blob gives. Nobody else may read the same blob at the same time.
+func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEvent layout.Handler) (blobRead, error) {
+	r.mu.Lock()
+	known, ok := r.known[keyOf(blob)]
+	r.mu.Unlock()
+	if ok {
+		return known.blobRead, known.err
+	}
+	err := onEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) (err error) {
+		known.blobRead, err = readBlob(ctx, r.src, blob, r.decoder, done)
+		if errors.Is(err, layout.ErrBlobMissing) || endsEarly(err) { // which is a finding, and no failure
+			known.err, err = err, nil
+		}
+		return err
+	})
+	if err != nil {
+		return known.blobRead, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[keyOf(blob)] = known
+	return known.blobRead, known.err
+}
+
+// endsEarly reports whether an error says that a place has given up on a blob because its bytes end too early. That is a
+// finding about the blob; of a place that is away it is not the blob that says so.
+func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
+
+func earlyEnd(got, want int64) string {
+	return fmt.Sprintf("its bytes end early, after %d of %d", got, want)
+}
+
+// bounded reads a blob no further than to the first byte that is too much, however much a place sends.
+type bounded struct {
+	io.Reader
+	io.Closer
+}
+
+func bound(raw io.ReadCloser, size int64) io.ReadCloser {
+	if size == math.MaxInt64 {
+		return raw
+	}
+	return bounded{io.LimitReader(raw, size+1), raw}
+}
+
+// readBlob hashes a blob, and unpacks it if there is a decoder. It reads one byte more than the descriptor says, and no
+// further. With an error, the size is what was read so far.
 func readBlob(
 	ctx context.Context, src layout.Source, layer buildcache.Descriptor, decoder *compress.Decoder, done func(int64),
 ) (read blobRead, err error) {
 	if read.encoding, err = detect(ctx, src, layer); err != nil {
 		return read, err
 	}
-	open := func() (io.ReadCloser, error) { return src.Open(ctx, layer) }
+	open := func() (io.ReadCloser, error) {
+		raw, err := src.Open(ctx, layer)
+		if err != nil {
+			return nil, err
+		}
+		return bound(raw, layer.Size), nil
+	}
 	raw, err := layout.Counted(ctx, open, func(n int64) { read.size += n; done(n) })()
 	if err != nil {
 		return read, err

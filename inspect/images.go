@@ -68,17 +68,20 @@ func verifyImages(
 // imageProblem returns what an error says about a blob of an image, or the error where it says nothing about the blob.
 func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcache.Problem, error) {
 	var kind buildcache.Kind
+	detail := ""
 	switch {
 	case err == nil:
 		return nil, nil
 	case errors.Is(err, layout.ErrBlobMissing):
 		kind = buildcache.BlobMissing
-	case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize):
+	case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize), endsEarly(err):
 		kind = buildcache.BlobDamaged
+	case errors.Is(err, layout.ErrNotManifest):
+		kind, detail = buildcache.RootInvalid, err.Error()
 	default:
 		return nil, err
 	}
-	p := buildcache.NewProblem(kind, "image "+image.Descriptor.Digest.String(), "").On(blob)
+	p := buildcache.NewProblem(kind, "image "+image.Descriptor.Digest.String(), detail).On(blob)
 	p.Cache = image.Tag
 	return &p, nil
 }

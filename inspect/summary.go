@@ -48,11 +48,13 @@ type Layer struct {
 	MediaType   string                 `json:"mediaType,omitempty"`
 	Compression buildcache.Compression `json:"compression,omitempty"` // by its bytes; "" where they are not there
 	Size        int64                  `json:"size"`
-	DiffID      digest.Digest          `json:"diffID,omitempty"`
-	CreatedAt   *time.Time             `json:"createdAt,omitempty"`
-	Results     int                    `json:"results"`            // how many results end in this layer
-	Missing     bool                   `json:"missing"`            // the blob is not there
-	Unlisted    bool                   `json:"unlisted,omitempty"` // the root does not name it
+	// ActualSize is the size of the blob that is there, where that lies near and is another one.
+	ActualSize *int64        `json:"actualSize,omitempty"`
+	DiffID     digest.Digest `json:"diffID,omitempty"`
+	CreatedAt  *time.Time    `json:"createdAt,omitempty"`
+	Results    int           `json:"results"`            // how many results end in this layer
+	Missing    bool          `json:"missing"`            // the blob is not there
+	Unlisted   bool          `json:"unlisted,omitempty"` // the root does not name it
 }
 
 // Totals add up the layers.
@@ -63,17 +65,39 @@ type Totals struct {
 	Bytes         int64                            `json:"bytes"` // of the distinct blobs
 	ByCompression map[buildcache.Compression]int64 `json:"byCompression"`
 	Missing       int                              `json:"missing"`
+	Damaged       int                              `json:"damaged"` // blobs with another size than the root says
+}
+
+// Detailed is a summary together with the config that it sums up.
+type Detailed struct {
+	*Summary
+	Config *buildcache.Config
+	// Names are those of the config's records; none where nobody knows them. Pages and graphs show them.
+	Names []RecordName
+	// Warnings are about the names.
+	Warnings []string
 }
 
 // Summarize reads root and config of a cache and looks at the first and last bytes of its layers. A cache whose root or
 // config can't be read is an error; missing layers are part of the answer.
 func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Summary, error) {
+	d, err := Detail(ctx, src, entry)
+	return d.Summary, err
+}
+
+// Detail is Summarize, and hands out the config that was read.
+func Detail(ctx context.Context, src layout.Source, entry layout.Entry) (Detailed, error) {
 	cache, err := layout.Load(ctx, src, entry)
 	if err != nil {
-		return nil, err
+		return Detailed{}, err
 	}
+	return DetailOf(ctx, src, cache)
+}
+
+// DetailOf is Detail for a cache that was read already.
+func DetailOf(ctx context.Context, src layout.Source, cache *layout.Cache) (Detailed, error) {
 	s := &Summary{
-		Tag: entry.Tag, Digest: entry.Descriptor.Digest, Size: int64(len(cache.RawRoot)),
+		Tag: cache.Entry.Tag, Digest: cache.Entry.Descriptor.Digest, Size: int64(len(cache.RawRoot)),
 		Form: cache.Root.Form, MediaType: cache.Root.MediaType,
 		Config:  Blob{cache.Root.Config.Digest, cache.Root.Config.Size},
 		Records: len(cache.Config.Records), Layers: []Layer{},
@@ -83,10 +107,10 @@ func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Sum
 		s.Limits = append(s.Limits, limit.String())
 	}
 	if err := s.addLayers(ctx, src, cache); err != nil {
-		return nil, err
+		return Detailed{}, err
 	}
 	s.addResults(cache.Config)
-	return s, nil
+	return Detailed{Summary: s, Config: cache.Config}, nil
 }
 
 func (s *Summary) addLayers(ctx context.Context, src layout.Source, cache *layout.Cache) error {
@@ -123,6 +147,7 @@ func (l *Layer) describe(d buildcache.Descriptor) {
 // look is what the bytes of a blob told.
 type look struct {
 	compression buildcache.Compression
+	size        int64 // less than 0 where that is not known
 	missing     bool
 }
 
@@ -141,8 +166,8 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 		looks[layer.Digest] = l
 		s.Totals.Bytes += layer.Size
 		group.Go(func() error {
-			encoding, err := detect(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
-			l.compression, l.missing = encoding.Compression, errors.Is(err, layout.ErrBlobMissing)
+			encoding, bytes, err := detectSized(ctx, src, buildcache.Descriptor{Digest: layer.Digest, Size: layer.Size})
+			l.compression, l.size, l.missing = encoding.Compression, bytes, errors.Is(err, layout.ErrBlobMissing)
 			if l.missing {
 				return nil
 			}
@@ -157,12 +182,14 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 		layer := &s.Layers[i]
 		l := looks[layer.Digest]
 		layer.Compression, layer.Missing = l.compression, l.missing
-		switch {
-		case counted[layer.Digest]:
-		case l.missing:
-			s.Totals.Missing++
-		default:
-			s.Totals.ByCompression[l.compression] += layer.Size
+		if l.size >= 0 && l.size != layer.Size && !l.missing && !layer.Unlisted {
+			layer.ActualSize = &l.size
+			if l.size == 0 {
+				layer.Compression = "" // nothing there tells it
+			}
+		}
+		if !counted[layer.Digest] {
+			s.Totals.count(layer)
 		}
 		counted[layer.Digest] = true
 	}
@@ -171,15 +198,38 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 	return nil
 }
 
+func (t *Totals) count(l *Layer) {
+	switch {
+	case l.Missing:
+		t.Missing++
+	case l.ActualSize != nil:
+		t.Damaged++
+	default:
+		t.ByCompression[l.Compression] += l.Size
+	}
+}
+
+// detectSized tells also how large a blob is that lies near, else -1.
+func detectSized(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, size int64, err error) {
+	files, near := src.(layout.RandomAccess)
+	if !near {
+		encoding, err = detect(ctx, src, blob)
+		return encoding, -1, err
+	}
+	file, err := files.OpenAt(ctx, blob)
+	if err != nil {
+		return encoding, -1, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	encoding, err = compress.Detect(file, file.Size())
+	return encoding, file.Size(), err
+}
+
 // detect tells how a blob is packed, whatever its size should be. Without random access estargz looks like gzip.
 func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, err error) {
-	if files, ok := src.(layout.RandomAccess); ok {
-		file, err := files.OpenAt(ctx, blob)
-		if err != nil {
-			return encoding, err
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		return compress.Detect(file, file.Size())
+	if _, near := src.(layout.RandomAccess); near {
+		encoding, _, err = detectSized(ctx, src, blob)
+		return encoding, err
 	}
 	r, err := src.Open(ctx, blob)
 	if err != nil {

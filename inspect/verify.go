@@ -5,20 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
-	"github.com/ocicache/ocicache/internal/compress"
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
 
 // Options are for Verify. The zero value hashes every blob and unpacks none.
 type Options struct {
-	Deep    bool // unpack every layer and compare its diffID
-	Jobs    int  // blobs at once; 0 means one for each processor
-	OnEvent layout.Handler
+	// CachesOnly passes over the images of a place that is no directory: those of a registry are many, and far.
+	CachesOnly bool
+	Deep       bool // unpack every layer and compare its diffID
+	Jobs       int  // blobs at once; 0 means one for each processor
+	OnEvent    layout.Handler
 	// Checks are further rules to hold root and config against, such as those of a registry.
 	Checks []func(*layout.Cache) []buildcache.Problem
 }
@@ -44,10 +46,15 @@ func planned(entry layout.Entry) layout.Event {
 	return layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: entry.Layers, Total: entry.LayerBytes}
 }
 
-// announceAll says how much there is to read of several caches.
+// announceAll says how much there is to read of several caches. A root that has many tags is read once.
 func (o Options) announceAll(entries []layout.Entry) {
 	total := planned(layout.Entry{})
+	seen := map[digest.Digest]bool{}
 	for _, entry := range entries {
+		if seen[entry.Descriptor.Digest] {
+			continue
+		}
+		seen[entry.Descriptor.Digest] = true
 		total.Count += entry.Layers
 		total.Total += entry.LayerBytes
 	}
@@ -57,25 +64,27 @@ func (o Options) announceAll(entries []layout.Entry) {
 // Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that it
 // could not be found out.
 func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
-	v := &verifier{src: src, entry: entry, options: o}
-	if o.Deep {
-		v.decoder = compress.NewDecoder()
-	}
+	v := &verifier{blobs: newBlobReader(src, o), entry: entry, options: o}
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
-	for i := range v.problems {
-		v.problems[i].Cache = entry.Tag
+	return taggedAs(v.problems, entry.Tag), nil
+}
+
+// taggedAs returns problems of a root as those of the cache that a tag of it names.
+func taggedAs(problems []buildcache.Problem, tag string) []buildcache.Problem {
+	problems = slices.Clone(problems)
+	for i := range problems {
+		problems[i].Cache = tag
 	}
-	return v.problems, nil
+	return problems
 }
 
 type verifier struct {
-	src      layout.Source
+	blobs    *blobReader
 	entry    layout.Entry
 	options  Options
 	problems []buildcache.Problem
-	decoder  *compress.Decoder // one for all layers; nil where none is unpacked
 }
 
 func (v *verifier) report(p buildcache.Problem) { v.problems = append(v.problems, p) }
@@ -101,11 +110,15 @@ func (v *verifier) run(ctx context.Context) error {
 
 func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 	root := v.entry.Descriptor
+	if v.entry.Kind == layout.KindDangling && root.Digest == "" {
+		v.report(buildcache.NewProblem(buildcache.RootMissing, "root", v.entry.Err.Error()))
+		return nil
+	}
 	if err := buildcache.CheckDigest(root.Digest); err != nil {
 		v.report(buildcache.NewProblem(buildcache.DigestInvalid, "root", err.Error()).On(root.Digest).WithEffect(buildcache.HitsLost))
 		return nil
 	}
-	raw, err := layout.ReadUnverified(ctx, v.src, root, buildcache.MaxRoot)
+	raw, err := layout.ReadUnverified(ctx, v.blobs.src, root, buildcache.MaxRoot)
 	var size *buildcache.SizeError
 	switch {
 	case errors.Is(err, layout.ErrBlobMissing):
@@ -113,6 +126,9 @@ func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 		return nil
 	case errors.As(err, &size):
 		v.report(buildcache.NewProblem(buildcache.RootTooLarge, "root", err.Error()).On(root.Digest))
+		return nil
+	case endsEarly(err):
+		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", earlyEnd(int64(len(raw)), root.Size)).On(root.Digest))
 		return nil
 	case err != nil:
 		return err
@@ -133,7 +149,7 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 		v.report(buildcache.NewProblem(buildcache.ConfigMissing, "root.config", "the config's digest is malformed").On(config.Digest))
 		return nil //nolint:nilerr // it is a finding, not a failure
 	}
-	raw, err := layout.ReadUnverified(ctx, v.src, config, buildcache.MaxConfig)
+	raw, err := layout.ReadUnverified(ctx, v.blobs.src, config, buildcache.MaxConfig)
 	var size *buildcache.SizeError
 	switch {
 	case errors.Is(err, layout.ErrBlobMissing):
@@ -141,6 +157,9 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 		return nil
 	case errors.As(err, &size):
 		v.report(buildcache.NewProblem(buildcache.ConfigTooLarge, "config", err.Error()).On(config.Digest))
+		return nil
+	case endsEarly(err):
+		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", earlyEnd(int64(len(raw)), config.Size)).On(config.Digest))
 		return nil
 	case err != nil:
 		return err
@@ -173,17 +192,15 @@ func (v *verifier) checkBlobs(ctx context.Context, root *buildcache.Root, used m
 		delete(byDigest, layer.Digest)
 		layers, places = append(layers, d), append(places, i)
 	}
-	v.options.announce(layers)
+	v.options.announce(slices.DeleteFunc(slices.Clone(layers), func(d buildcache.Descriptor) bool { return v.blobs.knows(d) }))
 	found := make([][]buildcache.Problem, len(layers))
 	group, ctx := parallel.New(ctx, v.options.jobs())
 	for i, layer := range layers {
 		group.Go(func() error {
 			where := fmt.Sprintf("root.layers[%d]", places[i])
-			return v.options.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) error {
-				var err error
-				found[i], err = v.checkBlob(ctx, layer, where, used[layer.Digest], done)
-				return err
-			})
+			var err error
+			found[i], err = v.checkBlob(ctx, layer, where, used[layer.Digest])
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -391,7 +392,7 @@ var damages = []struct {
 		layer := p.layer().Digest
 		p.overwrite(layer, append(p.read(layer), "more"...))
 		return layer
-	}, []finding{{buildcache.BlobDamaged, fails, "root.layers[0]"}}},
+	}, []finding{{buildcache.BlobSize, fails, "root.layers[0]"}}},
 	{"layer emptied", "artifact-zstd", true, func(p *patient) digest.Digest {
 		layer := p.layer().Digest
 		p.overwrite(layer, nil)
@@ -489,9 +490,10 @@ func TestVerifyDamaged(t *testing.T) {
 	}
 }
 
-// ofProfiles are the kinds that only further checks produce, those of a registry. They are tested where the profiles are.
+// ofProfiles are the kinds that only further checks produce, those of a registry and of keys. They are tested where the checks are.
 var ofProfiles = []buildcache.Kind{
 	buildcache.RegistryForm, buildcache.RegistryConfigType, buildcache.RegistryRootSize, buildcache.RegistryLayerSize,
+	buildcache.KeysOutdated,
 }
 
 // TestEveryKindIsProduced wants a damaged cache for each kind of problem.
@@ -669,6 +671,8 @@ func TestVerifyEvents(t *testing.T) {
 			got[e.Digest] += e.Bytes
 		case layout.EventDone:
 			done++
+		case layout.EventRetry:
+			t.Error("a directory was asked again")
 		}
 		if e.Verb != "verify" {
 			t.Errorf("the verb is %q", e.Verb)
@@ -740,5 +744,66 @@ func TestVerifyIsInterruptedWithinABlob(t *testing.T) {
 		if problems, err := inspect.Verify(ctx, src, entry, options); !errors.Is(err, stop) {
 			t.Errorf("got %+v, %v", problems, err)
 		}
+	}
+}
+
+// TestManyTags verifies a root once, however many tags it has, and reports what is wrong for each of them.
+func TestManyTags(t *testing.T) {
+	t.Parallel()
+	const tags = 2000
+	path := filepath.Join(t.TempDir(), "cache")
+	if err := os.CopyFS(path, os.DirFS("../testdata/caches/artifact-gzip")); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := layout.Open(path, layout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := dir.Entries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []layout.Tagging
+	for i := range tags {
+		all = append(all, layout.Tagging{Tag: fmt.Sprint("tag-", i), Root: entries[0].Descriptor})
+	}
+	if err := dir.TagAll(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := layout.Load(t.Context(), dir, entries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := cache.Root.Layers[0].Digest
+	if err := os.Remove(filepath.Join(path, "blobs", "sha256", gone.Encoded())); err != nil {
+		t.Fatal(err)
+	}
+	src := layouttest.Count(dir)
+	announced := 0
+	var mu sync.Mutex
+	report, err := inspect.VerifyAll(t.Context(), src, inspect.Options{Deep: true, OnEvent: func(e layout.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		announced += e.Count
+	}})
+	if err != nil || report.Caches != tags+1 || len(report.Problems) != tags+1 {
+		t.Fatalf("%d caches with %d problems, %v", report.Caches, len(report.Problems), err)
+	}
+	for i, p := range report.Problems {
+		want := fmt.Sprint("tag-", i-1)
+		if i == 0 {
+			want = entries[0].Tag
+		}
+		if p.Cache != want || p.Digest != gone {
+			t.Fatalf("problem %d is about %s of %q, want %q", i, p.Digest, p.Cache, want)
+		}
+	}
+	for blob, n := range src.Opens {
+		if n > 4 {
+			t.Errorf("%s was opened %d times", blob, n)
+		}
+	}
+	if want := len(cache.Root.LayersByDigest()); announced != want {
+		t.Errorf("%d blobs were announced, want %d", announced, want)
 	}
 }

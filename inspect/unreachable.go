@@ -16,7 +16,7 @@ type Unreached struct {
 
 // Unreachable returns the blobs of a layout that no entry of index.json reaches, of caches or of images.
 func Unreachable(ctx context.Context, dir *layout.Dir) (Unreached, error) {
-	var u Unreached
+	u := Unreached{Blobs: []digest.Digest{}}
 	reached, err := layout.Reach(ctx, dir)
 	if err != nil {
 		return u, err

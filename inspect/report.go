@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -18,9 +20,12 @@ type Report struct {
 	Caches   int                  `json:"caches"` // how many were verified
 	Others   int                  `json:"others"` // how many entries are no caches, and were passed over
 	Problems []buildcache.Problem `json:"problems"`
+	// Unnamed are the whole caches of a layout that no entry leads to, such as what conversions leave. They are no problem, but
+	// gc removes them.
+	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 }
 
-// VerifyAll verifies every cache of a place. Of a layout directory it also verifies what lies beside them: the index,
+// VerifyAll verifies every cache of a place, and what images beside them name. Of a layout directory it also verifies what lies beside them: the index,
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
@@ -28,7 +33,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
-		return report, nil
+		return report, report.addSalvaged(ctx, src)
 	}
 	if err != nil {
 		return report, err
@@ -36,27 +41,31 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	done := map[digest.Digest]bool{}
 	o.announceAll(entries)
 	shadowed := shadowedIn(entries)
+	blobs, byRoot := newBlobReader(src, o), map[digest.Digest][]buildcache.Problem{}
 	for i, f := range entries {
 		if f.Kind.IsImage() {
 			report.Others++
 			continue
 		}
 		report.Caches++
-		part := o
-		var end func()
-		part.OnEvent, end = o.OnEvent.Part(planned(f))
-		problems, err := Verify(ctx, src, f, part)
-		end()
-		if err != nil {
-			return report, err
+		problems, ok := byRoot[f.Descriptor.Digest]
+		if !ok {
+			if problems, err = verifyPart(ctx, blobs, f, o); err != nil {
+				return report, err
+			}
+			byRoot[f.Descriptor.Digest] = problems
+			markVerified(ctx, src, f, done)
 		}
+		problems = taggedAs(problems, f.Tag)
 		if shadowed[i] {
 			soften(problems)
 		}
 		report.Problems = append(report.Problems, problems...)
-		markVerified(ctx, src, f, done)
 	}
 	dir, ok := src.(*layout.Dir)
+	if !ok && o.CachesOnly {
+		return report, nil
+	}
 	if !ok {
 		problems, err := verifyImages(ctx, src, entries, done, o)
 		report.Problems = append(report.Problems, problems...)
@@ -64,7 +73,61 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	}
 	beside, err := verifyBeside(ctx, dir, entries, done, o)
 	report.Problems = append(report.Problems, beside...)
-	return report, err
+	if err != nil {
+		return report, err
+	}
+	return report, report.addUnnamed(ctx, dir, len(entries) == 0)
+}
+
+// addSalvaged adds what lies in a layout whose index.json can't be read, beside what stands whole in that.
+func (r *Report) addSalvaged(ctx context.Context, src layout.Source) error {
+	dir, ok := src.(*layout.Dir)
+	if !ok {
+		return nil
+	}
+	salvaged, err := dir.SalvageIndex(ctx)
+	if errors.Is(err, layout.ErrIndexReadable) { // by now
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), false)
+}
+
+// addUnnamed adds the caches that no entry leads to. Where there are no entries at all, they were lost.
+func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool) error {
+	caches, err := dir.UnnamedCaches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, cache := range caches {
+		if cache.Whole {
+			r.Unnamed = append(r.Unnamed, cache)
+		}
+	}
+	if !nameless || len(caches) == 0 {
+		return nil
+	}
+	fault := layout.IndexNameless
+	if salvaged, err := dir.SalvageIndex(ctx); err == nil {
+		fault = salvaged.Fault
+	}
+	p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", fmt.Sprintf("%s, and cache roots lie there: %d", fault, len(caches)))
+	r.Problems = slices.Insert(r.Problems, 0, p.On(caches[0].Digest))
+	// Nothing is to be removed before it is named.
+	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
+	return nil
+}
+
+// verifyPart verifies one of several caches that announceAll has announced.
+func verifyPart(ctx context.Context, blobs *blobReader, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
+	var end func()
+	o.OnEvent, end = o.OnEvent.Part(planned(entry))
+	defer end()
+	v := &verifier{blobs: blobs, entry: entry, options: o}
+	err := v.run(ctx)
+	return v.problems, err
 }
 
 // VerifyTag verifies the one cache with a tag, and nothing beside it. A tag that names nothing is a problem found; one
@@ -76,6 +139,10 @@ func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (R
 	}
 	if found == nil || found.Kind.IsImage() {
 		_, err := layout.OneCache(ctx, src, tag)
+		var dangling *layout.DanglingError
+		if errors.As(err, &dangling) && dangling.Root == "" {
+			return VerifyOne(ctx, src, layout.Entry{Tag: tag, Kind: layout.KindDangling, Err: dangling.Err}, o)
+		}
 		return Report{}, err
 	}
 	return VerifyOne(ctx, src, *found, o)
@@ -92,7 +159,8 @@ func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Opt
 // markVerified notes the blobs that Verify has hashed.
 func markVerified(ctx context.Context, src layout.Source, f layout.Entry, done map[digest.Digest]bool) {
 	raw, err := layout.ReadUnverified(ctx, src, f.Descriptor, buildcache.MaxRoot)
-	if err != nil {
+	var size *buildcache.SizeError
+	if err != nil && !errors.As(err, &size) { // one that is too large was reported, and may be of any length
 		return
 	}
 	done[f.Descriptor.Digest] = true
@@ -124,9 +192,11 @@ func verifyBeside(
 		return nil, context.Cause(ctx)
 	case err != nil:
 		// An image that is not whole, or a root that can't be read as anything.
-		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error()))
+		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error())
+		p.Remedy = "mend what is damaged first" // nothing may be deleted before it is known what is needed
+		problems = append(problems, p)
 	case len(unreached.Blobs) > 0:
-		detail := fmt.Sprintf("%d blob(s) with %d bytes that no tag reaches", len(unreached.Blobs), unreached.Bytes)
+		detail := fmt.Sprintf("%s with %s that no tag reaches", english.Plural(len(unreached.Blobs), "blob", ""), humanize.Bytes(uint64(unreached.Bytes)))
 		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", detail))
 	}
 	leftovers, err := dir.Leftovers()

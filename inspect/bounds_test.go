@@ -1,0 +1,246 @@
+package inspect_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/internal/registrytest"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// bent is a place without random access whose blobs can be other than they should be, as those of a registry can.
+type bent struct {
+	layout.Source
+	bend map[digest.Digest]func(io.Reader) io.Reader
+	read atomic.Int64 // of bent blobs
+}
+
+func (b *bent) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
+	raw, err := b.Source.Open(ctx, blob)
+	bend := b.bend[blob.Digest]
+	if err != nil || bend == nil {
+		return raw, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&counted{bend(raw), &b.read}, raw}, nil
+}
+
+type counted struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// noEnd reads nothing but one letter, for ever.
+type noEnd struct{}
+
+func (noEnd) Read(p []byte) (int, error) { return copy(p, strings.Repeat("x", len(p))), nil }
+
+// failing ends with an error.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// bend returns the place of a patient in which one blob is other than it should be.
+func (p *patient) bend(blob digest.Digest, how func(io.Reader) io.Reader) *bent {
+	return &bent{Source: p.open(), bend: map[digest.Digest]func(io.Reader) io.Reader{blob: how}}
+}
+
+// configOf returns the cache config of the patient's cache.
+func (p *patient) configOf() buildcache.Descriptor {
+	p.t.Helper()
+	entries, err := layout.Caches(p.t.Context(), p.open())
+	p.must(err)
+	cache, err := layout.Load(p.t.Context(), p.open(), entries[0])
+	p.must(err)
+	return cache.Root.Config
+}
+
+// TestVerifyReadsNoFurther reads one byte behind the size that a descriptor says, however much comes.
+func TestVerifyReadsNoFurther(t *testing.T) {
+	t.Parallel()
+	for _, deep := range []bool{false, true} {
+		p := newPatient(t, "artifact-gzip")
+		layer := p.layer()
+		src := p.bend(layer.Digest, func(raw io.Reader) io.Reader { return io.MultiReader(raw, noEnd{}) })
+		report, err := inspect.VerifyAll(t.Context(), src, inspect.Options{Deep: deep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := kindsOf(report.Problems)
+		if !slices.Equal(kinds, []buildcache.Kind{buildcache.BlobSize}) || report.Problems[0].Digest != layer.Digest {
+			t.Errorf("deep %v: got %v", deep, report.Problems)
+		}
+		const head = 4 // was read before, to tell how it is packed
+		if got := src.read.Load(); got != layer.Size+1+head {
+			t.Errorf("deep %v: %d bytes were read of a blob of %d", deep, got, layer.Size)
+		}
+	}
+}
+
+// TestVerifyEarlyEnd reports blobs that a place gives less of than it promises, and goes on with the others. A place
+// that is away is an error all the same.
+func TestVerifyEarlyEnd(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "artifact-gzip")
+	p.remove(p.spare().Digest) // another finding
+	for _, test := range []struct {
+		name string
+		blob buildcache.Descriptor
+		want buildcache.Kind
+	}{
+		{"layer", p.layer(), buildcache.BlobDamaged},
+		{"config", p.configOf(), buildcache.ConfigDamaged},
+		{"root", buildcache.Descriptor{Digest: p.rootDigest()}, buildcache.RootDamaged},
+	} {
+		for _, deep := range []bool{false, true} {
+			cut := func(cause error) *bent {
+				return p.bend(test.blob.Digest, func(raw io.Reader) io.Reader {
+					return io.MultiReader(io.LimitReader(raw, 100), failing{fmt.Errorf("the registry: %w", cause)})
+				})
+			}
+			entry := layout.Entry{Tag: "latest", Descriptor: buildcache.Descriptor{Digest: p.rootDigest()}, Kind: layout.KindCache}
+			problems, err := inspect.Verify(t.Context(), cut(io.ErrUnexpectedEOF), entry, inspect.Options{Deep: deep})
+			if err != nil {
+				t.Errorf("%s, deep %v: %v", test.name, deep, err)
+				continue
+			}
+			if kinds := kindsOf(problems); !slices.Contains(kinds, test.want) || test.name != "root" && len(kinds) < 2 {
+				t.Errorf("%s, deep %v: got %v, want %s among them", test.name, deep, kinds, test.want)
+			}
+			_, err = inspect.Verify(t.Context(), cut(syscall.ECONNREFUSED), entry, inspect.Options{Deep: deep})
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%s, deep %v: a place that is away gives %v", test.name, deep, err)
+			}
+		}
+	}
+}
+
+// TestVerifyEarlyEndOfImage is about what images beside caches reach.
+func TestVerifyEarlyEndOfImage(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "inline-image")
+	layers := buildcache.Successors(p.read(p.rootDigest()))
+	src := p.bend(layers[0].Digest, func(raw io.Reader) io.Reader {
+		return io.MultiReader(io.LimitReader(raw, 10), failing{io.ErrUnexpectedEOF})
+	})
+	report, err := inspect.VerifyAll(t.Context(), src, inspect.Options{})
+	if kinds := kindsOf(report.Problems); err != nil || !slices.Equal(kinds, []buildcache.Kind{buildcache.BlobDamaged}) {
+		t.Errorf("got %v, %v", report.Problems, err)
+	}
+}
+
+func kindsOf(problems []buildcache.Problem) []buildcache.Kind {
+	var kinds []buildcache.Kind
+	for _, p := range problems {
+		kinds = append(kinds, p.Kind)
+	}
+	return kinds
+}
+
+// TestVerifyRegistryGivesLess is about a real client's errors: the registry sends a layer that is shorter than it should be,
+// and then is away.
+func TestVerifyRegistryGivesLess(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "artifact-gzip")
+	layer := p.layer()
+	server := registrytest.New(t, registrytest.Options{})
+	verify := false
+	repository, err := registry.Open(server.Host+"/less", registry.Options{TLSVerify: &verify, Retries: 1, Delay: time.Millisecond})
+	p.must(err)
+	defer func() { p.must(repository.Close()) }()
+	if _, err := convert.Sync(t.Context(), p.open(), repository, convert.SyncOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	less := registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer.Digest.String(), Length: -10, Times: -1}
+	server.Inject(less)
+	report, err := inspect.VerifyAll(t.Context(), repository, inspect.Options{})
+	if kinds := kindsOf(report.Problems); err != nil || !slices.Equal(kinds, []buildcache.Kind{buildcache.BlobDamaged}) {
+		t.Errorf("got %v, %v", report.Problems, err)
+	}
+	server.AssertFired(t)
+	server.Heal()
+	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/" + layer.Digest.String(), Drop: true, Times: -1})
+	if report, err := inspect.VerifyAll(t.Context(), repository, inspect.Options{}); err == nil {
+		t.Errorf("a registry that is away gives %v", report.Problems)
+	}
+}
+
+// TestVerifyUnknownReach advises nothing that deletes where nobody can know what is needed.
+func TestVerifyUnknownReach(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "inline-image")
+	manifest := p.rootDigest()
+	p.overwrite(manifest, []byte("{"))
+	report, err := inspect.VerifyAll(t.Context(), p.open(), inspect.Options{})
+	p.must(err)
+	at := slices.IndexFunc(report.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
+	if at < 0 || !strings.Contains(report.Problems[at].Detail, "can't be told") || report.Problems[at].Remedy != "mend what is damaged first" {
+		t.Errorf("got %+v", report.Problems)
+	}
+}
+
+// TestVerifyTwoSizes is about a blob that two roots give different sizes: how far one reads it says nothing about the other.
+func TestVerifyTwoSizes(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "artifact-gzip")
+	entries, err := layout.Caches(t.Context(), p.open())
+	p.must(err)
+	cache, err := layout.Load(t.Context(), p.open(), entries[0])
+	p.must(err)
+	layer := &cache.Root.Layers[0]
+	layer.Size -= 10
+	raw, err := json.Marshal(cache.Root)
+	p.must(err)
+	lying := buildcache.Descriptor{MediaType: entries[0].Descriptor.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	for _, order := range [][]buildcache.Descriptor{{lying, entries[0].Descriptor}, {entries[0].Descriptor, lying}} {
+		dst := layout.NewMemory("memory")
+		_, err = convert.Convert(t.Context(), p.open(), entries[0], dst, "whole", convert.Options{})
+		p.must(errors.Join(err, dst.Put(t.Context(), lying, layout.OpenBytes(raw))))
+		for i, root := range order {
+			p.must(dst.Tag(t.Context(), fmt.Sprint(i), root, ""))
+		}
+		report, err := inspect.VerifyAll(t.Context(), withoutFirst{dst}, inspect.Options{})
+		p.must(err)
+		for _, problem := range report.Problems {
+			if at, err := strconv.Atoi(problem.Cache); err != nil || order[at].Digest != lying.Digest || problem.Digest != layer.Digest {
+				t.Errorf("found %v", problem)
+			}
+		}
+		if len(report.Problems) == 0 {
+			t.Error("nothing was found")
+		}
+	}
+}
+
+// withoutFirst is a place without its first entry.
+type withoutFirst struct{ layout.Source }
+
+func (s withoutFirst) Entries(ctx context.Context) ([]layout.Entry, error) {
+	entries, err := s.Source.Entries(ctx)
+	return entries[1:], err
+}

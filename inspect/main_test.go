@@ -1,0 +1,10 @@
+package inspect_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/ocicache/ocicache/internal/quicktest"
+)
+
+func TestMain(m *testing.M) { os.Exit(quicktest.Of(m).Run()) }

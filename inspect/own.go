@@ -1,0 +1,115 @@
+package inspect
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Listing is everything that a place lists.
+type Listing struct {
+	Entries []Listed
+	// Bytes is the size of the caches together: of roots, configs and layers, what several share counted once.
+	Bytes int64
+}
+
+// ListAll says what all entries of a place are, as List does, and what belongs to each cache alone. In places that lie near,
+// images count as those who share.
+func ListAll(ctx context.Context, src layout.Source, entries []layout.Entry) (Listing, error) {
+	o := &owners{blobs: map[digest.Digest]owned{}}
+	listed, err := listWith(ctx, src, entries, o)
+	if err != nil {
+		return Listing{}, err
+	}
+	named := map[digest.Digest]int{}
+	for _, l := range listed {
+		named[l.Digest]++
+	}
+	bytes, own := o.addUp()
+	for i := range listed {
+		l := &listed[i]
+		if l.Form == "" {
+			continue
+		}
+		l.Own = new(int64)
+		if named[l.Digest] == 1 {
+			*l.Own = own[l.Digest]
+		}
+	}
+	return Listing{Entries: listed, Bytes: bytes}, nil
+}
+
+// owners finds out which blobs belong to one root only.
+type owners struct {
+	mu    sync.Mutex
+	blobs map[digest.Digest]owned
+}
+
+// owned is a blob that some root reaches.
+type owned struct {
+	size  int64
+	root  digest.Digest // "" for several
+	cache bool          // one of them is a cache's
+}
+
+func (o *owners) add(root digest.Digest, cache bool, blob digest.Digest, size int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, known := o.blobs[blob]
+	switch {
+	case !known:
+		b = owned{size: size, root: root}
+	case b.root != root:
+		b.root = ""
+	}
+	b.cache = b.cache || cache
+	o.blobs[blob] = b
+}
+
+// addCache adds what a cache consists of.
+func (o *owners) addCache(cache *layout.Cache) {
+	root := cache.Descriptor.Digest
+	o.add(root, true, root, int64(len(cache.RawRoot)))
+	o.add(root, true, cache.Root.Config.Digest, int64(len(cache.RawConfig)))
+	for blob, layer := range cache.Root.LayersByDigest() {
+		o.add(root, true, blob, layer.Size)
+	}
+}
+
+// addOther adds what something reaches that is no cache that can be read, where looking costs no request.
+func (o *owners) addOther(ctx context.Context, src layout.Source, root buildcache.Descriptor) error {
+	if _, near := src.(layout.RandomAccess); !near {
+		return nil
+	}
+	return layout.Walk(ctx, src, root, func(n layout.Node) error {
+		o.add(root.Digest, false, n.Digest, n.Size)
+		return nil
+	})
+}
+
+// addUp returns the bytes of all caches, and those of each root that no other one reaches.
+func (o *owners) addUp() (all int64, own map[digest.Digest]int64) {
+	own = map[digest.Digest]int64{}
+	for _, b := range o.blobs {
+		if b.cache {
+			all = addSize(all, b.size)
+		}
+		if b.root != "" {
+			own[b.root] = addSize(own[b.root], b.size)
+		}
+	}
+	return all, own
+}
+
+// addSize adds sizes that are claims, and may be anything.
+func addSize(sum, size int64) int64 {
+	if size = max(size, 0); sum > math.MaxInt64-size {
+		return math.MaxInt64
+	}
+	return sum + size
+}

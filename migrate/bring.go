@@ -1,0 +1,377 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/http/httptrace"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// destination is an open place that caches go to.
+type destination struct {
+	ref    layout.Reference // without a tag
+	opened *places.Opened
+	place  layout.Place // nil in a check, for one that is not there
+	names  []string     // of the tags, sorted
+	tags   map[string]bool
+	lists  bool // tags are those that are there
+}
+
+// openTarget opens a place to write to, or for a check what is there of it.
+func (w *work) openTarget(ctx context.Context, ref layout.Reference) (*destination, error) {
+	ref.Tag = ""
+	d := &destination{ref: ref, tags: map[string]bool{}}
+	open, options := places.Create, w.o.places(w.plan, ref)
+	if w.dry {
+		open = places.Open
+		options.Registry.Push = true // so that the right to is asked for
+	}
+	var err error
+	d.opened, err = open(ctx, ref, options)
+	var none *places.NotThereError
+	if errors.As(err, &none) && w.dry {
+		return d, nil
+	}
+	if err == nil {
+		d.place, err = d.opened.Place()
+	}
+	if err != nil {
+		return nil, err
+	}
+	lister, ok := d.place.(layout.Lister)
+	if !ok {
+		return d, nil
+	}
+	d.lists = true
+	err = w.hosts.try(ctx, hostsOf(ref), func() error {
+		var err error
+		d.names, err = lister.Tags(ctx)
+		for _, tag := range d.names {
+			d.tags[tag] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *destination) close() error {
+	if d == nil || d.opened == nil {
+		return nil
+	}
+	return d.opened.Close()
+}
+
+// closeTarget closes the target that was kept open.
+func (w *work) closeTarget() error {
+	err := w.dst.close()
+	w.dst = nil
+	return err
+}
+
+// only returns the place with a list of no more than these tags, where it lists tags: of a repository with all its shards, few
+// are looked at. more is how many others there are to be.
+func (d *destination) only(tags []string, more int) layout.Place {
+	resolver, ok := d.place.(layout.Resolver)
+	if !d.lists || !ok {
+		return d.place
+	}
+	tags = slices.DeleteFunc(tags, func(tag string) bool { return !d.tags[tag] })
+	wanted := map[string]bool{}
+	for _, tag := range tags {
+		wanted[tag] = true
+	}
+	for _, tag := range d.names { // those that are the same each time
+		if more == 0 {
+			break
+		}
+		if !wanted[tag] {
+			tags = append(tags, tag)
+			more--
+		}
+	}
+	return &scoped{Place: d.place, Resolver: resolver, tags: tags}
+}
+
+// scoped is a place of which only some tags are listed.
+type scoped struct {
+	layout.Place
+	layout.Resolver
+	tags []string
+}
+
+// Entries returns the roots of the tags.
+func (s *scoped) Entries(ctx context.Context) ([]layout.Entry, error) {
+	return registry.EntriesOf(ctx, s.tags, s.Resolve)
+}
+
+// bringAll brings the caches of a batch to their places. It fails only where it is interrupted.
+func (w *work) bringAll(ctx context.Context, entries []layout.Entry) error {
+	byPlace := map[layout.Reference][]layout.Entry{}
+	for _, entry := range entries {
+		ref, err := w.targetOf(entry.Tag)
+		if err != nil { // it was read before
+			w.end(w.failure(Record{Source: w.m.Source, Tag: entry.Tag, From: entry.Descriptor.Digest}, err))
+			continue
+		}
+		ref.Tag = ""
+		byPlace[ref] = append(byPlace[ref], entry)
+	}
+	if len(byPlace) == 1 {
+		for ref, entries := range byPlace {
+			return w.bringTo(ctx, ref, entries, true)
+		}
+	}
+	group, _ := parallel.New(ctx, w.o.Parallel)
+	for _, ref := range slices.SortedFunc(maps.Keys(byPlace), func(a, b layout.Reference) int { return cmp.Compare(a.Path, b.Path) }) {
+		group.Go(func() error { return w.bringTo(ctx, ref, byPlace[ref], false) })
+	}
+	return group.Wait()
+}
+
+// bringTo brings caches to one place, which is kept open where more may go there.
+func (w *work) bringTo(ctx context.Context, ref layout.Reference, entries []layout.Entry, stays bool) (err error) {
+	dst := w.dst
+	if dst == nil || dst.ref != ref || !stays {
+		dst, err = w.openTarget(ctx, ref)
+	}
+	if err == nil && stays && dst != w.dst {
+		err = w.closeTarget()
+		w.dst = dst
+	}
+	if !stays {
+		defer func() { err = errors.Join(err, dst.close()) }()
+	}
+	t := &transfer{work: w, dst: dst, entries: entries, hosts: hostsOf(w.source, ref), under: map[key]*underway{}, tries: map[key]*patience{}, became: map[key]Record{}}
+	if err == nil {
+		err = t.rounds(ctx)
+	}
+	if ctx.Err() != nil {
+		t.interrupted()
+		return context.Cause(ctx)
+	}
+	t.close(err)
+	return nil
+}
+
+// key tells the entries of a source apart.
+type key struct{ tag, digest string }
+
+func keyOf(entry layout.Entry) key { return key{entry.Tag, entry.Descriptor.Digest.String()} }
+
+// underway is a cache that is worked on.
+type underway struct {
+	line     Record
+	begun    time.Time
+	requests atomic.Int64
+}
+
+// transfer brings caches from one place to one other.
+type transfer struct {
+	*work
+	dst     *destination
+	entries []layout.Entry
+	hosts   []string
+
+	mu     sync.Mutex
+	under  map[key]*underway
+	tries  map[key]*patience
+	became map[key]Record // the last line of each
+	// leftOut is why caches were left out, nil where none was.
+	leftOut error
+}
+
+// rounds is how often what failed for a reason that passes is tried in one run, besides the time in which a registry is down.
+const rounds = 3
+
+// rounds brings the caches over, and tries again what failed for a reason that passes.
+func (t *transfer) rounds(ctx context.Context) error {
+	todo := t.entries
+	for len(todo) > 0 {
+		err := t.work.hosts.attempt(ctx, t.hosts, func() error { return t.sync(ctx, todo) })
+		if err != nil || t.dry || t.leftOut != nil {
+			return err
+		}
+		todo = slices.DeleteFunc(slices.Clone(todo), func(entry layout.Entry) bool { return !t.isAgain(keyOf(entry)) })
+	}
+	return nil
+}
+
+// isAgain reports whether a cache is to be tried once more. What has no line was left out.
+func (t *transfer) isAgain(k key) bool {
+	line, ok := t.became[k]
+	return ok && line.Event == EventFailed && line.Cause.passes() && !t.tries[k].isOver()
+}
+
+// samples is how many caches of a target are looked at for layers that were recompressed already, by another shard or before.
+const samples = 8
+
+// sync brings caches over once.
+func (t *transfer) sync(ctx context.Context, entries []layout.Entry) error {
+	options, err := t.m.options(t.dst.ref, t.begun)
+	if err != nil {
+		return err // it was checked
+	}
+	o := convert.SyncOptions{
+		Options: options, Entries: entries, Rename: t.rename, Parallel: t.o.Parallel, OnBegin: t.begin, OnEntry: t.ended,
+	}
+	o.Jobs, o.Slot, o.OnEvent = t.o.Jobs, t.slots.take(t.hosts), t.o.OnEvent
+	o.DryRun, o.TrustDestination = t.dry, t.o.Trust
+	if t.dry {
+		o.OnEvent = nil // of plans that nobody carries out
+	}
+	var place layout.Place
+	if t.dst.place != nil {
+		tags := make([]string, len(entries))
+		for i, entry := range entries {
+			tags[i] = t.rename(entry.Tag)
+		}
+		more := 0
+		if t.m.Compression != "" {
+			more = samples
+		}
+		place = t.dst.only(tags, more)
+	}
+	_, err = convert.Sync(ctx, t.src.Source, place, o)
+	return err
+}
+
+// rename returns the tag in the target for one of the source.
+func (t *transfer) rename(tag string) string {
+	ref, err := t.targetOf(tag)
+	if err != nil {
+		return tag // it was read before
+	}
+	return ref.Tag
+}
+
+// begin takes note of a cache that is about to be worked on. It fails, with nothing noted, where that is not to be.
+func (t *transfer) begin(ctx context.Context, entry layout.Entry) (context.Context, error) {
+	select {
+	case t.caches <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	err := t.work.hosts.wait(ctx, t.hosts)
+	target, targetErr := t.targetOf(entry.Tag)
+	if err := errors.Join(err, targetErr); err != nil {
+		<-t.caches
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.leftOut = err
+		return nil, err
+	}
+	u := &underway{line: t.lineOf(entry.Tag, target), begun: time.Now()}
+	u.line.From = entry.Descriptor.Digest
+	u.line.Event = EventBegun
+	t.record(u.line)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.under[keyOf(entry)] = u
+	if t.tries[keyOf(entry)] == nil {
+		t.tries[keyOf(entry)] = t.work.hosts.begin(brought, t.hosts)
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { u.requests.Add(1) }}), nil
+}
+
+// ended takes note of what became of a cache.
+func (t *transfer) ended(e convert.SyncEntry) {
+	<-t.caches
+	k := key{e.From, e.FromDigest.String()}
+	err := e.Err
+	if err != nil {
+		err = t.triesOf(k).failed(t.work.hosts, brought, t.hosts, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.under[k]
+	delete(t.under, k)
+	line := u.line
+	line.To, line.Form, line.Moved, line.Saved, line.Freed = e.ToDigest, e.Form, e.Moved, e.Saved, freedOf(e)
+	line.Requests, line.Took = u.requests.Load(), layout.Seconds(time.Since(u.begun))
+	switch {
+	case err != nil:
+		line = t.failure(line, err)
+		if line.Cause == CauseOther {
+			line.Cause = t.causeOfEntry(k)
+		}
+	case e.Skipped:
+		line.Event = EventThere
+		t.work.hosts.well(brought, t.hosts)
+	default:
+		line.Event = EventDone
+		t.work.hosts.well(brought, t.hosts)
+	}
+	if t.dst.tags[e.To] = t.dst.tags[e.To] || err == nil && !t.dry; t.dry {
+		t.forecast(k, line, e)
+	}
+	t.record(line)
+	t.became[k] = line
+	t.count(func(*Counts) { t.summary.Requests += line.Requests })
+}
+
+// freedOf is what was dropped of a cache on its way, without the rules that dropped nothing.
+func freedOf(e convert.SyncEntry) []buildcache.Freed {
+	if e.Pruned == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.Pruned.Freed), func(f buildcache.Freed) bool { return f.Extent == (buildcache.Extent{}) })
+}
+
+func (t *transfer) triesOf(k key) *patience {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tries[k]
+}
+
+// causeOfEntry is the cause where an error does not tell.
+func (t *transfer) causeOfEntry(k key) Cause {
+	for _, entry := range t.entries {
+		if keyOf(entry) == k && entry.Kind == layout.KindInvalid {
+			return CauseNoCache
+		}
+	}
+	return CauseOther
+}
+
+// close counts what became of each cache. Those that have no line were not tried, for the reason err, or because a registry was
+// given up; those that waited for it were tried to no end.
+func (t *transfer) close(err error) {
+	if err == nil {
+		err = t.leftOut
+	}
+	for _, entry := range t.entries {
+		line, ok := t.became[keyOf(entry)]
+		switch waits := ok && t.isAgain(keyOf(entry)); {
+		case ok && !waits, ok && err == nil:
+			t.add(line)
+		case err == nil: // nothing says what to call it
+			t.count(func(c *Counts) { c.Planned--; c.Others++ })
+		default:
+			t.end(t.failure(Record{Source: t.m.Source, Tag: entry.Tag, From: entry.Descriptor.Digest}, err))
+		}
+	}
+}
+
+// interrupted counts what is at its target, and nothing else: what failed may have failed for the interruption.
+func (t *transfer) interrupted() {
+	for _, line := range t.became {
+		if line.isOver() {
+			t.add(line)
+		}
+	}
+}

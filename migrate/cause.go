@@ -1,0 +1,173 @@
+package migrate
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"net/http"
+	"slices"
+	"syscall"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// Cause is what kind of reason there was for a failure.
+type Cause string
+
+// The causes. The names are part of the interface: scripts match them.
+const (
+	CauseUnreachable Cause = "unreachable"  // the registry is down, silent or broken
+	CauseBusy        Cause = "busy"         // it had enough of us, as often as it was asked
+	CauseAccess      Cause = "access"       // it wants other credentials
+	CauseTLS         Cause = "tls"          // it speaks plain HTTP, or has a certificate that nobody vouches for
+	CauseRefused     Cause = "refused"      // it takes no such caches: their form, or size
+	CauseNotAllowed  Cause = "not-allowed"  // it may not be written: a tag that can't be moved, a registry that is read-only
+	CauseNotThere    Cause = "not-there"    // no such file, directory, repository or tag
+	CauseNoCache     Cause = "no-cache"     // the root is certainly none of a cache
+	CauseUnusable    Cause = "unusable"     // BuildKit would not import the result
+	CauseEmptied     Cause = "emptied"      // the plan's prune would leave nothing of it
+	CauseDamaged     Cause = "damaged"      // roots or blobs are missing, or have other bytes
+	CauseBadTag      Cause = "bad-tag"      // the tag can't be part of the place that the plan makes of it
+	CauseTaken       Cause = "taken"        // an image, or another source of the plan, has the tag
+	CauseMoved       Cause = "moved"        // somebody else wrote to the tag
+	CauseLocked      Cause = "locked"       // another process has the layout
+	CauseSpace       Cause = "no-space"     // the disk is full
+	CauseTooFew      Cause = "too-few-tags" // of a source: fewer tags than the plan wants
+	CauseOther       Cause = "other"
+)
+
+// Causes returns all causes.
+func Causes() []Cause {
+	return []Cause{
+		CauseUnreachable, CauseBusy, CauseAccess, CauseTLS, CauseRefused, CauseNotAllowed, CauseNotThere, CauseNoCache, CauseUnusable, CauseEmptied,
+		CauseDamaged, CauseBadTag, CauseTaken, CauseMoved, CauseLocked, CauseSpace, CauseTooFew, CauseOther,
+	}
+}
+
+// IsHopeless reports whether trying again can't help, as long as neither the source nor the plan changes.
+func (c Cause) IsHopeless() bool {
+	return c == CauseRefused || c == CauseNoCache || c == CauseUnusable || c == CauseEmptied || c == CauseBadTag
+}
+
+// passes reports whether trying again soon may help.
+func (c Cause) passes() bool {
+	return c == CauseUnreachable || c == CauseBusy || c == CauseMoved || c == CauseLocked
+}
+
+// causeOf says what kind of reason an error is. It goes by types, never by text.
+func causeOf(err error) Cause {
+	for _, find := range []func(error) (Cause, bool){causeAtRegistry, causeAtTarget, causeInCache} {
+		if cause, ok := find(err); ok {
+			return cause
+		}
+	}
+	return CauseOther
+}
+
+// causeAtTarget is about who else writes there, and what the system says.
+func causeAtTarget(err error) (Cause, bool) {
+	var (
+		taken   *layout.TakenError
+		claimed *ClaimedError
+		badTag  *BadTagError
+		moved   *layout.TagMovedError
+		locked  *layout.LockedError
+		tooFew  *TooFewError
+	)
+	switch {
+	case errors.As(err, &taken), errors.As(err, &claimed):
+		return CauseTaken, true
+	case errors.As(err, &badTag):
+		return CauseBadTag, true
+	case errors.As(err, &moved):
+		return CauseMoved, true
+	case errors.As(err, &locked):
+		return CauseLocked, true
+	case errors.As(err, &tooFew):
+		return CauseTooFew, true
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return CauseSpace, true
+	}
+	return "", false
+}
+
+// causeInCache is about what is wrong with a cache. What is missing or damaged may come back; a root that is whole, and no cache's, is none.
+func causeInCache(err error) (Cause, bool) {
+	var (
+		dangling *layout.DanglingError
+		notFound *layout.NotFoundError
+		proof    *convert.ProofError
+		size     *buildcache.SizeError
+		diffID   *convert.DiffIDError
+		blob     *layout.BlobError
+		host     *places.HostError
+	)
+	switch {
+	case errors.As(err, &dangling), errors.As(err, &diffID), errors.As(err, &blob), errors.As(err, &proof) && isDamage(proof):
+		return CauseDamaged, true
+	case errors.As(err, &notFound), errors.As(err, &host), errors.Is(err, fs.ErrNotExist):
+		return CauseNotThere, true
+	case errors.Is(err, buildcache.ErrNotCache), errors.Is(err, buildcache.ErrAmbiguousRoot):
+		return CauseNoCache, true
+	case errors.Is(err, buildcache.ErrNoResults):
+		return CauseEmptied, true
+	case errors.As(err, &proof), errors.As(err, &size):
+		return CauseUnusable, true
+	}
+	return "", false
+}
+
+// isDamage reports whether a blob that is missing or has other bytes is among what was found.
+func isDamage(proof *convert.ProofError) bool {
+	return slices.ContainsFunc(proof.Problems, func(p buildcache.Problem) bool {
+		return p.Kind == buildcache.BlobMissing || p.Kind == buildcache.BlobDamaged
+	})
+}
+
+// isTLS reports whether it failed for how the connection is to be secured.
+func isTLS(err error) bool {
+	var (
+		plain       *registry.PlainError
+		noTLS       tls.RecordHeaderError
+		certificate *tls.CertificateVerificationError
+		authority   x509.UnknownAuthorityError
+		hostname    x509.HostnameError
+		invalid     x509.CertificateInvalidError
+	)
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &plain) || errors.As(err, &noTLS) || errors.As(err, &certificate) || errors.As(err, &authority) ||
+		errors.As(err, &hostname) || errors.As(err, &invalid)
+}
+
+// causeAtRegistry is about what a registry did.
+func causeAtRegistry(err error) (Cause, bool) {
+	var (
+		refused   *registry.RefusedError
+		preflight *convert.PreflightError
+		auth      *registry.AuthError
+	)
+	switch {
+	case errors.As(err, &preflight):
+		return CauseRefused, true
+	case errors.As(err, &refused) && (refused.IsAboutForm() || refused.About == registry.AboutEmpty || refused.About == registry.AboutSize):
+		return CauseRefused, true
+	case errors.As(err, &refused):
+		return CauseNotAllowed, true
+	case errors.As(err, &auth):
+		return CauseAccess, true
+	}
+	failure, ok := registry.FailureOf(err)
+	switch {
+	case isTLS(err):
+		return CauseTLS, true
+	case ok && failure.Busy:
+		return CauseBusy, true
+	case ok && failure.Down:
+		return CauseUnreachable, true
+	}
+	return "", false
+}

@@ -1,0 +1,166 @@
+package migrate
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// rivals are the migrations of a plan that may have a target in common. Each says of all the caches that it chooses where they go, those
+// of other shards and those that are done among them, before one of the migrations brings anything: so that what collides is
+// the same in every shard and every run.
+type rivals struct {
+	members int
+	listed  chan struct{} // closed when all have said so, or can't
+
+	mu      sync.Mutex
+	waits   int
+	targets map[goal][]claim
+}
+
+// goal is where a cache goes.
+type goal struct {
+	place place
+	tag   string
+}
+
+// claim is a cache that goes somewhere.
+type claim struct {
+	by          *work
+	tag, digest string // digest only of what has no tag
+}
+
+// works returns what there is to do for each migration, with its rivals.
+func (r *runner) works() []*work {
+	works := make([]*work, len(r.plan.Migrations))
+	spread := map[string]bool{} // hosts where tags decide about the place
+	targets := make([]place, len(works))
+	for i, m := range r.plan.Migrations {
+		works[i] = &work{runner: r, m: m, result: &Result{Source: m.Source, Target: m.Target, As: m.Change.String()}}
+		r.summary.Migrations = append(r.summary.Migrations, works[i].result)
+		source, err := layout.ParseReference(m.Source)
+		if err != nil {
+			continue // the migration says so
+		}
+		if ref, err := m.targetFor(source, "tag"); err == nil {
+			targets[i] = placeOf(ref)
+			spread[placeOf(ref).host] = spread[placeOf(ref).host] || hasTagInPlace(m.Target)
+		}
+	}
+	groups := map[place]*rivals{}
+	for i, w := range works {
+		in := targets[i]
+		if spread[in.host] {
+			in.path = ""
+		}
+		if groups[in] == nil {
+			groups[in] = &rivals{listed: make(chan struct{}), targets: map[goal][]claim{}}
+		}
+		w.rivals = groups[in]
+		w.rivals.members++
+		w.rivals.waits++
+	}
+	return works
+}
+
+// done says that a migration has said where its caches go, or can't.
+func (v *rivals) done() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.waits--; v.waits == 0 {
+		close(v.listed)
+	}
+}
+
+// claim says where the chosen caches of a migration go.
+func (w *work) claim(chosen []candidate) {
+	for _, c := range chosen {
+		if ref, err := w.targetOf(c.tag); err == nil {
+			w.rivals.add(goal{placeOf(ref), ref.Tag}, w.claimOf(c))
+		}
+	}
+}
+
+func (w *work) claimOf(c candidate) claim {
+	made := claim{by: w, tag: c.tag}
+	if c.tag == "" && c.entry != nil {
+		made.digest = c.entry.Descriptor.Digest.String()
+	}
+	return made
+}
+
+func (v *rivals) add(at goal, c claim) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.targets[at] = append(v.targets[at], c)
+}
+
+// rivalOf returns another cache that goes where this one goes.
+func (v *rivals) rivalOf(at goal, c claim) (claim, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, other := range v.targets[at] {
+		if other.isRival(c) {
+			return other, true
+		}
+	}
+	return claim{}, false
+}
+
+// isRival reports whether one of two caches would replace the other: not where they are one, and become the same. What has no tag gives
+// way to what has the tag that it would get.
+func (c claim) isRival(of claim) bool {
+	if c.by == of.by {
+		return c != of && (c.tag != "" || of.tag == "")
+	}
+	return c.by.place() != of.by.place() || c.tag != of.tag || c.digest != of.digest || c.by.m.Change != of.by.m.Change
+}
+
+// String names the cache, and what it is to become where its source does not tell it from another.
+func (c claim) String() string {
+	name := c.by.m.Source
+	if c.by.source.Tag == "" && c.by.source.Digest == "" {
+		name += ":" + cmp.Or(c.tag, c.digest)
+	}
+	return strings.TrimSpace(name + " " + asWords(c.by.m.Change))
+}
+
+func asWords(c Change) string {
+	if c == (Change{}) {
+		return ""
+	}
+	return "as " + c.String()
+}
+
+// ClaimedError says that two caches of a plan go to one target. Neither is brought there.
+type ClaimedError struct{ Target, By string }
+
+func (e *ClaimedError) Error() string {
+	return fmt.Sprintf("%s is where %s goes, too; one would replace the other", e.Target, e.By)
+}
+
+// unclaimed returns the caches that no other one would replace. The others have failed.
+func (w *work) unclaimed(ours []candidate) []candidate {
+	var free []candidate
+	for _, c := range ours {
+		ref, err := w.targetOf(c.tag)
+		if err == nil {
+			if other, ok := w.rivals.rivalOf(goal{placeOf(ref), ref.Tag}, w.claimOf(c)); ok {
+				err = &ClaimedError{Target: nameOf(ref), By: other.String()}
+			}
+		}
+		if err == nil {
+			free = append(free, c)
+			continue
+		}
+		line := Record{Source: w.m.Source, Tag: c.tag}
+		if c.entry != nil {
+			line.From = c.entry.Descriptor.Digest
+		}
+		w.end(w.failure(line, err))
+	}
+	return free
+}

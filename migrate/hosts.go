@@ -1,0 +1,330 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ocicache/ocicache/registry"
+)
+
+// GivenUpError says that a registry was down, or had enough of us, for too long.
+type GivenUpError struct {
+	Host  string
+	For   time.Duration
+	Until time.Time // when it wants to be asked again, where it says so and that is too late
+	Err   error     // what was wrong with it last
+}
+
+func (e *GivenUpError) Error() string {
+	if !e.Until.IsZero() {
+		return fmt.Sprintf("%s wants to be left alone until %s, and was given up: %v", e.Host, e.Until.Format(time.RFC3339), e.Err)
+	}
+	return fmt.Sprintf("%s was down for %v, and was given up: %v", e.Host, e.For.Round(time.Second), e.Err)
+}
+
+// Unwrap returns what was wrong last.
+func (e *GivenUpError) Unwrap() error { return e.Err }
+
+// How long there is between two tries of a registry that is down.
+const (
+	leastWait = time.Second
+	mostWait  = 15 * time.Second
+	// They are no more than such parts of the time in which a registry may be down.
+	partsLeast, partsMost = 30, 10
+)
+
+// hosts knows of each registry of a run whether it is down. While it is, caches wait, but for one at a time that tries.
+type hosts struct {
+	giveUp time.Duration
+	alive  func(host string) bool // asks a registry whether it is there at all
+
+	mu   sync.Mutex
+	down map[string]*outage
+	got  map[success]int
+}
+
+// success is what a registry does where it is well: looks tell nothing about blobs.
+type success struct {
+	host string
+	what deed
+}
+
+type deed int
+
+const (
+	looked deed = iota
+	brought
+)
+
+// outage is the time in which a registry is down.
+type outage struct {
+	since, next time.Time
+	wait        time.Duration
+	told        bool // it says itself when next is
+	givenUp     bool
+	spared      bool  // it was to be given up once, and was not, or was asked whether it is there
+	err         error // the last one
+}
+
+// trouble says whose fault an error is.
+type trouble int
+
+const (
+	troubleOther trouble = iota // nothing about a registry that is down
+	troubleOne                  // the registry is there, and can't do this one thing
+	troubleHost                 // the registry is down, or has enough of us
+)
+
+// failed takes note of an error. What a registry answers to one request, with 5xx, says nothing of others, if it is there otherwise.
+func (h *hosts) failed(err error) trouble {
+	failure, ok := registry.FailureOf(err)
+	switch {
+	case !ok || !failure.Down && !failure.Busy:
+		return troubleOther
+	case failure.Answered && h.alive != nil && h.alive(failure.Host):
+		return troubleOne
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	o := h.down[failure.Host]
+	if o == nil {
+		o = &outage{since: now, wait: min(leastWait, h.giveUp/partsLeast)}
+		if h.down == nil {
+			h.down = map[string]*outage{}
+		}
+		h.down[failure.Host] = o
+	}
+	o.err = err
+	if now.After(o.next) {
+		o.next, o.wait, o.told = now.Add(o.wait), min(2*o.wait, mostWait, h.giveUp/partsMost), false
+	}
+	if told := now.Add(failure.RetryAfter); told.After(o.next) {
+		o.next, o.told = told, true
+	}
+	return troubleHost
+}
+
+// patience is what one thing that is tried again and again knows of its failures. A registry that is down costs it none of its
+// rounds, but time; where the registry does the same for others meanwhile, it is not down.
+type patience struct {
+	rounds int
+	since  time.Time // when the registry was down first
+	seen   int       // successes of others
+	last   trouble
+}
+
+// begin begins with something at registries.
+func (h *hosts) begin(what deed, names []string) *patience {
+	return &patience{seen: h.successes(what, names)}
+}
+
+// failed takes note of an error, and returns it, or a *GivenUpError where it has gone on for too long.
+func (p *patience) failed(h *hosts, what deed, names []string, err error) error {
+	p.last = h.failed(err)
+	seen := h.successes(what, names)
+	if p.last != troubleHost || seen != p.seen {
+		p.rounds++
+	}
+	p.seen = seen
+	now := time.Now()
+	switch {
+	case p.last != troubleHost:
+	case p.since.IsZero():
+		p.since = now
+	case now.Sub(p.since) > h.giveUp:
+		failure, _ := registry.FailureOf(err)
+		p.rounds = rounds
+		return &GivenUpError{Host: failure.Host, For: now.Sub(p.since), Err: err}
+	}
+	return err
+}
+
+// isOver reports whether it makes no sense to try again.
+func (p *patience) isOver() bool { return p.rounds >= rounds }
+
+func (h *hosts) successes(what deed, names []string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range names {
+		n += h.got[success{name, what}]
+	}
+	return n
+}
+
+// well says that registries did what they were asked.
+func (h *hosts) well(what deed, names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.got == nil {
+		h.got = map[success]int{}
+	}
+	for _, name := range names {
+		h.got[success{name, what}]++
+		if o := h.down[name]; o != nil && !o.givenUp {
+			delete(h.down, name)
+		}
+	}
+}
+
+// wait waits while one of the registries is down, and fails with a *GivenUpError where that takes too long.
+func (h *hosts) wait(ctx context.Context, names []string) error {
+	for {
+		left, err := h.left(names)
+		var givenUp *GivenUpError
+		if errors.As(err, &givenUp) && givenUp.Until.IsZero() && h.spare(givenUp.Host) {
+			return nil
+		}
+		if err != nil || left <= 0 {
+			return err
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// spare reports whether a registry that was down for too long is not given up after all: it is there, so that it may be that it only
+// can't do what it was asked all the time. Those that asked have failed; the others get as much time again.
+func (h *hosts) spare(name string) bool {
+	h.mu.Lock()
+	o := h.down[name]
+	asked := o == nil || o.spared
+	h.mu.Unlock()
+	alive := !asked && h.alive != nil && h.alive(name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o == nil || o.spared {
+		return o == nil || !o.givenUp
+	}
+	if o.spared = true; alive {
+		o.since, o.givenUp = time.Now(), false
+	}
+	return alive
+}
+
+// left returns how long it is until one may try again. Who may, keeps others from it for a while.
+func (h *hosts) left(names []string) (time.Duration, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	var left time.Duration
+	for _, name := range names {
+		o := h.down[name]
+		if o == nil {
+			continue
+		}
+		if err := o.over(name, now, h.giveUp); err != nil {
+			return 0, err
+		}
+		left = max(left, o.left(now, h.giveUp))
+	}
+	if left <= 0 {
+		for _, name := range names {
+			if o := h.down[name]; o != nil {
+				o.next, o.told = now.Add(o.wait), false
+			}
+		}
+	}
+	return left, nil
+}
+
+// left returns how long it is until one may try again, or has to give up.
+func (o *outage) left(now time.Time, giveUp time.Duration) time.Duration {
+	return min(o.next.Sub(now), o.since.Add(giveUp).Sub(now)+time.Millisecond)
+}
+
+// over returns why a registry is given up, if it is.
+func (o *outage) over(name string, now time.Time, giveUp time.Duration) error {
+	tooLate := o.told && o.next.Sub(now) > giveUp
+	if o.givenUp = o.givenUp || now.Sub(o.since) > giveUp || tooLate; !o.givenUp {
+		return nil
+	}
+	e := &GivenUpError{Host: name, For: now.Sub(o.since), Err: o.err}
+	if o.told && o.next.After(now) {
+		e.Until = o.next
+	}
+	return e
+}
+
+// try does something at registries, and does it again while one is down. It is well where that succeeds.
+func (h *hosts) try(ctx context.Context, names []string, do func() error) error {
+	err := h.attempt(ctx, names, do)
+	if err == nil {
+		h.well(looked, names)
+	}
+	return err
+}
+
+// attempt is try for what may succeed without the registries.
+func (h *hosts) attempt(ctx context.Context, names []string, do func() error) error {
+	p := h.begin(looked, names)
+	for {
+		if err := h.wait(ctx, names); err != nil {
+			return err
+		}
+		err := do()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		if err = p.failed(h, looked, names, err); p.isOver() || p.last == troubleOther {
+			return err
+		}
+	}
+}
+
+// slots bound how many blobs are worked on at once: in the whole run, and at each registry.
+type slots struct {
+	all chan struct{}
+	of  map[string]chan struct{} // by host; those that are missing have no bound of their own
+}
+
+func newSlots(jobs int, registries map[string]Registry) *slots {
+	s := &slots{all: make(chan struct{}, jobs), of: map[string]chan struct{}{}}
+	for host, r := range registries {
+		if r.Transfers > 0 {
+			s.of[host] = make(chan struct{}, r.Transfers)
+		}
+	}
+	return s
+}
+
+// take returns a function that waits for a slot of each of the hosts, and then for one of the run. All take them in one order, so
+// that nobody waits for one who waits for him.
+func (s *slots) take(names []string) func(context.Context) (func(), error) {
+	var needed []chan struct{}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		if slot := s.of[name]; slot != nil {
+			needed = append(needed, slot)
+		}
+	}
+	needed = append(needed, s.all)
+	return func(ctx context.Context) (func(), error) {
+		for i, slot := range needed {
+			select {
+			case slot <- struct{}{}:
+			case <-ctx.Done():
+				giveBack(needed[:i])
+				return nil, context.Cause(ctx)
+			}
+		}
+		return func() { giveBack(needed) }, nil
+	}
+}
+
+func giveBack(slots []chan struct{}) {
+	for _, slot := range slices.Backward(slots) {
+		<-slot
+	}
+}

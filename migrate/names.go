@@ -1,0 +1,85 @@
+package migrate
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// archiveSuffixes end the names of archives, and are no part of what they are called.
+var archiveSuffixes = []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd"}
+
+// repositoryOf returns what {repository} stands for: the path of a repository without its host; of a local place the last element of its
+// path, without the dots that hide it and without the suffix of an archive, for a registry in lower case. It is "" where nothing is left.
+func (m Migration) repositoryOf(source layout.Reference) string {
+	if source.Transport == layout.TransportRegistry {
+		_, repository, _ := strings.Cut(source.Path, "/")
+		return repository
+	}
+	path := source.Path
+	if base := filepath.Base(path); base == "." || base == ".." {
+		if whole, err := filepath.Abs(path); err == nil {
+			path = whole
+		}
+	}
+	base := filepath.Base(path)
+	for _, suffix := range archiveSuffixes {
+		if at := len(base) - len(suffix); at > 0 && strings.EqualFold(base[at:], suffix) {
+			base = base[:at]
+			break
+		}
+	}
+	base = strings.TrimLeft(base, "./")
+	if strings.HasPrefix(m.Target, string(layout.TransportRegistry)+"://") {
+		base = strings.ToLower(base)
+	}
+	return base
+}
+
+// notInNames matches what no name of a repository has, and what it has only once, between letters.
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9/]+`)
+
+// names gives sources names of their own. They have the places that they stand for.
+type names map[string]layout.Reference
+
+// targetOf returns the target of a source in a draft: with {repository}, unless that makes no sense for its name, or is taken.
+func (n names) targetOf(source, to string) string {
+	m := Migration{Source: source, Target: to}
+	if !strings.Contains(to, wordRepository) {
+		return to
+	}
+	d := &decoder{}
+	d.checkMigration(&yaml.Node{}, m)
+	if len(d.problems) == 0 && n.take(m.place(), m) {
+		return to
+	}
+	name := "cache"
+	if ref, err := layout.ParseReference(source); err == nil {
+		if name = strings.Trim(notInNames.ReplaceAllString(m.repositoryOf(ref), "-"), "-/"); name == "" {
+			name = "cache"
+		}
+	}
+	for i := 1; ; i++ {
+		m.Target = strings.ReplaceAll(to, wordRepository, name)
+		if i > 1 {
+			m.Target = strings.ReplaceAll(to, wordRepository, fmt.Sprintf("%s-%d", name, i))
+		}
+		if n.take(m.Target, m) {
+			return m.Target
+		}
+	}
+}
+
+// take takes a name for a source. It fails where another one has it.
+func (n names) take(name string, m Migration) bool {
+	if of, ok := n[name]; ok && of != m.from() {
+		return false
+	}
+	n[name] = m.from()
+	return true
+}

@@ -1,0 +1,67 @@
+package migrate
+
+import (
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// place is where something is, spelled in one way: two references to one place have the same. It names no cache in it.
+type place struct {
+	host string // of a registry, "" on this machine
+	path string
+}
+
+// placeOf returns the place of a reference: a local path is made absolute, and its links are resolved as far as it is there.
+func placeOf(ref layout.Reference) place {
+	if ref.IsLocal() {
+		return place{path: resolved(ref.Path)}
+	}
+	return place{host: hostOf(ref), path: registry.NameOf(ref.Path)}
+}
+
+// resolved returns a path without links. What is not there yet, and what can't be looked at, is taken as it is spelled.
+func resolved(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	rest := ""
+	for {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Join(real, rest)
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return filepath.Join(path, rest)
+		}
+		path, rest = parent, filepath.Join(filepath.Base(path), rest)
+	}
+}
+
+// isInPlace reports whether source and target are one place. A registry's caches may be rewritten where they are; a layout's are by
+// convert.
+func isInPlace(source, to layout.Reference) bool {
+	return placeOf(source) == placeOf(to) && (to.Tag == "" || source.IsLocal())
+}
+
+// plainTag is what every registry takes as a tag, and what is one word in a path.
+var plainTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// BadTagError says that a tag can't be part of a path, or of a repository's name, as the plan wants it to be.
+type BadTagError struct{ Tag, Target string }
+
+func (e *BadTagError) Error() string {
+	return "the tag " + strconv.Quote(e.Tag) + " can't be part of the place " + e.Target
+}
+
+// hasTagInPlace reports whether {tag} is in the place that a target names, and not only in the tag there.
+func hasTagInPlace(target string) bool {
+	const stand = "tag0in0place" // a name in any kind of place
+	ref, err := layout.ParseReference(strings.NewReplacer(wordRepository, "x", wordTag, stand).Replace(target))
+	return err != nil || strings.Contains(ref.Path, stand)
+}

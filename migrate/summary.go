@@ -1,0 +1,229 @@
+package migrate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize/english"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+// Summary is what a run did, or what a check found would be done.
+type Summary struct {
+	Shard string `json:"shard,omitempty"`
+	Only  Cause  `json:"only,omitempty"`
+	// Interrupted says that it was ended before its end: what it did not come to counts as not tried, as far as sources were listed.
+	Interrupted bool `json:"interrupted,omitempty"`
+	Counts
+	Migrations []*Result `json:"migrations"`
+	// Causes are the failures, by their causes; those with the most caches first.
+	Causes []CauseGroup `json:"causes,omitempty"`
+	// Registries are what a check says of each registry.
+	Registries []RegistryUse  `json:"registries,omitempty"`
+	Requests   int64          `json:"requests"`
+	Moved      int64          `json:"moved"` // bytes
+	Saved      int64          `json:"saved"` // bytes
+	Took       layout.Seconds `json:"seconds"`
+	// Freed is what rules dropped of caches on their way, by rule.
+	Freed []buildcache.Freed `json:"freed,omitempty"`
+}
+
+// Counts are what became of caches.
+type Counts struct {
+	Planned     int `json:"planned"`       // caches that were to be at their targets
+	Done        int `json:"done"`          // brought there
+	There       int `json:"there"`         // there already
+	Before      int `json:"before"`        // done by an earlier run, and unchanged at the source
+	Failed      int `json:"failed"`        // those that can't succeed among them
+	NotTried    int `json:"notTried"`      // because a registry was given up
+	Others      int `json:"others"`        // what is no cache, and was passed over
+	LeftOut     int `json:"leftOut"`       // by tags
+	OtherShards int `json:"elsewhere"`     // those of other shards
+	NotMeant    int `json:"notMeant"`      // by Options.Only
+	Sources     int `json:"failedSources"` // that could not be looked at, or have too few tags
+}
+
+func (c *Counts) add(d Counts) {
+	c.Planned += d.Planned
+	c.Done += d.Done
+	c.There += d.There
+	c.Before += d.Before
+	c.Failed += d.Failed
+	c.NotTried += d.NotTried
+	c.Others += d.Others
+	c.LeftOut += d.LeftOut
+	c.OtherShards += d.OtherShards
+	c.NotMeant += d.NotMeant
+	c.Sources += d.Sources
+}
+
+// rest is what nothing became of yet.
+func (c Counts) rest() int {
+	return max(c.Planned-c.Done-c.There-c.Before-c.Failed-c.NotTried, 0)
+}
+
+// Left is how much of what was planned is not at its target. A source that could not be looked at counts as one.
+func (c Counts) Left() int { return c.Failed + c.NotTried + c.Sources }
+
+// Result is what became of a migration.
+type Result struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+	As     string `json:"as,omitempty"`
+	Counts
+	LeftOutBy map[string]int `json:"leftOutBy,omitempty"` // by the filter that left them out
+	Cause     Cause          `json:"cause,omitempty"`     // why the source could not be worked on
+	Error     string         `json:"error,omitempty"`
+}
+
+// CauseGroup are the caches that failed for one kind of reason.
+type CauseGroup struct {
+	Cause    Cause `json:"cause"`
+	Count    int   `json:"count"`
+	Hopeless bool  `json:"hopeless"` // trying again does not help
+	// Error is what was said of the first of them; Caches are some of them.
+	Error  string   `json:"error"`
+	Caches []string `json:"caches"`
+	// Advice is what in a plan may help, "" for nothing.
+	Advice string `json:"advice,omitempty"`
+}
+
+// shownCaches is how many caches a group names.
+const shownCaches = 5
+
+// RegistryUse is what a plan means for a registry.
+type RegistryUse struct {
+	Host  string `json:"host"`
+	Error string `json:"error,omitempty"`
+	Read  int    `json:"read"`  // caches to read there
+	Write int    `json:"write"` // caches to write there
+	// Bytes is about how many bytes of layers that is: those that are recompressed count as they are at the source.
+	Bytes int64 `json:"bytes"`
+	// Requests is how many requests the caches take at most, besides those for looking.
+	Requests int64 `json:"requests"`
+}
+
+// IncompleteError says that not all that was planned is at its target.
+type IncompleteError struct{ Summary *Summary }
+
+func (e *IncompleteError) Error() string {
+	s, text := e.Summary, ""
+	if left := s.Failed + s.NotTried; left > 0 {
+		text = fmt.Sprintf("%d of %s not at %s", left, english.Plural(s.Planned, "planned cache", ""), english.PluralWord(s.Planned, "its target", "their targets"))
+	}
+	if s.Sources > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += english.Plural(s.Sources, "source", "") + " could not be worked on"
+	}
+	return text
+}
+
+// Err returns an *IncompleteError where not all that was planned is there, else nil.
+func (s *Summary) Err() error {
+	if s.Left() == 0 {
+		return nil
+	}
+	return &IncompleteError{Summary: s}
+}
+
+// groups gathers failures by their causes.
+type groups map[Cause]*CauseGroup
+
+func (g groups) add(r Record) {
+	group := g[r.Cause]
+	if group == nil {
+		group = &CauseGroup{Cause: r.Cause, Hopeless: r.Cause.IsHopeless(), Error: r.Error, Advice: adviceFor(r)}
+		g[r.Cause] = group
+	}
+	group.Count++
+	if len(group.Caches) < shownCaches {
+		group.Caches = append(group.Caches, r.Name())
+	}
+}
+
+// adviceFor returns what in a plan may help against a failure.
+func adviceFor(r Record) string {
+	switch {
+	case r.Cause == CauseTLS:
+		return fmt.Sprintf("in the plan, registries: {%q: {tls_verify: false}} allows plain HTTP and any certificate, for lines of SOURCE and TARGET "+
+			"--tls-verify=false does; cert_dir names who is trusted", hostAtFault(r))
+	case r.Cause == CauseNotThere && meantHost(r) != "":
+		return "did you mean docker://" + meantHost(r) + "?"
+	case r.Cause == CauseEmptied:
+		return "in the plan, tags.deny leaves such caches out, and prune: keep brings them over whole"
+	case r.Cause == CauseRefused && !keepsForm(r.As) && !strings.HasPrefix(r.As, string(convert.AutoForm)):
+		return "where it is the form that is refused, to: auto in the plan gives them one that the target takes"
+	case r.Cause == CauseRefused && keepsForm(r.As):
+		return "these keep their forms; with to: auto in the plan they get one that the target takes"
+	}
+	return ""
+}
+
+// meantHost returns the path that a failure says begins like the name of a registry, or "".
+func meantHost(r Record) string {
+	for _, text := range []string{r.Source, r.Target} {
+		ref, err := layout.ParseReference(text) // a target has a tag
+		host, _, _ := strings.Cut(ref.Path, "/")
+		if err == nil && layout.IsHost(host) && strings.Contains(r.Error, (&places.HostError{Path: ref.Path}).Error()) {
+			return ref.Path
+		}
+	}
+	return ""
+}
+
+// keepsForm reports whether a change, in words, names no form.
+func keepsForm(as string) bool {
+	word, _, _ := strings.Cut(as, " ")
+	_, err := buildcache.ParseForm(word)
+	return err != nil && word != string(convert.AutoForm)
+}
+
+// hostAtFault returns the registry that a failure speaks of, for advice, or the word HOST.
+func hostAtFault(r Record) string {
+	for _, text := range []string{r.Target, r.Source} {
+		text = strings.NewReplacer(wordRepository, "x", wordTag, "x").Replace(text)
+		if ref, err := layout.ParseReference(text); err == nil && hostOf(ref) != "" && strings.Contains(r.Error, hostOf(ref)) {
+			return hostOf(ref)
+		}
+	}
+	return "HOST"
+}
+
+func (g groups) sorted() []CauseGroup {
+	var all []CauseGroup
+	for _, group := range g {
+		slices.Sort(group.Caches)
+		all = append(all, *group)
+	}
+	slices.SortFunc(all, func(a, b CauseGroup) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Cause, b.Cause))
+	})
+	return all
+}
+
+// uses gathers what a plan means for registries.
+type uses map[string]*RegistryUse
+
+func (u uses) of(host string) *RegistryUse {
+	if u[host] == nil {
+		u[host] = &RegistryUse{Host: host}
+	}
+	return u[host]
+}
+
+func (u uses) sorted() []RegistryUse {
+	var all []RegistryUse
+	for _, host := range slices.Sorted(maps.Keys(u)) {
+		all = append(all, *u[host])
+	}
+	return all
+}

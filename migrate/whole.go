@@ -1,0 +1,141 @@
+package migrate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize/english"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// takeRuns takes in what runs say of themselves.
+func (r *Report) takeRuns(runs []RunLines) {
+	last, whole := map[string]RunLines{}, map[string]RunLines{}
+	keep := func(in map[string]RunLines, run RunLines) {
+		if before, ok := in[run.of()]; !ok || before.at.compare(run.at) < 0 {
+			in[run.of()] = run
+		}
+	}
+	for _, run := range runs {
+		if keep(last, run); run.isWhole() {
+			keep(whole, run)
+		}
+	}
+	for of, run := range last {
+		all, ok := whole[of]
+		switch {
+		case run.End == nil, !ok, all.End == nil:
+			r.Unended++
+		case run.isWhole():
+			r.Remaining += run.End.Left
+		}
+	}
+	r.takeShards(last)
+	r.Worked = worked(runs)
+}
+
+// takeShards counts shards, of the plan as it was cut last.
+func (r *Report) takeShards(last map[string]RunLines) {
+	var newest RunLines
+	seen := map[int]int{}
+	for _, run := range last {
+		if run.Shard == "" {
+			return
+		}
+		seen[shardsOf(run.Shard)]++
+		if c := newest.at.compare(run.at); newest.Shard == "" || c < 0 || c == 0 && shardsOf(newest.Shard) < shardsOf(run.Shard) {
+			newest = run
+		}
+	}
+	if of := shardsOf(newest.Shard); of > 0 {
+		r.Shards, r.ShardsSeen = of, seen[of]
+		if r.ShardsSeen == 1 {
+			r.shard = newest.Shard
+		}
+	}
+}
+
+// shardsOf returns how many shards there are where one has this name.
+func shardsOf(name string) int {
+	shard, err := ParseShard(name, "")
+	if err != nil {
+		return 0
+	}
+	return shard.Of
+}
+
+// worked returns how long at least one of the runs was at work.
+func worked(runs []RunLines) layout.Seconds {
+	runs = slices.Clone(runs)
+	slices.SortFunc(runs, func(a, b RunLines) int { return a.Time.Compare(b.Time) })
+	var sum time.Duration
+	var until time.Time
+	for _, run := range runs {
+		begun := latest(run.Time, until)
+		if run.Last.After(begun) {
+			sum += run.Last.Sub(begun)
+			until = run.Last
+		}
+	}
+	return layout.Seconds(sum)
+}
+
+// ToDo is how much is known not to be at its target.
+func (r *Report) ToDo() int {
+	return max(r.Failed+r.Left+r.Working+r.Sources, r.Remaining)
+}
+
+// left says how much ToDo is: caches and sources, where they can be told apart.
+func (r *Report) left() string {
+	left := r.ToDo()
+	caches := left - r.Sources
+	switch {
+	case left == 0:
+		return ""
+	case r.Sources == 0 || r.Remaining > r.Failed+r.Left+r.Working+r.Sources:
+		return fmt.Sprintf("%d left", left)
+	case caches == 0:
+		return english.Plural(r.Sources, "source", "") + " left"
+	}
+	return fmt.Sprintf("%s and %s left", english.Plural(caches, "cache", ""), english.Plural(r.Sources, "source", ""))
+}
+
+// isComplete reports whether everything is there, by the state.
+func (r *Report) isComplete() bool { return r.ToDo() == 0 && len(r.Doubts()) == 0 }
+
+// Doubts say why there may be more to do than ToDo tells.
+func (r *Report) Doubts() []string {
+	var doubts []string
+	switch {
+	case r.Runs == 0:
+		doubts = append(doubts, "no run is in it")
+	case r.Unended == 1:
+		doubts = append(doubts, "the last run did not end")
+	case r.Unended > 1:
+		doubts = append(doubts, fmt.Sprintf("%d runs did not end", r.Unended))
+	}
+	switch {
+	case r.ShardsSeen == 1 && r.Shards > 1:
+		doubts = append(doubts, "shard "+r.shard+" only")
+	case r.ShardsSeen < r.Shards:
+		doubts = append(doubts, fmt.Sprintf("%d of %s only", r.ShardsSeen, english.Plural(r.Shards, "shard", "")))
+	}
+	return doubts
+}
+
+// Headline says in a few words whether everything is there.
+func (r *Report) Headline() string {
+	doubts := r.Doubts()
+	if left := r.left(); left != "" && len(doubts) > 0 {
+		doubts = append([]string{"at least " + left}, doubts...)
+	} else if left != "" {
+		doubts = []string{left}
+	}
+	if len(doubts) == 0 {
+		return "everything is there, by the state"
+	}
+	return strings.Join(doubts, "; ")
+}
