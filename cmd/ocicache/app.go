@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/ocicache/ocicache/internal/progress"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // app is what every command has: where it writes to, and the flags that all commands share.
@@ -28,11 +29,24 @@ type app struct {
 	lockTimeout time.Duration
 	debug       bool
 
-	link    bool        // of the commands that have it
-	closers []io.Closer // what to close in the end
+	help    keeper          // standard output for cobra, which drops errors of it
+	running *cobra.Command  // what was called, nil before the command line was read
+	args    []string        // the command line
+	link    bool            // of the commands that have it
+	hosts   *registry.Hosts // what is known of registries, on either side
+	// opens replaces each place that is opened, for tests, in which a place fails; nil replaces none.
+	opens   func(layout.Source) layout.Source
+	made    []*layout.Dir                 // what may have been made for nothing
+	closers []io.Closer                   // what to close in the end
+	inputs  []string                      // files that are read besides places
+	shown   atomic.Pointer[progressShown] // what shows progress now
+	planned atomic.Bool                   // there was work on blobs
+	begun   time.Time
+	effort  effort // of what was done
 }
 
 func (a *app) command() *cobra.Command {
+	a.help.Writer = a.stdout
 	root := &cobra.Command{
 		Use:   "ocicache",
 		Short: "Make BuildKit cache exports usable anywhere",
@@ -40,35 +54,56 @@ func (a *app) command() *cobra.Command {
 layers, copies and syncs them to and from registries, packs them into archives that cross an air gap, and inspects and
 verifies them. A cache that it wrote is a cache that BuildKit still hits.
 
-A reference names a cache in a place: a bare path (a directory is a layout, a file is an archive), oci:DIR[:TAG],
+A reference names a cache in a place: a bare path (a directory is a layout, a file is an archive), oci:DIR[:TAG|@DIGEST],
 oci-archive:FILE[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
 
-Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, 4 not found (unpack: parts
-are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		Args:              cobra.NoArgs,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.check() },
+Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, diff a difference, repair damage or
+explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version, err := cmd.Flags().GetBool("version"); version || err != nil {
+				return errors.Join(err, a.runVersion())
+			}
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.running = cmd
+			return a.check()
+		},
 	}
-	root.SetOut(a.stdout)
+	root.SetOut(&a.help)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
+	root.Flags().Bool("version", false, "show the version, as the command of that name does")
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.packCommand(), a.unpackCommand(),
-		a.extractCommand(), a.inspectCommand(), a.verifyCommand(), a.registriesCommand(), a.versionCommand())
-	for _, cmd := range root.Commands() {
-		cmd.Args = usageArgs(cmd.Args)
+	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.migrateCommand(), a.mergeCommand(), a.packCommand(), a.unpackCommand(),
+		a.extractCommand(), a.lsCommand(), a.inspectCommand(), a.diffCommand(), a.verifyCommand(), a.explainCommand(), a.tagCommand(), a.rmCommand(),
+		a.pruneCommand(), a.gcCommand(), a.repairCommand(), a.registriesCommand(), a.versionCommand())
+	root.AddCommand(environmentTopic())
+	root.SetHelpCommand(a.helpCommand())
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.writeHelp(cmd) })
+	addCompletionCommand(root)
+	completeWords(root)
+	if len(a.args) > 0 && (a.args[0] == cobra.ShellCompRequestCmd || a.args[0] == cobra.ShellCompNoDescRequestCmd) {
+		withoutMarks(root)
 	}
-	root.Args = usageArgs(root.Args)
+	for _, cmd := range root.Commands() {
+		cmd.Args = a.usageArgs(cmd.Args)
+		for _, sub := range cmd.Commands() {
+			sub.Args = a.usageArgs(sub.Args)
+		}
+	}
+	root.Args = a.usageArgs(root.Args)
 	addManCommand(root)
 	return root
 }
 
 func (a *app) addFlags(flags *pflag.FlagSet) {
-	flags.BoolVar(&a.json, "json", false, "write the result as one JSON object")
-	flags.StringVar(&a.progress, "progress", string(progress.Auto), "show progress on standard error: auto, plain, json or none")
-	flags.IntVar(&a.jobs, "jobs", 0, "blobs to work on at once (default one for each processor)")
+	flags.BoolVar(&a.json, "json", false, "write the result as one JSON object; errors go to standard error, with --progress json as JSON, too")
+	flags.StringVar(&a.progress, "progress", string(progress.Auto), "show progress on standard error, in this `MODE`: auto, plain, json or none")
+	flags.IntVar(&a.jobs, "jobs", 0, "`N` blobs to work on at once (default one for each processor)")
 	flags.DurationVar(&a.lockTimeout, "lock-timeout", layout.DefaultLockTimeout, "how long to wait for another process's lock; 0 not at all")
 	flags.BoolVar(&a.debug, "debug", false, "say what happens to each blob, and errors with their types")
 }
@@ -93,16 +128,23 @@ func (a *app) check() error {
 		return &usageError{fmt.Errorf("--lock-timeout %v: want 0 or more", a.lockTimeout)}
 	}
 	if _, err := progress.Parse(a.progress); err != nil {
-		return &usageError{err}
+		return &usageError{unknownWord(err, a.progress, names(progress.Modes()))}
 	}
 	return nil
 }
 
 // usageArgs makes a wrong number of arguments a usage error.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+func (a *app) usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return &usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+		if err := checkSwitches(cmd, a.args); err != nil {
+			return &usageError{err}
+		}
+		err := check(cmd, args)
+		if word := new(wordError); errors.As(err, &word) {
+			return &usageError{err}
+		}
+		if err != nil {
+			return &usageError{fmt.Errorf("%w (see '%s --help')", argumentsError(cmd, args, err), cmd.CommandPath())}
 		}
 		return nil
 	}
@@ -110,6 +152,42 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // show starts to show progress.
 func (a *app) show() (layout.Handler, func()) {
+	handler, stop := a.newProgress()
+	once := sync.OnceFunc(stop)
+	a.shown.Store(&progressShown{handler, once})
+	return func(e layout.Event) {
+			if e.Kind == layout.EventPlan && e.Count > 0 {
+				a.planned.Store(true)
+			}
+			handler.Send(e)
+		}, func() {
+			a.shown.Store(nil)
+			once()
+		}
+}
+
+// progressShown is what shows progress, and what ends that.
+type progressShown struct {
+	layout.Handler
+	stop func()
+}
+
+// retried tells of a request that is made again: with the progress that is shown, else in a line of its own.
+func (a *app) retried(e layout.Event) {
+	if shown := a.shown.Load(); shown != nil {
+		shown.Send(e)
+		return
+	}
+	mode := progress.Mode(a.progress)
+	if mode == progress.Auto {
+		mode = progress.Plain
+	}
+	handler, stop := progress.New(mode, lineWriter{a.stderr})
+	handler.Send(e)
+	stop()
+}
+
+func (a *app) newProgress() (layout.Handler, func()) {
 	mode := progress.Mode(a.progress)
 	if a.debug && mode != progress.JSON {
 		mode = progress.Trace
@@ -120,32 +198,54 @@ func (a *app) show() (layout.Handler, func()) {
 			mode = progress.Bars
 		}
 	}
+	if mode == progress.Plain || mode == progress.Trace {
+		return progress.New(mode, lineWriter{a.stderr})
+	}
 	return progress.New(mode, a.stderr)
 }
 
 // write puts a result on standard output: as JSON if that is asked for, else as text says it.
 func (a *app) write(result any, text func(io.Writer) error) error {
-	var out bytes.Buffer
+	return a.writeTo(a.stdout, result, text)
+}
+
+func (a *app) writeTo(to io.Writer, result any, text func(io.Writer) error) error {
+	if done, ok := result.(interface{ effort() effort }); ok {
+		a.effort = done.effort()
+	}
+	out := &page{width: widthOf(to)}
 	var err error
 	if a.json {
-		enc := json.NewEncoder(&out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(result)
+		out.width = 0
+		err = writeJSON(out, result)
 	} else {
-		err = text(&out)
+		err = text(out)
 	}
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
-	shown := out.String()
-	if !a.json {
-		shown = clean(shown)
+	shown := out.text()
+	if out.width > 0 && inColour(to) {
+		shown = paint(shown)
 	}
-	if _, err := io.WriteString(a.stdout, shown); err != nil {
+	if _, err := io.WriteString(to, shown); err != nil {
 		return &outputError{err}
 	}
 	return nil
+}
+
+// keeper keeps the first error of a writer, for those who write to it and do not look.
+type keeper struct {
+	io.Writer
+	err error
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	n, err := k.Writer.Write(p)
+	if k.err == nil {
+		k.err = err
+	}
+	return n, err
 }
 
 // outputError says that a result could not be written, though what it tells of was done.

@@ -2,19 +2,58 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// clean makes text fit for a terminal, whoever wrote parts of it: what could move the cursor, change colours or hide
-// text is written as \xNN or \uNNNN. Lines stay.
+// maxLine is how much of a line of an error is shown, in bytes: what others wrote may be in it.
+const maxLine = 4 << 10
+
+// brief cuts the long lines of an error. What is left out is said.
+func brief(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		rest, end := strings.CutSuffix(line, "\n")
+		if left := len(rest) - maxLine; left > 0 {
+			rest = fmt.Sprintf("%s... (%d bytes are left out) ...%s", rest[:maxLine/2], left, rest[len(rest)-maxLine/2:])
+		}
+		out.WriteString(rest)
+		if end {
+			out.WriteByte('\n')
+		}
+	}
+	return out.String()
+}
+
+// say writes to a result. Only format says where lines and columns end: whoever wrote a tag, a media type or an error's
+// text can't.
+func say(w io.Writer, format string, args ...any) {
+	for i, arg := range args {
+		switch arg.(type) {
+		case int, int64:
+		default:
+			args[i] = clean(fmt.Sprint(arg))
+		}
+	}
+	fmt.Fprintf(w, format, args...)
+}
+
+// sayRow writes one line of a table.
+func sayRow(w io.Writer, columns ...string) {
+	for i, column := range columns {
+		columns[i] = clean(column)
+	}
+	fmt.Fprintf(w, "  %s\n", strings.Join(columns, "\t"))
+}
+
+// clean makes text fit for a place in a line, whoever wrote it: what could end the line, move the cursor, change colours
+// or hide text is written as \xNN or \uNNNN.
 func clean(text string) string {
 	var out strings.Builder
 	for i, r := range text {
 		switch {
-		case r == '\n':
-			out.WriteByte('\n')
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
 			fmt.Fprintf(&out, "\\x%02x", text[i])
 		case unicode.IsPrint(r):
@@ -26,4 +65,31 @@ func clean(text string) string {
 		}
 	}
 	return out.String()
+}
+
+// cleanError is clean for an error's text in brief, which may have several lines. All but the first are indented, so that none of
+// them can be taken for one of ours.
+func cleanError(err error) string {
+	lines := strings.Split(brief(err.Error()), "\n")
+	for i, line := range lines {
+		if lines[i] = clean(line); i > 0 && !strings.HasPrefix(line, " ") {
+			lines[i] = "  " + lines[i]
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// lineWriter takes one line at a time and cleans it.
+type lineWriter struct{ io.Writer }
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	text, ended := strings.CutSuffix(string(line), "\n")
+	text = clean(text)
+	if ended {
+		text += "\n"
+	}
+	if _, err := io.WriteString(w.Writer, text); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }

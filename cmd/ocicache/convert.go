@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // changeFlags say what to make of caches.
@@ -32,9 +34,9 @@ func (f *changeFlags) add(cmd *cobra.Command) {
 }
 
 func (f *changeFlags) addTo(flags *pflag.FlagSet) {
-	flags.StringVar(&f.to, "to", "", "form of the result: docker-list, oci-index, artifact, or auto for one that the registry takes")
-	flags.StringVar(&f.compression, "compression", "", "compression of the layers: uncompressed, gzip, zstd or estargz")
-	flags.IntVar(&f.level, "compression-level", 0, "level of the compression (default the compression's own)")
+	flags.StringVar(&f.to, "to", "", "`FORM`: "+english.WordSeries(append(names(buildcache.Forms()), auto), "or"))
+	flags.StringVar(&f.compression, "compression", "", "`TYPE` of layers: "+english.WordSeries(names(buildcache.Compressions()), "or"))
+	flags.IntVar(&f.level, "compression-level", 0, "`N`: zstd 1-22, gzip and estargz 1-9 (default its own)")
 	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that have the compression already")
 }
 
@@ -44,12 +46,12 @@ func (f *changeFlags) options() (convert.Options, error) {
 	var err error
 	if f.to != "" && f.to != auto {
 		if o.Form, err = buildcache.ParseForm(f.to); err != nil {
-			return o, fmt.Errorf("--to: %w", err)
+			return o, unknownForm(fmt.Errorf("--to: %w, or %s", err, auto), f.to)
 		}
 	}
 	if f.compression != "" {
 		if o.Compression, err = buildcache.ParseCompression(f.compression); err != nil {
-			return o, fmt.Errorf("--compression: %w", err)
+			return o, unknownCompression(fmt.Errorf("--compression: %w", err), f.compression)
 		}
 	}
 	switch {
@@ -65,40 +67,70 @@ func (f *changeFlags) options() (convert.Options, error) {
 	return o, nil
 }
 
+// defaultForm returns the form that is wanted, and where none is, for a registry the one that it takes.
+func defaultForm(form buildcache.Form, dst string) buildcache.Form {
+	if ref, err := layout.ParseReference(dst); form == "" && err == nil && isRegistry(ref) {
+		return convert.AutoForm
+	}
+	return form
+}
+
 func (a *app) convertCommand() *cobra.Command {
 	change, flags := &changeFlags{}, &transferFlags{}
 	cmd := &cobra.Command{
 		Use:   "convert SRC [DST]",
 		Short: "Change the form of caches, and the compression of their layers",
-		Long: `Change the form of caches, and the compression of their layers.
+		Long: `Change the form of caches and the compression of their layers: in place those of SRC, or the one of --tag; with DST one
+cache on its way there. The tag moves last, to what was proved to be what BuildKit imports.
 
-Without DST every cache in SRC is changed in place, or the one that --tag chooses. The tag moves as the last step, after
-the result was proved to be what BuildKit imports; until then, and if anything fails, the old cache is what the tag
-names. With DST one cache of SRC is written there, under its own tag unless DST names one.
-
-Forms: docker-list and oci-index (what BuildKit wrote before v0.21), artifact (what it writes since; the form that
-most registries take). Levels: zstd 1-22, gzip and estargz 1-9.`,
+Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since then; most registries take it), auto (what the
+registry takes; the default where DST is in one).`,
 		Example: `  ocicache convert ./cache --to artifact
-  ocicache convert ./cache ./small --compression zstd --compression-level 19 --force-compression
-  ocicache convert ./cache docker://registry.example.com/team/cache:main --to auto`,
+  ocicache convert ./cache ./small --compression zstd --compression-level 19
+  ocicache convert ./cache docker://registry.example.com/team/cache:main`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runConvert(cmd.Context(), change, flags, args) },
 	}
 	change.add(cmd)
 	flags.add(a, cmd)
+	flags.addTrust(cmd)
 	flags.addOverwrite(cmd)
 	return cmd
 }
 
 func (a *app) runConvert(ctx context.Context, change *changeFlags, flags *transferFlags, args []string) error {
 	options, err := change.options()
-	if err == nil && change.to == "" && change.compression == "" {
-		err = errors.New("nothing to do: give --to FORM, --compression COMPRESSION or both")
+	if err == nil && len(args) == 2 {
+		options.Form = defaultForm(options.Form, args[1])
+	}
+	if err == nil && options.Form == "" && options.Compression == "" {
+		if err := a.checkPaths(ctx, args); err != nil {
+			return err
+		}
+		err = errors.New("nothing to do: give --to FORM, --compression TYPE or both")
 	}
 	if err != nil {
 		return &usageError{err}
 	}
 	return a.runTransfer(ctx, flags, args, options)
+}
+
+// checkPaths fails where SRC or DST is taken for a path and is meant for something else, such as a registry without docker://.
+func (a *app) checkPaths(ctx context.Context, args []string) error {
+	for i, arg := range args {
+		ref, err := parse(arg, "")
+		switch {
+		case err != nil || ref.Transport != layout.TransportPath:
+		case i == 0:
+			_, err = a.open(ctx, ref, "", places.Options{})
+		default:
+			_, err = a.create(ctx, ref, true, places.Options{})
+		}
+		if errors.Is(err, layout.ErrReference) {
+			return &usageError{err}
+		}
+	}
+	return nil
 }
 
 // convertResult is what convert and copy write with --json.
@@ -107,8 +139,9 @@ type convertResult struct {
 	Destination string            `json:"destination"`
 	Caches      []*convert.Result `json:"caches"`
 	// CacheFrom is the value of --cache-from that imports each of the caches, in their order; empty where BuildKit can't
-	// read the destination.
+	// read the destination, and "" for a cache without a tag whose digest a dry run can't know.
 	CacheFrom []string `json:"cacheFrom"`
 
-	to layout.Reference
+	to     layout.Reference
+	itself bool // DST is SRC, and its tag that of the cache
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/explain/explaintest"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // documents returns the paths of README.md and its like.
@@ -54,7 +56,7 @@ func TestDocuments(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
 			text := readDocument(t, path)
-			want := withOutput(t, withKinds(text))
+			want := withOutput(t, withRegistries(withKinds(text)))
 			switch {
 			case text == want:
 			case *update:
@@ -78,6 +80,38 @@ func withKinds(text string) string {
 		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", info.Kind, info.Effect, info.Means, info.Remedy)
 	}
 	return kindsTable.ReplaceAllString(text, "${1}"+table.String()+"${2}")
+}
+
+var registriesTable = regexp.MustCompile(`(?s)(<!-- registries -->\n).*(<!-- /registries -->\n)`)
+
+// withRegistries returns a document with the table of registries as it should be.
+func withRegistries(text string) string {
+	var table strings.Builder
+	table.WriteString("| `--for` | registry | docker-list | oci-index | artifact |\n|---|---|---|---|---|\n")
+	for _, p := range registry.Profiles() {
+		fmt.Fprintf(&table, "| `%s` | %s |", p.Name, p.Title)
+		for _, form := range []buildcache.Form{buildcache.DockerList, buildcache.OCIIndex, buildcache.Artifact} {
+			fmt.Fprintf(&table, " %s |", taken(p.Forms[form]))
+		}
+		table.WriteByte('\n')
+	}
+	return registriesTable.ReplaceAllString(text, "${1}"+table.String()+"${2}")
+}
+
+// taken says in a word whether a registry takes a form.
+func taken(v registry.Verdict) string {
+	switch {
+	case v.Confidence == registry.Unknown:
+		return "unknown"
+	case v.Confidence == registry.Sure && v.Takes:
+		return "**yes**"
+	case v.Confidence == registry.Sure:
+		return "**no**"
+	case v.Takes:
+		return "probably"
+	default:
+		return "probably not"
+	}
 }
 
 var consoleBlock = regexp.MustCompile("(?s)\n```console\n.*?\n```\n")
@@ -126,6 +160,9 @@ func outputOf(t *testing.T, dir, command string, shown []string) []string {
 	return printed
 }
 
+// progressPattern matches what is said where something takes long, as it does on a busy machine.
+var progressPattern = regexp.MustCompile(`(?m)^ocicache: (?:[a-z]+: \d+ of \d+ blobs|took \d).*\n`)
+
 // runLine runs as much of a shell's language as documents need, for there may be no shell.
 func runLine(t *testing.T, dir, command string) string {
 	t.Helper()
@@ -137,9 +174,22 @@ func runLine(t *testing.T, dir, command string) string {
 		}
 		return ""
 	}
+	if words[0] == "echo" && len(words) == 4 && words[2] == ">" {
+		if err := os.WriteFile(filepath.Join(dir, words[3]), []byte(words[1]+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	if strings.HasPrefix(command, "tar --zstd -xf testdata/explain/") {
+		if err := explaintest.UnpackTo(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
 	program := exec.CommandContext(t.Context(), words[0], words[1:]...)
 	program.Dir, program.Env = dir, append(os.Environ(), "GORACE="+noSleep)
 	out, err := program.CombinedOutput()
+	out = progressPattern.ReplaceAll(out, nil)
 	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
@@ -208,7 +258,11 @@ func TestDocumentedCommands(t *testing.T) {
 			found++
 			root := (&app{stdout: io.Discard, stderr: io.Discard}).command()
 			root.InitDefaultCompletionCmd()
-			cmd, _, err := root.Find(strings.Fields(line)[1:])
+			words := strings.Fields(line)[1:]
+			if words[0] == "help" {
+				words = words[1:]
+			}
+			cmd, _, err := root.Find(words)
 			if err != nil || cmd == root {
 				t.Errorf("%s: no such command: %s", path, line)
 				continue
@@ -283,41 +337,22 @@ func declares(t *testing.T, path, name string) bool {
 	})
 }
 
-// TestDocumentedHouse says that the table in CONTRIBUTING.md is the one that the import tests use.
-func TestDocumentedHouse(t *testing.T) {
-	t.Parallel()
-	text := readDocument(t, filepath.Join(moduleDir, "CONTRIBUTING.md"))
-	rows := regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|.*\\| ([^|]+) \\|$").FindAllStringSubmatch(text, -1)
-	said := map[string]string{}
-	for _, row := range rows {
-		said[row[1]] = row[2]
-	}
-	for folder, imports := range house {
-		want := strings.Join(imports, ", ")
-		switch {
-		case imports == nil:
-			want = "all"
-		case len(imports) == 0:
-			want = "–"
-		}
-		_, err := os.Stat(filepath.Join(moduleDir, folder))
-		if got, ok := said[folder]; ok && got != want || !ok && err == nil {
-			t.Errorf("%s: the table says %q, the tests %q", folder, got, want)
-		}
-		delete(said, folder)
-	}
-	for folder := range said {
-		t.Errorf("%s: only the table has it", folder)
-	}
-}
-
 // TestDocumentedStatuses says that the README lists every exit status.
 func TestDocumentedStatuses(t *testing.T) {
 	t.Parallel()
 	text := readDocument(t, filepath.Join(moduleDir, "README.md"))
-	for _, status := range []int{exitDone, exitFailed, exitUsage, exitFound, exitNotFound, exitLocked, exitInterrupted} {
+	for _, status := range []int{exitDone, exitFailed, exitUsage, exitFound, exitNotFound, exitLocked, exitRefused, exitInterrupted, exitPipe} {
 		if !strings.Contains(text, fmt.Sprintf("\n| %d | ", status)) {
 			t.Errorf("the README has no row for status %d", status)
 		}
+	}
+}
+
+// TestReadmeIsShort says that the README stays what one reads before one decides; the rest is in docs.
+func TestReadmeIsShort(t *testing.T) {
+	t.Parallel()
+	const most = 12_000
+	if size := len(readDocument(t, filepath.Join(moduleDir, "README.md"))); size > most {
+		t.Errorf("the README has %d bytes, and should have %d at most", size, most)
 	}
 }

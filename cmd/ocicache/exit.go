@@ -4,11 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
 
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/explain/provenance"
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/migrate"
 	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
@@ -23,6 +31,7 @@ const (
 	exitLocked      = 5
 	exitRefused     = 6
 	exitInterrupted = 130
+	exitPipe        = 141 // as a shell calls the end by SIGPIPE
 )
 
 // usageError marks a command line that makes no sense.
@@ -43,16 +52,23 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitFound
 	}
 	if ctx.Err() != nil { // whatever failed, a signal was the reason
-		fmt.Fprintln(a.stderr, "ocicache: error: interrupted; each tag names what it named before or what it was to name, run it again to go on")
+		a.sayInterrupted()
 		return exitInterrupted
 	}
-	fmt.Fprintf(a.stderr, "ocicache: error: %s\n", clean(err.Error()))
+	if isPipeGone(err) {
+		return exitPipe
+	}
+	if a.speaksJSON() {
+		a.sayLine(errorLine{Event: "error", Status: status(err), Error: brief(err.Error()), Hint: brief(a.hint(err))})
+		return status(err)
+	}
+	a.sayFitted("ocicache: error: " + cleanError(err))
 	var caught *parallel.PanicError
 	if errors.As(err, &caught) {
 		fmt.Fprintf(a.stderr, "%s", caught.Stack)
 	}
-	if hint := hint(err); hint != "" {
-		fmt.Fprintf(a.stderr, "ocicache: hint: %s\n", clean(hint))
+	if hint := a.hint(err); hint != "" {
+		a.sayFitted("ocicache: hint: " + clean(brief(hint)))
 	}
 	if a.debug {
 		a.explain(err)
@@ -60,9 +76,47 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return status(err)
 }
 
+// commandPattern matches a line with a command that is to be copied.
+var commandPattern = regexp.MustCompile(`(^|: |; )ocicache [a-z]+ \S`)
+
+// sayFitted writes lines to standard error, no wider than a terminal but for commands.
+func (a *app) sayFitted(text string) {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if width := widthOf(a.stderr); width > 0 && !commandPattern.MatchString(line) {
+			lines[i] = wrapLine(line, width, 2)
+		}
+	}
+	text = strings.Join(lines, "\n")
+	if inColour(a.stderr) {
+		text = paint(text)
+	}
+	fmt.Fprintln(a.stderr, text)
+}
+
+// interruptedText says what an interruption leaves.
+const interruptedText = "interrupted; each tag names what it named before or what it was to name, run it again to go on"
+
+func (a *app) sayInterrupted() {
+	if a.speaksJSON() {
+		a.sayLine(errorLine{Event: "error", Status: exitInterrupted, Error: interruptedText, Hint: a.hintResume()})
+		return
+	}
+	a.sayFitted("ocicache: error: " + interruptedText)
+	if hint := a.hintResume(); hint != "" {
+		a.sayFitted("ocicache: hint: " + clean(hint))
+	}
+}
+
+// isPipeGone reports whether the reader of standard output has gone, which is his business and no failure.
+func isPipeGone(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(path.Err, syscall.EPIPE)
+}
+
 // explain shows an error and all that it wraps, with their types.
 func (a *app) explain(err error) {
-	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, clean(err.Error()))
+	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, cleanError(err))
 	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
 	case interface{ Unwrap() error }:
 		if wrapped := e.Unwrap(); wrapped != nil {
@@ -92,19 +146,31 @@ func status(err error) int {
 		refused   *registry.RefusedError
 		preflight *convert.PreflightError
 		occupied  *archive.OccupiedError
+		badName   *archive.NameError
+		noSteps   *provenance.NoStepsError
+		plan      *migrate.PlanError
+		noState   *migrate.NoStateError
+		left      *migrate.IncompleteError
+		loss      *convert.LossError
+		noCache   *noCacheThereError
+		output    *durable.OutputTakenError
+		kept      *layout.KeptError
+		excluded  *allExcludedError
 	)
 	switch {
-	case errors.As(err, &sync):
+	case errors.As(err, &sync), errors.As(err, &left):
 		return exitFailed // whatever the reasons were
-	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied):
+	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied), errors.As(err, &badName),
+		errors.As(err, &plan), errors.As(err, &noState), errors.As(err, &loss), errors.As(err, &output):
 		return exitUsage
 	case errors.As(err, &locked):
 		return exitLocked
-	case errors.As(err, &refused), errors.As(err, &preflight):
+	case errors.As(err, &refused), errors.As(err, &preflight), errors.As(err, &kept):
 		return exitRefused
-	case errors.As(err, &notFound), errors.As(err, &dangling), errors.As(err, &notThere),
+	case errors.As(err, &notFound), errors.As(err, &excluded), errors.As(err, &dangling), errors.As(err, &notThere), errors.As(err, &noCache),
 		errors.As(err, &missing), errors.As(err, &volumes),
-		errors.As(err, &noImage), errors.As(err, &noInline):
+		errors.As(err, &noImage), errors.As(err, &noInline),
+		errors.As(err, &noSteps), errors.Is(err, provenance.ErrNoProvenance):
 		return exitNotFound
 	default:
 		return exitFailed

@@ -51,9 +51,10 @@ var exitCases = []struct {
 	},
 	{"dangling tag, nothing there", &layout.DanglingError{Place: "cache"}, exitNotFound, "export the cache again"},
 	{"no layout", fmt.Errorf("dir: %w", layout.ErrNotLayout), exitFailed, "--cache-to type=local"},
+	{"no layout to read", &noCacheThereError{fmt.Errorf("dir: %w", layout.ErrNotLayout)}, exitNotFound, "--cache-to type=local"},
 	{"locked", &layout.LockedError{Path: "cache.lock"}, exitLocked, "--lock-timeout"},
 	{"tag moved", &layout.TagMovedError{Tag: "a"}, exitFailed, "run the command again"},
-	{"tag of an image", &layout.TakenError{Tag: "a", Is: layout.KindImage, Want: layout.KindCache}, exitFailed, "oci:DIR:TAG"},
+	{"tag of an image", &layout.TakenError{Tag: "a", Is: layout.KindImage, Want: layout.KindCache}, exitFailed, "name another tag in DST"},
 	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, buildcache.BlobMissing.Info().Remedy},
 	{"blob cut short", &layout.BlobError{Err: layout.ErrBlobSize}, exitFailed, "'ocicache verify'"},
 	{"blob altered", &layout.BlobError{Err: layout.ErrBlobDamaged}, exitFailed, "'ocicache verify'"},
@@ -66,7 +67,8 @@ var exitCases = []struct {
 	{"too large to read", &buildcache.SizeError{}, exitFailed, "mode=min"},
 	{"blobs missing", &archive.MissingError{Archive: "a.tar"}, exitNotFound, "--base"},
 	{"blobs missing in the base too", &archive.MissingError{Archive: "a.tar", Base: "b.tar"}, exitNotFound, "without --have"},
-	{"names taken", &archive.ExistsError{Names: []string{"a.tar"}}, exitFailed, "--overwrite replaces them"},
+	{"names taken", &archive.ExistsError{Names: []string{"a.tar.001", "a.tar.002"}}, exitFailed, "--overwrite replaces them"},
+	{"name taken", &archive.ExistsError{Names: []string{"a.tar"}}, exitFailed, "--overwrite replaces it"},
 	{"names of others", &archive.ExistsError{Names: []string{"a.tar.001"}, Overwrite: true}, exitFailed, "choose another FILE"},
 	{"file in the source", &archive.OccupiedError{File: "a.tar", Place: "a"}, exitUsage, ""},
 	{"volumes missing", &archive.VolumesError{File: "a.tar"}, exitNotFound, ""},
@@ -74,10 +76,14 @@ var exitCases = []struct {
 	{"tag of a cache, for an index", &layout.TakenError{Tag: "a", Is: layout.KindCache, Want: layout.KindIndex}, exitFailed, "another DIR"},
 	{"archive refused", &archive.HostileError{Entry: "link", Err: errors.New("a symbolic link")}, exitFailed, ""},
 	{"archive cut off", &archive.HostileError{Err: archive.ErrTruncated}, exitFailed, "copy the archive again"},
+	{"archive damaged", &archive.HostileError{Err: fmt.Errorf("%w: no entry", archive.ErrDamaged)}, exitFailed, "copy the archive again"},
+	{"name of a volume", &archive.NameError{Path: "a.001", Is: "a volume", Of: "a"}, exitUsage, ""},
+	{"receipt in the place of something", &archive.ReceiptTakenError{Path: "a", Names: []string{"a"}}, exitFailed, "that of an older receipt"},
 	{"bomb", &archive.HostileError{Err: archive.ErrTooLarge}, exitFailed, "unpack - DIR"},
 	{"compressed archive", archive.ErrStream, exitFailed, "'ocicache unpack'"},
 	{"changed receipt", archive.ErrReceipt, exitFailed, "--receipt"},
 	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
+	{"no room", &layout.RoomError{Path: "far", Need: 5e9, Free: 2e6}, exitFailed, "5.0 GB are needed there, and 2.0 MB are free"},
 	{"quota used up", &fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, exitFailed, "disk is full"},
 	{"no permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, exitFailed, "permission"},
 	{"read-only", &fs.PathError{Op: "open", Path: "f", Err: syscall.EROFS}, exitFailed, "permission"},
@@ -101,7 +107,7 @@ func TestExit(t *testing.T) {
 					t.Errorf("an error on standard output: %s", stdout.String())
 				}
 				said, advice, _ := strings.Cut(stderr.String(), "ocicache: hint: ")
-				if said != "ocicache: error: "+err.Error()+"\n" {
+				if said != "ocicache: error: "+strings.ReplaceAll(err.Error(), "\ntwo", "\n  two")+"\n" {
 					t.Errorf("said %q", said)
 				}
 				if failure.hint == "" && advice != "" || !strings.Contains(advice, failure.hint) {
@@ -123,8 +129,17 @@ func TestExitSilent(t *testing.T) {
 	if got := a.exit(t.Context(), errFound); got != exitFound {
 		t.Errorf("problems found: status %d", got)
 	}
+	gone := &fs.PathError{Op: "write", Path: os.Stdout.Name(), Err: syscall.EPIPE}
+	for _, err := range []error{&outputError{gone}, fmt.Errorf("write the archive: %w", errors.Join(gone, errors.New("more")))} {
+		if got := a.exit(t.Context(), err); got != exitPipe {
+			t.Errorf("nobody reads: status %d", got)
+		}
+	}
 	if stderr.Len() > 0 {
 		t.Errorf("said %q", stderr.String())
+	}
+	if got := a.exit(t.Context(), &fs.PathError{Op: "write", Path: "socket", Err: syscall.EPIPE}); got != exitFailed || stderr.Len() == 0 {
+		t.Errorf("another pipe: status %d", got)
 	}
 }
 
@@ -168,13 +183,32 @@ func TestInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	wantInterrupted(t, "convert", dir, "--to", "artifact", "--lock-timeout", "10m")
+	after, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("index.json changed: %v", err)
+	}
+}
+
+// TestInterruptFIFO is about an archive that nobody begins to write.
+func TestInterruptFIFO(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantInterrupted(t, "unpack", fifo, filepath.Join(dir, "far"))
+	wantInterrupted(t, "unpack", fifo, filepath.Join(dir, "far"), "--receipt", filepath.Join(dir, "receipt"))
+}
+
+// wantInterrupted runs a command that waits for something, and sends signals until it ends.
+func wantInterrupted(t *testing.T, args ...string) {
+	t.Helper()
 	// Keeps a signal that comes too early, or after the end of this test, from ending all tests. So it is never stopped.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	var stdout, stderr bytes.Buffer
 	status := make(chan int)
-	go func() {
-		status <- run([]string{"convert", dir, "--to", "artifact", "--lock-timeout", "10m"}, &stdout, &stderr)
-	}()
+	go func() { status <- run(args, &stdout, &stderr) }()
 	interrupt := time.NewTicker(10 * time.Millisecond)
 	defer interrupt.Stop()
 	for {
@@ -182,10 +216,6 @@ func TestInterrupt(t *testing.T) {
 		case got := <-status:
 			if got != exitInterrupted || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "ocicache: error: interrupted") {
 				t.Errorf("status %d, standard output %q, standard error %q", got, stdout.String(), stderr.String())
-			}
-			after, err := os.ReadFile(filepath.Join(dir, "index.json"))
-			if err != nil || !bytes.Equal(before, after) {
-				t.Errorf("index.json changed: %v", err)
 			}
 			return
 		case <-interrupt.C:
@@ -198,10 +228,10 @@ func TestInterrupt(t *testing.T) {
 
 func TestColonHint(t *testing.T) {
 	t.Parallel()
-	if got := hint(&places.NotThereError{Path: "x:v1", Meant: "oci:x:v1"}); !strings.HasSuffix(got, "did you mean oci:x:v1?") {
+	if got := (&app{}).hint(&places.NotThereError{Path: "x:v1", Meant: "oci:x:v1"}); !strings.HasSuffix(got, "did you mean oci:x:v1?") {
 		t.Errorf("got %q", got)
 	}
-	if got := hint(&places.NotThereError{Path: "x:v1"}); got != "" {
+	if got := (&app{}).hint(&places.NotThereError{Path: "x:v1"}); got != "" {
 		t.Errorf("nothing was meant, and yet %q", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 func (a *app) extractCommand() *cobra.Command {
@@ -30,19 +31,23 @@ BuildKit imports. Images are never touched: in their own layout the cache needs 
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExtract(cmd.Context(), to, flags, args) },
 	}
-	cmd.Flags().StringVar(&to, "to", string(buildcache.Artifact), "form of the result: docker-list, oci-index, artifact, or auto for one that the registry takes")
+	cmd.Flags().StringVar(&to, "to", "", "`FORM`: docker-list, oci-index, artifact or auto (default artifact, in a registry auto)")
 	complete(cmd, "to", append(names(buildcache.Forms()), auto))
 	flags.add(a, cmd)
-	cmd.Flags().Lookup("tag").Usage = "the image in REF"
+	cmd.Flags().Lookup("tag").Usage = "`TAG` of the image in REF"
 	return cmd
 }
 
 func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, args []string) error {
-	options := convert.Options{Form: convert.AutoForm}
-	if to != auto {
+	options := convert.Options{Form: cmp.Or(defaultForm("", args[1]), buildcache.Artifact)}
+	switch to {
+	case "":
+	case auto:
+		options.Form = convert.AutoForm
+	default:
 		var err error
 		if options.Form, err = buildcache.ParseForm(to); err != nil {
-			return &usageError{fmt.Errorf("--to: %w", err)}
+			return &usageError{unknownForm(fmt.Errorf("--to: %w, or %s", err, auto), to)}
 		}
 	}
 	t, err := a.newTransfer(ctx, flags, args)
@@ -71,7 +76,12 @@ func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, a
 	if err != nil {
 		return err
 	}
-	result := extractResult{Source: t.srcName, Destination: t.dstName, ExtractResult: done}
+	if err := flags.writeDigests(ctx, string(done.To.Digest)); err != nil {
+		return err
+	}
+	result := extractResult{
+		Source: t.srcName, Destination: t.dstName, CacheFrom: places.CacheFrom(t.dstRef, done.Tag, done.To.Digest), ExtractResult: done, to: t.dstRef,
+	}
 	return a.write(result, result.render)
 }
 
@@ -79,17 +89,24 @@ func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, a
 type extractResult struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
+	// CacheFrom is the value of --cache-from that imports the cache.
+	CacheFrom string `json:"cacheFrom,omitempty"`
 	*convert.ExtractResult
+
+	to layout.Reference
 }
 
 func (r extractResult) render(w io.Writer) error {
 	done := "extracted"
-	if r.DryRun {
+	switch {
+	case r.Skipped:
+		done = "nothing to do, it is there already"
+	case r.DryRun:
 		done = "this would be done, nothing was written"
 	}
-	fmt.Fprintf(w, "%s, tag %s: %s\n", r.Destination, r.Tag, done)
+	say(w, "%s, tag %s: %s\n", r.Destination, r.Tag, done)
 	err := table(w, func(w io.Writer) {
-		row := func(what, value string) { fmt.Fprintf(w, "  %s\t%s\n", what, value) }
+		row := func(what, value string) { sayRow(w, what, value) }
 		row("image", r.Image.String())
 		row("form", string(r.To.Form))
 		row("media type", r.To.MediaType)
@@ -104,7 +121,10 @@ func (r extractResult) render(w io.Writer) error {
 		return err
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(w, "  note: %s\n", note)
+		say(w, "  note: %s\n", note)
+	}
+	if r.CacheFrom != "" {
+		say(w, "  import it with --cache-from %s\n", r.CacheFrom)
 	}
 	return nil
 }

@@ -8,121 +8,218 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/ocicache/ocicache/explain"
 	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/internal/webpage"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var tag, base string
-	var access *registryFlags
+	flags := &inspectFlags{page: besideFile{isOurs: webpage.IsOurs}, graph: besideFile{isOurs: inspect.IsDOT}}
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what is in caches",
 		Long: `Show what is in caches: form, config, layers, records and results, ages and sizes, and the bytes in a layout that no
 tag reaches. It reads roots, configs and a few bytes of each layer.
 
-A bare path stands for every cache in it.`,
+A bare path stands for every cache in it, and so does docker://REPOSITORY.
+
+--html writes a page with the tree of layers, the graph of records, and tables that sort and filter; --graph the same graph for
+Graphviz. A file that is neither free nor an older one of its kind takes --overwrite.
+
+--steps lists the records, each with the step of the Dockerfile that it stands for where --provenance tells of the build; pages and graphs
+name them, too. ` + provenanceHelp + ` What no step of that build has is of another one. 'ocicache explain' goes by steps, and says why they miss.`,
 		Example: `  ocicache inspect ./cache
-  ocicache inspect oci:./cache:main --json`,
+  ocicache inspect oci:./cache:main --json
+  ocicache inspect ./cache --steps --provenance build.dockerbuild
+  ocicache inspect ./cache --html cache.html
+  ocicache inspect ./cache --graph - | dot -Tsvg >cache.svg`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runInspect(cmd.Context(), args[0], tag, base, access)
+			if err := flags.check(a); err != nil {
+				return err
+			}
+			return a.runInspect(cmd.Context(), args[0], flags)
 		},
 	}
-	cmd.Flags().StringVar(&tag, "tag", "", "the cache to show")
-	cmd.Flags().StringVar(&base, "base", "", baseUsage)
-	access = addRegistryFlags(cmd)
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to show")
+	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
+	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records, and with --provenance the steps that they stand for")
+	flags.naming.add(cmd.Flags())
+	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE` as well")
+	cmd.Flags().StringVar(&flags.graph.path, "graph", "", "write records and layers as a graph for Graphviz to this `FILE`; - is standard output, in place of the result")
+	overwrite := overwriteFlag(cmd, "--html and --graph")
+	flags.page.overwrite, flags.graph.overwrite = overwrite, overwrite
+	flags.registry = addRegistryFlags(cmd)
 	return cmd
+}
+
+type inspectFlags struct {
+	tag, base   string
+	page, graph besideFile
+	toStdout    bool // the graph takes the place of the result
+	steps       bool
+	naming      namingFlags
+	registry    *registryFlags
+}
+
+func (f *inspectFlags) check(a *app) error {
+	if f.toStdout = f.graph.path == "-"; f.toStdout {
+		if f.graph.path = ""; a.json {
+			return &usageError{errors.New("--graph - and --json both want standard output: give --graph a FILE")}
+		}
+	}
+	if f.page.path != "" && f.page.path == f.graph.path {
+		return &usageError{errors.New("--html and --graph want two files")}
+	}
+	// What the build told is for something.
+	f.steps = f.steps || f.naming.given() && f.page.path == "" && f.graph.path == "" && !f.toStdout
+	return errors.Join(f.naming.check(), f.page.check(), f.graph.check())
 }
 
 // inspectResult is what inspect writes with --json.
 type inspectResult struct {
-	Path   string             `json:"path"`
-	Caches []*inspect.Summary `json:"caches"`
+	Path   string           `json:"path"`
+	Caches []inspectedCache `json:"caches"`
 	// Unreachable is absent where one cache was chosen, or where it can't be told.
 	Unreachable *inspect.Unreached `json:"unreachable,omitempty"`
 	// Warning says what can't be told.
 	Warning string `json:"warning,omitempty"`
+
+	steps bool // the records are to be listed
 }
 
-func (a *app) runInspect(ctx context.Context, text, tag, base string, access *registryFlags) error {
-	ref, err := parse(text, tag)
+// inspectedCache is what is in a cache.
+type inspectedCache struct {
+	*inspect.Summary
+	// Steps are the records, where they are to be listed or have names.
+	Steps *explain.Named `json:"steps,omitempty"`
+}
+
+func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) error {
+	ref, err := parse(text, flags.tag)
 	if err != nil {
 		return err
 	}
-	if err := access.check(ref); err != nil {
+	if err := flags.registry.checkAll(append([]string{text}, flags.naming.provenance...)); err != nil {
 		return err
 	}
-	from, err := a.open(ctx, ref, base, access.options(either))
+	from, err := a.open(ctx, ref, flags.base, flags.registry.options(either))
 	if err != nil {
 		return err
 	}
-	entries, err := from.Caches(ctx)
+	entries, err := from.Covered(ctx)
 	if err != nil {
 		return err
 	}
-	result := inspectResult{Path: from.Source.String(), Caches: []*inspect.Summary{}}
+	namer, err := a.namer(ctx, &flags.naming, flags.registry)
+	if err != nil {
+		return err
+	}
+	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps}, time.Now()
+	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
 	for _, entry := range entries {
-		summary, err := inspect.Summarize(ctx, from.Source, entry)
+		detailed, named, err := namer.detail(ctx, from.Source, entry, flags.steps)
 		if err != nil {
 			return err
 		}
-		result.Caches = append(result.Caches, summary)
+		result.Caches = append(result.Caches, inspectedCache{detailed.Summary, named})
+		drawn.add(detailed)
 	}
 	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(ref) {
-		if err := result.addUnreachable(ctx, dir); err != nil {
+		if result.Unreachable, result.Warning, err = unreachable(ctx, dir); err != nil {
 			return err
 		}
 	}
-	now := time.Now()
+	drawn.page.Unreachable, drawn.page.Warning = result.Unreachable, result.Warning
+	if err := drawn.write(ctx, a, result.Path); err != nil {
+		return err
+	}
+	if flags.toStdout {
+		return a.writeDOT(result.Path, drawn.caches)
+	}
 	return a.write(result, func(w io.Writer) error { return result.render(w, now) })
 }
 
-func (r *inspectResult) addUnreachable(ctx context.Context, dir *layout.Dir) error {
-	unreached, err := inspect.Unreachable(ctx, dir)
-	var blob *layout.BlobError
-	switch {
-	case errors.As(err, &blob):
-		r.Warning = "which blobs no tag reaches can't be told: " + err.Error()
-	case err != nil:
+// inspectDrawn is what inspect writes beside its result.
+type inspectDrawn struct {
+	flags  *inspectFlags
+	page   *inspect.Page
+	caches []inspect.Detailed // of a graph
+}
+
+// add keeps of a cache what is asked for.
+func (d *inspectDrawn) add(cache inspect.Detailed) {
+	if d.flags.page.path != "" {
+		d.page.Add(cache)
+	}
+	if d.flags.graph.path != "" || d.flags.toStdout {
+		d.caches = append(d.caches, cache)
+	}
+}
+
+func (d *inspectDrawn) write(ctx context.Context, a *app, place string) error {
+	if err := a.writeBeside(ctx, &d.flags.page, d.page.WriteHTML); err != nil {
 		return err
-	default:
-		r.Unreachable = &unreached
+	}
+	return a.writeBeside(ctx, &d.flags.graph, func(w io.Writer) error { return inspect.WriteDOT(w, place, d.caches) })
+}
+
+// writeDOT writes a graph in place of the result.
+func (a *app) writeDOT(place string, caches []inspect.Detailed) error {
+	if err := inspect.WriteDOT(a.stdout, place, caches); err != nil {
+		return &outputError{err}
 	}
 	return nil
+}
+
+// unreachable returns what no entry of a directory reaches, or why that can't be told.
+func unreachable(ctx context.Context, dir *layout.Dir) (*inspect.Unreached, string, error) {
+	unreached, err := inspect.Unreachable(ctx, dir)
+	switch {
+	case ctx.Err() != nil:
+		return nil, "", context.Cause(ctx)
+	case err != nil:
+		return nil, "which blobs no tag reaches can't be told: " + err.Error(), nil //nolint:nilerr // it is said in the result
+	}
+	return &unreached, "", nil
 }
 
 func (r *inspectResult) render(w io.Writer, now time.Time) error {
 	for i, s := range r.Caches {
 		if i > 0 {
-			fmt.Fprintln(w)
+			say(w, "\n")
 		}
-		if err := renderSummary(w, r.Path, s, now); err != nil {
+		if err := s.render(w, r, now); err != nil {
 			return err
 		}
 	}
 	switch {
 	case r.Warning != "":
-		fmt.Fprintf(w, "\nwarning: %s\n", r.Warning)
+		say(w, "\nwarning: %s\n", r.Warning)
 	case r.Unreachable != nil && len(r.Unreachable.Blobs) > 0:
-		fmt.Fprintf(w, "\n%s with %s that no tag reaches\n", count(len(r.Unreachable.Blobs), "blob"), size(r.Unreachable.Bytes))
+		say(w, "\n%s with %s that no tag reaches\n", count(len(r.Unreachable.Blobs), "blob"), size(r.Unreachable.Bytes))
 	}
 	return nil
 }
 
-func renderSummary(w io.Writer, path string, s *inspect.Summary, now time.Time) error {
-	name := path + ", untagged"
+func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) error {
+	name := of.Path + ", untagged"
 	if s.Tag != "" {
-		name = path + ", tag " + s.Tag
+		name = of.Path + ", tag " + s.Tag
 	}
-	fmt.Fprintln(w, name)
+	say(w, "%s\n", name)
+	const mediaTypesWidth = 76
+	form := string(s.Form)
+	if !isNarrow(w, mediaTypesWidth) { // the form says the same
+		form = fmt.Sprintf("%s (%s)", s.Form, orNone(s.MediaType))
+	}
 	err := table(w, func(w io.Writer) {
-		row := func(what, value string) { fmt.Fprintf(w, "  %s\t%s\n", what, value) }
-		row("form", fmt.Sprintf("%s (%s)", s.Form, orNone(s.MediaType)))
+		row := func(what, value string) { sayRow(w, what, value) }
+		row("form", form)
 		row("root", fmt.Sprintf("%s, %s", s.Digest, size(s.Size)))
 		row("config", fmt.Sprintf("%s, %s", s.Config.Digest, size(s.Config.Size)))
 		row("records", fmt.Sprintf("%d, with %s", s.Records, count(s.Results, "result")))
@@ -131,6 +228,9 @@ func renderSummary(w io.Writer, path string, s *inspect.Summary, now time.Time) 
 		for _, limit := range s.Limits {
 			row("note", limit)
 		}
+		if s.Steps == nil {
+			row("steps", stepsHint)
+		}
 		if s.OverLimit {
 			row("problem", "root or config is over the 1 MiB that BuildKit imports: nothing can hit this cache")
 		}
@@ -138,21 +238,28 @@ func renderSummary(w io.Writer, path string, s *inspect.Summary, now time.Time) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(w)
-	return table(w, func(w io.Writer) { renderLayers(w, s, now) })
+	say(w, "\n")
+	layers := columns{drop: []string{"MEDIA TYPE", "DIFFID", "RESULTS", "CREATED", "ON"}}
+	err = tableOf(w, layers, func(w io.Writer) { renderLayers(w, s.Summary, now) })
+	if err != nil || s.Steps == nil {
+		return err
+	}
+	return renderSteps(w, s.Steps, of.steps, now)
 }
 
 func renderLayers(w io.Writer, s *inspect.Summary, now time.Time) {
-	fmt.Fprintf(w, "  #\tON\tBLOB\tCOMPRESSION\tSIZE\tDIFFID\tCREATED\tRESULTS\tMEDIA TYPE\n")
+	say(w, "  #\tON\tBLOB\tCOMPRESSION\tSIZE\tDIFFID\tCREATED\tRESULTS\tMEDIA TYPE\n")
 	for _, l := range s.Layers {
 		compression := string(l.Compression)
 		switch {
 		case l.Missing:
 			compression = "MISSING"
+		case l.ActualSize != nil:
+			compression = fmt.Sprintf("DAMAGED (%s)", size(*l.ActualSize))
 		case l.Unlisted:
 			compression += " (not in the root)"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", ordinal(l.Index), ordinal(l.Parent), short(l.Digest), compression,
+		say(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", ordinal(l.Index), ordinal(l.Parent), short(l.Digest), compression,
 			size(l.Size), short(l.DiffID), age(l.CreatedAt, now), l.Results, l.MediaType)
 	}
 }
@@ -163,13 +270,6 @@ func ordinal(i int) string {
 		return "-"
 	}
 	return strconv.Itoa(i)
-}
-
-func age(t *time.Time, now time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return humanize.RelTime(*t, now, "ago", "from now")
 }
 
 func ages(oldest, newest *time.Time, now time.Time) string {
@@ -186,6 +286,9 @@ func totals(t inspect.Totals) string {
 	}
 	if t.Missing > 0 {
 		text += fmt.Sprintf(", %s MISSING", count(t.Missing, "blob"))
+	}
+	if t.Damaged > 0 {
+		text += fmt.Sprintf(", %s DAMAGED", count(t.Damaged, "blob"))
 	}
 	return text
 }

@@ -3,16 +3,15 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
 // killsVariable says how often each of these tests kills a process, instead of a few times.
@@ -22,7 +21,7 @@ func kills(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv(killsVariable)
 	if text == "" {
-		return 4
+		return 2
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -64,109 +63,86 @@ func killOf(t *testing.T, after time.Duration, args ...string) bool {
 	return err != nil
 }
 
-// filesIn returns the files below a directory with their bytes.
-func filesIn(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	found := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		raw, err := os.ReadFile(path)
-		found[strings.TrimPrefix(path, dir+"/")] = string(raw)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
+// killCases are the commands that are killed. {registry} is a repository that has the killedCache.
+var killCases = []powerCut{
+	{name: "convert in place", prepare: copyOf("many-docker-list-gzip", "cache"), args: in("convert", "{}/cache", "--to", "artifact"), judge: layoutJudge("cache")},
+	{name: "recompress in place", prepare: copyOf("docker-list-gzip", "cache"), args: in("convert", "{}/cache", "--compression", "zstd"), judge: layoutJudge("cache")},
+	{name: "sync to a new layout", prepare: nothing, args: in("sync", killedCache, "{}/far"), judge: layoutJudge("far")},
+	{name: "sync to a layout", prepare: copyOf("artifact-gzip", "far"), args: in("sync", corpus+"/multi-tag", "{}/far"), judge: layoutJudge("far")},
+	{name: "copy from a registry", prepare: nothing, args: in("copy", "{registry}", "{}/far", "--tls-verify=false"), judge: layoutJudge("far")},
+	{name: "merge", prepare: nothing, args: in("merge", killedCache, corpus+"/merge-small2-fresh", "{}/far", "--compression", "zstd"), judge: layoutJudge("far")},
+	{name: "merge in place", prepare: copyOf("artifact-gzip", "cache"), args: in("merge", "{}/cache", killedCache, "{}/cache"), judge: layoutJudge("cache")},
+	{name: "prune", prepare: copyOf("many-docker-list-gzip", "cache"), args: in("prune", "{}/cache", "--leaves"), judge: layoutJudge("cache")},
+	{name: "prune and gc", prepare: copyOf("many-docker-list-gzip", "cache"), args: in("prune", "{}/cache", "--leaves", "--gc", "--keep-since", "0s"), judge: layoutJudge("cache")},
+	{name: "gc", prepare: copyOf("stale-blobs", "cache"), args: in("gc", "{}/cache", "--keep-since", "0s"), judge: layoutJudge("cache")},
+	{name: "repair a doubled tag", prepare: broken("many-docker-list-gzip", "cache", "doubled"), args: in("repair", "{}/cache", "--write"), judge: mendJudge{"cache"}},
+	{name: "repair index.json", prepare: broken("many-docker-list-gzip", "cache", "doubled", "odd"), args: in("repair", "{}/cache", "--write"), judge: mendJudge{"cache"}},
+	{name: "unpack", prepare: packedOf(killedCache, "in.tar"), args: in("unpack", "{}/in.tar", "{}/far"), judge: layoutJudge("far")},
+	{name: "pack", prepare: nothing, args: in("pack", killedCache, "{}/cache.tar"), judge: archiveJudge{}},
+	{name: "pack over a file", prepare: packed("cache.tar"), args: in("pack", killedCache, "{}/cache.tar", "--overwrite"), judge: archiveJudge{}},
+	{
+		name: "pack, changed, over a file", prepare: packed("cache.tar"),
+		args:  in("pack", corpus+"/artifact-gzip", "{}/cache.tar", "--overwrite", "--compression", "zstd"),
+		judge: archiveJudge{},
+	},
+	{
+		name: "pack in volumes over volumes", prepare: packed("cache.tar", "--volume-size", "20KB", "--parity", "1"),
+		args:  in("pack", killedCache, "{}/cache.tar", "--overwrite", "--volume-size", "100KB", "--parity", "2"),
+		judge: archiveJudge{},
+	},
 }
 
-// sameFiles compares two directories.
-func sameFiles(t *testing.T, what string, got, want map[string]string) {
-	t.Helper()
-	for name := range got {
-		if _, ok := want[name]; !ok {
-			t.Errorf("%s: %s is there as well", what, name)
-		}
-	}
-	for name, raw := range want {
-		if got[name] != raw {
-			t.Errorf("%s: %s has %d bytes, want %d others", what, name, len(got[name]), len(raw))
-		}
-	}
-}
-
-// TestKilledPack kills pack at any time while it replaces an older archive. Where it left a file, that is the one before or
-// the one after; the next run ends right, and leaves nothing else.
-func TestKilledPack(t *testing.T) {
+// TestKilled kills each command at any time. What is left is the state before or the one after; the command run again ends
+// right, and leaves nothing else.
+func TestKilled(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(4, 1))
-	for _, flags := range [][]string{nil, {"--volume-size", "100KB", "--parity", "2"}, {"--compression", "zstd"}} {
-		t.Run(strings.Join(flags, " "), func(t *testing.T) {
-			args := func(dir string) []string {
-				return append([]string{"pack", killedCache, filepath.Join(dir, "cache.tar"), "--overwrite"}, flags...)
+	server := registrytest.New(t, registrytest.Options{TakesLists: true})
+	repository := "docker://" + server.Host + "/killed:latest"
+	runOf(t, "copy", killedCache, repository, "--tls-verify=false")
+	for i, k := range killCases {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			words := k.args
+			k.args = func(dir string) []string {
+				line := append(words(dir), "--progress", "none")
+				for i, arg := range line {
+					line[i] = strings.ReplaceAll(arg, "{registry}", repository)
+				}
+				return line
 			}
-			whole := t.TempDir()
-			took := runOf(t, args(whole)...)
-			want, hits := filesIn(t, whole), 0
-			for range kills(t) {
-				dir := t.TempDir()
-				single := filepath.Join(dir, "cache.tar")
-				older := []string{"pack", "../../testdata/caches/artifact-gzip", single}
-				if slices.Contains(flags, "--volume-size") {
-					older = append(older, "--volume-size", "20KB", "--parity", "1")
-				}
-				runOf(t, older...)
-				old := filesIn(t, dir)
-				if killOf(t, time.Duration(random.Int64N(int64(took))), args(dir)...) {
-					hits++
-				}
-				if raw, err := os.ReadFile(single); err == nil && string(raw) != old["cache.tar"] && string(raw) != want["cache.tar"] {
-					t.Errorf("cache.tar has %d bytes, and they are neither the old ones nor the new", len(raw))
-				}
-				runOf(t, args(dir)...)
-				sameFiles(t, "after another run", filesIn(t, dir), want)
-				if err := os.RemoveAll(dir); err != nil {
-					t.Fatal(err)
-				}
-			}
-			t.Logf("%d of %d were killed before their end", hits, kills(t))
-			if hits == 0 && kills(t) > 20 { // of a few, each may have been too late
-				t.Error("none was killed before its end")
-			}
+			k.kill(t, rand.New(rand.NewPCG(4, uint64(i))))
 		})
 	}
 }
 
-// TestKilledUnpack kills unpack at any time. No blob is wrong, and the tag is not there or right; the next run ends right,
-// and leaves nothing else.
-func TestKilledUnpack(t *testing.T) {
-	t.Parallel()
-	random := rand.New(rand.NewPCG(4, 2))
-	dir := t.TempDir()
-	archive := filepath.Join(dir, "cache.tar")
-	runOf(t, "pack", killedCache, archive)
-	whole := filepath.Join(dir, "whole")
-	took := runOf(t, "unpack", archive, whole)
-	want, hits := filesIn(t, whole), 0
+// kill runs the command to its end, and then kills it again and again.
+func (p *powerCut) kill(t *testing.T, random *rand.Rand) {
+	t.Helper()
+	pristine, whole := t.TempDir(), t.TempDir()
+	p.prepare(t, pristine)
+	before, hits := readTree(t, pristine), 0
+	if err := os.CopyFS(whole, os.DirFS(pristine)); err != nil {
+		t.Fatal(err)
+	}
+	took := runOf(t, p.args(whole)...)
+	after := readTree(t, whole)
 	for range kills(t) {
-		far := filepath.Join(t.TempDir(), "far")
-		if killOf(t, time.Duration(random.Int64N(int64(took))), "unpack", archive, far) {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(pristine)); err != nil {
+			t.Fatal(err)
+		}
+		if killOf(t, time.Duration(random.Int64N(int64(took))), p.args(dir)...) {
 			hits++
 		}
-		for name, raw := range filesIn(t, filepath.Dir(far)) {
-			name = strings.TrimPrefix(name, "far/")
-			if strings.HasPrefix(name, "blobs/") && raw != want[name] {
-				t.Errorf("%s has %d bytes, want %d others", name, len(raw), len(want[name]))
-			}
-			if name == "index.json" && raw != want[name] && strings.Contains(raw, "digest") {
-				t.Errorf("index.json is neither empty nor whole: %s", raw)
-			}
+		left := readTree(t, dir)
+		err := p.judge.look(left, before, after, false)
+		if err == nil {
+			err = p.try(t, dir, before, after)
 		}
-		runOf(t, "unpack", archive, far)
-		sameFiles(t, "after another run", filesIn(t, far), want)
-		if err := os.RemoveAll(far); err != nil {
+		if err != nil {
+			t.Fatalf("%s was left: %v", left, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
 	}

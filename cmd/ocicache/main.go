@@ -9,23 +9,74 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/registry"
 )
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// grace is how long a command may take to end after a signal. Then it is ended, as by a kill: what some calls of the system
+// wait for may never come, such as somebody at the other end of a pipe.
+const grace = 800 * time.Millisecond
+
 // run is the whole program. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	a := &app{stdout: stdout, stderr: stderr, hosts: &registry.Hosts{}}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ended := make(chan struct{})
+	defer close(ended)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the program at once
+		select {
+		case <-ended:
+		case <-time.After(grace):
+			a.giveUp()
+		}
+	})
 
-	app := &app{stdout: stdout, stderr: stderr}
-	root := app.command()
+	// Where nobody reads the output any more, writing fails, and what was begun is cleared away like after any other failure.
+	// The signal would end the program with all of it left. It is caught, not ignored, as children inherit that.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
+	return a.run(ctx, args)
+}
+
+// run is the program for a context that ends when it is interrupted. It returns the exit status.
+func (a *app) run(ctx context.Context, args []string) int {
+	a.begun = time.Now()
+	a.args = args
+	root := a.command() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	err := parallel.Guard(func() error { return root.ExecuteContext(ctx) })
-	return app.exit(ctx, errors.Join(err, app.close()))
+	if a.help.err != nil {
+		err = &outputError{a.help.err} // which is what err is, if it is anything
+	}
+	err = errors.Join(err, a.close())
+	err = errors.Join(err, a.unmake(ctx, err))
+	a.sayEnd(err)
+	return a.exit(ctx, err)
+}
+
+// giveUp ends the program. That is said if standard error takes it, without what progress showed last.
+func (a *app) giveUp() {
+	said := make(chan struct{})
+	go func() {
+		if shown := a.shown.Load(); shown != nil {
+			shown.stop()
+		}
+		a.sayInterrupted()
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(grace / 8):
+	}
+	os.Exit(exitInterrupted)
 }

@@ -33,12 +33,12 @@ type packFlags struct {
 	parity     int
 	overwrite  bool
 	dryRun     bool
-	change     changeFlags
+	change     *changeFlags // apart, as cobra keeps flags with completions for as long as the process lives
 	registry   *registryFlags
 }
 
 func (a *app) packCommand() *cobra.Command {
-	f := &packFlags{}
+	f := &packFlags{change: &changeFlags{}}
 	cmd := &cobra.Command{
 		Use:   "pack SRC... FILE|-",
 		Short: "Pack caches into an archive that crosses an air gap",
@@ -65,20 +65,21 @@ are larger than SIZE by their list, of about 100 bytes a volume. In SIZE, KB is 
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.tag, "tag", "", "the cache of each SRC")
+	flags.StringVar(&f.tag, "tag", "", "`TAG` of the cache in each SRC")
 	flags.StringVar(&f.base, "base", "", baseUsage)
 	flags.BoolVar(&f.images, "images", false, "take images along that lie beside caches")
-	flags.StringArrayVar(&f.have, "have", nil, "leave out what the far side holds: a receipt, an archive, a layout or a repository (may be given several times)")
-	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this size, such as 4GB or 650MiB")
-	flags.IntVar(&f.parity, "parity", 0, "recovery volumes to add: so many volumes can be lost")
-	flags.BoolVar(&f.overwrite, "overwrite", false, "replace an older archive of that name")
+	flags.StringArrayVar(&f.have, "have", nil, "leave out what `REF` holds on the far side: a receipt, an archive, a layout or a repository (may be given several times)")
+	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this `SIZE`, such as 4GB or 650MiB")
+	flags.IntVar(&f.parity, "parity", 0, "`N` recovery volumes to add: so many volumes can be lost")
+	addOverwrite(cmd, &f.overwrite, "replace an older archive of that name")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be packed, and write nothing")
 	f.change.add(cmd)
 	f.registry = addRegistryFlags(cmd, src, dest)
+	f.registry.call(map[side]string{src: "SRC's registry", dest: "--have's registry"})
 	flags.VisitAll(func(flag *pflag.Flag) {
 		flag.Usage = strings.ReplaceAll(flag.Usage, "DST's registry", "the registry of --have")
 	})
-	flags.Lookup("to").Usage = "form of the caches in the archive: docker-list, oci-index or artifact"
+	flags.Lookup("to").Usage = "`FORM` of the caches in the archive: docker-list, oci-index or artifact"
 	return cmd
 }
 
@@ -114,6 +115,12 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	if err := f.registry.check(append(have, refs...)...); err != nil {
 		return err
 	}
+	if err := f.registry.checkSide(src, "SRC", baseOf(f.base, refs...)...); err != nil {
+		return err
+	}
+	if err := f.registry.checkSide(dest, "--have", have...); err != nil {
+		return err
+	}
 	if err := a.addRoots(ctx, job, f, refs); err != nil {
 		return err
 	}
@@ -135,9 +142,7 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	if job.target.Stream == nil {
 		return a.write(result, result.render)
 	}
-	aside := *a
-	aside.stdout = a.stderr
-	return aside.write(result, result.render)
+	return a.writeTo(a.stderr, result, result.render)
 }
 
 // addRoots opens the sources and adds what of them is packed.
@@ -224,14 +229,16 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 			return archive.Target{}, &usageError{errors.New("the archive would go to the terminal; name a FILE, or pipe it somewhere")}
 		}
 		return archive.Target{Stream: a.stdout}, nil
-	case ref.Transport == layout.TransportLayout, ref.Transport == layout.TransportRegistry:
+	case ref.Transport != layout.TransportPath && ref.Transport != layout.TransportArchive:
 		return archive.Target{}, &usageError{fmt.Errorf("%s is no FILE for an archive; 'ocicache sync' brings caches there", text)}
 	case ref.Tag != "":
 		return archive.Target{}, &usageError{fmt.Errorf("%s: the caches keep their tags in an archive", text)}
 	}
-	dir := filepath.Dir(ref.Path)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return archive.Target{}, &places.NotThereError{Path: dir}
+	if err := checkNotOutput(ref.Path); err != nil {
+		return archive.Target{}, err
+	}
+	if err := checkParent(ref.Path); err != nil {
+		return archive.Target{}, err
 	}
 	if info, err := os.Stat(ref.Path); err == nil && info.IsDir() {
 		return archive.Target{}, &usageError{fmt.Errorf("%s is a directory; the last argument is the FILE to write", ref.Path)}
@@ -239,16 +246,27 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 	return archive.Target{File: ref.Path}, nil
 }
 
+// checkNotOutput refuses standard output by its name in the system: a file is made beside its name, and takes it as a whole.
+func checkNotOutput(file string) error {
+	switch filepath.Clean(file) {
+	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+		return &usageError{fmt.Errorf("%s: to write an archive to standard output, use -: ocicache pack REF -", file)}
+	}
+	return nil
+}
+
+// checkParent fails where the directory is not there that a file is to be written to.
+func checkParent(file string) error {
+	dir := filepath.Dir(file)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return &places.NotThereError{Path: dir}
+	}
+	return nil
+}
+
 // packEntries returns what of a place is packed: what the reference chooses, else every cache, and images if wanted; and
 // how many images are passed over because they are not.
 func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen []layout.Entry, passed int, err error) {
-	if from.Reference.Tag == "" && from.Reference.Digest == "" {
-		var none *layout.NotFoundError
-		_, err := layout.Caches(ctx, from.Source) // says what is wrong with one that can't be read
-		if err != nil && (!images || !errors.As(err, &none) || !none.Images) {
-			return nil, 0, err
-		}
-	}
 	entries, err := from.Entries(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -259,10 +277,15 @@ func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen 
 			chosen = append(chosen, entry)
 		case entry.Kind.IsImage():
 			passed++
+		case entry.Kind == layout.KindDangling, entry.Kind == layout.KindInvalid:
+			return nil, 0, entry.Check(ctx, from.Source) // says what is wrong with it
 		}
 	}
 	if len(chosen) == 0 {
 		_, err := from.Cache(ctx) // says what is there instead
+		if err == nil {
+			err = fmt.Errorf("%s: a cache came while it was looked at; run it again", from.Source)
+		}
 		return nil, 0, err
 	}
 	// Caches go first, as they did before there were images.
@@ -290,23 +313,15 @@ func (f *packFlags) haveReferences() ([]layout.Reference, error) {
 
 // holder returns what tells of a reference of --have what the far side holds.
 func (a *app) holder(ctx context.Context, ref layout.Reference, access *registryFlags) (archive.Holder, error) {
-	switch ref.Transport {
-	case layout.TransportPath:
-		info, err := os.Stat(ref.Path)
-		switch {
-		case err == nil && info.IsDir():
-		case errors.Is(err, fs.ErrNotExist) && !archive.IsInVolumes(ref.Path):
-			return nil, &places.NotThereError{Path: ref.Path}
-		default:
-			return archive.HeldAfter(ref.Path), nil
-		}
-	case layout.TransportArchive:
+	if places.IsArchive(ref) {
 		return archive.HeldAfter(ref.Path), nil
-	default:
 	}
 	from, err := a.open(ctx, ref, "", access.options(dest))
 	if err != nil {
 		return nil, fmt.Errorf("--have: %w", err)
+	}
+	if ref.Tag == "" && ref.Digest == "" {
+		return archive.HeldBy(from.Source), nil
 	}
 	entries, err := from.Entries(ctx)
 	if err != nil {
@@ -407,9 +422,9 @@ func (r *packResult) render(w io.Writer) error {
 	if r.DryRun {
 		what = "this would be packed, nothing was written"
 	}
-	fmt.Fprintf(w, "%s: %s\n", r.name, what)
+	say(w, "%s: %s\n", r.name, what)
 	return table(w, func(w io.Writer) {
-		row := func(what, value string) { fmt.Fprintf(w, "  %s\t%s\n", what, value) }
+		row := func(what, value string) { sayRow(w, what, value) }
 		if r.SizeUnknown {
 			row("size", "known when the layers are recompressed")
 		} else {
@@ -424,13 +439,16 @@ func (r *packResult) render(w io.Writer) error {
 			row("volumes", fmt.Sprintf("%d, and %s", r.Volumes, count(r.RecoveryVolumes, "recovery volume")))
 		}
 		for _, tag := range r.Tags {
-			row("tag", fmt.Sprintf("%s\t%s\t%s", orNone(tag.Tag), tag.Kind, orUnknown(tag.Digest)))
+			sayRow(w, "tag", orNone(tag.Tag), tag.Kind.String(), orUnknown(tag.Digest))
 		}
 		if r.PassedOver > 0 {
 			row("passed over", count(r.PassedOver, "image")+", which --images takes along")
 		}
 		for _, c := range r.Conversions {
-			row("changed", fmt.Sprintf("%s\t%s\t%s", orNone(c.Tag), c.To.Form, actionsLine(c)))
+			sayRow(w, "changed", orNone(c.Tag), string(c.To.Form), actionsLine(c))
+		}
+		for _, note := range r.Notes {
+			row("note", note)
 		}
 	})
 }

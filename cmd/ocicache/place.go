@@ -8,11 +8,10 @@ import (
 
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
-	"github.com/ocicache/ocicache/registry"
 )
 
 // baseUsage says what --base is for.
-const baseUsage = "where an archive finds the blobs that it was packed without: a layout, an archive or a repository"
+const baseUsage = "`PLACE` that has what an archive was packed without"
 
 // parse reads a reference, with --tag in place of its tag.
 func parse(text, tag string) (layout.Reference, error) {
@@ -36,13 +35,21 @@ func parse(text, tag string) (layout.Reference, error) {
 	return ref, nil
 }
 
+// parseDestination reads a reference that is written to.
+func parseDestination(text string) (layout.Reference, error) {
+	ref, err := parse(text, "")
+	if err == nil && ref.Digest != "" {
+		err = &usageError{fmt.Errorf("%s: what is written gets a tag, and its digest by its bytes", ref)}
+	}
+	return ref, err
+}
+
 // isRegistry reports whether a reference names a registry.
 func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.TransportRegistry }
 
-// open opens what a reference names, for reading. An archive takes from base what it was packed without; base is "" for
-// none. It is closed when the command ends.
-func (a *app) open(ctx context.Context, ref layout.Reference, base string, o registry.Options) (*places.Opened, error) {
-	options := places.Options{Layout: a.layoutOptions(), Registry: o}
+// open opens what a reference names, for reading. An archive takes from base what it was packed without, or from o.Base; base is ""
+// for none. It is closed when the command ends.
+func (a *app) open(ctx context.Context, ref layout.Reference, base string, o places.Options) (*places.Opened, error) {
 	if base != "" && !places.IsArchive(ref) {
 		return nil, &usageError{fmt.Errorf("--base is for archives, and %s is none", ref)}
 	}
@@ -55,16 +62,29 @@ func (a *app) open(ctx context.Context, ref layout.Reference, base string, o reg
 		if err != nil {
 			return nil, fmt.Errorf("--base: %w", err)
 		}
-		options.Base = opened.Source
+		o.Base = opened.Source
 	}
-	opened, err := places.Open(ctx, ref, options)
+	opened, err := places.Open(ctx, ref, a.options(o))
+	if errors.Is(err, layout.ErrNotLayout) {
+		err = &noCacheThereError{err}
+	}
 	return a.took(opened, err)
 }
 
-// create opens what a reference names, for writing, and makes a layout where there is nothing. It is closed when the
-// command ends.
-func (a *app) create(ctx context.Context, ref layout.Reference, o registry.Options) (*places.Opened, error) {
-	opened, err := places.Create(ctx, ref, places.Options{Layout: a.layoutOptions(), Registry: o})
+// noCacheThereError says that a directory that was to be read is no layout, as an empty one: there is no cache to be found.
+type noCacheThereError struct{ err error }
+
+func (e *noCacheThereError) Error() string { return e.err.Error() }
+func (e *noCacheThereError) Unwrap() error { return e.err }
+
+// create opens what a reference names, for writing, and makes a layout where there is nothing, but in a dry run. It is closed
+// when the command ends.
+func (a *app) create(ctx context.Context, ref layout.Reference, dryRun bool, o places.Options) (*places.Opened, error) {
+	o.DryRun = dryRun
+	opened, err := places.Create(ctx, ref, a.options(o))
+	if err == nil {
+		a.mayUnmake(opened.Source)
+	}
 	return a.took(opened, err)
 }
 
@@ -78,10 +98,28 @@ func (a *app) took(opened *places.Opened, err error) (*places.Opened, error) {
 		return nil, err
 	}
 	a.closers = append(a.closers, opened)
+	if a.opens != nil {
+		opened.Source = a.opens(opened.Source)
+	}
 	for _, note := range opened.Notes {
-		fmt.Fprintf(a.stderr, "ocicache: %s: %s\n", clean(opened.Reference.Path), clean(note))
+		a.note(opened.Reference.Path + ": " + note)
 	}
 	return opened, nil
+}
+
+// note says on standard error what there is to know.
+func (a *app) note(text string) {
+	if text = clean(text); a.speaksJSON() {
+		a.sayLine(errorLine{Event: "note", Note: text})
+	} else {
+		fmt.Fprintf(a.stderr, "ocicache: %s\n", text)
+	}
+}
+
+// options adds what holds for every place that a command opens.
+func (a *app) options(o places.Options) places.Options {
+	o.Layout, o.Registry.Hosts, o.Registry.OnEvent = a.layoutOptions(), a.hosts, a.retried
+	return o
 }
 
 func (a *app) layoutOptions() layout.Options {

@@ -18,6 +18,11 @@ func (e *unknownProfileError) Error() string {
 	return fmt.Sprintf("no rules are known for a registry %q", e.name)
 }
 
+// registriesResult is what registries writes with --json about all of them.
+type registriesResult struct {
+	Registries []registry.Profile `json:"registries"`
+}
+
 func (a *app) registriesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "registries [NAME|HOST]",
@@ -26,11 +31,12 @@ func (a *app) registriesCommand() *cobra.Command {
 from. "yes" and "no" are sure, "likely" and "unlikely" are not; only a sure no stops a transfer.`,
 		Example: `  ocicache registries
   ocicache registries quay.io`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeProfile,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				profiles := registry.Profiles()
-				return a.write(profiles, func(w io.Writer) error { return renderProfiles(w, profiles) })
+				result := registriesResult{registry.Profiles()}
+				return a.write(result, func(w io.Writer) error { return renderProfiles(w, result.Registries) })
 			}
 			profile, err := profileFor(args[0])
 			if err != nil {
@@ -42,10 +48,10 @@ from. "yes" and "no" are sure, "likely" and "unlikely" are not; only a sure no s
 }
 
 func renderProfiles(w io.Writer, profiles []registry.Profile) error {
-	return table(w, func(w io.Writer) {
-		fmt.Fprintln(w, "NAME\tREGISTRY\tDOCKER-LIST\tOCI-INDEX\tARTIFACT\tMAX ROOT\tMAX LAYER\tHOSTS")
+	return tableOf(w, columns{drop: []string{"HOSTS", "REGISTRY", "MAX LAYER", "MAX ROOT"}}, func(w io.Writer) {
+		say(w, "NAME\tREGISTRY\tDOCKER-LIST\tOCI-INDEX\tARTIFACT\tMAX ROOT\tMAX LAYER\tHOSTS\n")
 		for _, p := range profiles {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, p.Takes(buildcache.DockerList),
+			say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, p.Takes(buildcache.DockerList),
 				p.Takes(buildcache.OCIIndex), p.Takes(buildcache.Artifact), most(p.MaxRoot), most(p.MaxLayer),
 				strings.Join(p.Hosts, " "))
 		}
@@ -61,10 +67,10 @@ func most(limit registry.Limit) string {
 }
 
 func renderProfile(w io.Writer, p registry.Profile) error {
-	fmt.Fprintf(w, "%s (%s)\n", p.Title, p.Name)
+	say(w, "%s (%s)\n", p.Title, p.Name)
 	err := table(w, func(w io.Writer) {
 		row := func(what, answer, why, source string) {
-			fmt.Fprintf(w, "  %s\t%s\t%s\n", what, answer, strings.Join(present(why, source), "; "))
+			say(w, "  %s\t%s\t%s\n", what, answer, strings.Join(present(why, source), "; "))
 		}
 		for _, form := range buildcache.Forms() {
 			v := p.Takes(form)
@@ -74,10 +80,12 @@ func renderProfile(w io.Writer, p registry.Profile) error {
 		row("no mediaType", p.NoMediaType.String(), p.NoMediaType.Why, p.NoMediaType.Source)
 		row("largest root", most(p.MaxRoot), "", p.MaxRoot.Source)
 		row("largest layer", most(p.MaxLayer), "", p.MaxLayer.Source)
-		row("hosts", strings.Join(p.Hosts, " "), "", "")
 	})
+	if len(p.Hosts) > 0 { // in a line of its own, or the column of the answers would be as wide as they are
+		say(w, "  hosts: %s\n", strings.Join(p.Hosts, " "))
+	}
 	for _, note := range p.Notes {
-		fmt.Fprintf(w, "  note: %s\n", note)
+		say(w, "  note: %s\n", note)
 	}
 	return err
 }

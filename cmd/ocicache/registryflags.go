@@ -1,14 +1,20 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -29,61 +35,182 @@ type access struct {
 
 // registryFlags are the flags of commands that may talk to registries.
 type registryFlags struct {
+	cmd    *cobra.Command
 	set    *pflag.FlagSet
 	access map[side]*access
-	retry  int
-	idle   time.Duration
+	// password says that the password of the one --creds that has none is read from standard input.
+	password bool
+	retry    int
+	idle     time.Duration
+	rate     float64
 }
 
 // addRegistryFlags adds flags for the given sides.
 func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
-	f := &registryFlags{set: cmd.Flags(), access: map[side]*access{}}
+	f := &registryFlags{cmd: cmd, set: cmd.Flags(), access: map[side]*access{}}
+	before := map[string]bool{}
+	f.set.VisitAll(func(flag *pflag.Flag) { before[flag.Name] = true })
 	for _, s := range append([]side{either}, sides...) {
 		a := &access{}
 		f.access[s] = a
-		of := map[side]string{either: "the registry", src: "SRC's registry", dest: "DST's registry"}[s]
-		f.set.StringVar(&a.authFile, string(s)+"authfile", "", "file with credentials for "+of)
-		f.set.StringVar(&a.creds, string(s)+"creds", "", "USER:PASSWORD for "+of)
-		f.set.StringVar(&a.token, string(s)+"registry-token", "", "bearer token for "+of)
-		f.set.StringVar(&a.certDir, string(s)+"cert-dir", "", "directory with *.crt, *.cert and *.key for "+of)
-		f.set.BoolVar(&a.tlsVerify, string(s)+"tls-verify", true, "require HTTPS and verify certificates of "+of)
+		of := sideNames[s]
+		f.set.StringVar(&a.authFile, string(s)+"authfile", "", "`FILE` with credentials for "+of)
+		f.set.StringVar(&a.creds, string(s)+"creds", "", "`USER:PASSWORD` for "+of)
+		f.set.StringVar(&a.token, string(s)+"registry-token", "", "bearer `TOKEN` for "+of)
+		f.set.StringVar(&a.certDir, string(s)+"cert-dir", "", "`DIR` with *.crt, *.cert and *.key for "+of)
+		f.set.BoolVar(&a.tlsVerify, string(s)+"tls-verify", true, strings.TrimSuffix("require HTTPS and verify certificates of "+of, " of the registry"))
 	}
-	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "how often to try a request to a registry again")
+	f.set.BoolVar(&f.password, "password-stdin", false, "read the password of --creds USER from standard input")
+	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "try a request to a registry again `N` times")
+	f.set.Float64Var(&f.rate, "rate", 0, "at most `N` requests a second (default as it bears)")
 	f.set.DurationVar(&f.idle, "idle-timeout", registry.DefaultIdle, "how long a registry may be silent")
+	f.set.VisitAll(func(flag *pflag.Flag) {
+		if !before[flag.Name] {
+			flag.Annotations = map[string][]string{registryGroup: nil}
+		}
+	})
 	return f
 }
+
+// registryGroup marks flags that help shows apart from what a command is about.
+const registryGroup = "registry"
+
+// call gives the sides other names in the help, where the command has others for its arguments.
+func (f *registryFlags) call(names map[side]string) {
+	for s, name := range names {
+		for _, flag := range accessFlags() {
+			usage := &f.set.Lookup(string(s) + flag).Usage
+			*usage = strings.ReplaceAll(*usage, sideNames[s], name)
+		}
+	}
+}
+
+// sideNames are the words for the registries in the help.
+var sideNames = map[side]string{either: "the registry", src: "SRC's registry", dest: "DST's registry"}
 
 // accessFlags are the names of the flags that exist for each side.
 func accessFlags() []string {
 	return []string{"authfile", "creds", "registry-token", "cert-dir", "tls-verify"}
 }
 
-// check refuses short names where they could mean two registries.
+// check refuses short names where they could mean two registries. For two repositories of one there is no question.
 func (f *registryFlags) check(refs ...layout.Reference) error {
-	registries := 0
+	hosts := map[string]bool{}
 	for _, ref := range refs {
 		if isRegistry(ref) {
-			registries++
+			hosts[registry.HostOf(ref.Path)] = true
 		}
 	}
 	if f.retry < 0 {
 		return &usageError{fmt.Errorf("--retry %d: want 0 or more", f.retry)}
 	}
+	if f.set.Changed("rate") && (f.rate <= 0 || math.IsInf(f.rate, 0) || math.IsNaN(f.rate)) {
+		return &usageError{fmt.Errorf("--rate %v: want requests a second, more than 0", f.rate)}
+	}
 	if f.idle <= 0 {
 		return &usageError{fmt.Errorf("--idle-timeout %v: want more than 0", f.idle)}
 	}
 	for _, name := range accessFlags() {
-		if f.set.Changed(name) && registries > 1 {
-			return &usageError{fmt.Errorf("--%s could mean either registry: use --src-%s or --dest-%s", name, name, name)}
+		if f.set.Changed(name) && len(hosts) > 1 && name != "authfile" { // whose entries name their registries
+			if err := f.ambiguous(name); err != nil {
+				return err
+			}
+		}
+	}
+	return f.readPassword()
+}
+
+// checkAll is check for all that a command names, be it an argument or the value of a flag. What is no reference is said where it is opened.
+func (f *registryFlags) checkAll(texts []string) error {
+	var refs []layout.Reference
+	for _, text := range texts {
+		if ref, err := layout.ParseReference(text); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return f.check(refs...)
+}
+
+// checkSide refuses credentials for one side where nothing that is named there is in a registry: they were meant for something else.
+// What else does nothing there may stand in scripts for every place.
+func (f *registryFlags) checkSide(s side, what string, refs ...layout.Reference) error {
+	if slices.ContainsFunc(refs, isRegistry) {
+		return nil
+	}
+	for _, name := range secretFlags {
+		if f.set.Changed(string(s) + name) {
+			return &usageError{fmt.Errorf("--%s%s is for %s, which is in no registry", s, name, what)}
 		}
 	}
 	return nil
 }
 
-// options returns how to talk to the registry on one side.
-func (f *registryFlags) options(s side) registry.Options {
+// baseOf returns the reference of --base beside others, where it is one.
+func baseOf(base string, refs ...layout.Reference) []layout.Reference {
+	if ref, err := layout.ParseReference(base); base != "" && err == nil {
+		return append(slices.Clip(refs), ref)
+	}
+	return refs
+}
+
+// ambiguous refuses a short name where there are two registries. Without long names, only what is secret is refused.
+func (f *registryFlags) ambiguous(name string) error {
+	if _, ok := f.access[src]; ok {
+		return &usageError{fmt.Errorf("--%s could mean either registry: use --src-%s or --dest-%s", name, name, name)}
+	}
+	if name == "tls-verify" || name == "cert-dir" {
+		return nil
+	}
+	return &usageError{fmt.Errorf("--%s is for one registry, and several are named: --authfile has an entry for each", name)}
+}
+
+// maxPassword is how long a password may be.
+const maxPassword = 64 << 10
+
+// readPassword reads the password that --password-stdin is about, once.
+func (f *registryFlags) readPassword() error {
+	var without []*access
+	for s, a := range f.access {
+		switch {
+		case !f.set.Changed(string(s)+"creds") || strings.Contains(a.creds, ":"):
+		case !f.password:
+			return &usageError{&wordError{
+				fmt.Errorf("--%screds %s: there is no password", s, a.creds),
+				"--password-stdin reads it from standard input; --" + string(s) + "creds USER: has an empty one",
+			}}
+		default:
+			without = append(without, a)
+		}
+	}
+	if !f.password {
+		return nil
+	}
+	f.password = false
+	pairs := f.set.Lookup("pairs")
+	provenance, _ := f.set.GetStringArray("provenance") // which not every command has
+	switch name := f.cmd.Name(); {
+	case len(without) != 1:
+		return &usageError{errors.New("--password-stdin is for --creds USER without a password, on one side")}
+	case name != "pack" && slices.Contains(f.set.Args(), stdinName), pairs != nil && pairs.Value.String() == stdinName,
+		slices.Contains(provenance, stdinName):
+		return &usageError{errors.New("--password-stdin and - both want standard input")}
+	}
+	raw, err := io.ReadAll(io.LimitReader(f.cmd.InOrStdin(), maxPassword))
+	if err != nil {
+		return fmt.Errorf("read the password from standard input: %w", err)
+	}
+	password := strings.TrimRight(string(raw), "\r\n")
+	if password == "" {
+		return &usageError{errors.New("--password-stdin: standard input has none")}
+	}
+	without[0].creds += ":" + password
+	return nil
+}
+
+// options returns how to open a place on one side.
+func (f *registryFlags) options(s side) places.Options {
 	o := registry.Options{
-		AuthFile: os.Getenv("REGISTRY_AUTH_FILE"), UserAgent: "ocicache/" + versionName(), Retries: f.retry, Idle: f.idle,
+		AuthFile: os.Getenv("REGISTRY_AUTH_FILE"), UserAgent: "ocicache/" + versionName(), Retries: f.retry, Idle: f.idle, Rate: f.rate,
 	}
 	if f.retry == 0 {
 		o.Retries = -1
@@ -105,5 +232,5 @@ func (f *registryFlags) options(s side) registry.Options {
 			}
 		}
 	}
-	return o
+	return places.Options{Registry: o}
 }

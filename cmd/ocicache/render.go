@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
@@ -31,24 +30,17 @@ func short(d digest.Digest) string {
 	return hex[:min(len(hex), 12)]
 }
 
-// table writes rows whose columns are parted by tabs.
-func table(w io.Writer, write func(io.Writer)) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	write(t)
-	return t.Flush()
-}
-
 func (r convertResult) render(w io.Writer) error {
 	for i, cache := range r.Caches {
 		if i > 0 {
-			fmt.Fprintln(w)
+			say(w, "\n")
 		}
 		if err := r.renderCache(w, cache); err != nil {
 			return err
 		}
 		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
-		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || isRegistry(r.to)) {
-			fmt.Fprintf(w, "  import it with --cache-from %s\n", r.CacheFrom[i])
+		if i < len(r.CacheFrom) && r.CacheFrom[i] != "" && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
+			say(w, "  import it with --cache-from %s\n", r.CacheFrom[i])
 		}
 	}
 	return nil
@@ -60,20 +52,25 @@ func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
 		name += ", tag " + c.Tag
 	}
 	switch {
-	case c.Unchanged && r.Source == r.Destination:
-		fmt.Fprintf(w, "%s: nothing to do\n", name)
+	case c.Unchanged && (r.itself || r.Source == r.Destination):
+		say(w, "%s: nothing to do\n", name)
+	case c.Skipped:
+		say(w, "%s: nothing to do, it is there already\n", name)
 	case c.DryRun:
-		fmt.Fprintf(w, "%s: this would be done, nothing was written\n", name)
+		say(w, "%s: this would be done, nothing was written\n", name)
 	case c.Unchanged:
-		fmt.Fprintf(w, "%s: copied as it is\n", name)
+		say(w, "%s: copied as it is\n", name)
 	default:
-		fmt.Fprintf(w, "%s: converted\n", name)
+		say(w, "%s: converted\n", name)
 	}
-	err := table(w, func(w io.Writer) {
-		row := func(what, before, after string) { fmt.Fprintf(w, "  %s\t%s\t%s\n", what, before, after) }
+	const mediaTypesWidth = 72
+	err := tableOf(w, columns{}, func(rows io.Writer) {
+		row := func(what, before, after string) { sayRow(rows, what, before, after) }
 		row("", "before", "after")
 		row("form", string(c.From.Form), string(c.To.Form))
-		row("media type", orNone(c.From.MediaType), c.To.MediaType)
+		if !isNarrow(w, mediaTypesWidth) { // the form says the same
+			row("media type", orNone(c.From.MediaType), c.To.MediaType)
+		}
 		row("root", c.From.Digest.String(), orUnknown(c.To.Digest))
 		row("config", c.From.Config.String(), orUnknown(c.To.Config))
 		row("layers", layersLine(c, false), layersLine(c, true))
@@ -81,9 +78,15 @@ func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  %s\n", actionsLine(c))
+	say(w, "  %s\n", actionsLine(c))
+	if c.Was != "" {
+		say(w, "  replaced what the tag named: %s\n", c.Was)
+	}
+	if c.Unnamed > 0 {
+		say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), frees(r.Destination))
+	}
 	for _, note := range c.Notes {
-		fmt.Fprintf(w, "  note: %s\n", note)
+		say(w, "  note: %s\n", note)
 	}
 	return nil
 }

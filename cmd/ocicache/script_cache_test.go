@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ocicache/ocicache/explain/explaintest"
 )
 
 // corpus is where the real caches lie.
@@ -21,6 +24,10 @@ const corpus = "../../testdata/caches"
 
 func cmdCache(ts *testscript.TestScript, args []string) error {
 	return os.CopyFS(ts.MkAbs(args[1]), os.DirFS(filepath.Join(corpus, args[0])))
+}
+
+func cmdBuilds(ts *testscript.TestScript, args []string) error {
+	return explaintest.UnpackTo(context.Background(), ts.MkAbs("."), args...)
 }
 
 func cmdTree(ts *testscript.TestScript, args []string) error {
@@ -101,6 +108,27 @@ func readCache(dir, tag string) (root, config blob, layers []blob, err error) {
 	return root, config, layers, err
 }
 
+func cmdAnnotate(ts *testscript.TestScript, args []string) error {
+	path := ts.MkAbs(filepath.Join(args[0], "index.json"))
+	index, err := readManifest(path)
+	if err != nil {
+		return err
+	}
+	at, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	annotations := index.Manifests[at].Annotations
+	if delete(annotations, args[2]); args[3] != "" {
+		annotations[args[2]] = args[3]
+	}
+	raw, err := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": index.Manifests})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, raw, 0o644)
+}
+
 func cmdDigest(ts *testscript.TestScript, args []string) error {
 	root, _, _, err := readCache(ts.MkAbs(args[1]), args[2])
 	ts.Setenv(args[0], root.Digest.String())
@@ -157,6 +185,8 @@ func spoil(path, how string) error {
 		data = data[:len(data)/2]
 	case "remove":
 		return os.Remove(path)
+	case "close":
+		return os.Chmod(path, 0)
 	default:
 		return fmt.Errorf("no such damage: %s", how)
 	}

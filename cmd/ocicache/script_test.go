@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,10 +25,12 @@ var update = flag.Bool("update", false, "put what the program prints into the sc
 // scriptCommands are what the scripts in testdata/script can do beyond testscript's own commands:
 //
 //	cache NAME DIR            copy a cache of testdata/caches
+//	builds PREFIX...          unpack parts of the builds of testdata/explain
 //	exits STATUS PROGRAM...   run a program that must end with this status
 //	fails STATUS PROGRAM...   the same for one that says what went wrong, once, and gives no result
 //	damage DIR WHICH HOW      spoil one blob of the first cache and set $DAMAGED to its digest; WHICH: root, config or
-//	                          layer (the largest); HOW: alter, truncate, remove, or mislabel (a wrong diffID)
+//	                          layer (the largest); HOW: alter, truncate, remove, close (to readers), or mislabel (a wrong diffID)
+//	annotate DIR N KEY VALUE  give the entry N of index.json an annotation, or with '' take it away
 //	digest VAR DIR TAG        set VAR to the digest of a root
 //	diffids VAR DIR TAG       set VAR to the diffIDs of the layers of a cache
 //	tree DIR                  list every file with mode and digest on standard output
@@ -38,18 +41,20 @@ var update = flag.Bool("update", false, "put what the program prints into the sc
 //
 // They share no code with what is tested.
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
-	"cache":   command(2, cmdCache),
-	"exits":   command(-2, cmdExits),
-	"fails":   command(-2, cmdFails),
-	"damage":  command(3, cmdDamage),
-	"digest":  command(3, cmdDigest),
-	"diffids": command(3, cmdDiffIDs),
-	"tree":    command(1, cmdTree),
-	"links":   command(2, cmdLinks),
-	"equal":   cmdEqual,
-	"cmpjson": command(2, cmdCmpJSON),
-	"lock":    command(1, cmdLock),
-	"unlock":  command(0, cmdUnlock),
+	"cache":    command(2, cmdCache),
+	"builds":   command(-1, cmdBuilds),
+	"exits":    command(-2, cmdExits),
+	"fails":    command(-2, cmdFails),
+	"damage":   command(3, cmdDamage),
+	"annotate": command(4, cmdAnnotate),
+	"digest":   command(3, cmdDigest),
+	"diffids":  command(3, cmdDiffIDs),
+	"tree":     command(1, cmdTree),
+	"links":    command(2, cmdLinks),
+	"equal":    cmdEqual,
+	"cmpjson":  command(2, cmdCmpJSON),
+	"lock":     command(1, cmdLock),
+	"unlock":   command(0, cmdUnlock),
 }
 
 // noSleep spares every process of a test with the race detector the second that it waits at its end for other
@@ -62,6 +67,7 @@ func TestScripts(t *testing.T) {
 	lists := registrytest.New(t, registrytest.Options{TakesLists: true})
 	locked := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
 	secure := registrytest.New(t, registrytest.Options{TLS: true})
+	keeps := registrytest.New(t, registrytest.Options{Deletes: registrytest.DeletesNothing})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Cmds:                scriptCommands,
@@ -71,11 +77,17 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", noSleep)
 			// Registries for all scripts: distribution 3 as it comes, which takes no lists; one that takes them; one that
-			// wants a password; one with HTTPS. Each script uses repositories of its own.
+			// wants a password; one with HTTPS; one that deletes nothing. Each script uses repositories of its own.
 			env.Setenv("STRICT", "docker://"+strict.Host)
 			env.Setenv("LISTS", "docker://"+lists.Host)
 			env.Setenv("LOCKED", "docker://"+locked.Host)
 			env.Setenv("SECURE_HOST", secure.Host)
+			env.Setenv("LOCKED_AUTH", filepath.Join(env.WorkDir, "locked-auth.json"))
+			auth := fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uOnNlY3JldA=="}}}`, locked.Host)
+			if err := os.WriteFile(env.Getenv("LOCKED_AUTH"), []byte(auth), 0o600); err != nil {
+				return err
+			}
+			env.Setenv("KEEPS", "docker://"+keeps.Host)
 			env.Setenv("SECURE_CERTS", secure.CertDir)
 			env.Values[lockKey{}] = new(*os.File)
 			return nil

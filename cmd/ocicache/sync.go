@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
@@ -24,11 +23,17 @@ func (a *app) syncCommand() *cobra.Command {
 		Use:   "sync SRC DST",
 		Short: "Bring the caches that are missing from one place to another",
 		Long: `Bring the caches of a layout or a repository that are missing to another one, converting them on the way if asked.
-What is there already, with all its layers, is skipped without a transfer; what is not whole is mended. A cache that fails stops nothing; the exit status is 1 then.
+What is there already is skipped without a transfer: in a layout with all its layers, and what is not whole is mended; in a
+registry where its root is, unless --check or --deep say to look at layers too. A cache that fails stops nothing; the exit
+status is 1 then.
 
-SRC without a tag stands for every cache in it.`,
+SRC without a tag stands for every cache in it. The flags that 'ocicache prune' has drop results on the way, of each cache: SRC
+stays as it is, and the layers that go are not sent. What is there already is what they leave of SRC now; as time goes by,
+--older-than leaves less, so that the tag moves without a layer being sent. --keep-bytes counts layers as SRC has them, before
+they are recompressed; what has more then says so.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
-  ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd`,
+  ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd
+  ocicache sync ./cache docker://registry.example.com/team/cache --older-than 30d --keep-bytes 5GB`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runSync(cmd.Context(), change, flags, sync, args)
@@ -36,36 +41,31 @@ SRC without a tag stands for every cache in it.`,
 	}
 	change.add(cmd)
 	flags.add(a, cmd)
-	cmd.Flags().StringArrayVar(&sync.match, "match", nil, "only tags that match this shell pattern (may be given several times)")
+	flags.addTrust(cmd)
+	sync.add(cmd)
+	sync.limits.add(cmd.Flags(), "result")
 	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
 	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, instead of only looking whether it is")
+	cmd.Flags().BoolVar(&sync.look, "check", false, "ask a registry for every layer of what is there already (layouts are always looked at)")
+	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches to work on at once, where layers are not recompressed (default 4 with a registry, else 1)")
 	return cmd
 }
 
-type syncFlags struct {
-	match    []string
-	failFast bool
-	deep     bool
+// atOnce returns how many caches are worked on at once: as most of the time goes by waiting for a registry, some.
+func (f syncFlags) atOnce(ends ...layout.Reference) int {
+	if f.parallel == 0 && slices.ContainsFunc(ends, func(ref layout.Reference) bool { return !ref.IsLocal() }) {
+		return 4
+	}
+	return f.parallel
 }
 
-// matcher returns a function that chooses tags.
-func (f syncFlags) matcher() (func(string) bool, error) {
-	for _, pattern := range f.match {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return nil, fmt.Errorf("--match %q: %w", pattern, err)
-		}
-	}
-	if len(f.match) == 0 {
-		return nil, nil
-	}
-	return func(tag string) bool {
-		for _, pattern := range f.match {
-			if ok, err := path.Match(pattern, tag); ok && err == nil {
-				return true
-			}
-		}
-		return false
-	}, nil
+type syncFlags struct {
+	tagFilter
+	limits   limitFlags
+	failFast bool
+	deep     bool
+	look     bool
+	parallel int
 }
 
 // syncResult is what sync writes with --json.
@@ -73,16 +73,44 @@ type syncResult struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	DryRun      bool   `json:"dryRun,omitempty"`
+	// CacheFrom are the values of --cache-from that import the caches that are there now, in their order.
+	CacheFrom []string `json:"cacheFrom"`
 	*convert.SyncResult
+
+	to layout.Reference
+}
+
+// options reads the flags.
+func (f syncFlags) options(change *changeFlags, dst string) (options convert.SyncOptions, err error) {
+	options = convert.SyncOptions{FailFast: f.failFast, Deep: f.deep, Look: f.look}
+	if f.parallel < 0 {
+		return options, fmt.Errorf("--parallel %d: want 1 or more", f.parallel)
+	}
+	if options.Options, err = change.options(); err != nil {
+		return options, err
+	}
+	if options.Compression != "" {
+		options.Form = defaultForm(options.Form, dst)
+	}
+	if options.Prune, err = f.limits.rules(time.Now()); err != nil {
+		return options, err
+	}
+	options.Match, err = f.matcher()
+	return options, err
+}
+
+// errPruneInPlace says that there is another command for what is asked for.
+var errPruneInPlace = errors.New("SRC would be pruned itself; 'ocicache prune' does that, and a DST with another tag keeps it")
+
+// isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
+func isInPlace(from, to layout.Reference) bool {
+	apart := from.Digest != "" && to.Tag != "" || from.Tag != "" && to.Tag != "" && from.Tag != to.Tag
+	return samePlace(from, to) && !apart
 }
 
 func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferFlags, sync syncFlags, args []string) error {
-	options := convert.SyncOptions{FailFast: sync.failFast, Deep: sync.deep}
-	var err error
-	if options.Options, err = change.options(); err != nil {
-		return &usageError{err}
-	}
-	if options.Match, err = sync.matcher(); err != nil {
+	options, err := sync.options(change, args[1])
+	if err != nil {
 		return &usageError{err}
 	}
 	t, err := a.newTransfer(ctx, flags, args)
@@ -92,10 +120,13 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if places.SameFile(t.src.Reference, t.dstRef) {
 		return &usageError{errors.New("SRC and DST are the same place")}
 	}
-	if options.Entries, err = t.src.Entries(ctx); err != nil {
+	if sync.limits.given() && isInPlace(t.src.Reference, t.dstRef) {
+		return &usageError{errPruneInPlace}
+	}
+	if options.Entries, err = t.src.LenientEntries(ctx); err != nil {
 		return err
 	}
-	if err := sync.check(t.src, options.Entries, options.Match); err != nil {
+	if err := sync.check(ctx, t.src, options.Entries); err != nil {
 		return err
 	}
 	if err := a.openDestination(ctx, t, flags); err != nil {
@@ -104,7 +135,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err := flags.complete(t, &options.Options); err != nil {
 		return err
 	}
-	options.Tag = t.tag
+	options.Tag, options.Parallel = t.tag, sync.atOnce(t.src.Reference, t.dstRef)
 	handler, stop := a.show()
 	options.OnEvent = handler
 	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
@@ -112,46 +143,108 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if done == nil {
 		return err
 	}
-	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, SyncResult: done}
+	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, CacheFrom: []string{}, SyncResult: done, to: t.dstRef}
+	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && t.dstRef.IsLocal(), t.dstRef.Path, t.src.Source, done.Moved)...)
+	for _, cache := range done.Caches {
+		if cache.Err == nil {
+			result.CacheFrom = append(result.CacheFrom, places.CacheFrom(t.dstRef, cache.To, cache.ToDigest))
+		}
+	}
+	err = errors.Join(err, flags.writeDigests(ctx, result.digests()...))
 	if err := errors.Join(err, a.write(result, result.render)); err != nil {
 		return err
 	}
 	return done.Err()
 }
 
-// check fails where --match chooses nothing.
-func (f syncFlags) check(src *places.Opened, entries []layout.Entry, match func(string) bool) error {
-	if match == nil || slices.ContainsFunc(entries, func(e layout.Entry) bool { return match(e.Tag) }) {
-		return nil
+// digests are the lines of --digestfile: the digest of each cache that is there now, and its name.
+func (r syncResult) digests() []string {
+	lines := []string{}
+	for _, cache := range r.Caches {
+		if cache.Err == nil {
+			lines = append(lines, string(cache.ToDigest)+" "+r.Destination+":"+cache.To)
+		}
 	}
-	return &layout.NotFoundError{
-		Place: src.Source.String(), Tag: strings.Join(f.match, ", "),
-		Tags: layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache }),
+	return lines
+}
+
+// check fails where there is no cache, and where a --match chooses nothing.
+func (f syncFlags) check(ctx context.Context, src *places.Opened, entries []layout.Entry) error {
+	if !slices.ContainsFunc(entries, mayBeCache) {
+		_, err := src.Cache(ctx) // says what there is instead
+		return err
+	}
+	if err := f.checkEach(src.Source, entries); err != nil {
+		return err
+	}
+	chosen, err := f.matcher()
+	if err != nil || chosen == nil {
+		return err
+	}
+	isChosen := func(e layout.Entry) bool { return mayBeCache(e) && chosen(e.Tag) }
+	if !slices.ContainsFunc(entries, isChosen) {
+		return f.noneLeft(src.Source, entries)
+	}
+	return nil
+}
+
+// mayBeCache reports whether an entry is a cache, or can't be read as anything.
+func mayBeCache(e layout.Entry) bool { return !e.Kind.IsImage() }
+
+// renderPruned says what was dropped on the way.
+func (r syncResult) renderPruned(w io.Writer) {
+	for _, c := range r.Caches {
+		if c.Pruned == nil || c.Pruned.Before == c.Pruned.Kept && c.Pruned.Undated == 0 && c.Pruned.Exceeds == 0 && !c.Pruned.Estimated {
+			continue
+		}
+		say(w, "%s, pruned on the way:\n", orNone(c.To))
+		renderPruning(w, *c.Pruned)
 	}
 }
 
 func (r syncResult) render(w io.Writer) error {
+	moved := "moved"
+	if r.DryRun {
+		moved = "to move"
+	}
+	if slices.ContainsFunc(r.Caches, func(c convert.SyncEntry) bool { return c.Foreseen > 0 }) {
+		moved += ", besides layers that are recompressed"
+	}
 	err := table(w, func(w io.Writer) {
 		for _, c := range r.Caches {
-			what := "brought over"
+			what, instead, named := "brought over", "replacing", orNone(c.ToDigest.String())
 			switch {
 			case c.Error != "":
-				what = "FAILED"
+				what, instead, named = "FAILED", "not replacing", "-"
 			case c.Skipped:
 				what = "there already"
 			case r.DryRun:
 				what = "would be brought over"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, orNone(c.ToDigest.String()), size(c.Moved))
+			if c.Was != "" {
+				what += ", " + instead + " " + short(c.Was)
+			}
+			say(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, named, size(c.Moved))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s to %s: %s, %d failed, %s moved", r.Source, r.Destination, count(len(r.Caches), "cache"), r.Failed, size(r.Moved))
-	if r.Others > 0 {
-		fmt.Fprintf(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+	r.renderPruned(w)
+	say(w, "%s to %s: %s, %d failed, %s %s", r.Source, r.Destination, count(len(r.Caches), "cache"), r.Failed, size(r.Moved), moved)
+	if r.NotTried > 0 {
+		say(w, " (not tried: %s)", count(r.NotTried, "cache"))
 	}
-	fmt.Fprintln(w)
+	if r.Others > 0 {
+		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+	}
+	skipped := slices.ContainsFunc(r.Caches, func(c convert.SyncEntry) bool { return c.Skipped })
+	if skipped && r.Checked == convert.CheckedRoots {
+		say(w, " (those that are there: by their roots; --check asks for every layer)")
+	}
+	say(w, "\n")
+	for _, note := range r.Notes {
+		say(w, "note: %s\n", note)
+	}
 	return nil
 }

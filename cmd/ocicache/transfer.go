@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,24 +26,44 @@ type transferFlags struct {
 	noPreflight bool
 	trust       bool
 	overwrite   bool
+	digestFile  string
 	base        string
 	registry    *registryFlags
 }
 
 func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.tag, "tag", "", "the cache of SRC")
+	flags.StringVar(&f.tag, "tag", "", "`TAG` of the cache in SRC")
 	flags.StringVar(&f.base, "base", "", baseUsage)
+	f.addTarget(a, cmd)
+}
+
+// addTarget adds the flags that are about DST.
+func (f *transferFlags) addTarget(a *app, cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and write nothing")
-	flags.BoolVar(&a.link, "link", false, "hard-link unchanged layers into DST instead of copying them")
-	flags.StringVar(&f.forRegistry, "for", "", "the rules of this registry apply: a host, or a name from 'ocicache registries'")
+	flags.BoolVar(&a.link, "link", false, "hard-link unchanged layers into DST")
+	flags.StringVar(&f.digestFile, "digestfile", "", "write the digest of the result to this `FILE`")
+	flags.StringVar(&f.forRegistry, "for", "", "go by this `REGISTRY`'s rules: a host or a profile")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "push even what the registry surely refuses")
-	flags.BoolVar(&f.trust, "trust-destination", false, "take layers that DST claims to hold in the wanted compression unread")
 	f.registry = addRegistryFlags(cmd, src, dest)
 }
 
+// addTrust is for commands that recompress.
+func (f *transferFlags) addTrust(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.trust, "trust-destination", false, "take DST's layers in the wanted compression unread")
+}
+
 func (f *transferFlags) addOverwrite(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace the archive that DST names (oci-archive:FILE)")
+	addOverwrite(cmd, &f.overwrite, "replace an archive: DST is oci-archive:FILE")
+}
+
+// ofArchives marks the flag --overwrite of commands that write archives. Others have one for something else.
+const ofArchives = "archives"
+
+func addOverwrite(cmd *cobra.Command, overwrite *bool, usage string) {
+	cmd.Flags().BoolVar(overwrite, "overwrite", false, usage)
+	cmd.Flags().Lookup("overwrite").Annotations = map[string][]string{ofArchives: {}}
 }
 
 // transfer is what a command line with SRC and DST comes to.
@@ -58,18 +79,33 @@ type transfer struct {
 	jobs    int
 }
 
+// parseEnds reads SRC and DST. Without DST it is SRC.
+func parseEnds(flags *transferFlags, args []string) (from, to layout.Reference, err error) {
+	if from, err = parse(args[0], flags.tag); err != nil {
+		return from, to, err
+	}
+	if len(args) == 1 {
+		if from.Digest != "" {
+			err = &usageError{fmt.Errorf("%s: what is written needs a tag, and the digest names none; give a DST", from)}
+		}
+		return from, from, err
+	}
+	if to, err = parseDestination(args[1]); err == nil && to.IsLocal() {
+		err = checkNotOutput(to.Path)
+	}
+	return from, to, err
+}
+
 // newTransfer opens SRC and DST. Without DST it is SRC. DST is opened by openDestination, once it is known that there is
 // something to bring there.
 func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []string) (*transfer, error) {
-	from, err := parse(args[0], flags.tag)
+	from, to, err := parseEnds(flags, args)
 	if err != nil {
 		return nil, err
 	}
-	t := &transfer{dstRef: from}
-	if len(args) > 1 {
-		if t.dstRef, err = parse(args[1], ""); err != nil {
-			return nil, err
-		}
+	t := &transfer{dstRef: to}
+	if err := flags.checkDigestFile(from, t.dstRef); err != nil {
+		return nil, err
 	}
 	if err := flags.registry.check(from, t.dstRef); err != nil && len(args) > 1 {
 		return nil, err
@@ -77,7 +113,16 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if err := flags.registry.check(from); err != nil {
 		return nil, err
 	}
-	if t.src, err = a.open(ctx, from, flags.base, flags.registry.options(src)); err != nil {
+	if err := flags.registry.checkSide(src, "SRC", baseOf(flags.base, from)...); err != nil {
+		return nil, err
+	}
+	if err := flags.registry.checkSide(dest, "DST", t.dstRef); err != nil {
+		return nil, err
+	}
+	if t.src, err = a.openFrom(ctx, from, t.dstRef, flags); err != nil {
+		return nil, err
+	}
+	if err := flags.checkDigestFileIn(t.src.Source); err != nil {
 		return nil, err
 	}
 	t.srcName, t.dstName, t.jobs = t.src.Source.String(), t.dstRef.String(), a.jobsFor(from, t.dstRef)
@@ -90,6 +135,20 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	return t, nil
 }
 
+// openFrom opens SRC. What an archive was packed without is on the far side, as for unpack, where that is a registry.
+func (a *app) openFrom(ctx context.Context, from, to layout.Reference, flags *transferFlags) (*places.Opened, error) {
+	if flags.base == "" && places.IsArchive(from) && isRegistry(to) {
+		under, err := a.open(ctx, to, "", flags.registry.options(dest))
+		if err != nil {
+			return nil, err
+		}
+		over := flags.registry.options(src)
+		over.Base = under.Source
+		return a.open(ctx, from, "", over)
+	}
+	return a.open(ctx, from, flags.base, flags.registry.options(src))
+}
+
 // openDestination opens DST for writing, or for a dry run what is there of it.
 func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferFlags) error {
 	t.tag = t.dstRef.Tag
@@ -100,38 +159,28 @@ func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferF
 		}
 		return nil
 	}
-	var to *places.Opened
-	var err error
-	if flags.dryRun && !places.IsArchive(t.dstRef) {
-		to, err = a.open(ctx, t.dstRef, "", flags.registry.options(dest))
-	} else {
-		to, err = a.create(ctx, t.dstRef, flags.registry.options(dest))
-	}
-	var none *places.NotThereError
-	if errors.As(err, &none) && flags.dryRun {
-		return nil
-	}
-	if err != nil {
+	to, err := a.create(ctx, t.dstRef, flags.dryRun, flags.registry.options(dest))
+	if err != nil || to.Source == nil {
 		return err
 	}
 	if t.dst, err = to.Place(); err != nil {
 		return &usageError{err}
 	}
-	if isRegistry(t.dstRef) { // whose tag is told apart
+	if !t.dstRef.IsLocal() { // whose tag is told apart
 		t.dstName = to.Source.String()
 	}
 	return nil
 }
 
-// jobsFor returns how many blobs to work on at once: for a registry at least as many as keep the network busy, as most of
-// the time goes by waiting.
+// jobsFor returns how many blobs to work on at once: for a place elsewhere at least as many as keep the network busy, as most
+// of the time goes by waiting.
 func (a *app) jobsFor(refs ...layout.Reference) int {
 	const forNetwork = 6
 	if a.jobs > 0 {
 		return a.jobs
 	}
 	for _, ref := range refs {
-		if isRegistry(ref) {
+		if !ref.IsLocal() {
 			return max(runtime.GOMAXPROCS(0), forNetwork)
 		}
 	}
@@ -166,7 +215,7 @@ func (unchecked) Check(*layout.Cache) []buildcache.Problem { return nil }
 
 // profileFor returns the profile with a name or for a host.
 func profileFor(name string) (registry.Profile, error) {
-	if profile, ok := registry.ProfileByName(name); ok {
+	if profile, ok := registry.ProfileByName(strings.ToLower(name)); ok {
 		return profile, nil
 	}
 	if profile, ok := registry.ProfileForHost(name); ok {
@@ -193,19 +242,7 @@ func (f *transferFlags) complete(t *transfer, o *convert.Options) error {
 
 // runTransfer converts what SRC names to DST and writes the result. It serves convert and copy.
 func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []string, options convert.Options) error {
-	t, err := a.newTransfer(ctx, flags, args)
-	if err != nil {
-		return err
-	}
-	if flags.overwrite && (len(args) == 1 || t.dstRef.Transport != layout.TransportArchive) {
-		return &usageError{errors.New("--overwrite is for a DST that is an archive: oci-archive:FILE")}
-	}
-	var entries []layout.Entry
-	if len(args) == 1 {
-		entries, err = t.src.Caches(ctx)
-	} else {
-		entries, err = a.oneToBring(ctx, t, flags)
-	}
+	t, entries, err := a.toBring(ctx, flags, args)
 	if err != nil {
 		return err
 	}
@@ -216,21 +253,43 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	handler, stop := a.show()
 	options.OnEvent = handler
 	for _, entry := range entries {
+		result.itself = places.SameFile(t.src.Reference, t.dstRef) && cmp.Or(t.tag, entry.Tag) == entry.Tag
 		var done *convert.Result
 		if done, err = a.convertOne(ctx, t, flags, entry, options); err != nil {
 			break
 		}
+		here := t.dstRef.IsLocal() && t.file == ""
+		done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && here, t.dstRef.Path, t.src.Source, done.Moved)...)
 		result.Caches = append(result.Caches, done)
-		if from := cacheFrom(t.dstRef, done.Tag); from != "" && t.file == "" {
-			result.CacheFrom = append(result.CacheFrom, from)
+		if t.file == "" {
+			result.CacheFrom = append(result.CacheFrom, places.CacheFrom(t.dstRef, done.Tag, done.To.Digest))
 		}
 	}
 	stop()
 	// What was done before an error is said all the same.
+	if err == nil {
+		err = flags.writeDigests(ctx, digestsOf(result.Caches)...)
+	}
 	if err == nil || len(result.Caches) > 0 {
 		err = errors.Join(err, a.write(result, result.render))
 	}
 	return err
+}
+
+// toBring opens what is needed, and finds the caches that are to be converted: all of SRC where it is changed in place, else one.
+func (a *app) toBring(ctx context.Context, flags *transferFlags, args []string) (t *transfer, entries []layout.Entry, err error) {
+	if t, err = a.newTransfer(ctx, flags, args); err != nil {
+		return nil, nil, err
+	}
+	if flags.overwrite && (len(args) == 1 || t.dstRef.Transport != layout.TransportArchive) {
+		return nil, nil, &usageError{errors.New("--overwrite is for a DST that is an archive: oci-archive:FILE")}
+	}
+	if len(args) == 1 {
+		entries, err = t.src.Caches(ctx)
+	} else {
+		entries, err = a.oneToBring(ctx, t, flags)
+	}
+	return t, entries, err
 }
 
 // oneToBring finds the one cache of SRC, and then opens DST for it.

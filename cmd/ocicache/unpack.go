@@ -38,7 +38,10 @@ run again, goes on.
 
 FILE is the archive, its name without .001, or any of its volumes, recovery volumes and lists. Archives of others are
 taken as well: BuildKit's type=oci, skopeo's oci-archive, oras backup, regctl image export, and tar of a cache directory;
-also compressed with gzip or zstd. Of these, where they come as a stream, what is missing is known at the end only.`,
+also compressed with gzip or zstd. Of these, where they come as a stream, what is missing is known at the end only.
+
+With --receipt, a list of all that the tags of DIR reach is written, whether this archive brought it or it was there, and
+every blob of it is hashed in this run. The file must be free, or an older receipt, and lie outside of DIR.`,
 		Example: `  ocicache unpack /media/cache.tar ./cache --receipt /media/receipt.json
   ocicache unpack /media/cache.tar.0* ./cache
   ssh build ocicache pack ./cache - | ocicache unpack - ./cache`,
@@ -46,8 +49,8 @@ also compressed with gzip or zstd. Of these, where they come as a stream, what i
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runUnpack(cmd.Context(), flags, args) },
 	}
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
-	cmd.Flags().StringVar(&flags.receipt, "receipt", "", "write what DIR holds then to this file, for the next 'pack --have'")
-	cmd.Flags().StringVar(&flags.tag, "tag", "", "unpack this tag alone; a root without a tag is called so")
+	cmd.Flags().StringVar(&flags.receipt, "receipt", "", "write to this `FILE` what all tags of DIR reach then, each blob hashed, for the next 'pack --have'")
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "unpack this `TAG` alone; a root without a tag is called so")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, and write nothing")
 	flags.registry = addRegistryFlags(cmd)
 	return cmd
@@ -72,20 +75,12 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	if err != nil {
 		return err
 	}
-	options := archive.UnpackOptions{DryRun: flags.dryRun, Jobs: a.jobs, Tag: flags.tag}
-	if flags.tag != "" {
-		options.Tags = func(tag string) bool { return tag == flags.tag }
+	if err := flags.registry.check(); err != nil {
+		return err
 	}
-	if flags.base != "" {
-		base, err := parse(flags.base, "")
-		if err != nil {
-			return err
-		}
-		opened, err := a.open(ctx, base, "", flags.registry.options(either))
-		if err != nil {
-			return fmt.Errorf("--base: %w", err)
-		}
-		options.Base = opened.Source
+	options, err := a.unpackOptions(ctx, flags)
+	if err != nil {
+		return err
 	}
 	dir, err := layout.Open(dst.Path, a.layoutOptions())
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrNotLayout) {
@@ -94,19 +89,30 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 		return err
 	}
 	options.Create = func(ctx context.Context) (_ *layout.Dir, err error) {
+		if flags.dryRun {
+			return nil, layout.CheckCreate(dst.Path)
+		}
 		if dir, err = layout.Create(ctx, dst.Path, a.layoutOptions()); err != nil {
 			return nil, fmt.Errorf("make the layout %s: %w", dst.Path, err)
 		}
+		a.mayUnmake(dir)
 		return dir, nil
+	}
+	ready := func(archives ...layout.Source) error {
+		if options.Base != nil {
+			archives = append(archives, options.Base)
+		}
+		return checkReceipt(ctx, flags.receipt, dst.Path, archives...)
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	done, err := a.unpack(ctx, files, dir, options)
+	done, err := a.unpack(ctx, files, dir, options, ready)
 	stop()
 	if err != nil {
 		return err
 	}
 	result := unpackResult{Destination: dst.Path, UnpackResult: done}
+	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun, dst.Path, options.Base, done.Written.Bytes+done.FromBase.Bytes)...)
 	if flags.receipt != "" && !flags.dryRun {
 		if result.Receipt, err = a.writeReceipt(ctx, flags.receipt, dir, done); err != nil {
 			return err
@@ -115,14 +121,38 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	return a.write(result, result.render)
 }
 
+// unpackOptions reads the flags, and opens the base.
+func (a *app) unpackOptions(ctx context.Context, flags *unpackFlags) (archive.UnpackOptions, error) {
+	options := archive.UnpackOptions{DryRun: flags.dryRun, Jobs: a.jobs, Tag: flags.tag}
+	if flags.tag != "" {
+		options.Tags = func(tag string) bool { return tag == flags.tag }
+	}
+	if flags.base == "" {
+		return options, nil
+	}
+	base, err := parse(flags.base, "")
+	if err != nil {
+		return options, err
+	}
+	opened, err := a.open(ctx, base, "", flags.registry.options(either))
+	if err != nil {
+		return options, fmt.Errorf("--base: %w", err)
+	}
+	options.Base = opened.Source
+	return options, nil
+}
+
 // parseUnpack reads FILE... and DIR. A tag that comes with FILE counts as --tag.
 func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
 	last := len(args) - 1
-	if dst, err = parse(args[last], ""); err != nil {
+	if dst, err = parseDestination(args[last]); err != nil {
 		return nil, dst, err
 	}
 	if dst.Transport != layout.TransportPath && dst.Transport != layout.TransportLayout || dst.Tag != "" {
 		return nil, dst, &usageError{fmt.Errorf("%s: DIR is a layout directory, and tags stay as they are", args[last])}
+	}
+	if info, err := os.Stat(dst.Path); err == nil && !info.IsDir() {
+		return nil, dst, &usageError{fmt.Errorf("%s is a file; the last argument is the DIR to unpack to", dst.Path)}
 	}
 	for _, text := range args[:last] {
 		ref, err := parse(text, flags.tag)
@@ -145,17 +175,38 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 	return files, dst, nil
 }
 
-// unpack unpacks the archive in files: at any place in it at once, or from front to back where it can't be otherwise.
-func (a *app) unpack(ctx context.Context, files []string, dst *layout.Dir, o archive.UnpackOptions) (*archive.UnpackResult, error) {
+// checkReceipt fails where a receipt can't be written in the end, before there is anything to tell of. With path "" there will
+// be none.
+func checkReceipt(ctx context.Context, path, dir string, sources ...layout.Source) error {
+	if path == "" {
+		return nil
+	}
+	if err := checkParent(path); err != nil {
+		return err
+	}
+	return archive.CheckReceipt(ctx, path, dir, sources...)
+}
+
+// unpack unpacks the archive in files: at any place in it at once, or from front to back where it can't be otherwise. Before
+// that it asks ready, and tells it of the archive where that can be looked into.
+func (a *app) unpack(
+	ctx context.Context, files []string, dst *layout.Dir, o archive.UnpackOptions, ready func(...layout.Source) error,
+) (*archive.UnpackResult, error) {
 	if files[0] == string(layout.TransportStream) {
 		if term.IsTerminal(int(os.Stdin.Fd())) {
 			return nil, &usageError{errors.New("standard input is a terminal; an archive is wanted there")}
+		}
+		if err := ready(); err != nil {
+			return nil, err
 		}
 		return archive.UnpackStream(ctx, os.Stdin, "standard input", dst, o)
 	}
 	opened, err := archive.Open(ctx, files, archive.OpenOptions{})
 	switch {
 	case errors.Is(err, archive.ErrStream):
+		if err := ready(); err != nil {
+			return nil, err
+		}
 		return unpackStream(ctx, files[0], dst, o)
 	case errors.Is(err, fs.ErrNotExist) && len(files) == 1:
 		return nil, &places.NotThereError{Path: files[0]}
@@ -163,16 +214,36 @@ func (a *app) unpack(ctx context.Context, files []string, dst *layout.Dir, o arc
 		return nil, err
 	}
 	a.closers = append(a.closers, opened)
+	if err := ready(opened); err != nil {
+		return nil, err
+	}
 	return archive.Unpack(ctx, opened, dst, o)
 }
 
 func unpackStream(ctx context.Context, path string, dst *layout.Dir, o archive.UnpackOptions) (result *archive.UnpackResult, err error) {
-	file, err := os.Open(path)
+	file, err := openWaiting(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return archive.UnpackStream(ctx, file, path, dst, o)
+}
+
+// openWaiting opens a file for reading. A FIFO keeps it waiting for somebody who writes there, until ctx is done.
+func openWaiting(ctx context.Context, path string) (*os.File, error) {
+	var file *os.File
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		file, err = os.Open(path)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return file, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 func (a *app) writeReceipt(ctx context.Context, path string, dir *layout.Dir, done *archive.UnpackResult) (*receiptResult, error) {
@@ -200,20 +271,20 @@ func (r unpackResult) render(w io.Writer) error {
 		case r.DryRun:
 			what = "this would be unpacked, nothing was written"
 		}
-		fmt.Fprintf(w, "%s, tag %s: %s\n", r.Destination, tag.Tag, what)
-		fmt.Fprintf(w, "  %s  %s%s\n", tag.Kind, tag.Digest, wasText(tag.Was, tag.Digest))
+		say(w, "%s, tag %s: %s\n", r.Destination, tag.Tag, what)
+		say(w, "  %s  %s%s\n", tag.Kind, tag.Digest, wasText(tag.Was, tag.Digest))
 	}
-	fmt.Fprintf(w, "blobs: %s\n", r.blobsLine())
+	say(w, "blobs: %s\n", r.blobsLine())
 	if r.PassedOver > 0 {
-		fmt.Fprintf(w, "passed over, because they are no part of a layout: %s\n", count(r.PassedOver, "file"))
+		say(w, "passed over, because they are no part of a layout: %s\n", count(r.PassedOver, "file"))
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", note)
+		say(w, "note: %s\n", note)
 	}
 	if r.Receipt != nil {
-		fmt.Fprintf(w, "receipt: %s, %s, %s\n", r.Receipt.Path, count(r.Receipt.Blobs, "blob"), size(r.Receipt.Bytes))
+		say(w, "receipt: %s, %s, %s\n", r.Receipt.Path, count(r.Receipt.Blobs, "blob"), size(r.Receipt.Bytes))
 		for _, note := range r.Receipt.Notes {
-			fmt.Fprintf(w, "note: %s\n", note)
+			say(w, "note: %s\n", note)
 		}
 	}
 	return nil

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/explain"
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
@@ -33,7 +35,7 @@ layer and compares its diffID.
 A problem is an error if builds fail or lose hits by it, else a warning. A cache that BuildKit imports in full has no
 error. Exit status 3 says that there is an error, with --strict also that there is a warning.
 
-A bare path stands for every cache in it, and for the layout itself.`,
+A bare path stands for every cache in it, and for the layout itself; docker://REPOSITORY for every cache there.`,
 		Example: `  ocicache verify ./cache --deep
   ocicache verify oci:./cache:main --json`,
 		Args: cobra.ExactArgs(1),
@@ -41,9 +43,9 @@ A bare path stands for every cache in it, and for the layout itself.`,
 	}
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID")
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 for warnings too")
-	cmd.Flags().StringVar(&flags.tag, "tag", "", "the cache to verify")
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to verify")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
-	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also say what this registry would refuse: a host, or a name from 'ocicache registries'")
+	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also say what this `REGISTRY` would refuse: a host or a profile")
 	flags.registry = addRegistryFlags(cmd)
 	return cmd
 }
@@ -64,17 +66,18 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := flags.registry.check(ref); err != nil {
 		return err
 	}
-	from, err := a.open(ctx, ref, flags.base, flags.registry.options(either))
-	if err != nil {
-		return err
-	}
-	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref)}
+	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref), CachesOnly: isRegistry(ref)}
+	options.Checks = append(options.Checks, explain.CheckKeys)
 	if flags.forRegistry != "" {
 		profile, err := profileFor(flags.forRegistry)
 		if err != nil {
 			return err
 		}
 		options.Checks = append(options.Checks, profile.Check)
+	}
+	from, err := a.open(ctx, ref, flags.base, flags.registry.options(either))
+	if err != nil {
+		return err
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
@@ -83,6 +86,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err != nil {
 		return err
 	}
+	fitRemedies(from, report.Problems)
 	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
@@ -98,7 +102,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	case result.Errors > 0 || flags.strict && result.Warnings > 0:
 		return errFound
 	case result.Caches == 0: // nothing wrong was found, but nothing right either
-		_, err := from.Caches(ctx)
+		_, err := from.Covered(ctx)
 		return err
 	}
 	return nil
@@ -107,7 +111,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 func verify(ctx context.Context, from *places.Opened, o inspect.Options) (inspect.Report, error) {
 	ref := from.Reference
 	switch {
-	case places.MeansAll(ref):
+	case places.Covers(ref):
 		return inspect.VerifyAll(ctx, from.Source, o)
 	case ref.Tag != "":
 		return inspect.VerifyTag(ctx, from.Source, ref.Tag, o)
@@ -161,14 +165,14 @@ func renderProblems(w io.Writer, alike []buildcache.Problem) {
 		if more := len(alike) - len(shown); more > 0 {
 			where += fmt.Sprintf(" and %d more", more)
 		}
-		fmt.Fprintf(w, "%s: %s: %s: %s\n", p.Severity, p.Kind, where, p.Detail)
+		say(w, "%s: %s: %s: %s\n", p.Severity, p.Kind, where, p.Detail)
 		if p.Digest != "" {
-			fmt.Fprintf(w, "  blob: %s\n", p.Digest)
+			say(w, "  blob: %s\n", p.Digest)
 		}
-		fmt.Fprintf(w, "  effect: %s\n  remedy: %s\n", p.Effect, p.Remedy)
+		say(w, "  effect: %s\n  remedy: %s\n", p.Effect, p.Remedy)
 	}
 	if len(alike) > len(shown) {
-		fmt.Fprintln(w, "  --json lists each of them")
+		say(w, "  --json lists each of them\n")
 	}
 }
 
@@ -176,10 +180,15 @@ func (r verifyResult) render(w io.Writer) error {
 	for _, alike := range groups(r.Problems) {
 		renderProblems(w, alike)
 	}
-	fmt.Fprintf(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
-	if r.Others > 0 {
-		fmt.Fprintf(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+	fate := removedByGC
+	if slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.IndexInvalid }) {
+		fate = "" // gc refuses
 	}
-	fmt.Fprintln(w)
+	renderUnnamed(w, r.Path, r.Unnamed, fate)
+	say(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
+	if r.Others > 0 {
+		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+	}
+	say(w, "\n")
 	return nil
 }

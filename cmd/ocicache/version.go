@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -28,19 +27,21 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Show the versions that decide about output bytes",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			result := versionResult{
-				Version: versionName(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-				Encoders: map[buildcache.Compression]string{},
-			}
-			for _, c := range buildcache.Compressions() {
-				if v := compress.Version(c); v != "" {
-					result.Encoders[c] = v
-				}
-			}
-			return a.write(result, result.render)
-		},
+		RunE:  func(*cobra.Command, []string) error { return a.runVersion() },
 	}
+}
+
+func (a *app) runVersion() error {
+	result := versionResult{
+		Version: versionName(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Encoders: map[buildcache.Compression]string{},
+	}
+	for _, c := range buildcache.Compressions() {
+		if v := compress.Version(c); v != "" {
+			result.Encoders[c] = v
+		}
+	}
+	return a.write(result, result.render)
 }
 
 func versionName() string {
@@ -54,10 +55,10 @@ func versionName() string {
 }
 
 func (r versionResult) render(w io.Writer) error {
-	fmt.Fprintf(w, "ocicache %s (%s, %s)\n", r.Version, r.Go, r.Platform)
+	say(w, "ocicache %s (%s, %s)\n", r.Version, r.Go, r.Platform)
 	for _, c := range buildcache.Compressions() {
 		if v := r.Encoders[c]; v != "" {
-			fmt.Fprintf(w, "%s: %s\n", c, v)
+			say(w, "%s: %s\n", c, v)
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func wantRefusal(t *testing.T, err error, form buildcache.Form, want want) {
 		t.Errorf("%s: got %v, want a refusal about %s", form, err, want.about)
 		return
 	}
-	if want.about == registry.AboutForm && (refused.Form != form || !refused.IsAboutForm() || !strings.Contains(refused.NextStep, "--to artifact")) {
+	if want.about == registry.AboutForm && (refused.Form != form || !refused.IsAboutForm() || refused.Try != buildcache.Artifact) {
 		t.Errorf("%s: %+v", form, refused)
 	}
 	if !strings.Contains(err.Error(), want.says) {

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"io"
+	"os"
+	"regexp"
+)
+
+// inColour reports whether what is written may have colours: on a terminal that has some, unless NO_COLOR has a value.
+func inColour(w io.Writer) bool {
+	return widthOf(w) > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// The colours, and what has them: what went wrong, what may, and the two sides of a difference. All else has none.
+const (
+	red, yellow, green, plain = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
+)
+
+var painted = []struct {
+	*regexp.Regexp
+	colour string
+}{
+	{regexp.MustCompile(`(?m)^(?:ocicache: )?error:|\b(?:FAILED|MISSING|NOT MENDED|NOT DELETED)\b`), red},
+	{regexp.MustCompile(`(?m)^warning:`), yellow},
+	{regexp.MustCompile(`(?m)^- .*$`), red},
+	{regexp.MustCompile(`(?m)^\+ .*$`), green},
+	{regexp.MustCompile(`(?m)^~ .*$`), yellow},
+}
+
+// paint gives text its colours.
+func paint(text string) string {
+	for _, p := range painted {
+		text = p.ReplaceAllString(text, p.colour+"${0}"+plain)
+	}
+	return text
+}

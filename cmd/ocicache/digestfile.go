@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// checkDigestFile fails where the file can't be written in the end, and where it would lie in one of the places that are at work, or
+// replace part of one.
+func (f *transferFlags) checkDigestFile(refs ...layout.Reference) error {
+	if f.digestFile == "" {
+		return nil
+	}
+	for _, ref := range refs {
+		if ref.IsLocal() && layout.IsWithin(f.digestFile, ref.Path) {
+			return &usageError{fmt.Errorf("--digestfile %s is part of %s, which is at work", f.digestFile, ref)}
+		}
+	}
+	return checkParent(f.digestFile)
+}
+
+// checkDigestFileIn fails where the file is part of a place that is open: one of several volumes, or a base.
+func (f *transferFlags) checkDigestFileIn(place layout.Source) error {
+	occupier, ok := place.(layout.Occupier)
+	if f.digestFile == "" || !ok || !occupier.Occupies(f.digestFile) {
+		return nil
+	}
+	return &usageError{fmt.Errorf("--digestfile %s is part of %s, which is at work", f.digestFile, place)}
+}
+
+// writeDigests writes the file of --digestfile as skopeo does: the digest alone, of several one a line, without a newline at the end. A file that is there is replaced. A
+// dry run writes none.
+func (f *transferFlags) writeDigests(ctx context.Context, lines ...string) error {
+	if f.digestFile == "" || f.dryRun {
+		return nil
+	}
+	err := durable.Output{Path: f.digestFile}.Write(ctx, func(w io.Writer) error {
+		_, err := io.WriteString(w, strings.Join(lines, "\n"))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write the digest to %s: %w", f.digestFile, err)
+	}
+	return nil
+}
+
+func digestsOf(results []*convert.Result) []string {
+	var lines []string
+	for _, r := range results {
+		lines = append(lines, string(r.To.Digest))
+	}
+	return lines
+}

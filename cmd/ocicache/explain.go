@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/explain"
+	"github.com/ocicache/ocicache/explain/provenance"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+type explainFlags struct {
+	provenance, old, contexts []string
+	newCache, tag, base, sort string
+	why, all, redact, strict  bool
+	next                      bool
+	registry                  *registryFlags
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	flags := &explainFlags{}
+	cmd := &cobra.Command{
+		Use:   "explain REF [REF2]",
+		Short: "Say which step each record stands for, and why a step misses",
+		Long: `Say which step of a build each record of a cache stands for and, with --why, why a build does not find a step in it.
+
+--provenance names what a build told of its steps: a file (provenance as a statement or a bare predicate, what 'docker
+buildx history export' wrote, the file of buildx's --metadata-file, LLB as protobuf), - for standard input, what
+--output type=local wrote, or an image with an attestation in a layout, an archive or a registry. It needs provenance of mode=max. BuildKit's history keeps one of every
+successful build:
+
+  docker buildx history export -o build.dockerbuild
+
+Contents are proved with --context, and with the layers of the cache. With two caches and no provenance, it says what
+kind of changes are between them.
+
+Exit status 3 says that a step misses, with --strict also that there is one of which it can't be told; of two caches, that they
+differ.`,
+		Example: `  ocicache explain ./cache --provenance build.dockerbuild
+  ocicache explain ./cache --provenance new.dockerbuild --why --context . --old-provenance old.dockerbuild
+  ocicache explain docker://registry.example.com/team/cache:main --provenance docker://registry.example.com/team/app:main
+  ocicache explain ./cache-of-yesterday ./cache-of-today`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runExplain(cmd.Context(), flags, args) },
+	}
+	cmd.Flags().StringArrayVar(&flags.provenance, "provenance", nil, provenanceUsage)
+	cmd.Flags().BoolVar(&flags.why, "why", false, "say of each step whether the build finds it in the cache, and why not")
+	cmd.Flags().StringArrayVar(&flags.old, "old-provenance", nil, "`FILE`: the same of the build that the cache is from, to say what is different")
+	cmd.Flags().StringArrayVar(&flags.contexts, "context", nil, "the build's context: `DIR`, or NAME=DIR for a named one")
+	cmd.Flags().StringVar(&flags.newCache, "new-cache", "", "the cache that the build itself exported, in this `PLACE`, to see what it ran")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "list every step with its verdict, those that hit too, and fold nothing")
+	cmd.Flags().BoolVar(&flags.next, "next", false, "ask what the next build of the same steps would find, also of what the last one made")
+	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 also where it can't be told of a step")
+	cmd.Flags().BoolVar(&flags.redact, "redact", false, redactUsage)
+	cmd.Flags().StringVar(&flags.sort, "sort", "line", "`ORDER` of the steps: line, or size, the largest first")
+	complete(cmd, "sort", []string{"line", "size"})
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to explain")
+	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
+	flags.registry = addRegistryFlags(cmd)
+	return cmd
+}
+
+// noProvenanceError says that nobody can say what the records stand for.
+type noProvenanceError struct{}
+
+func (*noProvenanceError) Error() string {
+	return "records hold digests only: --provenance is needed, or a second cache"
+}
+
+func (f *explainFlags) check(args []string) error {
+	switch {
+	case f.sort != "line" && f.sort != "size":
+		return &usageError{fmt.Errorf("--sort %s: it is line or size", f.sort)}
+	case len(args) == 2:
+		return f.checkCaches()
+	case len(f.provenance) == 0:
+		return &usageError{&noProvenanceError{}}
+	case !f.why && (len(f.old) > 0 || f.newCache != "" || f.strict || f.all || f.next):
+		return &usageError{errors.New("--old-provenance, --new-cache, --next, --all and --strict are for --why")}
+	case f.next && f.newCache != "":
+		return &usageError{errors.New("--next is about a build that is still to run, and --new-cache is what one exported")}
+	}
+	return nil
+}
+
+// checkCaches checks what is given beside two caches.
+func (f *explainFlags) checkCaches() error {
+	switch {
+	case f.why && len(f.provenance) == 0:
+		return &usageError{errors.New("--why is about one build: give its --provenance, and REF2 as --new-cache if it is what the build exported; " +
+			"without --why, the two caches are compared")}
+	case f.strict || f.all || f.next:
+		return &usageError{errors.New("--next, --all and --strict are for --why")}
+	case f.why, len(f.provenance)+len(f.old)+len(f.contexts) > 0, f.newCache != "":
+		return &usageError{errors.New("two caches are compared without provenance: give REF2 as --new-cache REF2")}
+	}
+	return nil
+}
+
+func (a *app) runExplain(ctx context.Context, flags *explainFlags, args []string) error {
+	if err := flags.check(args); err != nil {
+		return err
+	}
+	contexts, err := parseContexts(flags.contexts)
+	if err != nil {
+		return err
+	}
+	if err := flags.registry.checkAll(slices.Concat(args, flags.provenance, flags.old, []string{flags.newCache})); err != nil {
+		return err
+	}
+	from, cache, err := a.openCache(ctx, args[0], flags.tag, flags.base, flags)
+	if err != nil {
+		return err
+	}
+	if len(args) == 2 {
+		return a.runCompareCaches(ctx, cache, args, flags)
+	}
+	builds, o, err := a.explainOptions(ctx, flags)
+	if err != nil {
+		return err
+	}
+	o.Contexts = contexts
+	handler, stop := a.show()
+	if flags.why || len(contexts) > 0 { // else nobody asks for contents
+		o.Layers = explain.NewLayers(from.Source, cache, explain.LayersOptions{Jobs: a.jobs, OnEvent: handler})
+	}
+	report, err := explain.NewReport(ctx, cache, builds, o)
+	stop()
+	if err != nil {
+		return err
+	}
+	if flags.sort == "size" {
+		slices.SortStableFunc(report.Steps, func(x, y explain.StepReport) int { return cmp.Compare(y.Added, x.Added) })
+	}
+	result := explainResult{Path: from.Source.String(), Tag: cache.Tag, Why: flags.why, Report: report, all: flags.all}
+	now := time.Now()
+	if err := a.write(result, func(w io.Writer) error { return result.render(w, now) }); err != nil {
+		return err
+	}
+	if report.Misses() > 0 || flags.strict && report.Undecided() > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// explainOptions reads the builds, and what else is given about them.
+func (a *app) explainOptions(ctx context.Context, flags *explainFlags) ([]*provenance.Build, explain.ReportOptions, error) {
+	o := explain.ReportOptions{Why: flags.why, Next: flags.next, Redact: flags.redact}
+	builds, err := a.provenanceOf(ctx, flagProvenance, flags.provenance, flags.registry)
+	if err != nil {
+		return nil, o, err
+	}
+	if o.Old, err = a.provenanceOf(ctx, flagOldProvenance, flags.old, flags.registry); err != nil {
+		return nil, o, err
+	}
+	if flags.newCache != "" {
+		if _, o.New, err = a.openCache(ctx, flags.newCache, "", "", flags); err != nil {
+			return nil, o, &sideError{flagNewCache, err}
+		}
+	}
+	return builds, o, nil
+}
+
+// openCache opens a cache and reads its root and its config.
+func (a *app) openCache(ctx context.Context, text, tag, base string, flags *explainFlags) (*places.Opened, *layout.Cache, error) {
+	ref, err := parse(text, tag)
+	if err != nil {
+		return nil, nil, err
+	}
+	from, err := a.open(ctx, ref, base, flags.registry.options(either))
+	if err != nil {
+		return nil, nil, err
+	}
+	entry, err := from.Cache(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := layout.Load(ctx, from.Source, entry)
+	return from, cache, err
+}
+
+func (a *app) runCompareCaches(ctx context.Context, old *layout.Cache, args []string, flags *explainFlags) error {
+	_, now, err := a.openCache(ctx, args[1], "", "", flags)
+	if err != nil {
+		return err
+	}
+	compared, err := explain.CompareCaches(old, now)
+	if err != nil {
+		return err
+	}
+	result := explainCachesResult{Old: args[0], New: args[1], Compared: compared}
+	if err := a.write(result, result.render); err != nil {
+		return err
+	}
+	if compared.Differ() {
+		return errFound
+	}
+	return nil
+}
+
+// parseContexts reads --context: DIR, or NAME=DIR.
+func parseContexts(values []string) (explain.Contexts, error) {
+	contexts := explain.Contexts{}
+	for _, value := range values {
+		name, dir := "context", value
+		if before, after, ok := strings.Cut(value, "="); ok && before != "" && !strings.ContainsAny(before, `/\.`) {
+			name, dir = before, after
+		}
+		if _, ok := contexts[name]; ok {
+			return nil, &usageError{fmt.Errorf("--context: two directories for %q", name)}
+		}
+		if err := checkDirectory(dir); err != nil {
+			return nil, fmt.Errorf("--context: %w", err)
+		}
+		contexts[name] = dir
+	}
+	return contexts, nil
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ocicache/ocicache/internal/layouttest"
+)
+
+// roomy is the size of a disk where there is room, in bytes.
+const roomy = 64 << 20
+
+// diskIsFull is what goes wrong in TestFullDisk.
+var diskIsFull = faultKind{name: "a disk that is really full", seam: files, err: syscall.ENOSPC}
+
+// TestFullDisk runs every command that writes files on a file system that has a little more room each time, until it is
+// enough. What it looks at is what TestFaults looks at.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	loop := &faultLoop{step: faultStep(t), counts: map[string]int{}}
+	refusals, commands := 0, 0
+	for at, command := range faultCommands {
+		if slices.Contains(command.lacks, diskFull) {
+			continue
+		}
+		commands++
+		t.Run(command.name, func(t *testing.T) {
+			c := newFaultCase(t, loop, command, at)
+			c.where = t.TempDir()
+			layouttest.Mount(t, c.where, roomy)
+			refused := c.fill(t)
+			if refused == 0 {
+				t.Error("the disk was never full")
+			}
+			refusals += refused
+		})
+	}
+	t.Logf("full disk: %d commands were refused %d times and survived that", commands, refusals)
+}
+
+// fill runs the command with more and more room, and returns how often it was not enough.
+func (c *faultCase) fill(t *testing.T) (refused int) {
+	t.Helper()
+	steps := int64(2)
+	if c.loop.step > 0 {
+		steps = 24
+	}
+	step := max(c.needs(t)/steps, 1)
+	for spare := int64(0); !t.Failed(); spare += step {
+		tr := c.trial(t)
+		layouttest.Resize(t, c.where, layouttest.Used(t, c.where)+spare)
+		got := tr.do(t.Context(), nil, c.line)
+		in := &injector{kind: diskIsFull, n: refused + 1, fired: got.status != exitDone, op: "disk", what: tr.dir}
+		may := c.crashed
+		if got.status == exitDone {
+			may = ""
+		}
+		now := stateOf(t, tr, in.String(), may)
+		c.judge(t, tr, in, got, now)
+		if !c.mends || !in.fired {
+			c.verify(t, tr, in.String(), now)
+		}
+		layouttest.Resize(t, c.where, roomy)
+		if in.fired {
+			refused++
+			c.again(t, tr, in.String())
+		}
+		if err := os.RemoveAll(tr.dir); err != nil {
+			t.Fatal(err)
+		}
+		if !in.fired {
+			break
+		}
+	}
+	return refused
+}
+
+// needs returns how much the disk holds more after the command, in bytes, at least.
+func (c *faultCase) needs(t *testing.T) int64 {
+	t.Helper()
+	tr := c.trial(t)
+	before := layouttest.Used(t, c.where)
+	if got := tr.do(t.Context(), nil, c.line); got.status != exitDone {
+		t.Fatalf("status %d, %s", got.status, got.stderr)
+	}
+	added := layouttest.Used(t, c.where) - before
+	if err := os.RemoveAll(tr.dir); err != nil {
+		t.Fatal(err)
+	}
+	return max(added, 64<<10)
+}
+
+// TestRoom says that what is known not to fit is refused before anything is written, with what is needed and what is free.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	where := t.TempDir()
+	layouttest.Mount(t, where, 64<<10)
+	archived := filepath.Join(t.TempDir(), "cache.tar")
+	cache := filepath.Join(corpus, "artifact-gzip")
+	if status := run([]string{"pack", cache, archived}, io.Discard, io.Discard); status != exitDone {
+		t.Fatal("no archive")
+	}
+	for name, args := range map[string][]string{
+		"copy":      {"copy", cache, filepath.Join(where, "further", "down", "copied")},
+		"converted": {"convert", cache, filepath.Join(where, "converted"), "--to", "oci-index"},
+		"sync":      {"sync", cache, filepath.Join(where, "synced")},
+		"pack":      {"pack", cache, filepath.Join(where, "cache.tar")},
+		"unpack":    {"unpack", archived, filepath.Join(where, "unpacked")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			status := run(args, &stdout, &stderr)
+			said := stdout.String() + stderr.String()
+			if status != exitFailed || !regexp.MustCompile(`no space left on device: \d{5,6} bytes are needed, \d{4,5} are free`).MatchString(said) {
+				t.Errorf("status %d: %s", status, said)
+			}
+			if left, err := os.ReadDir(where); err != nil || len(left) > 0 {
+				t.Errorf("this is left: %v, %v", left, err)
+			}
+			stdout.Reset()
+			if status := run(append(args, "--dry-run"), &stdout, io.Discard); status != exitDone || !strings.Contains(stdout.String(), "this does not fit there: ") {
+				t.Errorf("dry run, status %d: %s", status, &stdout)
+			}
+		})
+	}
+}
+
+// TestRoomForNothing runs commands again on a disk that their first run has left without room: nothing is left to write.
+func TestRoomForNothing(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	where := t.TempDir()
+	layouttest.Mount(t, where, roomy)
+	cache, archived := filepath.Join(corpus, "artifact-gzip"), filepath.Join(t.TempDir(), "cache.tar")
+	if status := run([]string{"pack", cache, archived}, io.Discard, io.Discard); status != exitDone {
+		t.Fatal("no archive")
+	}
+	for _, args := range [][]string{
+		{"unpack", archived, filepath.Join(where, "unpacked")},
+		{"copy", cache, filepath.Join(where, "copied")},
+		{"sync", cache, filepath.Join(where, "synced")},
+	} {
+		for _, again := range []bool{false, true} {
+			var stderr bytes.Buffer
+			if again {
+				layouttest.Resize(t, where, layouttest.Used(t, where)+16<<10)
+			}
+			if status := run(args, io.Discard, &stderr); status != exitDone {
+				t.Errorf("%s, again %v: status %d: %s", args[0], again, status, &stderr)
+			}
+			layouttest.Resize(t, where, roomy)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+func (a *app) gcCommand() *cobra.Command {
+	var keepSince string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "gc DIR",
+		Short: "Remove what no tag of a directory reaches any more",
+		Long: `Remove what no entry of a directory's index.json reaches any more: old exports, what conversions left, temporary files,
+leftovers of interrupted exports. Caches, images and indexes that lie there stay, with all that they name, tagged or not.
+
+A cache that lost its tag goes, too: the result names those that are whole. Where index.json names nothing at all, or is not
+there, while caches lie there, it was probably lost: gc refuses then, and 'ocicache repair' mends it.
+
+It waits until nobody writes there, as BuildKit does when it deletes (cache.lock). BuildKits before v0.34 take no lock, so
+what is younger than a day stays, and everything while one of them seems to write. An export by one of those that is just done with its
+blobs can't be seen: then don't run gc beside it. If anything that an entry reaches is missing, it says so and removes nothing: what
+nothing reaches may be what is looked for.`,
+		Example: `  ocicache gc ./cache --dry-run
+  ocicache gc ./cache --keep-since 0s`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runGC(cmd.Context(), keepSince, dryRun, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&keepSince, "keep-since", "24h", "keep what is younger than this `AGE`, such as 12h or 7d; 0s where nothing writes there but what takes the lock")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and remove nothing")
+	return cmd
+}
+
+// gcResult is what gc writes with --json.
+type gcResult struct {
+	Path string `json:"path"`
+	*layout.GCResult
+	// Error is what ended it, after it had removed something.
+	Error string `json:"error,omitempty"`
+}
+
+func (a *app) runGC(ctx context.Context, keepSince string, dryRun bool, text string) error {
+	grace, err := parseAge(keepSince)
+	if err != nil {
+		return &usageError{fmt.Errorf("--keep-since: %w", err)}
+	}
+	dir, err := a.openDir(ctx, text)
+	if err != nil {
+		return err
+	}
+	done, err := dir.GC(ctx, layout.GCOptions{Grace: grace, DryRun: dryRun})
+	if done == nil {
+		return err
+	}
+	result := gcResult{Path: dir.String(), GCResult: done}
+	if err != nil { // what is gone is said all the same
+		result.Error = err.Error()
+	}
+	return errors.Join(err, a.write(result, result.render))
+}
+
+// collector is a place that removes what nothing reaches.
+type collector interface {
+	fmt.Stringer
+	GC(ctx context.Context, o layout.GCOptions) (*layout.GCResult, error)
+}
+
+// errNoDir says that a place is none that garbage is collected in.
+var errNoDir = errors.New("gc is for a directory as a whole")
+
+// openDir opens a layout directory.
+func (a *app) openDir(ctx context.Context, text string) (collector, error) {
+	ref, err := parse(text, "")
+	if err != nil {
+		return nil, err
+	}
+	if ref.Tag != "" || ref.Digest != "" || !ref.IsLocal() {
+		return nil, &usageError{fmt.Errorf("%s: %w", ref, errNoDir)}
+	}
+	from, err := a.open(ctx, ref, "", places.Options{})
+	if err != nil {
+		return nil, err
+	}
+	dir, ok := from.Source.(collector)
+	if !ok {
+		return nil, &usageError{fmt.Errorf("%s: %w", ref, errNoDir)}
+	}
+	return dir, nil
+}
+
+func (r gcResult) render(w io.Writer) error {
+	removed := "removed"
+	if r.DryRun {
+		removed = "would be removed"
+	}
+	say(w, "%s: %s with %s %s", r.Path, count(r.Removed.Files, "blob"), size(r.Removed.Bytes), removed)
+	if r.Leftovers.Files > 0 {
+		say(w, ", and %s of interrupted writers with %s", count(r.Leftovers.Files, "leftover"), size(r.Leftovers.Bytes))
+	}
+	if r.Error != "" {
+		say(w, " before it failed\n")
+		return nil
+	}
+	say(w, "\n")
+	switch {
+	case r.DryRun:
+		renderUnnamed(w, r.Path, r.Unnamed, ", which would go, too")
+	case len(r.Unnamed) > 0:
+		listUnnamed(w, ", which were removed, too", r.Unnamed)
+	}
+	say(w, "  kept: %s with %s that are needed\n", count(r.Kept.Files, "blob"), size(r.Kept.Bytes))
+	switch {
+	case r.Writing != "":
+		say(w, "  kept: %s with %s that nothing needs, as an export without a lock seems to be writing (%s)\n",
+			count(r.Young.Files, "file"), size(r.Young.Bytes), r.Writing)
+	case r.Young.Files > 0:
+		say(w, "  kept: %s with %s that nothing needs: younger than --keep-since, or named by a file that is\n",
+			count(r.Young.Files, "file"), size(r.Young.Bytes))
+	}
+	if len(r.Strange) > 0 {
+		say(w, "  kept: %s under blobs/ and ingest/ that are neither blobs nor of exports, such as %s\n", count(len(r.Strange), "name"), r.Strange[0])
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize/english"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// helpCommand is cobra's, but for a topic that is none, which is wrong usage here.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Show help for a command or a topic",
+		Long:  "Show help for a command or a topic.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 && len(args) > 0 {
+				if about == nil {
+					about = root
+				}
+				return &usageError{&wordError{
+					fmt.Errorf("no command or topic %q to help with", strings.Join(args, " ")), commandsMeant(about, rest[0], true),
+				}}
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+		ValidArgsFunction: completeCommands,
+	}
+}
+
+// completeCommands completes the names of commands below those that are there.
+func completeCommands(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	above, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var words []string
+	for _, sub := range above.Commands() {
+		if (sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand()) && strings.HasPrefix(sub.Name(), typed) {
+			words = append(words, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+// addCompletionCommand adds cobra's command, and makes a shell that it does not know wrong usage.
+func addCompletionCommand(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Use = "completion SHELL"
+		cmd.Long = "Write what a shell needs to complete commands, flags, their values, and tags. The help of each shell says how it is loaded."
+		cmd.Args = noArgs
+		cmd.RunE = func(*cobra.Command, []string) error {
+			var shells []string
+			for _, sub := range cmd.Commands() {
+				shells = append(shells, sub.Name())
+			}
+			return &usageError{fmt.Errorf("name a shell: %s", english.WordSeries(shells, "or"))}
+		}
+	}
+}
+
+// helpWidth is how wide help is where nobody says how wide the terminal is, and how wide it is at most, to be read well.
+const (
+	helpWidth    = 80
+	maxHelpWidth = 100
+)
+
+// writeHelp writes the help of a command: what it does, how it is called, its own flags, those of registries, and the names of the rest.
+func (a *app) writeHelp(cmd *cobra.Command) {
+	width := helpWidth
+	if n := widthOf(a.stdout); n > 0 {
+		width = min(n, maxHelpWidth)
+	}
+	parts := []string{wrap(strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short)), width)}
+	if cmd.IsAdditionalHelpTopicCommand() {
+		fmt.Fprintln(cmd.OutOrStdout(), parts[0])
+		return
+	}
+	parts = append(parts, usageLines(cmd), exampleLines(cmd), commandLines(cmd, width), flagsLines(cmd, width))
+	fmt.Fprintln(cmd.OutOrStdout(), strings.Join(present(parts...), "\n\n"))
+}
+
+func usageLines(cmd *cobra.Command) string {
+	text := "Usage:\n  " + cmd.UseLine()
+	if cmd.HasAvailableSubCommands() {
+		what := " COMMAND [flags]"
+		if _, args, ok := strings.Cut(cmd.Use, " "); ok {
+			what = " " + args
+		}
+		text = "Usage:\n  " + cmd.CommandPath() + what
+	}
+	return text
+}
+
+func exampleLines(cmd *cobra.Command) string {
+	if cmd.Example == "" {
+		return ""
+	}
+	return "Examples:\n" + cmd.Example
+}
+
+// commandLines lists the commands below a command, and the topics.
+func commandLines(cmd *cobra.Command, width int) string {
+	var commands, topics []helpLine
+	for _, sub := range cmd.Commands() {
+		switch line := (helpLine{"  " + sub.Name(), sub.Short}); {
+		case sub.IsAvailableCommand():
+			commands = append(commands, line)
+		case sub.IsAdditionalHelpTopicCommand():
+			topics = append(topics, line)
+		}
+	}
+	text := present(twoColumns("Commands:", commands, width), twoColumns("Topics of 'ocicache help':", topics, width))
+	return strings.Join(text, "\n\n")
+}
+
+// helpLine is a name and what it stands for.
+type helpLine struct{ name, what string }
+
+// twoColumns writes names and what they stand for below a title, or nothing where there are none.
+func twoColumns(title string, lines []helpLine, width int) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	widest := 0
+	for _, line := range lines {
+		widest = max(widest, len(line.name))
+	}
+	text := []string{title}
+	for _, line := range lines {
+		text = append(text, wrapLine(fmt.Sprintf("%-*s  %s", widest, line.name, line.what), width, widest+2))
+	}
+	return strings.Join(text, "\n")
+}
+
+// flagsLines lists flags in groups.
+func flagsLines(cmd *cobra.Command, width int) string {
+	var own, ofRegistries, twins []helpLine
+	var everywhere []string
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		_, isRegistry := f.Annotations[registryGroup]
+		switch isTwin := strings.HasPrefix(f.Name, string(src)) || strings.HasPrefix(f.Name, string(dest)); {
+		case f.Name == "help" || f.Hidden:
+		case isRegistry && isTwin:
+			twins = append(twins, flagLine(f))
+		case isRegistry:
+			ofRegistries = append(ofRegistries, flagLine(f))
+		default:
+			own = append(own, flagLine(f))
+		}
+	})
+	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { everywhere = append(everywhere, "--"+f.Name) })
+	title := "Flags for registries:"
+	if len(twins) > 0 {
+		title = "Flags for registries (--src-… for the first argument, --dest-… for the last):"
+		if cmd.Flags().Lookup("have") != nil { // whose last argument is a file
+			title = "Flags for registries (--src-… for SRC, --dest-… for --have):"
+		}
+	}
+	var more []string
+	if len(everywhere) > 0 {
+		more = append(more, wrapLine("Always ('ocicache help'): "+strings.Join(everywhere, ", "), width, 2))
+	}
+	if heeded := variablesOf(cmd); len(heeded) > 0 {
+		more = append(more, wrapLine("Environment ('ocicache help environment'): "+strings.Join(heeded, ", "), width, 2))
+	}
+	return strings.Join(present(twoColumns("Flags:", own, width), twoColumns(title, ofRegistries, width), strings.Join(more, "\n")), "\n\n")
+}
+
+// flagLine is a flag with what it takes.
+func flagLine(f *pflag.Flag) helpLine {
+	value, usage := pflag.UnquoteUsage(f)
+	name := "  --" + f.Name
+	if value != "" && f.Value.Type() != "bool" {
+		name += " " + strings.ToUpper(strings.NewReplacer("stringArray", "value", "string", "value", "int", "n").Replace(value))
+	}
+	if !slices.Contains([]string{"", "0", "false", "[]", "0s"}, f.DefValue) {
+		usage += fmt.Sprintf(" (default %s)", f.DefValue)
+	}
+	return helpLine{name, usage}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// TestHintsNameFlags says that a hint about a connection names no flag that the command does not have.
+func TestHintsNameFlags(t *testing.T) {
+	t.Parallel()
+	for name, both := range map[string]bool{"explain": false, "copy": true} {
+		a := &app{}
+		cmd, _, err := a.command().Find([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.running = cmd
+		hint := a.hint(http.ErrSchemeMismatch)
+		if strings.Contains(hint, "--src-tls-verify") != both {
+			t.Errorf("%s: %q", name, hint)
+		}
+		for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(hint, -1) {
+			if !hasFlag(cmd, strings.TrimPrefix(flag, "--")) && cmd.Flags().Lookup("src-"+strings.TrimPrefix(flag, "--")) == nil {
+				t.Errorf("%s: the hint names %s: %q", name, flag, hint)
+			}
+		}
+	}
+}
+
+// TestHintOfSilence tells a registry that has gone from one that never was there.
+func TestHintOfSilence(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	insecure := false
+	options := registry.Options{TLSVerify: &insecure, Retries: 1, Delay: time.Millisecond}
+	ask := func(answers bool) string {
+		place, err := registry.Open(strings.TrimPrefix(server.URL, "http://")+"/team/cache", options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer place.Close()
+		if answers {
+			if _, err := place.Resolve(t.Context(), "main"); err != nil {
+				t.Fatal(err)
+			}
+			server.Close()
+		}
+		_, err = place.Resolve(t.Context(), "main")
+		if err == nil {
+			t.Fatal("nobody is there, and it answers")
+		}
+		return (&app{}).hint(err)
+	}
+	if hint := ask(true); !strings.Contains(hint, "stopped answering") {
+		t.Errorf("gone: %q", hint)
+	}
+	if hint := ask(false); !strings.Contains(hint, "is the port right?") {
+		t.Errorf("never there: %q", hint)
+	}
+}
+
+// TestHintResume says how to go on with a migration that was interrupted.
+func TestHintResume(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		command []string
+		want    string
+	}{
+		{[]string{"migrate", "run", "plan.yaml", "--state", "a night"}, "go on: ocicache migrate run plan.yaml --state 'a night'"},
+		{[]string{"migrate", "run", "plan.yaml"}, "the same command finds what is there; with --state FILE a run goes on where the one before ended"},
+		{[]string{"sync", "a", "b"}, ""},
+	} {
+		a := &app{}
+		cmd, args, err := a.command().Find(test.command)
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.running = cmd
+		if got := a.hintResume(); got != test.want {
+			t.Errorf("%v: %q, want %q", test.command, got, test.want)
+		}
+	}
+}
+
+// TestCorrected prints commands that exist, with the form that a registry takes.
+func TestCorrected(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"copy a docker://h/r --rate 3":                        "ocicache convert a docker://h/r --rate 3 --to artifact",
+		"sync a docker://h/r --to docker-list":                "ocicache sync a docker://h/r --to artifact",
+		"tag docker://h/r:a b --tls-verify=false":             "ocicache convert docker://h/r:a --tls-verify=false --to artifact; and then this again",
+		"prune docker://h/r:a --keep-bytes 90KB --creds u:pw": "ocicache convert docker://h/r:a --creds ... --to artifact; and then this again",
+	} {
+		words := strings.Fields(line)
+		a := &app{}
+		cmd, args, err := a.command().Find(words)
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.running = cmd
+		if got := a.corrected(buildcache.Artifact); got != want {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+}

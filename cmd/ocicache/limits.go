@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+)
+
+// limitFlags say how much of a cache is kept.
+type limitFlags struct {
+	convert.Limits
+
+	flags *pflag.FlagSet
+}
+
+// add adds the flags in the order in which the rules are applied. result is what they are about.
+func (f *limitFlags) add(flags *pflag.FlagSet, result string) {
+	f.flags = flags
+	flags.StringVar(&f.OlderThan, "older-than", "", "drop results older than this `AGE`, such as "+convert.AgeExamples)
+	flags.BoolVar(&f.Leaves, "leaves", false, "keep only the results that builds end with, as mode=min exports them")
+	flags.IntVar(&f.KeepRecords, "keep-records", 0, "drop the oldest results until there are at most `N` records")
+	flags.StringVar(&f.KeepBytes, "keep-bytes", "", "drop the oldest results until the layers have at most this `SIZE`, such as 5GB")
+	flags.BoolVar(&f.Fit, "fit", false, "drop the oldest results until BuildKit imports the "+result+" (1 MiB for the root, 1 MiB for the config)")
+}
+
+// given reports whether there is any rule.
+func (f *limitFlags) given() bool { return f.Limits != convert.Limits{} }
+
+// rules reads the flags. One that is given and empty is an error: what was to be in it is not known, and without it all is kept.
+func (f *limitFlags) rules(now time.Time) (buildcache.PruneRules, error) {
+	for _, name := range []string{"older-than", "keep-bytes"} {
+		if flag := f.flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
+			return buildcache.PruneRules{}, fmt.Errorf("--%s is empty; leave it out to keep all", name)
+		}
+	}
+	rules, err := f.Limits.Rules(now)
+	if err != nil {
+		return rules, fmt.Errorf("--%w", err)
+	}
+	return rules, nil
+}

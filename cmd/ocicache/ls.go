@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+// openNamed opens what a command line names as its one place.
+func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
+	ref, err := parse(text, tag)
+	if err != nil {
+		return nil, err
+	}
+	if err := access.check(ref); err != nil {
+		return nil, err
+	}
+	return a.open(ctx, ref, "", access.options(either))
+}
+
+func (a *app) lsCommand() *cobra.Command {
+	var access *registryFlags
+	cmd := &cobra.Command{
+		Use:   "ls REF",
+		Short: "List the tags of a place, and what they name",
+		Long: `List the tags of a place: the form, compression and size of each cache, what of that no other one shares (OWN: what
+is free without it), how many results it has and how old the newest one is; what is no cache; and all in all, with what no
+tag reaches in a directory. It reads roots and configs, no layers.`,
+		Example: `  ocicache ls ./cache
+  ocicache ls docker://registry.example.com/team/cache --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runLs(cmd.Context(), access, args[0]) },
+	}
+	access = addRegistryFlags(cmd)
+	return cmd
+}
+
+// lsResult is what ls writes with --json.
+type lsResult struct {
+	Path    string           `json:"path"`
+	Entries []inspect.Listed `json:"entries"`
+	Caches  int              `json:"caches"`
+	// Bytes is the size of all caches, what they share counted once. It is absent, as is Unreachable, where one was chosen.
+	Bytes *int64 `json:"bytes,omitempty"`
+	// Unreachable is for directories, where it can be told; else Warning says why not.
+	Unreachable *inspect.Unreached `json:"unreachable,omitempty"`
+	Warning     string             `json:"warning,omitempty"`
+}
+
+func (a *app) runLs(ctx context.Context, access *registryFlags, text string) error {
+	from, err := a.openNamed(ctx, text, "", access)
+	if err != nil {
+		return err
+	}
+	result := lsResult{Path: from.Source.String()}
+	if from.Reference.Tag == "" && from.Reference.Digest == "" {
+		err = result.listAll(ctx, from.Source)
+	} else {
+		err = result.list(ctx, from)
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range result.Entries {
+		if e.Kind == layout.KindCache {
+			result.Caches++
+		}
+	}
+	now := time.Now()
+	return a.write(result, func(w io.Writer) error { return result.render(w, now) })
+}
+
+// list lists what was chosen.
+func (r *lsResult) list(ctx context.Context, from *places.Opened) error {
+	entries, err := from.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	r.Entries, err = inspect.List(ctx, from.Source, entries)
+	return err
+}
+
+// listAll lists everything in a place, with what no tag finds, and adds it up.
+func (r *lsResult) listAll(ctx context.Context, src layout.Source) error {
+	entries, err := src.Entries(ctx)
+	if err == nil && len(entries) == 0 {
+		err = layout.CheckThere(ctx, src)
+	}
+	if err != nil {
+		return err
+	}
+	listing, err := inspect.ListAll(ctx, src, entries)
+	if err != nil {
+		return err
+	}
+	r.Entries, r.Bytes = listing.Entries, &listing.Bytes
+	if dir, ok := src.(*layout.Dir); ok {
+		r.Unreachable, r.Warning, err = unreachable(ctx, dir)
+	}
+	return err
+}
+
+func (r lsResult) render(w io.Writer, now time.Time) error {
+	err := tableOf(w, columns{drop: []string{"OWN", "RESULTS", "KIND", "COMPRESSION", "NEWEST RESULT", "FORM"}, cut: "TAG"}, func(w io.Writer) {
+		say(w, "TAG\tKIND\tFORM\tCOMPRESSION\tSIZE\tOWN\tRESULTS\tNEWEST RESULT\tROOT\n")
+		for _, e := range r.Entries {
+			tag := orNone(e.Tag)
+			if e.Shadowed {
+				tag += " (hidden by another entry)"
+			}
+			if e.Form == "" {
+				say(w, "%s\t%s\t-\t-\t-\t-\t-\t-\t%s\n", tag, e.Kind, short(e.Digest))
+				continue
+			}
+			say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", tag, e.Kind, e.Form, strings.Join(names(e.Compressions), ","), size(e.Size), ownSize(e.Own), e.Results,
+				age(e.Newest, now), short(e.Digest))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range r.Entries {
+		if e.Problem != "" {
+			say(w, "%s: %s\n", orNone(e.Tag), e.Problem)
+		}
+	}
+	r.renderTotals(w)
+	return nil
+}
+
+func (r lsResult) renderTotals(w io.Writer) {
+	parts := []string{count(r.Caches, "cache")}
+	if r.Caches > 0 && r.Bytes != nil {
+		parts[0] += " with " + size(*r.Bytes)
+	}
+	switch others := len(r.Entries) - r.Caches; {
+	case others == 1:
+		parts = append(parts, "1 that is none")
+	case others > 1:
+		parts = append(parts, fmt.Sprintf("%d that are none", others))
+	}
+	if r.Unreachable != nil && r.Unreachable.Bytes > 0 {
+		unreached := size(r.Unreachable.Bytes) + " that no tag reaches"
+		broken := slices.ContainsFunc(r.Entries, func(e inspect.Listed) bool { return e.Problem != "" })
+		if !broken && len(r.Entries) > 0 { // else it may be what is looked for
+			unreached += " (" + frees(r.Path) + ")"
+		}
+		parts = append(parts, unreached)
+	}
+	say(w, "%s: %s\n", r.Path, strings.Join(parts, ", "))
+	if r.Warning != "" {
+		say(w, "warning: %s\n", r.Warning)
+	}
+}
+
+// ownSize writes what belongs to one cache alone, where that is known.
+func ownSize(own *int64) string {
+	if own == nil {
+		return "-"
+	}
+	return size(*own)
+}

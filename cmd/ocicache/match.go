@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// tagFilter chooses tags by shell patterns.
+type tagFilter struct{ match, exclude []string }
+
+func (f *tagFilter) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.match, "match", nil, "only tags that match this shell `PATTERN`, in which * matches slashes too (may be given several times)")
+	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "no tags that match this shell `PATTERN`, whatever else chooses them (may be given several times)")
+}
+
+// matcher returns a function that chooses tags, nil where all are chosen.
+func (f tagFilter) matcher() (func(string) bool, error) {
+	if err := errors.Join(checkPatterns("match", f.match), checkPatterns("exclude", f.exclude)); err != nil || len(f.match)+len(f.exclude) == 0 {
+		return nil, err
+	}
+	return func(tag string) bool {
+		return (len(f.match) == 0 || matchesAny(f.match, tag)) && !matchesAny(f.exclude, tag)
+	}, nil
+}
+
+// checkEach fails where one of several --match chooses nothing of what is there. The entries must have been classified.
+func (f tagFilter) checkEach(src layout.Source, entries []layout.Entry) error {
+	for _, pattern := range f.match {
+		if !chosenBy([]string{pattern}, entries) {
+			return noMatch(src, entries, pattern)
+		}
+	}
+	return nil
+}
+
+// checkAny fails where no --match chooses anything. That is for what takes tags away, and is run again where it was interrupted.
+func (f tagFilter) checkAny(src layout.Source, entries []layout.Entry) error {
+	if len(f.match) == 0 || chosenBy(f.match, entries) {
+		return nil
+	}
+	return noMatch(src, entries, strings.Join(f.match, ", "))
+}
+
+func chosenBy(patterns []string, entries []layout.Entry) bool {
+	return slices.ContainsFunc(entries, func(e layout.Entry) bool { return matchesAny(patterns, e.Tag) })
+}
+
+func noMatch(src layout.Source, entries []layout.Entry, pattern string) error {
+	return &layout.NotFoundError{Place: src.String(), Tag: pattern, Tags: layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache })}
+}
+
+// noneLeft says why no cache is chosen: --exclude leaves out what there would be, or --match chooses other things only.
+func (f tagFilter) noneLeft(src layout.Source, entries []layout.Entry) error {
+	matched := func(e layout.Entry) bool { return mayBeCache(e) && matchesAny(f.match, e.Tag) }
+	if len(f.match) > 0 && !slices.ContainsFunc(entries, matched) {
+		return noMatch(src, entries, strings.Join(f.match, ", "))
+	}
+	return &allExcludedError{place: src.String(), exclude: f.exclude}
+}
+
+// allExcludedError says that --exclude leaves nothing of what would be chosen else.
+type allExcludedError struct {
+	place   string
+	exclude []string
+}
+
+func (e *allExcludedError) Error() string {
+	return fmt.Sprintf("%s: no cache is left that --exclude %s does not leave out", e.place, strings.Join(e.exclude, ", "))
+}
+
+// checkPatterns refuses what is no pattern.
+func checkPatterns(flag string, patterns []string) error {
+	for _, pattern := range patterns {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("--%s %q: %w", flag, pattern, err)
+		}
+		if strings.HasPrefix(pattern, "!") {
+			return fmt.Errorf("--%s %q: no tag begins like that; leave tags out with --exclude %q", flag, pattern, pattern[1:])
+		}
+	}
+	return nil
+}
+
+func matchesAny(patterns []string, tag string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, tag) })
+}
+
+// matches reports whether a tag matches a pattern that is known to be one. In tags, other than in paths, a slash is a
+// character like any other.
+func matches(pattern, tag string) bool {
+	const slash = "\uffff" // stands for one, and in no tag for anything else
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", slash), strings.ReplaceAll(tag, "/", slash))
+	return ok && err == nil
+}

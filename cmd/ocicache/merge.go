@@ -1,0 +1,427 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+// mergeFlags are the flags of merge alone.
+type mergeFlags struct {
+	limits limitFlags
+	base   string
+	// overwrite replaces what DST names with all that only it has.
+	overwrite bool
+}
+
+func (a *app) mergeCommand() *cobra.Command {
+	change, flags := &changeFlags{}, &transferFlags{}
+	var merge mergeFlags
+	cmd := &cobra.Command{
+		Use:   "merge SRC... DST",
+		Short: "Make one cache that serves the builds of several",
+		Long: `Make one cache of several: of branches, platforms, jobs of a matrix, builders. Builds that import it hit what they would
+hit with all of its sources. Of several results of one step the newest stays. The order of the sources does not matter,
+and merging again changes nothing.
+
+A SRC that is a bare path stands for every cache in it; oci:DIR and docker://REPOSITORY without a tag for the one that is
+latest, else the only one there. DST may be one of the sources: in a registry, where another job may move the tag meanwhile,
+everything is merged again then, and where DST is not there yet it is passed over. What DST names already, and is no source, is
+replaced where all of its results are in the sources; else that takes --overwrite.
+
+Layers keep their compression; with --compression, those that sources hold in different ones become one each. DST gets
+the tag latest unless it names another, and the form artifact unless --to names another. What BuildKit would not import for
+its size is refused, or cut down with --fit.`,
+		Example: `  ocicache merge ./amd64 ./arm64 ./cache
+  ocicache merge docker://registry.example.com/cache:main docker://registry.example.com/cache:pr-7 docker://registry.example.com/cache:main
+  ocicache merge oci:./cache:a oci:./cache:b oci:./cache:both --compression zstd --fit`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runMerge(cmd.Context(), change, flags, merge, args)
+		},
+	}
+	change.add(cmd)
+	flags.addTarget(a, cmd)
+	flags.addTrust(cmd)
+	cmd.Flags().StringVar(&merge.base, "base", "", baseUsage)
+	cmd.Flags().BoolVar(&merge.overwrite, "overwrite", false, "replace what DST names, with results that no source has")
+	merge.limits.add(cmd.Flags(), "result")
+	cmd.Flags().Lookup("to").Usage += fmt.Sprintf(" (default %s, in a registry %s)", buildcache.Artifact, auto)
+	return cmd
+}
+
+// mergeResult is what merge writes with --json.
+type mergeResult struct {
+	Destination string `json:"destination"`
+	// CacheFrom is the value of --cache-from that imports the cache.
+	CacheFrom string `json:"cacheFrom,omitempty"`
+	*convert.MergeResult
+
+	to layout.Reference
+}
+
+func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transferFlags, merge mergeFlags, args []string) error {
+	var options convert.MergeOptions
+	var err error
+	if options.Options, err = change.options(); err == nil {
+		options.Prune, err = merge.limits.rules(time.Now())
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	options.Form = defaultForm(options.Form, args[len(args)-1])
+	options.Overwrite = merge.overwrite
+	t, from, err := a.openMerge(ctx, flags, merge, args)
+	if err != nil {
+		return err
+	}
+	if err := flags.complete(t, &options.Options); err != nil {
+		return err
+	}
+	if err := a.openMerged(ctx, t, flags); err != nil {
+		return err
+	}
+	handler, stop := a.show()
+	options.OnEvent, options.WithTarget = handler, from.toCome != nil
+	done, err := convert.Merge(ctx, from.sources, t.dst, cmp.Or(t.tag, layout.DefaultTag), options)
+	stop()
+	if err != nil {
+		return err
+	}
+	if err := flags.writeDigests(ctx, string(done.To.Digest)); err != nil {
+		return err
+	}
+	result := mergeResult{Destination: t.dstName, CacheFrom: places.CacheFrom(t.dstRef, done.Tag, done.To.Digest), MergeResult: done, to: t.dstRef}
+	return a.write(result, result.render)
+}
+
+// openMerge opens the place of every SRC once, and finds the caches.
+func (a *app) openMerge(ctx context.Context, flags *transferFlags, merge mergeFlags, args []string) (*transfer, *mergeSources, error) {
+	var refs []layout.Reference
+	for i, arg := range args {
+		ref, err := parse(arg, "")
+		if i == len(args)-1 {
+			ref, err = parseDestination(arg)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		refs = append(refs, ref)
+	}
+	if err := errors.Join(flags.registry.check(distinct(refs)...), flags.checkDigestFile(refs...)); err != nil {
+		return nil, nil, err
+	}
+	if err := flags.registry.checkSide(src, "SRC", baseOf(merge.base, refs[:len(refs)-1]...)...); err != nil {
+		return nil, nil, err
+	}
+	if err := flags.registry.checkSide(dest, "DST", refs[len(refs)-1]); err != nil {
+		return nil, nil, err
+	}
+	t := &transfer{dstRef: refs[len(refs)-1], jobs: a.jobsFor(refs...)}
+	if places.IsArchive(t.dstRef) {
+		return nil, nil, &usageError{&places.NotWritableError{Reference: t.dstRef}}
+	}
+	t.dstName = t.dstRef.String()
+	from, err := a.openSources(ctx, flags, merge, refs[:len(refs)-1], t.dstRef)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, opened := range from.opened {
+		if err := flags.checkDigestFileIn(opened.Source); err != nil {
+			return nil, nil, err
+		}
+	}
+	if at := from.find(t.dstRef); at >= 0 {
+		t.src = from.opened[at]
+	}
+	return t, from, nil
+}
+
+// openMerged opens DST, unless it is a SRC too.
+func (a *app) openMerged(ctx context.Context, t *transfer, flags *transferFlags) (err error) {
+	if t.src == nil {
+		t.src = &places.Opened{}
+		return a.openDestination(ctx, t, flags)
+	}
+	t.tag = t.dstRef.Tag
+	t.dst, err = t.src.Place()
+	if !t.dstRef.IsLocal() {
+		t.dstName = t.src.Source.String()
+	}
+	return err
+}
+
+// mergeSources are the caches that are merged, and the places that they are in, each once.
+type mergeSources struct {
+	sources []convert.MergeSource
+	opened  []*places.Opened
+	toCome  error // why what DST names is no source yet, nil where it was not to be one, or is
+}
+
+// find returns where a place is among those that were opened, or -1.
+func (m *mergeSources) find(ref layout.Reference) int {
+	return slices.IndexFunc(m.opened, func(o *places.Opened) bool { return samePlace(o.Reference, ref) })
+}
+
+// openSources opens the places of the sources, each once, and finds the caches in them. What DST names as well is opened as it is
+// for DST, and passed over where it is not there yet.
+func (a *app) openSources(
+	ctx context.Context, flags *transferFlags, merge mergeFlags, refs []layout.Reference, dst layout.Reference,
+) (*mergeSources, error) {
+	m := &mergeSources{}
+	for _, ref := range refs {
+		err := a.openSource(ctx, flags, merge, m, ref, dst)
+		if isTarget(ref, dst) && isToCome(err) {
+			m.toCome, err = err, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(m.sources) == 0 {
+		return nil, m.toCome
+	}
+	return m, nil
+}
+
+// isTarget reports whether a source is what DST names, by its name.
+func isTarget(ref, dst layout.Reference) bool {
+	same := samePlace(ref, dst) || ref.IsLocal() && dst.IsLocal() && filepath.Clean(ref.Path) == filepath.Clean(dst.Path)
+	return same && ref.Digest == "" && cmp.Or(ref.Tag, layout.DefaultTag) == cmp.Or(dst.Tag, layout.DefaultTag)
+}
+
+// isToCome reports whether an error says that what was named is not there yet. A cache that lies there without its name is.
+func isToCome(err error) bool {
+	var (
+		notThere  *places.NotThereError
+		notFound  *layout.NotFoundError
+		ambiguous *layout.AmbiguousError
+	)
+	switch {
+	case errors.As(err, &notFound):
+		return len(notFound.Unnamed) == 0
+	case errors.As(err, &notThere), errors.As(err, &ambiguous):
+		return true
+	}
+	return false
+}
+
+// openSource opens the place of one source, unless that is open, and finds the caches.
+func (a *app) openSource(
+	ctx context.Context, flags *transferFlags, merge mergeFlags, m *mergeSources, ref, dst layout.Reference,
+) error {
+	at := m.find(ref)
+	if at < 0 {
+		options := flags.registry.options(src)
+		if samePlace(ref, dst) {
+			options = flags.registry.options(dest)
+			options.Registry.Push = isRegistry(ref) && !flags.dryRun
+		}
+		base := merge.base
+		if !places.IsArchive(ref) {
+			base = ""
+		}
+		from, err := a.open(ctx, ref, base, options)
+		if err != nil {
+			return err
+		}
+		at, m.opened = len(m.opened), append(m.opened, from)
+	}
+	named := *m.opened[at]
+	named.Reference = ref
+	entries, err := named.Caches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		m.sources = append(m.sources, convert.MergeSource{Source: named.Source, Entry: entry})
+	}
+	return nil
+}
+
+// samePlace reports whether two references name one place: by the file, or in a registry by the name.
+func samePlace(a, b layout.Reference) bool {
+	return places.SameFile(a, b) || isRegistry(a) && isRegistry(b) && a.Path == b.Path
+}
+
+// distinct returns a reference for every place.
+func distinct(refs []layout.Reference) (all []layout.Reference) {
+	for _, ref := range refs {
+		if !slices.ContainsFunc(all, func(other layout.Reference) bool { return samePlace(ref, other) }) {
+			all = append(all, ref)
+		}
+	}
+	return all
+}
+
+func (r mergeResult) render(w io.Writer) error {
+	switch {
+	case r.Unchanged:
+		say(w, "%s, tag %s: nothing to do\n", r.Destination, r.Tag)
+	case r.DryRun:
+		say(w, "%s, tag %s: this would be done, nothing was written\n", r.Destination, r.Tag)
+	default:
+		say(w, "%s, tag %s: merged\n", r.Destination, r.Tag)
+	}
+	err := tableOf(w, columns{drop: []string{"root", "config", "layers"}}, func(w io.Writer) {
+		say(w, "  \trecords\tresults\tlayers\tlayer bytes\tconfig\troot\n")
+		row := func(name string, e buildcache.Extent, config, root int64) {
+			say(w, "  %s\t%d\t%d\t%d\t%s\t%s\t%s\n", name, e.Records, e.Results, e.Layers, size(e.Bytes), size(config), size(root))
+		}
+		for _, s := range r.Sources {
+			name := s.Place
+			if s.Tag != "" {
+				name += ", tag " + s.Tag
+			}
+			row(name, s.Extent, s.ConfigSize, s.Size)
+		}
+		if r.To.Digest != "" {
+			row("merged", r.Result, r.Config, r.To.Size)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.renderRest(w)
+	return nil
+}
+
+// renderRest says what is not in the table.
+func (r mergeResult) renderRest(w io.Writer) {
+	say(w, "  form %s, root %s\n", r.To.Form, orUnknown(r.To.Digest))
+	if r.Before != nil && r.Before.Form != r.To.Form {
+		say(w, "  before, the form was %s; --to %s keeps it\n", r.Before.Form, r.Before.Form)
+	}
+	r.renderMoved(w)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{r.Superseded, "gave way to a newer one of the same step"},
+		{r.Dropped.Results, "left out, as BuildKit does not import them"},
+	} {
+		if c.n > 0 {
+			say(w, "  %s %s\n", count(c.n, "result"), c.what)
+		}
+	}
+	if r.Cut > 0 {
+		say(w, "  %s of inputs cut, which would have led BuildKit in a circle\n", count(r.Cut, "alternative"))
+	}
+	renderFreed(w, r.Freed, r.Undated)
+	if r.Attempts > 1 {
+		say(w, "  merged %d times, as the tag had moved meanwhile\n", r.Attempts)
+	}
+	r.renderReplaced(w)
+	for _, note := range r.Notes {
+		say(w, "  note: %s\n", note)
+	}
+	if r.CacheFrom != "" {
+		say(w, "  import it with --cache-from %s\n", r.CacheFrom)
+	}
+}
+
+// renderMoved says what was written of layers.
+func (r mergeResult) renderMoved(w io.Writer) {
+	switch {
+	case r.Unchanged:
+	case r.DryRun:
+		say(w, "  %s of layers to move, besides those that are recompressed\n", size(r.Moved))
+	default:
+		say(w, "  %s of layers moved\n", size(r.Moved))
+	}
+}
+
+// renderReplaced says what became of what the tag named before.
+func (r mergeResult) renderReplaced(w io.Writer) {
+	replaces, are := "replaced", "are not merged in"
+	if r.DryRun {
+		replaces, are = "would replace", "would not be merged in"
+	}
+	if r.Was != "" {
+		say(w, "  %s what the tag named: %s\n", replaces, r.Was)
+	}
+	if r.NotMerged > 0 {
+		say(w, "  %d of the %s that DST had %s; name DST as a source to keep them\n", r.NotMerged, count(r.Before.Results, "result"), are)
+	}
+	if r.Unnamed > 0 {
+		say(w, "  no tag names %s any more; %s\n", size(r.Unnamed), frees(r.Before.Place))
+	}
+}
+
+// ruleNames are the words for the rules of pruning.
+var ruleNames = map[buildcache.PruneRule]string{
+	buildcache.PruneUnneeded: "needed by nothing", buildcache.PruneBefore: "--older-than", buildcache.PruneLeaves: "--leaves",
+	buildcache.PruneMaxRecords: "--keep-records", buildcache.PruneMaxBytes: "--keep-bytes", buildcache.PruneFit: "--fit",
+}
+
+// renderFreed says what went by each rule.
+func renderFreed(w io.Writer, freed []buildcache.Freed, undated int) {
+	for _, f := range freed {
+		if f.Extent == (buildcache.Extent{}) && f.Rule == buildcache.PruneUnneeded {
+			continue
+		}
+		say(w, "  dropped (%s): %s, %s, %s, %s of layers\n", ruleNames[f.Rule], count(f.Results, "result"), count(f.Records, "record"),
+			count(f.Blobs, "layer blob"), size(f.Bytes))
+	}
+	if undated > 0 {
+		say(w, "  kept, as their age is unknown: %s\n", count(undated, "result"))
+	}
+}
+
+// hintMerge is about merging and pruning.
+func (a *app) hintMerge(err error) string {
+	var loss *convert.LossError
+	var large *convert.TooLargeError
+	var conflict *buildcache.ConflictError
+	var refused *buildcache.RefusedError
+	switch {
+	case errors.As(err, &loss):
+		return "nothing was written; name DST as a source too, or replace what it has with --overwrite: " + a.withTarget(loss.Tag)
+	case errors.As(err, &large):
+		return "--fit drops the oldest results until it fits; --older-than, --keep-records and --keep-bytes drop what you choose; or merge fewer caches into several tags"
+	case errors.Is(err, buildcache.ErrNoResults):
+		return hintNothingLeft(err)
+	case errors.As(err, &conflict):
+		return "one of the two is damaged; 'ocicache verify --deep' says which"
+	case errors.As(err, &refused):
+		return "'ocicache verify' lists what is wrong with it, 'ocicache repair' may mend it"
+	}
+	return ""
+}
+
+// hintNothingLeft names the rule that leaves nothing, before it speaks of deleting.
+func hintNothingLeft(err error) string {
+	var emptied *convert.EmptiedError
+	if !errors.As(err, &emptied) || emptied.Rule == buildcache.PruneUnneeded {
+		return "nothing of it was written; export the cache again, or leave it out"
+	}
+	return fmt.Sprintf("nothing of it was written; loosen %s, which leaves nothing; only where the cache is not wanted any more, delete it with 'ocicache rm'",
+		ruleNames[emptied.Rule])
+}
+
+// withTarget returns the command line that is running, with DST as a source too.
+func (a *app) withTarget(tag string) string {
+	if a.running == nil || a.running.Flags().NArg() == 0 {
+		return "ocicache merge SRC DST DST"
+	}
+	args := a.running.Flags().Args()
+	dst := args[len(args)-1]
+	source := dst
+	if ref, err := layout.ParseReference(dst); err == nil && ref.Transport == layout.TransportPath {
+		source = cmp.Or(withTag(dst, tag), dst) // a bare path would be all caches there
+	}
+	return a.commandLine("ocicache merge", slices.Concat(args[:len(args)-1], []string{source, dst}), func(*pflag.Flag) bool { return false })
+}

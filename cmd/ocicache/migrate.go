@@ -1,0 +1,395 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/webpage"
+	"github.com/ocicache/ocicache/migrate"
+	"github.com/ocicache/ocicache/places"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring caches from many places to many others, by a plan",
+		Long: `Bring caches from many places to many others, unattended, as a plan says: 'init' writes one, 'check' says what it would do, 'run'
+does it, in as many processes as there are shards, and 'report' tells what became of it.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.migrateInitCommand(), a.migrateCheckCommand(), a.migrateRunCommand(), a.migrateReportCommand())
+	return cmd
+}
+
+func (a *app) migrateInitCommand() *cobra.Command {
+	flags := &migrateFlags{}
+	cmd := &cobra.Command{
+		Use:   "init SRC... DST",
+		Short: "Look at places, and print a plan for their caches",
+		Long: `Look at places, and print a plan that brings all their caches to DST, with what was found in each. Nothing is written to DST,
+which is not even looked at; {repository} in it stands for the name of each source.`,
+		Example: `  ocicache migrate init docker://old.example.com/team/a docker://old.example.com/team/b docker://new.example.com >plan.yaml`,
+		Args:    cobra.MinimumNArgs(2),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.runMigrateInit(cmd.Context(), flags, args) },
+	}
+	flags.registry = addRegistryFlags(cmd)
+	return cmd
+}
+
+func (a *app) migrateCheckCommand() *cobra.Command {
+	flags := &migrateFlags{}
+	var schema bool
+	cmd := &cobra.Command{
+		Use:   "check PLAN",
+		Short: "Say what is wrong with a plan, and what it would do",
+		Long: `Say what is wrong with a plan, with line and column; then look at every place that it names, and say what would be done: which
+caches, how many bytes and requests for each registry, what filters leave out, what a target would refuse. Nothing is written.
+The exit status is 3 where something would not be brought over.`,
+		Example: `  ocicache migrate check plan.yaml`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case schema && len(args) == 0:
+				return a.writeRaw(migrate.Schema())
+			case schema || len(args) == 0:
+				return &usageError{errors.New("want a PLAN, or --schema")}
+			}
+			return a.runMigrateCheck(cmd.Context(), cmd.InOrStdin(), flags, args[0])
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON schema of plans, for editors")
+	return cmd
+}
+
+func (a *app) migrateRunCommand() *cobra.Command {
+	flags := &migrateFlags{}
+	cmd := &cobra.Command{
+		Use:   "run PLAN",
+		Short: "Do what a plan says",
+		Long: `Do what a plan says. One cache that fails stops no other, and neither does a registry that is down: what is left is said by its
+causes, with the command that tries it again, and the exit status is 1. It is 0 only where all that was planned is at its target.
+
+With --state FILE a run goes on from where the one before ended: what is done and unchanged at its source is not looked at again, but
+for targets that are layouts; a tag that was deleted in a registry is found by a run without --state. What failed is tried again, what
+can't succeed is not. Without it, --json writes the lines of a state to standard output, and the
+summary to standard error.`,
+		Example: `  ocicache migrate run plan.yaml --state night.jsonl
+  ocicache migrate run plan.yaml --state night.jsonl --only failed
+  ocicache migrate run plan.yaml --shard 3/16 --json >shard-3.jsonl`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runMigrateRun(cmd.Context(), cmd.InOrStdin(), flags, args[0])
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&flags.trust, "trust-destination", false, "take layers that targets claim to hold in the wanted compression unread")
+	return cmd
+}
+
+func (a *app) migrateReportCommand() *cobra.Command {
+	page := besideFile{isOurs: webpage.IsOurs}
+	cmd := &cobra.Command{
+		Use:   "report FILE...",
+		Short: "Tell what became of a plan",
+		Long: `Tell what became of a plan, from the states of its runs: their files, or logs with their lines; - is standard input. Those of
+several shards are taken together. It says that everything is there only where every shard has run, and has ended; no registry is
+asked. The exit status is 0 whatever it says: 'complete' in --json tells scripts.`,
+		Example: `  ocicache migrate report night.jsonl --html night.html
+  kubectl logs -l job-name=ocicache-migrate --tail=-1 --max-log-requests=100 | ocicache migrate report -`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runMigrateReport(cmd.Context(), cmd.InOrStdin(), page, args)
+		},
+	}
+	page.overwrite = overwriteFlag(cmd, "--html")
+	cmd.Flags().StringVar(&page.path, "html", "", "write the report to this `FILE` as well, as a page that needs no network")
+	return cmd
+}
+
+// migrateFlags are the flags of commands that take a plan.
+type migrateFlags struct {
+	registry *registryFlags
+	pairs    string
+	state    string
+	shard    string
+	only     string
+	parallel int
+	giveUp   time.Duration
+	trust    bool
+}
+
+func (f *migrateFlags) add(cmd *cobra.Command) {
+	f.registry = addRegistryFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.pairs, "pairs", "", "a `FILE` with lines of SOURCE and TARGET, which become migrations with the plan's defaults; - is standard input")
+	flags.StringVar(&f.state, "state", "", "the `FILE` that says what became of each cache")
+	flags.StringVar(&f.shard, "shard", "", "work on the share `I/N` of the caches; N alone takes I from JOB_COMPLETION_INDEX")
+	flags.StringVar(&f.only, "only", "", "only what the state says has failed: failed for all of it, or a `CAUSE`")
+	flags.IntVar(&f.parallel, "parallel", migrate.DefaultParallel, "caches to work on at once; --jobs bounds the layers of all")
+	flags.DurationVar(&f.giveUp, "give-up", migrate.DefaultGiveUp, "how long a registry may be down before its caches are left for another run")
+	complete(cmd, "only", append(names(migrate.Causes()), string(migrate.OnlyFailed)))
+}
+
+// options returns what the flags say, but for the state.
+func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, error) {
+	if err := f.registry.check(); err != nil {
+		return migrate.Options{}, err
+	}
+	o := migrate.Options{
+		Layout: a.layoutOptions(), Registry: f.registry.options(either).Registry, Parallel: f.parallel, Jobs: a.jobs, GiveUp: f.giveUp,
+		Trust: f.trust, Version: versionName(),
+	}
+	o.Registry.Hosts, o.Registry.OnEvent = a.hosts, a.retried
+	for _, name := range secretFlags {
+		if f.registry.set.Changed(name) && len(plan.Hosts()) > 1 {
+			return o, &usageError{fmt.Errorf("--%s would go to each of %d registries: use --authfile, or authfile in the plan", name, len(plan.Hosts()))}
+		}
+	}
+	if f.parallel < 1 {
+		return o, &usageError{fmt.Errorf("--parallel %d: want 1 or more", f.parallel)}
+	}
+	if f.giveUp <= 0 {
+		return o, &usageError{fmt.Errorf("--give-up %v: want more than 0", f.giveUp)}
+	}
+	var err error
+	if f.shard != "" {
+		if o.Shard, err = migrate.ParseShard(f.shard, os.Getenv("JOB_COMPLETION_INDEX")); err != nil {
+			return o, &usageError{fmt.Errorf("--%w", err)}
+		}
+	}
+	if f.only == "" {
+		return o, nil
+	}
+	if f.state == "" {
+		return o, &usageError{errors.New("--only needs a --state, which says what has failed")}
+	}
+	if o.Only, err = migrate.ParseOnly(f.only); err != nil {
+		words := append([]string{string(migrate.OnlyFailed)}, names(migrate.Causes())...)
+		return o, &usageError{unknownWord(fmt.Errorf("--only: %w", err), f.only, words)}
+	}
+	return o, nil
+}
+
+// read reads a plan and the flags, which a run and its check have in common.
+func (f *migrateFlags) read(a *app, stdin io.Reader, name string) (*migrate.Plan, migrate.Options, error) {
+	plan, err := f.readPlan(stdin, name)
+	if err != nil {
+		return nil, migrate.Options{}, err
+	}
+	for _, warning := range plan.Warnings() {
+		a.note(fmt.Sprintf("plan %s: %v", name, warning))
+	}
+	o, err := f.options(a, plan)
+	return plan, o, err
+}
+
+// readPlan reads a plan, and the pairs that belong to it.
+func (f *migrateFlags) readPlan(stdin io.Reader, name string) (*migrate.Plan, error) {
+	if name == stdinName && f.pairs == stdinName {
+		return nil, &usageError{errors.New("the plan and --pairs can't both be standard input")}
+	}
+	raw, err := readInput(stdin, name)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := migrate.ParsePlan(name, raw)
+	if err != nil {
+		return nil, err
+	}
+	if f.pairs != "" {
+		if raw, err = readInput(stdin, f.pairs); err != nil {
+			return nil, err
+		}
+		if err := plan.AddPairs(f.pairs, raw); err != nil {
+			return nil, err
+		}
+	}
+	return plan, plan.Check(name)
+}
+
+// stdinName stands for standard input.
+const stdinName = "-"
+
+// readInput reads a file, or standard input, that may be as large as a plan.
+func readInput(stdin io.Reader, name string) ([]byte, error) {
+	if name == stdinName {
+		raw, err := io.ReadAll(io.LimitReader(stdin, migrate.MaxPlan+1))
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return raw, nil
+	}
+	raw, err := durable.ReadRegular(name, migrate.MaxPlan+1)
+	if err != nil {
+		return nil, notThereOr(err, name)
+	}
+	return raw, nil
+}
+
+// notThereOr says that a file is not there, where that is what went wrong; else it is one that can't be what was asked for.
+func notThereOr(err error, name string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &places.NotThereError{Path: name}
+	}
+	return &usageError{err}
+}
+
+func (a *app) runMigrateInit(ctx context.Context, flags *migrateFlags, args []string) error {
+	var found []*migrate.Found
+	sources, to := args[:len(args)-1], args[len(args)-1]
+	if err := flags.registry.check(); err != nil {
+		return err
+	}
+	o := migrate.Options{Layout: a.layoutOptions(), Registry: flags.registry.options(either).Registry}
+	o.Registry.Hosts, o.Registry.OnEvent = a.hosts, a.retried
+	for _, source := range sources {
+		if _, err := parse(source, ""); err != nil {
+			return err
+		}
+		one, err := migrate.Look(ctx, source, o)
+		if err != nil {
+			return err
+		}
+		if one.Caches == 0 {
+			a.note(source + ": there is no cache in it; the plan would fail with too-few-tags")
+		}
+		found = append(found, one)
+	}
+	draft := migrate.Draft(found, to, o, foundLine)
+	plan, err := migrate.ParsePlan("drafted", []byte(draft))
+	if err == nil {
+		err = plan.Check("drafted")
+	}
+	if err != nil { // DST is none, or one of SRC is there twice
+		return err
+	}
+	result := initResult{Sources: found, Plan: draft}
+	return a.write(result, func(w io.Writer) error {
+		if p, ok := w.(*page); ok {
+			p.width = 0 // it is a file's content
+		}
+		_, err := io.WriteString(w, draft)
+		return err
+	})
+}
+
+func (a *app) runMigrateCheck(ctx context.Context, stdin io.Reader, flags *migrateFlags, name string) (err error) {
+	plan, o, err := flags.read(a, stdin, name)
+	if err != nil {
+		return err
+	}
+	if flags.state != "" {
+		if o.State, err = a.readStates(stdin, []string{flags.state}); err != nil {
+			return err
+		}
+	}
+	handler, stop := a.show()
+	o.OnEvent = handler
+	summary, err := migrate.Check(ctx, plan, o)
+	stop()
+	if err != nil {
+		return err
+	}
+	if err := a.write(summary, checkResult{summary}.render); err != nil {
+		return err
+	}
+	if summary.Err() != nil {
+		return errFound
+	}
+	return nil
+}
+
+func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrateFlags, name string) (err error) {
+	plan, o, err := flags.read(a, stdin, name)
+	if err != nil {
+		return err
+	}
+	show := func(s *migrate.Summary) error { return a.write(s, runResult{s}.render) }
+	switch {
+	case flags.state != "":
+		state, err := migrate.OpenState(ctx, flags.state, a.lockTimeout)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, state)
+		o.State, o.Record = state.State, state.Record
+	case a.json:
+		o.Record = migrate.RecordTo(a.stdout)
+		show = func(s *migrate.Summary) error { return runResult{s}.render(a.stderr) }
+	}
+	handler, stop := a.show()
+	o.OnEvent = handler
+	summary, err := migrate.Run(ctx, plan, o)
+	stop()
+	if err := errors.Join(err, show(summary)); err != nil {
+		return err
+	}
+	return summary.Err()
+}
+
+// readStates reads states, and logs that have their lines.
+func (a *app) readStates(stdin io.Reader, names []string) (*migrate.State, error) {
+	state := migrate.NewState()
+	for _, name := range names {
+		if name == stdinName {
+			if err := state.Read("standard input", stdin); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		file, _, err := durable.OpenRegular(name)
+		if err != nil {
+			return nil, notThereOr(err, name)
+		}
+		if err := errors.Join(state.Read(name, file), file.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return state, nil
+}
+
+func (a *app) runMigrateReport(ctx context.Context, stdin io.Reader, page besideFile, names []string) error {
+	page.spared = readFrom(names)
+	if err := page.check(); err != nil {
+		return err
+	}
+	state, err := a.readStates(stdin, names)
+	if err != nil {
+		return err
+	}
+	report := migrate.NewReport(state)
+	if err := a.writeBeside(ctx, &page, report.WriteHTML); err != nil {
+		return err
+	}
+	return a.write(report, reportResult{report}.render)
+}
+
+// readFrom returns the paths of what was read.
+func readFrom(names []string) []string {
+	paths := slices.Clone(names)
+	for i, name := range paths {
+		if name == stdinName {
+			paths[i] = os.Stdin.Name()
+		}
+	}
+	return paths
+}
+
+// writeRaw puts bytes on standard output.
+func (a *app) writeRaw(raw []byte) error {
+	if _, err := a.stdout.Write(raw); err != nil {
+		return &outputError{err}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/migrate"
+)
+
+// initResult is what migrate init writes with --json.
+type initResult struct {
+	Sources []*migrate.Found `json:"sources"`
+	Plan    string           `json:"plan"`
+}
+
+// foundLine says what is in a source.
+func foundLine(f *migrate.Found) string {
+	text := fmt.Sprintf("%s, %s in %s", count(f.Caches, "cache"), size(f.Bytes), count(f.Layers, "layer"))
+	text += counted(f.Forms) + counted(f.Compressions)
+	if f.Others > 0 {
+		text += fmt.Sprintf("; no caches: %s", english.Plural(f.Others, "entry", "entries"))
+	}
+	if f.Broken > 0 {
+		text += fmt.Sprintf("; can't be read: %s", english.Plural(f.Broken, "entry", "entries"))
+	}
+	return text
+}
+
+// counted says how many there are of each.
+func counted[T ~string](of map[T]int) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		shown := string(name)
+		if shown == "" {
+			shown = "unknown"
+		}
+		words = append(words, fmt.Sprintf("%d %s", of[name], shown))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(words, ", ")
+}
+
+// checkResult is what migrate check writes.
+type checkResult struct{ *migrate.Summary }
+
+func (r checkResult) render(w io.Writer) error {
+	if err := renderMigrations(w, r.Summary, "to bring over"); err != nil {
+		return err
+	}
+	if len(r.Registries) > 0 {
+		say(w, "\n")
+		err := tableOf(w, columns{}, func(w io.Writer) {
+			say(w, "registry\tcaches to read\tto write\tlayers, about\trequests, at most\taccess\n")
+			for _, use := range r.Registries {
+				access := "ok"
+				if use.Error != "" {
+					access = "FAILED"
+				}
+				say(w, "%s\t%d\t%d\t%s\t%s\t%s\n", use.Host, use.Read, use.Write, size(use.Bytes), humanize.Comma(use.Requests), access)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	renderPrunedAll(w, r.Freed)
+	renderCauses(w, r.Causes, "would fail")
+	say(w, "\n%s planned: %d to bring over, %d there already, %d done before, %d that would fail%s; looking took %s\n",
+		count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed+r.NotTried, failedSources(r.Summary), english.Plural(int(r.Requests), "request", ""))
+	return nil
+}
+
+// renderPrunedAll says what was dropped of all caches on their way.
+func renderPrunedAll(w io.Writer, freed []buildcache.Freed) {
+	if len(freed) > 0 {
+		say(w, "\npruned on the way:\n")
+		renderFreed(w, freed, 0)
+	}
+}
+
+// failedSources says how many sources there are of whose caches nothing is known, or too little.
+func failedSources(s *migrate.Summary) string {
+	if s.Sources == 0 {
+		return ""
+	}
+	return "; besides, " + count(s.Sources, "source") + " failed"
+}
+
+// renderMigrations says what became of each migration.
+func renderMigrations(w io.Writer, s *migrate.Summary, done string) error {
+	return tableOf(w, columns{drop: []string{"done before", "not meant"}}, func(w io.Writer) {
+		say(w, "source\ttarget\t%s\tthere already\tdone before\tleft\tnot meant\n", done)
+		for _, m := range s.Migrations {
+			left := fmt.Sprint(m.Left())
+			if m.Error != "" {
+				left = "ALL (" + string(m.Cause) + ")"
+			}
+			say(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Source, m.Target, m.Done, m.There, m.Before, left, notMeant(m))
+		}
+	})
+}
+
+// notMeant says what of a source the plan leaves out.
+func notMeant(m *migrate.Result) string {
+	var words []string
+	for _, filter := range slices.Sorted(maps.Keys(m.LeftOutBy)) {
+		words = append(words, fmt.Sprintf("%d by %s", m.LeftOutBy[filter], filter))
+	}
+	if m.Others > 0 {
+		words = append(words, fmt.Sprintf("%d no caches", m.Others))
+	}
+	if m.OtherShards > 0 {
+		words = append(words, fmt.Sprintf("%d elsewhere", m.OtherShards))
+	}
+	if m.NotMeant > 0 {
+		words = append(words, fmt.Sprintf("%d by --only", m.NotMeant))
+	}
+	if len(words) == 0 {
+		return "-"
+	}
+	return strings.Join(words, ", ")
+}
+
+// renderCauses says what failed, by its causes.
+func renderCauses(w io.Writer, causes []migrate.CauseGroup, what string) {
+	for _, c := range causes {
+		again := ""
+		if c.Hopeless {
+			again = ", not tried again unless the source or the plan changes"
+		}
+		say(w, "\n%s: %d %s%s\n", c.Cause, c.Count, what, again)
+		for _, name := range c.Caches {
+			say(w, "  %s\n", name)
+		}
+		if more := c.Count - len(c.Caches); more > 0 {
+			say(w, "  and %d more\n", more)
+		}
+		renderError(w, c)
+	}
+}
+
+// renderError says what was said of the first cache of a group, whose name stands above, and what may help.
+func renderError(w io.Writer, c migrate.CauseGroup) {
+	text, last := c.Error, ""
+	for _, name := range c.Caches {
+		text = strings.TrimPrefix(text, name+": ")
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); line != last { // a registry may say the same of each blob
+			say(w, "  %s\n", line)
+		}
+		last = line
+	}
+	if c.Advice != "" {
+		say(w, "  hint: %s\n", c.Advice)
+	}
+}
+
+// runResult is what migrate run writes.
+type runResult struct{ *migrate.Summary }
+
+func (r runResult) render(w io.Writer) error {
+	if err := renderMigrations(w, r.Summary, "brought over"); err != nil {
+		return err
+	}
+	renderPrunedAll(w, r.Freed)
+	renderCauses(w, r.Causes, "failed")
+	shard := ""
+	if r.Shard != "" {
+		shard = "shard " + r.Shard + ": "
+	}
+	if r.Interrupted {
+		shard = "interrupted: " + shard
+	}
+	say(w, "\n%s%s planned: %d brought over, %d there already, %d done before, %d failed, %d not tried%s; %s moved in %s\n",
+		shard, count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed, r.NotTried, failedSources(r.Summary), size(r.Moved), time.Duration(r.Took).Round(time.Second/10))
+	return nil
+}
+
+// hintAgain returns the command that tries again what is left, where that may help.
+func (a *app) hintAgain(s *migrate.Summary) string {
+	hopeless, failed := true, 0
+	for _, c := range s.Causes {
+		hopeless = hopeless && (c.Hopeless || c.Cause == migrate.CauseTooFew || c.Cause == migrate.CauseNotThere)
+		failed += c.Count
+	}
+	switch {
+	case hopeless && failed > 0:
+		return "trying again does not help as long as neither the plan nor the sources change; 'ocicache verify' says of a cache what is wrong with it, 'ocicache registries' what targets take"
+	case !a.hasState():
+		return "the same command tries again; with --state FILE a run goes on where the one before ended"
+	default:
+		return "try again what is left: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
+	}
+}
+
+// hintResume returns the command that goes on with a run that was interrupted, or "" for other commands.
+func (a *app) hintResume() string {
+	switch {
+	case a.running == nil || a.running.CommandPath() != "ocicache migrate run":
+		return ""
+	case !a.hasState():
+		return "the same command finds what is there; with --state FILE a run goes on where the one before ended"
+	default:
+		return "go on: " + a.repeated(a.running.CommandPath(), "", "")
+	}
+}
+
+func (a *app) hasState() bool {
+	state := a.running.Flags().Lookup("state")
+	return state != nil && state.Value.String() != ""
+}
+
+// reportResult is what migrate report writes.
+type reportResult struct{ *migrate.Report }
+
+func (r reportResult) render(w io.Writer) error {
+	say(w, "%s\n\n", r.Headline())
+	err := table(w, func(w io.Writer) {
+		row := func(what string, n int) { say(w, "%s\t%d\n", what, n) }
+		row("caches", r.Caches)
+		row("brought over", r.Done)
+		row("there already", r.There)
+		row("failed", r.Failed)
+		row("not tried", r.Left)
+		row("begun, not ended", r.Working)
+		row("failed sources", r.Sources)
+		say(w, "moved\t%s, besides %s that were there; by the newest line of each cache\n", size(r.Moved), size(r.Saved))
+		say(w, "requests\t%s, by the same lines\n", humanize.Comma(r.Requests))
+		say(w, "time\t%s, of all %s\n", time.Duration(r.Worked), count(r.Runs, "run"))
+	})
+	if err != nil {
+		return err
+	}
+	renderPrunedAll(w, r.Freed)
+	renderCauses(w, r.Causes, "failed")
+	if len(r.Slowest) > 0 {
+		say(w, "\nslowest:\n")
+		err = table(w, func(w io.Writer) {
+			for _, c := range r.Slowest {
+				say(w, "  %s\t%s s\t%s\t%s\n", c.Name(), fmt.Sprintf("%.1f", c.Seconds()), size(c.Moved), count(int(c.Requests), "request"))
+			}
+		})
+	}
+	if r.Skipped > 0 {
+		say(w, "\n%s that are none of a state were passed over\n", count(r.Skipped, "line"))
+	}
+	return err
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ocicache/ocicache/explain"
+	"github.com/ocicache/ocicache/explain/provenance"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// What the flags say that explain has as well.
+const (
+	provenanceUsage = "what the build told of its steps: a `FILE`, - or an image; one for each platform"
+	redactUsage     = "hide commands, images, mounts, paths, and values of variables and options"
+	provenanceHelp  = "--provenance takes what 'ocicache explain' does, such as what 'docker buildx history export -o FILE' writes."
+)
+
+// namingFlags let a command call records by the steps of builds.
+type namingFlags struct {
+	provenance []string
+	redact     bool
+}
+
+func (f *namingFlags) add(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&f.provenance, "provenance", nil, provenanceUsage)
+	flags.BoolVar(&f.redact, "redact", false, "with --provenance, "+redactUsage)
+}
+
+// given reports whether there is anything to call records by.
+func (f *namingFlags) given() bool { return len(f.provenance) > 0 }
+
+func (f *namingFlags) check() error {
+	if f.redact && !f.given() {
+		return &usageError{errors.New("--redact is for --provenance, which is not given")}
+	}
+	return nil
+}
+
+// namer calls the records of caches by the steps of builds.
+type namer struct {
+	builds []*provenance.Build
+	redact bool
+}
+
+// namer reads the builds.
+func (a *app) namer(ctx context.Context, flags *namingFlags, registry *registryFlags) (*namer, error) {
+	builds, err := a.provenanceOf(ctx, flagProvenance, flags.provenance, registry)
+	return &namer{builds, flags.redact}, err
+}
+
+func (n *namer) name(ctx context.Context, c *layout.Cache) (*explain.Named, error) {
+	return explain.NameInWords(ctx, c, n.builds, n.redact)
+}
+
+// onPage returns names as pages and graphs show them, none where nothing is known of any build.
+func onPage(named *explain.Named) []inspect.RecordName {
+	var names []inspect.RecordName
+	for _, r := range named.Records {
+		if r.Naming != nil {
+			names = append(names, inspect.RecordName{Where: r.Where, Text: namesOf(r.Naming), How: string(r.How)})
+		}
+	}
+	return names
+}
+
+// namesOf says in a line what a record stands for.
+func namesOf(n *explain.Naming) string {
+	names := shortText(strings.Join(n.Names, ", "), strings.Join(n.Platforms, ", "))
+	switch n.Kind {
+	case explain.KindForeign:
+		return "(of another build)"
+	case explain.KindContent:
+		return "files: " + names
+	case explain.KindStep, explain.KindSource:
+	}
+	return names
+}
+
+// stepOf says in a line where a step is that a record stands for, and what it is.
+func stepOf(n *explain.Naming) string {
+	text := strings.TrimSpace(n.Where + " " + namesOf(n))
+	if n.How == explain.ByPosition {
+		text += " (by position)"
+	}
+	return text
+}
+
+// howOf says how it is known what a record stands for.
+func howOf(n *explain.Naming) string {
+	if n.How == "" {
+		return "-"
+	}
+	return string(n.How)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+)
+
+// wordKind is what a word of the command line stands for.
+type wordKind int
+
+const (
+	aCommand wordKind = iota
+	aFlag
+	aForm
+	aCompression
+)
+
+// otherWord is what other programs call something that is here under another name.
+type otherWord struct {
+	kind   wordKind
+	words  string // as others say it
+	here   string // the command or the flag that is here; it is no help where that is not there. "" is for what is everywhere
+	advice string // what to say, where it is more than asking for what is here
+}
+
+const (
+	adviceLogin  = "the credentials are those of 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
+	adviceStatus = "'ocicache ls' lists caches, 'ocicache inspect' shows what is in them, 'ocicache migrate report' what became of a plan"
+	advicePush   = "did you mean convert or copy? 'ocicache convert SRC docker://... --to auto' makes what the registry takes of it, 'ocicache copy' brings it as it is"
+	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
+	adviceAll    = "'ocicache sync' and 'ocicache pack' bring all caches of a place, and a bare path stands for every cache in it"
+)
+
+// otherWords are the words of other programs. The first one counts whose command or flag is there.
+var otherWords = []otherWord{
+	{aCommand, "list tags", "ls", ""},
+	{aCommand, "delete remove untag", "rm", ""},
+	{aCommand, "cp pull", "copy", ""},
+	{aCommand, "push", "copy", advicePush},
+	{aCommand, "mirror", "sync", ""},
+	{aCommand, "check fsck validate", "verify", ""},
+	{aCommand, "info show", "inspect", ""},
+	{aCommand, "export save", "pack", ""},
+	{aCommand, "import load", "unpack", ""},
+	{aCommand, "fix", "repair", ""},
+	{aCommand, "recompress", "convert", ""},
+	{aCommand, "why", "explain", ""},
+	{aCommand, "login logout auth", "ls", adviceLogin},
+	{aCommand, "status", "ls", adviceStatus},
+	{aFlag, "q quiet silent", "quiet", ""},
+	{aFlag, "q quiet silent", "", "here it is --progress none; results are on standard output, all else on standard error"},
+	{aFlag, "v verbose log-level loglevel trace", "", "here it is --debug; 'ocicache version' says the version"},
+	{aFlag, "version", "", "'ocicache --version' and 'ocicache version' say it"},
+	{aFlag, "format", "to", "here it is --to FORM for the form of a cache, and --json for a result as JSON"},
+	{aFlag, "o output format", "", "here it is --json for a result as JSON; places are named without a flag"},
+	{aFlag, "a all", "match", "all that no flag leaves out are chosen; --match '*' says so"},
+	{aFlag, "a all", "", adviceAll},
+	{aFlag, "t", "tag", ""},
+	{aFlag, "t tag", "", adviceTag},
+	{aFlag, "l level", "compression-level", ""},
+	{aFlag, "include filter", "match", ""},
+	{aFlag, "n", "dry-run", ""},
+	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "here it is --to artifact"},
+	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "'ocicache convert' with --to artifact makes it so"},
+	{aForm, "manifest image-manifest image", "to", "did you mean " + string(buildcache.Artifact) + "?"},
+	{aCompression, "none no off store tar", "compression", "did you mean " + string(buildcache.Uncompressed) + "?"},
+}
+
+// adviceFor says what is here what others call typed, or "". there reports whether a command or a flag is there.
+func adviceFor(kind wordKind, typed string, there func(name string) bool) string {
+	for _, word := range otherWords {
+		if word.kind != kind || !slices.Contains(strings.Fields(word.words), typed) || word.here != "" && !there(word.here) {
+			continue
+		}
+		switch {
+		case word.advice != "":
+			return word.advice
+		case kind == aFlag:
+			return didYouMean([]string{"--" + word.here})
+		default:
+			return didYouMean([]string{word.here})
+		}
+	}
+	return ""
+}
+
+// hasFlagOf returns a function that reports whether a command has a flag.
+func hasFlagOf(cmd *cobra.Command) func(string) bool {
+	return func(name string) bool { return cmd.Flags().Lookup(name) != nil }
+}
+
+// everywhere is for words whose command or flag is there in any case.
+func everywhere(string) bool { return true }
+
+// levelPattern matches a compression with its level, as others have it in one word.
+var levelPattern = regexp.MustCompile(`^([a-z]+)[:=-](\d+)$`)
+
+// unknownCompression adds to an error which compression was probably meant.
+func unknownCompression(err error, typed string) error {
+	typed = strings.ToLower(typed)
+	if m := levelPattern.FindStringSubmatch(typed); m != nil && slices.Contains(names(buildcache.Compressions()), m[1]) {
+		return &wordError{err, "did you mean --compression " + m[1] + " --compression-level " + m[2] + "?"}
+	}
+	if advice := adviceFor(aCompression, typed, everywhere); advice != "" {
+		return &wordError{err, advice}
+	}
+	return unknownWord(err, typed, names(buildcache.Compressions()))
+}
+
+// unknownForm adds to an error which form was probably meant.
+func unknownForm(err error, typed string) error {
+	if advice := adviceFor(aForm, strings.ToLower(typed), everywhere); advice != "" {
+		return &wordError{err, advice}
+	}
+	return unknownWord(err, typed, append(names(buildcache.Forms()), auto))
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+type pruneFlags struct {
+	limits    limitFlags
+	dryRun    bool
+	gc        bool
+	keepSince string
+	tag       string
+	naming    namingFlags
+	access    *registryFlags
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	flags := &pruneFlags{}
+	cmd := &cobra.Command{
+		Use:   "prune REF",
+		Short: "Drop old results of caches, and all that only they need",
+		Long: `Drop results of a cache by age, size or number, and with them exactly the records, layers and blobs that no other result
+needs. What is left is hit as before. The rules are applied one after the other in the order of their flags below; each
+of them counts for one cache.
+
+The tag moves last, to what was proved to be what BuildKit imports. Blobs stay in the place: in a directory 'ocicache gc', or --gc
+here, frees those that are older than --keep-since. A bare path and docker://REPOSITORY stand for every cache there; one that fails keeps
+none of the others from being pruned, and the status is 1 then. With --dry-run, --gc says what it would remove.
+
+With --provenance it says of which steps results go, and of which they stay. ` + provenanceHelp,
+		Example: `  ocicache prune ./cache --older-than 30d --keep-bytes 5GB --gc
+  ocicache prune docker://registry.example.com/team/cache:main --keep-records 2000
+  ocicache prune oci:./cache:main --leaves --dry-run
+  ocicache prune ./cache --older-than 30d --dry-run --provenance build.dockerbuild`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("keep-since") && !flags.gc {
+				return &usageError{errors.New("--keep-since is for --gc, which is not given")}
+			}
+			return a.runPrune(cmd.Context(), flags, args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&flags.tag, "tag", "", "`TAG` of the cache to prune")
+	flags.limits.add(f, "cache")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "say what would be dropped, and write nothing")
+	f.BoolVar(&flags.gc, "gc", false, "in a directory, remove what no tag reaches any more, as 'ocicache gc' does")
+	f.StringVar(&flags.keepSince, "keep-since", "24h", "with --gc, keep what is younger than this `AGE`; 0s where nothing writes there but what takes the lock")
+	flags.naming.add(f)
+	flags.access = addRegistryFlags(cmd)
+	return cmd
+}
+
+// rules reads the flags.
+func (f *pruneFlags) rules() (buildcache.PruneRules, error) {
+	rules, err := f.limits.rules(time.Now())
+	if err == nil && rules == (buildcache.PruneRules{}) {
+		if f.access.set.Changed("keep-records") {
+			return rules, errors.New("--keep-records 0: want 1 or more, as a cache without records is none; 'ocicache rm' deletes a cache")
+		}
+		err = errors.New("nothing to drop: give --older-than, --leaves, --keep-records, --keep-bytes or --fit")
+	}
+	return rules, err
+}
+
+// pruneResult is what prune writes with --json.
+type pruneResult struct {
+	Path   string           `json:"path"`
+	Caches []prunedCache    `json:"caches"`
+	GC     *layout.GCResult `json:"gc,omitempty"`
+
+	collects bool // with --gc
+}
+
+func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) error {
+	rules, err := flags.rules()
+	if err != nil {
+		return &usageError{err}
+	}
+	grace, err := parseAge(flags.keepSince)
+	if err != nil {
+		return &usageError{fmt.Errorf("--keep-since: %w", err)}
+	}
+	names, err := a.pruneNames(ctx, flags, text)
+	if err != nil {
+		return err
+	}
+	from, err := a.openNamed(ctx, text, flags.tag, flags.access)
+	if err != nil {
+		return err
+	}
+	place, err := from.Place()
+	if err != nil {
+		return &usageError{err}
+	}
+	dir, isDir := from.Source.(collector)
+	if flags.gc && !isDir {
+		return &usageError{fmt.Errorf("--gc: %s: %w", from.Reference, errNoDir)}
+	}
+	result := pruneResult{Path: from.Source.String(), Caches: []prunedCache{}, collects: flags.gc}
+	err = a.pruneAll(ctx, from, place, convert.PruneOptions{Rules: rules, DryRun: flags.dryRun, Explain: names.explain()}, &result)
+	names.addTo(&result)
+	if err == nil && flags.gc && result.done() > 0 {
+		if result.GC, err = dir.GC(ctx, result.collection(grace, flags.dryRun)); err == nil {
+			result.forgetPruned()
+		}
+	}
+	return a.writePruned(result, err)
+}
+
+// writePruned says what was done, before an error too, and returns what went wrong. One cache that failed is all there is to say.
+func (a *app) writePruned(result pruneResult, err error) error {
+	failed := result.err()
+	if failed != nil && len(result.Caches) == 1 {
+		return errors.Join(result.Caches[0].Err, err)
+	}
+	if err == nil || len(result.Caches) > 0 {
+		err = errors.Join(err, a.write(result, result.render))
+	}
+	if err == nil {
+		return failed
+	}
+	return errors.Join(err, failed)
+}
+
+// pruneAll prunes every cache that is meant.
+func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Place, o convert.PruneOptions, result *pruneResult) error {
+	if from.Reference.Digest != "" {
+		return &usageError{errors.New("what is pruned gets another digest; name a tag")}
+	}
+	entries, err := toPrune(ctx, from)
+	if err != nil {
+		return err
+	}
+	handler, stop := a.show()
+	defer stop()
+	o.OnEvent = handler
+	pruned, err := convert.PruneAll(ctx, place, entries, o)
+	for _, c := range pruned {
+		result.Caches = append(result.Caches, prunedCache{PruneResult: c})
+	}
+	return err
+}
+
+// toPrune returns the caches that are meant, those that can't be read among them.
+func toPrune(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
+	if !places.Covers(from.Reference) {
+		return from.Caches(ctx)
+	}
+	entries, err := from.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries = slices.DeleteFunc(entries, func(e layout.Entry) bool { return e.Kind.IsImage() })
+	if len(entries) == 0 {
+		return from.Covered(ctx) // says what there is instead
+	}
+	return entries, nil
+}
+
+// done counts the caches that did not fail.
+func (r *pruneResult) done() (n int) {
+	for _, c := range r.Caches {
+		if c.Err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// err says which caches failed, nil for none.
+func (r *pruneResult) err() error {
+	failed := &convert.SyncError{Of: len(r.Caches)}
+	for _, c := range r.Caches {
+		if c.Err != nil {
+			failed.Failed++
+			failed.Errs = append(failed.Errs, c.Err)
+		}
+	}
+	if failed.Failed == 0 {
+		return nil
+	}
+	return failed
+}
+
+// collection is what is to be collected behind the pruning, or would be.
+func (r *pruneResult) collection(grace time.Duration, dryRun bool) layout.GCOptions {
+	o := layout.GCOptions{Grace: grace, DryRun: dryRun}
+	for _, c := range r.Caches {
+		if move, ok := c.Moves(); ok && dryRun {
+			o.Planned = append(o.Planned, move)
+		}
+	}
+	return o
+}
+
+// forgetPruned takes what was pruned, and is meant to go, out of the caches that go because nobody names them.
+func (r *pruneResult) forgetPruned() {
+	r.GC.Unnamed = slices.DeleteFunc(r.GC.Unnamed, func(u layout.UnnamedCache) bool {
+		return slices.ContainsFunc(r.Caches, func(c prunedCache) bool { return c.From.Digest == u.Digest })
+	})
+}
+
+func (r pruneResult) render(w io.Writer) error {
+	for _, c := range r.Caches {
+		name := r.Path
+		if c.Tag != "" {
+			name += ", tag " + c.Tag
+		}
+		switch {
+		case c.Err != nil:
+			say(w, "%s: NOT PRUNED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
+			continue
+		case c.Unchanged:
+			say(w, "%s: nothing to drop\n", name)
+		case c.DryRun:
+			say(w, "%s: this would be done, nothing was written\n", name)
+		default:
+			say(w, "%s: pruned\n", name)
+		}
+		renderPruning(w, c.Pruning)
+		if err := c.renderSteps(w); err != nil {
+			return err
+		}
+		if c.From.Digest != c.To.Digest {
+			say(w, "  root %s\n", c.To.Digest)
+		}
+		if c.Unnamed > 0 && !r.collects {
+			say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), frees(r.Path))
+		}
+	}
+	if r.GC == nil {
+		return nil
+	}
+	return gcResult{Path: r.Path, GCResult: r.GC}.render(w)
+}
+
+// renderPruning says what went by each rule, and what is left.
+func renderPruning(w io.Writer, p convert.Pruning) {
+	renderFreed(w, p.Freed, p.Undated)
+	say(w, "  left: %d of %s, %d of %s, %d of %s, %s of %s of layers\n", p.Kept.Results, count(p.Before.Results, "result"),
+		p.Kept.Records, count(p.Before.Records, "record"), p.Kept.Blobs, count(p.Before.Blobs, "layer blob"), size(p.Kept.Bytes), size(p.Before.Bytes))
+	if p.Exceeds > 0 {
+		say(w, "  recompressed, the layers have %s, which is more than --keep-bytes says: it counts them as SRC has them\n", size(p.Exceeds))
+	}
+	if p.Estimated {
+		say(w, "  that is an estimate: --fit may drop more when layers are recompressed, as their descriptions grow\n")
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ocicache/ocicache/internal/registrytest"
+)
+
+// TestDamagedInRegistry follows what is said of a layer that a registry gives back with other bytes: verify names a way that finds it, and
+// repair does not call whole what it did not read, nor done what it did not do.
+func TestDamagedInRegistry(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{})
+	source := filepath.Join(corpus, "artifact-gzip")
+	ref := "docker://" + server.Host + "/cache:main"
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"copy", source, ref, "--tls-verify=false"}, &stdout, &stderr); status != exitDone {
+		t.Fatal(stderr.String())
+	}
+	const largestLayer = "74919df25600264c5df2c2c472d701b69ab78ec71391a6d8b280838244936513"
+	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, Flip: true, Times: -1})
+	for _, tt := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair REF --deep --write' drops what needs it; to have it whole again"},
+		{[]string{"repair", ref}, exitDone, "no layer was read: a registry was only asked for them, --deep reads them"},
+		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged, and is dropped with the results that need it"},
+		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has the layer, but a registry takes no blob that it has"},
+	} {
+		stdout.Reset()
+		stderr.Reset()
+		status := run(append(tt.args, "--tls-verify=false", "--progress", "none"), &stdout, &stderr)
+		if status != tt.status || !strings.Contains(stdout.String(), tt.want) {
+			t.Errorf("%v: status %d, %s%s", tt.args, status, &stdout, &stderr)
+		}
+	}
+	stderr.Reset()
+	if status := run([]string{"copy", ref, filepath.Join(t.TempDir(), "copied"), "--tls-verify=false"}, &stdout, &stderr); status != exitFailed ||
+		!strings.Contains(stderr.String(), "'ocicache repair REF --deep --write'") {
+		t.Errorf("status %d, %s", status, &stderr)
+	}
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+type repairFlags struct {
+	write, deep bool
+	byPosition  bool
+	root        string
+	base        []string
+	tag         string
+	access      *registryFlags
+}
+
+func (a *app) repairCommand() *cobra.Command {
+	flags := &repairFlags{}
+	cmd := &cobra.Command{
+		Use:   "repair REF",
+		Short: "Mend broken caches, as far as nothing is lost that they need",
+		Long: `Say what is broken in caches and how it can be mended; with --write, mend it. BuildKit hits all that is left.
+
+It gives a tag that names nothing --root, or where it is the only entry the newest root that lies there unnamed, resolves doubled and lost tags, makes
+a lost index.json anew, takes a cache out of an index that it is wrapped in, takes missing and damaged blobs from --base, drops layers that are nowhere with
+the results that need them, measures sizes, media types and diffIDs that are wrong or missing, finds layers whose digests
+were not changed in the config when they were recompressed, and saves what can be read of a torn index.json. Whole caches that
+no tag names are listed. In a registry, layers are only asked for without --deep: damage is not found then.
+
+Exit status 3 says that something was found that was not mended: everything without --write.`,
+		Example: `  ocicache repair ./cache
+  ocicache repair ./cache --base docker://registry.example.com/team/cache --write
+  ocicache repair ./cache --root sha256:… --tag rescued --write`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runRepair(cmd.Context(), flags, args[0]) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&flags.write, "write", false, "mend it, instead of saying what would be done")
+	f.BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID; in a registry, read every layer")
+	f.BoolVar(&flags.byPosition, "by-position", false, "take layers that nothing else tells by their places in the list; wrong where a tool has changed their order")
+	f.StringVar(&flags.root, "root", "", "`DIGEST` of the root for a tag whose root is not there, or with --tag for one that is not there")
+	f.StringArrayVar(&flags.base, "base", nil, "`PLACE` where missing blobs are looked for: a layout, an archive or a repository (may be given several times)")
+	f.StringVar(&flags.tag, "tag", "", "`TAG` of the cache to repair")
+	flags.access = addRegistryFlags(cmd)
+	return cmd
+}
+
+// repairResult is what repair writes with --json.
+type repairResult struct {
+	Path string `json:"path"`
+	// Layout is what was mended of the list of tags.
+	Layout  []convert.Repair        `json:"layout,omitempty"`
+	Caches  []*convert.RepairResult `json:"caches"`
+	Written bool                    `json:"written"` // with --write
+	// Unnamed are the whole caches of a directory that no tag names then.
+	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
+
+	based, isFar bool // with --base; in a registry
+}
+
+// wouldBase reports whether a base could have given what is lost of a cache. A registry keeps what it has, damaged or not.
+func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
+	return !r.based && slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool {
+		return done.Kind == convert.RepairKind(buildcache.BlobMissing) || done.Kind == convert.RepairKind(buildcache.BlobDamaged) && !r.isFar
+	})
+}
+
+// errRootUnused says that --root names a root for which there is no tag.
+var errRootUnused = errors.New("--root: every tag names a root that is there, and none gets this one; 'ocicache tag' moves a tag, " +
+	"and --tag TAG makes one that is not there")
+
+func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) error {
+	options := convert.RepairOptions{Write: flags.write, Deep: flags.deep, ByPosition: flags.byPosition, Root: digest.Digest(flags.root)}
+	if flags.root != "" {
+		if err := buildcache.CheckDigest(options.Root); err != nil {
+			return &usageError{fmt.Errorf("--root: %w", err)}
+		}
+	}
+	from, err := a.openNamed(ctx, text, flags.tag, flags.access)
+	if err != nil {
+		return err
+	}
+	place, err := from.Place()
+	if err == nil && flags.write && from.Reference.Digest != "" {
+		err = errors.New("what is mended gets another digest; give it a tag first, and name that")
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	for _, base := range flags.base {
+		opened, err := a.openNamed(ctx, base, "", flags.access)
+		if err != nil {
+			return fmt.Errorf("--base: %w", err)
+		}
+		options.Base = append(options.Base, opened.Source)
+	}
+	handler, stop := a.show()
+	options.OnEvent = handler
+	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, based: len(flags.base) > 0, isFar: isRegistry(from.Reference)}
+	err = result.repair(ctx, from, place, options)
+	stop()
+	return a.writeRepaired(result, options.Root, err)
+}
+
+// writeRepaired says what was done, before an error too, and returns what went wrong.
+func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) error {
+	if err == nil && root != "" && !result.uses(root) {
+		err = &usageError{errRootUnused}
+	}
+	if err != nil && !result.isChanged() {
+		return err
+	}
+	if err := errors.Join(err, a.write(result, result.render)); err != nil {
+		return err
+	}
+	if result.isBroken() {
+		return errFound
+	}
+	return nil
+}
+
+// uses reports whether a tag has a root now, or would have it.
+func (r *repairResult) uses(root digest.Digest) bool {
+	is := func(done convert.Repair) bool { return done.Digest == root }
+	return slices.ContainsFunc(r.Layout, is) || slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool {
+		return c.From == root || c.To == root || slices.ContainsFunc(c.Repairs, is)
+	})
+}
+
+// isChanged reports whether anything was mended, or would be.
+func (r *repairResult) isChanged() bool {
+	return len(r.Layout) > 0 || slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool { return len(c.Repairs) > 0 || len(c.Left) > 0 })
+}
+
+// repair mends the list of tags, and then every cache that is meant.
+func (r *repairResult) repair(ctx context.Context, from *places.Opened, place layout.Place, o convert.RepairOptions) error {
+	if o.Root != "" {
+		root, err := layout.FindDigest(ctx, place, o.Root)
+		if err == nil {
+			err = root.Check(ctx, place)
+		}
+		if err != nil {
+			return fmt.Errorf("--root: %w", err)
+		}
+	}
+	place, done, err := convert.RepairIndex(ctx, place, o)
+	if r.Layout = done; err != nil {
+		return err
+	}
+	now := *from
+	now.Source = place
+	entries, err := r.entries(ctx, &now, place, o)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Kind == layout.KindImage {
+			continue
+		}
+		done, err := convert.RepairCache(ctx, place, entry, o)
+		if err != nil {
+			return err
+		}
+		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 {
+			r.Caches = append(r.Caches, done)
+		}
+	}
+	if len(r.Layout) == 0 && !slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool { return !c.Foreign }) {
+		_, err := from.Caches(ctx) // says what there is instead
+		return err
+	}
+	return r.addUnnamed(ctx, place)
+}
+
+// entries returns what is to be mended, once the list of tags is. A tag that is not there is made for --root.
+func (r *repairResult) entries(ctx context.Context, from *places.Opened, place layout.Place, o convert.RepairOptions) ([]layout.Entry, error) {
+	if places.MeansAll(from.Reference) {
+		done, entries, err := convert.RepairTags(ctx, place, o)
+		r.Layout = append(r.Layout, done...)
+		return entries, err
+	}
+	entries, err := from.Entries(ctx)
+	var none *layout.NotFoundError
+	if tag := from.Reference.Tag; o.Root != "" && tag != "" && errors.As(err, &none) {
+		return []layout.Entry{{Tag: tag, Kind: layout.KindDangling}}, nil
+	}
+	return entries, err
+}
+
+// addUnnamed adds the whole caches of a directory that no tag names.
+func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source) error {
+	dir, ok := place.(*layout.Dir)
+	if !ok {
+		return nil
+	}
+	caches, err := dir.UnnamedCaches(ctx)
+	r.Unnamed = slices.DeleteFunc(caches, func(c layout.UnnamedCache) bool { return !c.Whole })
+	return err
+}
+
+// isBroken reports whether something is still to be mended.
+func (r *repairResult) isBroken() bool {
+	if len(r.Layout) > 0 && !r.Written {
+		return true
+	}
+	for _, c := range r.Caches {
+		if len(c.Left) > 0 || len(c.Repairs) > 0 && !c.Written {
+			return true
+		}
+	}
+	return false
+}
+
+func (r repairResult) render(w io.Writer) error {
+	would := "would be mended: "
+	if r.Written {
+		would = "mended: "
+	}
+	for _, done := range r.Layout {
+		say(w, "%s: %s%s: %s\n", r.Path, would, done.Kind, done.What)
+	}
+	for _, c := range r.Caches {
+		r.renderCache(w, c)
+	}
+	renderUnnamed(w, r.Path, r.Unnamed, removedByGC)
+	return nil
+}
+
+func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
+	name := r.Path
+	if c.Tag != "" {
+		name += ", tag " + c.Tag
+	}
+	switch {
+	case len(c.Left) > 0:
+		say(w, "%s: NOT MENDED, its tag was not moved; found:\n", name)
+	case c.Foreign:
+		say(w, "%s: passed over: %s is not there or can't be read, and was no cache's\n", name, c.From)
+		return
+	case len(c.Repairs) == 0 && c.Checked == convert.CheckedBlobs:
+		say(w, "%s: nothing to mend is seen, but no layer was read: a registry was only asked for them, --deep reads them\n", name)
+	case len(c.Repairs) == 0:
+		say(w, "%s: nothing to mend\n", name)
+	case c.Written:
+		say(w, "%s: mended, root %s\n", name, c.To)
+	default:
+		say(w, "%s: this would be done, nothing was written\n", name)
+	}
+	for _, done := range c.Repairs {
+		say(w, "  %s: %s\n", done.Kind, done.What)
+		if done.Digest != "" {
+			say(w, "    blob: %s\n", done.Digest)
+		}
+	}
+	if c.Lost.Results > 0 {
+		say(w, "  lost: %s, %s, %s", count(c.Lost.Results, "result"), count(c.Lost.Records, "record"), count(c.Lost.Layers, "layer"))
+		if r.wouldBase(c) && !c.Written {
+			say(w, "; --base PLACE takes them from a place that has what is missing")
+		}
+		say(w, "\n")
+	}
+	for _, blob := range c.Kept {
+		say(w, "  kept, as something else names it too: %s\n", blob)
+	}
+	for _, p := range c.Left {
+		say(w, "  can't be mended: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
+	}
+}

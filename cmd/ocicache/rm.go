@@ -1,0 +1,430 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+type rmFlags struct {
+	filter    tagFilter
+	olderThan string
+	keep      int
+	dryRun    bool
+	access    *registryFlags
+	given     func(flag string) bool // whether a flag was given
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	flags := &rmFlags{keep: -1}
+	cmd := &cobra.Command{
+		Use:   "rm REF",
+		Short: "Delete tags of caches",
+		Long: `Delete the tag that REF names, or all tags of caches in a place that the flags choose together: those that match and are
+not left out by --exclude, whose newest result is older, and that are not among the newest ones. Caches whose age is unknown are only deleted where no age
+is asked for. Images are never touched.
+
+Blobs stay: in a directory until 'ocicache gc', in a registry until its garbage collection. In a registry, a tag is never deleted
+where another one that names the same root would go with it. Where a host deletes only by an interface of its own, its
+commands are printed, and the status is 6.`,
+		Example: `  ocicache rm oci:./cache:pr-7
+  ocicache rm docker://registry.example.com/team/cache --match 'pr-*' --older-than 30d --dry-run
+  ocicache rm ./cache --keep 5 --exclude main --exclude 'release-*'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runRm(cmd.Context(), flags, args[0]) },
+	}
+	f := cmd.Flags()
+	flags.filter.add(cmd)
+	f.StringVar(&flags.olderThan, "older-than", "", "only caches whose newest result is older than this `AGE`, such as "+convert.AgeExamples)
+	f.IntVar(&flags.keep, "keep", -1, "keep this many of the caches that match, the newest ones, with all of their tags")
+	f.Lookup("keep").DefValue = "0" // which is not shown
+	f.BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, and delete nothing")
+	flags.given = f.Changed
+	flags.access = addRegistryFlags(cmd)
+	return cmd
+}
+
+// rmResult is what rm writes with --json.
+type rmResult struct {
+	Path    string  `json:"path"`
+	DryRun  bool    `json:"dryRun,omitempty"`
+	Tags    []rmTag `json:"tags"`    // the oldest first
+	Deleted int     `json:"deleted"` // with a dry run: to delete
+	Caches  int     `json:"caches"`  // among which was chosen
+	// Undated are caches that were kept because their age is unknown.
+	Undated int `json:"undated,omitempty"`
+	// Unreadable are tags whose roots are not there or can't be read, and that were kept because nobody knows what they named.
+	Unreadable int `json:"unreadable,omitempty"`
+	// Uncovered are entries that deleted tags name then, and hid before.
+	Uncovered []uncovered `json:"uncovered,omitempty"`
+	// GCRefuses says why gc will remove nothing of what the deleted tags named, "" where it will, or where nothing was deleted.
+	GCRefuses string `json:"gcRefuses,omitempty"`
+
+	local  bool
+	now    time.Time
+	unread []error // why roots could not be read, where that is not what is wrong with them
+}
+
+// noTagLeft says why gc refuses where the last tag went.
+const noTagLeft = "no tag is left, and 'ocicache gc' would take index.json for lost"
+
+// foreseeGC finds out whether gc will refuse for what is left: nothing, or tags whose roots are not there.
+func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
+	if r.DryRun || !r.local || r.Deleted == 0 {
+		return nil
+	}
+	left, err := place.Entries(ctx)
+	if err == nil && len(left) == 0 {
+		r.GCRefuses = noTagLeft
+	}
+	for i := 0; i < len(left) && err == nil && r.GCRefuses == ""; i++ {
+		var entry layout.Entry
+		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
+			r.GCRefuses = fmt.Sprintf("the root of the tag %s is not there, so that 'ocicache gc' refuses", orNone(entry.Tag))
+		}
+	}
+	return err
+}
+
+// rmTag is a tag that was chosen, and what became of it.
+type rmTag struct {
+	convert.Untagged
+
+	Newest *time.Time `json:"newest,omitempty"` // of the results, absent where none says it
+}
+
+func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
+	choice, err := flags.choice()
+	if err != nil {
+		return &usageError{err}
+	}
+	from, err := a.openNamed(ctx, text, "", flags.access)
+	if err != nil {
+		return err
+	}
+	switch {
+	case from.Reference.Digest != "":
+		return &usageError{errors.New("rm deletes tags; name one instead of a digest")}
+	case from.Reference.Tag == "" && !choice.chooses():
+		return &usageError{errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")}
+	}
+	result := rmResult{Path: from.Source.String(), DryRun: flags.dryRun, Tags: []rmTag{}, local: from.Reference.IsLocal(), now: time.Now()}
+	chosen, all, err := result.choose(ctx, from, choice)
+	if err != nil {
+		return err
+	}
+	err = result.delete(ctx, from.Source, chosen, all)
+	err = errors.Join(err, result.foreseeGC(ctx, from.Source))
+	if err != nil && len(result.Tags) == 0 {
+		return err
+	}
+	failed := errors.Join(err, result.err())
+	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Tags[0].ByHand == "" {
+		return failed
+	}
+	return errors.Join(a.write(result, result.render), failed)
+}
+
+// choice reads the flags.
+func (f *rmFlags) choice() (rmChoice, error) {
+	choice := rmChoice{filter: f.filter, keep: f.keep}
+	var err error
+	if f.given("keep") && f.keep < 1 {
+		return choice, fmt.Errorf("--keep %d: want 1 or more; to delete all that match, leave it out", f.keep)
+	}
+	if choice.match, err = f.filter.matcher(); err != nil || f.olderThan == "" {
+		return choice, err
+	}
+	if choice.before, err = convert.ParseSince(f.olderThan, time.Now()); err != nil {
+		return choice, fmt.Errorf("--older-than: %w", err)
+	}
+	return choice, nil
+}
+
+// rmChoice says which caches are to go.
+type rmChoice struct {
+	filter tagFilter
+	match  func(tag string) bool
+	before time.Time
+	keep   int // less than 0 for no bound
+}
+
+// chooses reports whether something is chosen, and not only left out.
+func (c rmChoice) chooses() bool { return len(c.filter.match) > 0 || !c.before.IsZero() || c.keep >= 0 }
+
+// choose finds the entries to delete, and all entries there are.
+func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmChoice) (chosen []inspect.Listed, all []layout.Entry, err error) {
+	if all, err = from.Source.Entries(ctx); err != nil {
+		return nil, nil, err
+	}
+	if len(all) == 0 {
+		if err := layout.CheckThere(ctx, from.Source); err != nil {
+			return nil, nil, err
+		}
+	}
+	entries := layout.WithoutShadowed(all)
+	if from.Reference.Tag != "" {
+		if entries, err = from.Entries(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	listed, err := inspect.List(ctx, from.Source, entries)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := choice.filter.checkAny(from.Source, entriesOf(listed)); err != nil {
+		return nil, nil, err
+	}
+	if from.Reference.Tag != "" {
+		if err := checkNamed(ctx, from.Source, listed[0].Entry, all); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		listed = r.readable(listed, choice.match)
+	}
+	listed = slices.DeleteFunc(listed, func(l inspect.Listed) bool { return l.Tag == "" || choice.match != nil && !choice.match(l.Tag) })
+	r.Caches = len(listed)
+	return choice.among(listed, &r.Undated), all, nil
+}
+
+func entriesOf(listed []inspect.Listed) []layout.Entry {
+	entries := make([]layout.Entry, len(listed))
+	for i, l := range listed {
+		entries[i] = l.Entry
+	}
+	return entries
+}
+
+// among returns those that are to go, the oldest first.
+func (c rmChoice) among(listed []inspect.Listed, undated *int) (chosen []inspect.Listed) {
+	byAge := c.keep >= 0 || !c.before.IsZero()
+	for _, l := range listed {
+		if byAge && l.Newest == nil {
+			*undated++
+			continue
+		}
+		chosen = append(chosen, l)
+	}
+	slices.SortStableFunc(chosen, compareAges)
+	if c.keep >= 0 {
+		chosen = olderThanNewest(chosen, c.keep)
+	}
+	return slices.DeleteFunc(chosen, func(l inspect.Listed) bool { return !c.before.IsZero() && !l.Newest.Before(c.before) })
+}
+
+// olderThanNewest leaves out the newest of some caches, which are sorted by age, with all of their tags.
+func olderThanNewest(listed []inspect.Listed, keep int) []inspect.Listed {
+	kept := map[digest.Digest]bool{}
+	for _, l := range slices.Backward(listed) {
+		if len(kept) < keep {
+			kept[l.Digest] = true
+		}
+	}
+	return slices.DeleteFunc(listed, func(l inspect.Listed) bool { return kept[l.Digest] })
+}
+
+// compareAges orders caches by their ages, the oldest first, and those whose age is unknown last.
+func compareAges(a, b inspect.Listed) int {
+	switch {
+	case a.Newest == nil && b.Newest == nil:
+		return cmp.Compare(a.Tag, b.Tag)
+	case a.Newest == nil:
+		return 1
+	case b.Newest == nil:
+		return -1
+	}
+	return cmp.Or(a.Newest.Compare(*b.Newest), cmp.Compare(a.Tag, b.Tag))
+}
+
+// delete deletes the tags of entries, or says which would be.
+func (r *rmResult) delete(ctx context.Context, place layout.Source, chosen []inspect.Listed, all []layout.Entry) (err error) {
+	var done []convert.Untagged
+	if r.DryRun {
+		done, err = convert.PlanUntag(place, entriesOf(chosen), all)
+	} else {
+		done, err = convert.Untag(ctx, place, entriesOf(chosen), all)
+	}
+	for i, t := range done {
+		r.Tags = append(r.Tags, rmTag{t, chosen[i].Newest})
+		if t.Deleted {
+			r.Deleted++
+			r.uncover(t, all)
+		}
+	}
+	return err
+}
+
+// err is what went wrong with tags that are still there, also where the result says how to delete them by another interface.
+func (r *rmResult) err() error {
+	errs := slices.Clone(r.unread)
+	for _, t := range r.Tags {
+		if t.Err != nil {
+			errs = append(errs, t.Err)
+		}
+	}
+	return errors.Join(keptTogether(errs)...)
+}
+
+// keptError says once why a place keeps several tags.
+type keptError struct {
+	*layout.KeptError // of the first of them
+
+	tags int
+}
+
+func (e *keptError) Error() string {
+	text := fmt.Sprintf("%s: %d tags are not deleted", e.Place, e.tags)
+	if len(e.Sharing) > 0 {
+		text = fmt.Sprintf("%s: %d tags can't be deleted without others that name the same roots", e.Place, e.tags)
+	}
+	return fmt.Sprintf("%s: %v", text, e.Err)
+}
+
+// Unwrap returns the error of the first tag.
+func (e *keptError) Unwrap() error { return e.KeptError }
+
+// keptTogether makes one error of those in which a place says the same.
+func keptTogether(errs []error) (joined []error) {
+	type reason struct {
+		text   string
+		shared bool
+	}
+	seen := map[reason]*keptError{}
+	for _, err := range errs {
+		var kept *layout.KeptError
+		if !errors.As(err, &kept) {
+			joined = append(joined, err)
+			continue
+		}
+		why := reason{kept.Err.Error(), len(kept.Sharing) > 0}
+		if seen[why] == nil {
+			seen[why] = &keptError{KeptError: kept}
+			joined = append(joined, seen[why])
+		}
+		seen[why].tags++
+	}
+	for i, err := range joined {
+		if one, ok := err.(*keptError); ok && one.tags == 1 { //nolint:errorlint // it is made above
+			joined[i] = one.KeptError
+		}
+	}
+	return joined
+}
+
+func (r rmResult) render(w io.Writer) error {
+	err := table(w, func(w io.Writer) {
+		for _, t := range r.Tags {
+			say(w, "%s\t%s\t%s\t%s\n", t.Tag, r.outcome(t), age(t.Newest, r.now), t.Digest)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.renderByHand(w)
+	for _, u := range r.Uncovered {
+		say(w, "  another entry had the tag %s behind it, which the tag names then: %s\n", u.Tag, u.Digest)
+	}
+	say(w, "%s: %d of %s %s", r.Path, r.Deleted, count(r.Caches, "cache"), r.deleted())
+	if n := r.doubtful(); n > 0 {
+		say(w, " (%d of them only if the registry deletes single tags)", n)
+	}
+	if r.Undated > 0 {
+		say(w, " (kept, as their age is unknown: %d)", r.Undated)
+	}
+	if r.Unreadable > 0 {
+		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", r.Unreadable)
+	}
+	switch unnamed := r.unnamed(); {
+	case r.DryRun || !r.local || r.Deleted == 0:
+	case r.GCRefuses == noTagLeft:
+		say(w, "; %s: where all is to go, remove the directory", r.GCRefuses)
+	case r.GCRefuses != "":
+		say(w, "; %s: 'ocicache repair' may mend it, and 'ocicache rm' deletes that tag, too", r.GCRefuses)
+	case unnamed == 0:
+		say(w, "; nothing can be freed, as other tags name the same")
+	default:
+		say(w, "; 'ocicache gc %s' frees what no tag reaches any more, %s", quoted(r.Path), whenFreed)
+	}
+	say(w, "\n")
+	return nil
+}
+
+func (r rmResult) deleted() string {
+	if r.DryRun {
+		return "would be deleted"
+	}
+	return "deleted"
+}
+
+// outcome says what became of a tag.
+func (r rmResult) outcome(t rmTag) string {
+	shared := few(t.Sharing) + " names the same root"
+	if len(t.Sharing) > 1 {
+		shared = few(t.Sharing) + " name the same root"
+	}
+	var kept *layout.KeptError
+	switch {
+	case t.Deleted && len(t.Sharing) > 0 && r.DryRun && !r.local:
+		return r.deleted() + ", if the registry deletes single tags: " + shared
+	case t.Deleted:
+		return r.deleted()
+	case errors.As(t.Err, &kept) && len(kept.Sharing) > 0:
+		return "NOT DELETED: " + shared
+	default:
+		return "NOT DELETED"
+	}
+}
+
+// unnamed counts the deleted tags whose roots no other tag names.
+func (r rmResult) unnamed() (n int) {
+	for _, t := range r.Tags {
+		if t.Deleted && len(t.Sharing) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// doubtful counts the tags of which a dry run can't know whether they would go.
+func (r rmResult) doubtful() (n int) {
+	for _, t := range r.Tags {
+		if r.DryRun && !r.local && len(t.Sharing) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (r rmResult) renderByHand(w io.Writer) {
+	if !slices.ContainsFunc(r.Tags, func(t rmTag) bool { return t.ByHand != "" }) {
+		return
+	}
+	say(w, "this host deletes by an interface of its own:\n")
+	for _, t := range r.Tags {
+		if t.ByHand != "" {
+			sayCommand(w, t.ByHand)
+		}
+	}
+}
+
+// few lists the first of some tags.
+func few(tags []string) string {
+	const shown = 3
+	if len(tags) <= shown {
+		return strings.Join(tags, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(tags[:shown], ", "), len(tags)-shown)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// uncovered is an entry that a tag names as soon as another one with the same tag is gone.
+type uncovered struct {
+	Tag    string        `json:"tag"`
+	Digest digest.Digest `json:"digest"`
+}
+
+// uncover notes what a tag that is deleted names then.
+func (r *rmResult) uncover(gone convert.Untagged, all []layout.Entry) {
+	for _, other := range all {
+		u := uncovered{other.Tag, other.Descriptor.Digest}
+		if gone.Tag != "" && u.Tag == gone.Tag && u.Digest != gone.Digest {
+			if !slices.Contains(r.Uncovered, u) {
+				r.Uncovered = append(r.Uncovered, u)
+			}
+			return // the first of them
+		}
+	}
+}
+
+// hiddenError says that a tag names something else than a cache, behind which one lies that has the same tag.
+type hiddenError struct {
+	place, tag  string
+	named, root digest.Digest
+	is          layout.Kind
+}
+
+func (e *hiddenError) Error() string {
+	return fmt.Sprintf("%s: the tag %q names the %s %s, which hides the cache %s with the same tag: nothing is deleted", e.place, e.tag, e.is, e.named, e.root)
+}
+
+// checkHidden fails with a *hiddenError where an image hides a cache.
+func checkHidden(ctx context.Context, place layout.Source, image layout.Entry, all []layout.Entry) error {
+	for _, other := range all {
+		if other.Tag != image.Tag || other.Descriptor.Digest == image.Descriptor.Digest {
+			continue
+		}
+		other, err := layout.Classify(ctx, place, other)
+		if err != nil {
+			return err
+		}
+		if other.Kind == layout.KindCache {
+			return &hiddenError{place.String(), image.Tag, image.Descriptor.Digest, other.Descriptor.Digest, image.Kind}
+		}
+	}
+	return nil
+}
+
+// foreignError says that a tag names something that can't be read and does not look like a cache.
+type foreignError struct {
+	place string
+	entry layout.Entry
+}
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("%s: what the tag %q names (%s) does not look like a cache: %s: %v", e.place, e.entry.Tag, e.entry.Descriptor.MediaType, e.entry.Kind, e.entry.Err)
+}
+
+// checkNamed fails where the one entry that is to go is none of a cache.
+func checkNamed(ctx context.Context, place layout.Source, entry layout.Entry, all []layout.Entry) error {
+	switch {
+	case entry.Kind.IsImage():
+		return cmp.Or(checkHidden(ctx, place, entry, all), entry.Check(ctx, place))
+	case entry.IsForeign():
+		return &foreignError{place.String(), entry}
+	default:
+		return nil
+	}
+}
+
+// noteUnread keeps why a root could not be read, where it may be a cache that is to go: what was to be done is not done then.
+func (r *rmResult) noteUnread(entry layout.Entry) {
+	var blob *layout.BlobError
+	ofPlace := errors.As(entry.Err, &blob) && !errors.Is(entry.Err, layout.ErrBlobMissing) && !errors.Is(entry.Err, layout.ErrBlobDamaged)
+	if ofPlace || !entry.IsForeign() {
+		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept, as %s can't be read as a cache, and only goes by its name: %w",
+			r.Path, entry.Tag, cmp.Or(string(entry.Descriptor.Digest), "its root"), entry.Err))
+	}
+}
+
+// readable leaves the caches of what is listed, and counts what matches besides and can't be read.
+func (r *rmResult) readable(listed []inspect.Listed, match func(string) bool) []inspect.Listed {
+	return slices.DeleteFunc(listed, func(l inspect.Listed) bool {
+		broken := l.Kind == layout.KindInvalid || l.Kind == layout.KindDangling
+		if broken && l.Tag != "" && (match == nil || match(l.Tag)) {
+			r.Unreadable++
+			r.noteUnread(l.Entry)
+		}
+		return l.Kind != layout.KindCache
+	})
+}

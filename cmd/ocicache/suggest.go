@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize/english"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ocicache/ocicache/registry"
+)
+
+// wordError is about a word of the command line that is none of those that are known, with what helps.
+type wordError struct {
+	err    error
+	advice string
+}
+
+func (e *wordError) Error() string { return e.err.Error() }
+func (e *wordError) Unwrap() error { return e.err }
+
+// unknownWord adds to an error what was probably meant by a word.
+func unknownWord(err error, typed string, words []string) error {
+	return &wordError{err, didYouMean(meant(typed, words))}
+}
+
+// didYouMean asks for words, or returns "" where there are none.
+func didYouMean(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %s?", english.WordSeries(words, "or"))
+}
+
+// meant returns the words that somebody probably meant: those that begin so, else those with the fewest slips between, if
+// they are few.
+func meant(typed string, words []string) []string {
+	typed = strings.ToLower(typed)
+	var begun, near []string
+	fewest := max(1, len(typed)/3)
+	for _, word := range words {
+		if len(typed) > 1 && strings.HasPrefix(word, typed) {
+			begun = append(begun, word)
+		}
+		switch n := slips(typed, word); {
+		case n < fewest:
+			near, fewest = []string{word}, n
+		case n == fewest:
+			near = append(near, word)
+		}
+	}
+	if len(begun) > 0 && len(begun) <= 3 {
+		return begun
+	}
+	return near
+}
+
+// slips counts the letters that were added, left out, changed or swapped with their neighbours between two words: the optimal
+// string alignment distance.
+func slips(a, b string) int {
+	var before, last []int
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before, last, row = last, row, make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			changed := last[j]
+			if a[i] != b[j] {
+				changed++
+			}
+			row[j+1] = min(changed, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+	}
+	return row[len(b)]
+}
+
+// commandsMeant says which commands below cmd somebody probably meant, or which topics, where help is wanted.
+func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
+	var words []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || topics && sub.IsAdditionalHelpTopicCommand() {
+			words = append(words, sub.Name())
+		}
+	}
+	there := func(name string) bool { return slices.Contains(words, name) }
+	if advice := adviceFor(aCommand, typed, there); advice != "" {
+		return advice
+	}
+	return didYouMean(meant(typed, words))
+}
+
+// noArgs is for a command with others below it: any argument is none of those.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return &wordError{err, commandsMeant(cmd, args[0], false)}
+	}
+	return nil
+}
+
+// flagError makes a flag that can't be read a usage error.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		name := unknown.GetSpecifiedName()
+		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 { // with one dash for two
+			name = word
+		}
+		err = &wordError{err, flagsMeant(cmd, name)}
+	}
+	return &usageError{err}
+}
+
+// flagsMeant says which flags of a command somebody probably meant.
+func flagsMeant(cmd *cobra.Command, typed string) string {
+	var words []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { words = append(words, "--"+f.Name) })
+	switch {
+	case cmd.Flags().Lookup("tls-verify") != nil && isInsecure(typed):
+		text := "here it is --tls-verify=false"
+		if cmd.Flags().Lookup("src-tls-verify") != nil {
+			text += " (also --src-tls-verify=false and --dest-tls-verify=false)"
+		}
+		return text + ", which takes plain HTTP, and certificates of anybody"
+	case cmd.Flags().Lookup("creds") != nil && (strings.HasSuffix(typed, "username") || strings.HasSuffix(typed, "password")):
+		return "here it is --creds USER --password-stdin, or --creds USER:PASSWORD"
+	case adviceFor(aFlag, typed, hasFlagOf(cmd)) != "":
+		return adviceFor(aFlag, typed, hasFlagOf(cmd))
+	case len(typed) == 1: // any flag is near to a letter
+		return ""
+	}
+	return didYouMean(meant("--"+typed, words))
+}
+
+// isInsecure reports whether a flag is one by which oras, crane, regctl, curl or docker do without TLS, or without looking at it.
+func isInsecure(flag string) bool {
+	return strings.HasSuffix(flag, "plain-http") || strings.HasSuffix(flag, "insecure") || strings.HasPrefix(flag, "insecure-") ||
+		flag == "tls" || flag == "no-tls-verify" || flag == "skip-tls-verify"
+}
+
+// checkSwitches refuses the value of a switch as a word of its own, which would be taken for a place.
+func checkSwitches(cmd *cobra.Command, args []string) error {
+	for i, arg := range args[:max(len(args)-1, 0)] {
+		name, isFlag := strings.CutPrefix(arg, "--")
+		value := args[i+1]
+		if arg == "--" {
+			return nil
+		}
+		if !isFlag || value != "true" && value != "false" {
+			continue
+		}
+		if f := cmd.Flags().Lookup(name); f != nil && f.NoOptDefVal != "" {
+			return &wordError{
+				fmt.Errorf("%s %s: the value of a switch is not a word of its own", arg, value),
+				fmt.Sprintf("say %s=%s; a place of that name would be ./%s", arg, value, value),
+			}
+		}
+	}
+	return nil
+}
+
+// profilesMeant says which profiles somebody probably meant: by a name, a word of a title, or a repository of a host that is known.
+func profilesMeant(typed string) string {
+	_, place, isURL := strings.Cut(typed, "://")
+	if !isURL {
+		place = typed
+	}
+	if host, _, more := strings.Cut(place, "/"); isURL || more {
+		if _, known := registry.ProfileForHost(host); known {
+			return didYouMean([]string{host})
+		}
+	}
+	if strings.EqualFold(typed, "aws") {
+		typed = "amazon"
+	}
+	var names, titled []string
+	for _, p := range registry.Profiles() {
+		names = append(append(names, p.Name), p.Aliases...)
+		if len(typed) > 2 && strings.Contains(strings.ToLower(p.Title), strings.ToLower(typed)) {
+			titled = append(titled, p.Name)
+		}
+	}
+	if len(titled) > 0 {
+		return didYouMean(titled)
+	}
+	return didYouMean(meant(typed, names))
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+func (a *app) tagCommand() *cobra.Command {
+	var access *registryFlags
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "tag REF NEW",
+		Short: "Give a cache another tag in its place",
+		Long: `Give a cache another tag in its place, beside those that it has. NEW is the tag alone, such as v1. A tag that names another
+cache moves; images are never replaced. A cache that no tag names is named by its digest, as 'ocicache repair' and
+'ocicache gc --dry-run' list it.`,
+		Example: `  ocicache tag oci:./cache:main stable
+  ocicache tag oci:./cache@sha256:… rescued
+  ocicache tag docker://registry.example.com/team/cache@sha256:… main`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runTag(cmd.Context(), access, args[0], args[1], dryRun)
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and change nothing")
+	access = addRegistryFlags(cmd)
+	return cmd
+}
+
+// tagResult is what tag writes with --json.
+type tagResult struct {
+	Path      string `json:"path"`
+	DryRun    bool   `json:"dryRun,omitempty"`
+	CacheFrom string `json:"cacheFrom,omitempty"`
+	*convert.TagResult
+}
+
+func (a *app) runTag(ctx context.Context, access *registryFlags, text, tag string, dryRun bool) error {
+	if err := layout.CheckTag(tag); err != nil {
+		return &usageError{layout.CheckNewTag(tag)}
+	}
+	from, err := a.openNamed(ctx, text, "", access)
+	if err != nil {
+		return err
+	}
+	place, err := from.Place()
+	if err != nil {
+		return &usageError{err}
+	}
+	if err := checkNewTag(ctx, from, tag); err != nil {
+		return err
+	}
+	entry, err := from.Cache(ctx)
+	if err != nil {
+		return err
+	}
+	move := convert.Tag
+	if dryRun {
+		move = convert.PlanTag
+		if from.Reference.IsLocal() {
+			err = layout.CheckCreate(from.Reference.Path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	done, err := move(ctx, place, entry, tag)
+	if err != nil {
+		return err
+	}
+	result := tagResult{
+		Path: from.Source.String(), DryRun: dryRun, CacheFrom: places.CacheFrom(from.Reference, tag, done.Digest), TagResult: done,
+	}
+	return a.write(result, result.render)
+}
+
+// checkNewTag refuses a tag that not every place takes, unless the directory has it already.
+func checkNewTag(ctx context.Context, from *places.Opened, tag string) error {
+	refused := layout.CheckNewTag(tag)
+	if refused == nil {
+		return nil
+	}
+	if from.Reference.IsLocal() {
+		if there, err := layout.Find(ctx, from.Source, tag); err != nil || there != nil {
+			return err
+		}
+	}
+	if ref, err := layout.ParseReference(tag); err == nil && ref.Transport != layout.TransportPath {
+		refused = fmt.Errorf("%s: NEW is the tag alone, and no reference", ref)
+	}
+	return &usageError{refused}
+}
+
+func (r tagResult) render(w io.Writer) error {
+	switch {
+	case r.Unchanged:
+		say(w, "%s, tag %s: it names %s already\n", r.Path, r.Tag, r.Digest)
+		return nil
+	case r.DryRun:
+		say(w, "%s, tag %s: would be %s, nothing was written\n", r.Path, r.Tag, r.Digest)
+	default:
+		say(w, "%s, tag %s: %s\n", r.Path, r.Tag, r.Digest)
+	}
+	if r.Was != "" {
+		replaced := "replaced"
+		if r.DryRun {
+			replaced = "instead of"
+		}
+		say(w, "  %s what the tag named: %s\n", replaced, r.Was)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// shownUnnamed is how many caches without a name are shown.
+const shownUnnamed = 12
+
+// removedByGC says what becomes of caches that have no name.
+const removedByGC = ", which 'ocicache gc' removes after a day"
+
+// renderUnnamed lists the whole caches in a directory that no entry leads to, and how one of them is kept. fate says what becomes
+// of them otherwise.
+func renderUnnamed(w io.Writer, path string, caches []layout.UnnamedCache, fate string) {
+	if len(caches) == 0 {
+		return
+	}
+	listUnnamed(w, fate, caches)
+	say(w, "    to keep one:\n")
+	sayCommand(w, "    "+tagCommand(path, caches[0].Digest))
+}
+
+// listUnnamed lists the first of them.
+func listUnnamed(w io.Writer, fate string, caches []layout.UnnamedCache) {
+	say(w, "  whole caches that no tag names%s:\n", fate)
+	for i, cache := range caches {
+		if i == shownUnnamed {
+			say(w, "    and %d more, which --json lists\n", len(caches)-shownUnnamed)
+			break
+		}
+		say(w, "    %s\n", describeUnnamed(cache))
+	}
+}
+
+// describeUnnamed says what is in a cache that has no name.
+func describeUnnamed(c layout.UnnamedCache) string {
+	text := fmt.Sprintf("%s (%s, %s", c.Digest, c.Form, count(c.Records, "record"))
+	if c.Newest != nil {
+		text += ", newest result " + c.Newest.Format(time.RFC3339)
+	}
+	return text + ")"
+}

@@ -1,0 +1,14 @@
+// Command pause does nothing until it is told to end: what a pod's namespaces belong to, while its containers come and go.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
+	<-ended
+}
