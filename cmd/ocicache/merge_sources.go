@@ -1,0 +1,116 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+)
+
+// mergeSources are the caches that are merged, and the places that they are in, each once.
+type mergeSources struct {
+	sources []convert.MergeSource
+	opened  []*places.Opened
+	toCome  error // why what DST names is no source yet, nil where it was not to be one, or is
+}
+
+// find returns where a place is among those that were opened, or -1.
+func (m *mergeSources) find(ref layout.Reference) int {
+	return slices.IndexFunc(m.opened, func(o *places.Opened) bool { return samePlace(o.Reference, ref) })
+}
+
+// openSources opens the places of the sources, each once, and finds the caches in them. What DST names as well is opened as it is
+// for DST, and passed over where it is not there yet.
+func (a *app) openSources(
+	ctx context.Context, flags *transferFlags, merge mergeFlags, refs []layout.Reference, dst layout.Reference,
+) (*mergeSources, error) {
+	m := &mergeSources{}
+	for _, ref := range refs {
+		err := a.openSource(ctx, flags, merge, m, ref, dst)
+		if isTarget(ref, dst) && isToCome(err) {
+			m.toCome, err = err, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(m.sources) == 0 {
+		return nil, m.toCome
+	}
+	return m, nil
+}
+
+// isTarget reports whether a source is what DST names, by its name.
+func isTarget(ref, dst layout.Reference) bool {
+	same := samePlace(ref, dst) || ref.IsLocal() && dst.IsLocal() && filepath.Clean(ref.Path) == filepath.Clean(dst.Path)
+	return same && ref.Digest == "" && cmp.Or(ref.Tag, layout.DefaultTag) == cmp.Or(dst.Tag, layout.DefaultTag)
+}
+
+// isToCome reports whether an error says that what was named is not there yet. A cache that lies there without its name is.
+func isToCome(err error) bool {
+	var (
+		notThere  *places.NotThereError
+		notFound  *layout.NotFoundError
+		ambiguous *layout.AmbiguousError
+	)
+	switch {
+	case errors.As(err, &notFound):
+		return len(notFound.Unnamed) == 0
+	case errors.As(err, &notThere), errors.As(err, &ambiguous):
+		return true
+	}
+	return false
+}
+
+// openSource opens the place of one source, unless that is open, and finds the caches.
+func (a *app) openSource(
+	ctx context.Context, flags *transferFlags, merge mergeFlags, m *mergeSources, ref, dst layout.Reference,
+) error {
+	at := m.find(ref)
+	if at < 0 {
+		options := flags.registry.options(src)
+		if samePlace(ref, dst) {
+			options = flags.registry.options(dest)
+			options.Registry.Push = isRegistry(ref) && !flags.dryRun
+		}
+		base := merge.base
+		if !places.IsArchive(ref) {
+			base = ""
+		}
+		from, err := a.open(ctx, ref, base, options)
+		if err != nil {
+			return err
+		}
+		at, m.opened = len(m.opened), append(m.opened, from)
+	}
+	named := *m.opened[at]
+	named.Reference = ref
+	entries, err := named.Caches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		m.sources = append(m.sources, convert.MergeSource{Source: named.Source, Entry: entry})
+	}
+	return nil
+}
+
+// samePlace reports whether two references name one place: by the file, or in a registry by the name.
+func samePlace(a, b layout.Reference) bool {
+	return places.SameFile(a, b) || isRegistry(a) && isRegistry(b) && a.Path == b.Path
+}
+
+// distinct returns a reference for every place.
+func distinct(refs []layout.Reference) (all []layout.Reference) {
+	for _, ref := range refs {
+		if !slices.ContainsFunc(all, func(other layout.Reference) bool { return samePlace(ref, other) }) {
+			all = append(all, ref)
+		}
+	}
+	return all
+}

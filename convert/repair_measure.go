@@ -1,0 +1,168 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// fact is what was found out about a layer.
+type fact struct {
+	buildcache.Descriptor       // as it should be
+	there                 bool  // in the place, or in a base
+	damaged               bool  // the bytes in the place are others
+	based                 bool  // it comes from a base
+	held                  bool  // a base has it, but the place keeps the damaged one and takes no other
+	err                   error // why it can't be unpacked
+}
+
+// measureAll finds out about every layer that a root lists.
+func (r *repairer) measureAll(ctx context.Context, root *buildcache.Root) (map[digest.Digest]*fact, error) {
+	facts := map[digest.Digest]*fact{}
+	group, ctx := parallel.New(ctx, Options{}.jobs())
+	for blob, layer := range root.LayersByDigest() {
+		if layer.MediaType == buildcache.MediaTypeConfig {
+			continue
+		}
+		f := &fact{Descriptor: layer.Clone()}
+		facts[blob] = f
+		group.Go(func() error { return r.measure(ctx, root.Form, f) })
+	}
+	return facts, group.Wait()
+}
+
+// measure finds out about a layer: whether it is there, here or in a base, and what its descriptor should say.
+func (r *repairer) measure(ctx context.Context, form buildcache.Form, f *fact) error {
+	if buildcache.CheckDigest(f.Digest) != nil {
+		return nil //nolint:nilerr // then it is nowhere
+	}
+	src := layout.Source(r.place)
+	size, err := r.weigh(ctx, src, f.Descriptor)
+	if f.damaged = errors.Is(err, layout.ErrBlobDamaged); err != nil && !f.damaged && !errors.Is(err, layout.ErrBlobMissing) {
+		return err
+	}
+	if err != nil {
+		base, err := r.baseOf(ctx, f.Descriptor)
+		if err != nil || base == nil {
+			return err
+		}
+		size, err = r.weigh(ctx, base, f.Descriptor)
+		switch {
+		case isBroken(err):
+			return nil // it is not better there
+		case err != nil:
+			return err
+		}
+		src, f.based = base, true
+		if err := r.bring(ctx, f, size); err != nil || !f.based {
+			return err
+		}
+	}
+	f.there, f.Size = true, size
+	return r.look(ctx, src, form, f)
+}
+
+// bring copies a layer from a base. Registries take no other bytes for a blob that they have, damaged or not.
+func (r *repairer) bring(ctx context.Context, f *fact, size int64) (err error) {
+	layer := f.Descriptor
+	layer.Size = size
+	if _, ok := r.place.(layout.RandomAccess); !ok && f.damaged {
+		f.based, f.held = false, true
+		return nil
+	}
+	f.based, err = r.fromBase(ctx, layer)
+	return err
+}
+
+// weigh reads a layer and returns its size. It fails where it is not there, or where its bytes are not those of its digest. A
+// registry is believed where it has the layer with the size that is wanted.
+func (r *repairer) weigh(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
+	if _, ok := src.(layout.RandomAccess); !ok && !r.o.Deep {
+		if has, err := src.Has(ctx, layer); err != nil || has {
+			return layer.Size, err
+		}
+	}
+	for range readTries {
+		if size, err = r.read(ctx, src, layer); !errors.Is(err, layout.ErrBlobDamaged) {
+			break
+		}
+	}
+	return size, err
+}
+
+// read reads a layer to its end, and returns its size.
+func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
+	err = r.o.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) (err error) {
+		raw, err := src.Open(ctx, layer)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, raw.Close()) }()
+		verifier := layer.Digest.Verifier()
+		counted := &countedReader{ctx: ctx, r: raw, done: done}
+		if size, err = io.Copy(verifier, counted); err == nil && !verifier.Verified() {
+			err = layout.ErrBlobDamaged
+		}
+		return err
+	})
+	var blob *layout.BlobError
+	if err != nil && !errors.As(err, &blob) && context.Cause(ctx) == nil {
+		err = &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
+	}
+	return size, err
+}
+
+// countedReader reads until its context is done, and tells how much.
+type countedReader struct {
+	ctx  context.Context //nolint:containedctx // it lives no longer than the call that made it
+	r    io.Reader
+	done func(int64)
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	c.done(int64(n))
+	return n, err
+}
+
+// look finds out how a layer is packed, and what is in it where nobody says.
+func (r *repairer) look(ctx context.Context, src layout.Source, form buildcache.Form, f *fact) error {
+	encoding, err := detect(ctx, src, f.Descriptor)
+	if err != nil {
+		return err
+	}
+	if _, ok := src.(layout.RandomAccess); ok {
+		want, _ := buildcache.LayerCompression(buildcache.LayerMediaType(form, encoding.Compression))
+		if said, ok := buildcache.LayerCompression(f.MediaType); !ok || said != want {
+			f.MediaType = buildcache.LayerMediaType(form, encoding.Compression)
+		}
+	}
+	if buildcache.CheckDigest(f.DiffID()) == nil && !r.o.Deep {
+		return nil
+	}
+	sums, err := sumTar(ctx, src, f.Descriptor, r.o.decoder, func(int64) {})
+	if isBroken(err) {
+		f.there, f.err = false, err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if f.Annotations == nil {
+		f.Annotations = map[string]string{}
+	}
+	f.Annotations[buildcache.AnnotationDiffID] = sums.full.String()
+	if said, ok := buildcache.LayerCompression(f.MediaType); !ok || buildcache.LayerMediaType(form, said) != buildcache.LayerMediaType(form, sums.compression) {
+		f.MediaType = buildcache.LayerMediaType(form, sums.compression)
+	}
+	return nil
+}
