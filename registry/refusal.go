@@ -35,6 +35,7 @@ type RefusedError struct {
 	About       About
 	Form        buildcache.Form // of the root, or "" for a blob
 	MediaType   string          // of what was refused
+	Size        int64           // of what was refused, in bytes
 	Explanation string
 	NextStep    string          // what helps, in words
 	Try         buildcache.Form // a form that may be taken instead, "" for none
@@ -45,6 +46,9 @@ func (e *RefusedError) Error() string {
 	what := "this blob"
 	if e.Form != "" {
 		what = "this root (" + string(e.Form) + ")"
+	}
+	if e.About == AboutSize && e.Size > 0 {
+		what += fmt.Sprintf(" of %d bytes", e.Size)
 	}
 	return fmt.Sprintf("%v; %s refuses %s: %s", e.Err, e.Host, what, e.Explanation)
 }
@@ -71,7 +75,7 @@ func explained(host string, sent buildcache.Descriptor, err error) error {
 		known = refusals[i]
 	}
 	return &RefusedError{
-		Host: host, About: known.about, Form: form, MediaType: sent.MediaType, Explanation: known.explanation,
+		Host: host, About: known.about, Form: form, MediaType: sent.MediaType, Size: sent.Size, Explanation: known.explanation,
 		NextStep: known.next.text, Try: known.next.to, Err: err,
 	}
 }

@@ -29,7 +29,7 @@ var refusals = []knownRefusal{
 	{
 		ofBlob(either(saying("too large", "exceeds maximum"), withStatus(http.StatusRequestEntityTooLarge))), AboutSize,
 		"a layer is larger than it takes, or than a proxy before it lets through",
-		say("make layers smaller with --compression zstd, or have the limit raised"),
+		say("have the limit raised, there or in the proxy before it; layers in gzip become smaller by 'ocicache convert' with --compression zstd"),
 	},
 	// About the form, in the words of Quay, Google and Amazon.
 	{

@@ -59,13 +59,25 @@ func (r *Repository) Untag(ctx context.Context, tag string, was digest.Digest, s
 	return &layout.KeptError{Place: r.String(), Tag: tag, Root: was, ByHand: r.byHand(tag, false), Err: bare(said)}
 }
 
-// bare returns what a registry said, without the name of the place, which a *layout.KeptError has already.
+// bare returns what a registry said, without the name of the place, which a *layout.KeptError has already. Whom it said that to stays.
 func bare(err error) error {
 	var request *requestError
 	if !errors.As(err, &request) {
 		return err
 	}
-	return fmt.Errorf("the registry says: %w", request.err)
+	said := fmt.Errorf("the registry says: %w", request.err)
+	if auth := new(AuthError); errors.As(err, &auth) {
+		known := *auth
+		known.Err = said
+		return &known
+	}
+	return said
+}
+
+// isStranger reports whether a registry refused somebody who has not said who he is.
+func isStranger(err error) bool {
+	var auth *AuthError
+	return errors.As(err, &auth) && auth.From == ""
 }
 
 // take has something deleted, and reports whether the tag is gone. said is why it is not.
@@ -73,7 +85,7 @@ func (r *Repository) take(ctx context.Context, tag, which string) (gone bool, sa
 	said = r.try(ctx, "delete "+which, r.writes.host, writing, func(ctx context.Context, _ *watchdog) error {
 		return r.writes.delete(ctx, which)
 	})
-	if said != nil && !doesNotDelete(said) {
+	if said != nil && (!doesNotDelete(said) || isStranger(said)) {
 		return false, nil, said
 	}
 	now, err := r.tagged(ctx, tag)

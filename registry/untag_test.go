@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // TestUntag deletes one tag and never another one, whatever the registry does about that.
@@ -79,5 +81,30 @@ func wantTagsOf(t *testing.T, src layout.Source, want []string) {
 	}
 	if got := layout.TagsOf(entries, func(layout.Kind) bool { return true }); !slices.Equal(got, want) {
 		t.Errorf("tags %q, want %q", got, want)
+	}
+}
+
+// TestUntagDenied tells a user who may not delete from somebody who has not said who he is.
+func TestUntagDenied(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{false, true} {
+		server := registrytest.New(t, registrytest.Options{TakesLists: true})
+		options := plain()
+		if known {
+			options.Creds = "ann:secret"
+		}
+		repo := open(t, server, options)
+		src, root := fixture(t, "artifact-gzip")
+		if _, err := convert.Convert(t.Context(), src, root, repo, "a", convert.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		server.Inject(registrytest.Fault{Method: http.MethodDelete, Status: http.StatusForbidden, Times: -1})
+		err := repo.Untag(t.Context(), "a", root.Descriptor.Digest, nil)
+		var kept *layout.KeptError
+		var auth *registry.AuthError
+		if !errors.As(err, &auth) || errors.As(err, &kept) != known {
+			t.Errorf("somebody known: %t: %v", known, err)
+		}
+		wantTagsOf(t, repo, []string{"a"})
 	}
 }

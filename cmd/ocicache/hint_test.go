@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -64,6 +67,40 @@ func TestHintOfSilence(t *testing.T) {
 	}
 	if hint := ask(false); !strings.Contains(hint, "is the port right?") {
 		t.Errorf("never there: %q", hint)
+	}
+}
+
+// TestHintOfWays names what stands between us and a registry: a proxy, a name, a certificate.
+func TestHintOfWays(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	trusted, ok := server.Client().Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("no transport")
+	}
+	otherName := trusted.Clone()
+	otherName.TLSClientConfig.ServerName = "registry.invalid"
+	for want, transport := range map[string]*http.Transport{
+		"NO_PROXY":    {Proxy: func(*http.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:1") }},
+		"a name that": otherName,
+		"--cert-dir":  {},
+		"spelt right": {DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Name: "registry.invalid", IsNotFound: true}}
+		}},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := transport.RoundTrip(request)
+		if err == nil {
+			_ = response.Body.Close()
+			t.Fatalf("%s: it got through", want)
+		}
+		if hint := (&app{}).hint(err); !strings.Contains(hint, want) {
+			t.Errorf("%v: %q, want %q", err, hint, want)
+		}
 	}
 }
 

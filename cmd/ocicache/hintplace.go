@@ -13,6 +13,7 @@ import (
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // hintPlace is about finding a cache.
@@ -77,6 +78,8 @@ func hintKept(e *layout.KeptError) string {
 		return "this host deletes by an interface of its own; the result says how"
 	case len(e.Sharing) > 0:
 		return "delete the tags that name the same root together, or leave them"
+	case errors.As(e.Err, new(*registry.AuthError)):
+		return "it does not allow that to this user, or to nobody (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); those who run it can say"
 	default:
 		return "those who run the registry can allow deleting (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), or delete it themselves"
 	}

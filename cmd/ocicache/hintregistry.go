@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -72,6 +73,8 @@ func (a *app) hintConnection(err error) string {
 	var hostname x509.HostnameError
 	var plain *registry.PlainError
 	var noTLS tls.RecordHeaderError
+	var operation *net.OpError
+	var name *net.DNSError
 	switch {
 	case errors.As(err, &plain):
 		return "the registry names an address without TLS, for tokens or for its blobs; ask those who run it, or allow plain HTTP with --tls-verify=false"
@@ -81,8 +84,14 @@ func (a *app) hintConnection(err error) string {
 			text += " (--src-tls-verify, --dest-tls-verify where both ends are registries)"
 		}
 		return text
-	case errors.As(err, &authority), errors.As(err, &hostname):
+	case errors.As(err, &hostname):
+		return "use a name that the registry's certificate has, or have it made for this one; --tls-verify=false trusts anybody"
+	case errors.As(err, &authority):
 		return "put the registry's CA certificate as ca.crt into a directory and name it with --cert-dir; --tls-verify=false trusts anybody"
+	case errors.As(err, &operation) && operation.Op == "proxyconnect":
+		return "that is the proxy of HTTPS_PROXY or HTTP_PROXY; NO_PROXY names the hosts that are reached without it"
+	case errors.As(err, &name) && name.IsNotFound:
+		return "no host has this name; is it spelt right, and can it be looked up from here?"
 	case errors.Is(err, syscall.ECONNREFUSED) && registry.HadAnswered(err):
 		return "the registry stopped answering; run it again when it is there, what was brought there counts"
 	case errors.Is(err, syscall.ECONNREFUSED):
