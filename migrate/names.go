@@ -11,8 +11,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// archiveSuffixes end the names of archives, and are no part of what they are called.
-var archiveSuffixes = []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd"}
+// archiveSuffix ends the names of archives, and is no part of what they are called. What is compressed as a whole is no source.
+const archiveSuffix = ".tar"
 
 // repositoryOf returns what {repository} stands for: the path of a repository without its host; of a local place the last element of its
 // path, without the dots that hide it and without the suffix of an archive, for a registry in lower case. It is "" where nothing is left.
@@ -28,11 +28,8 @@ func (m Migration) repositoryOf(source layout.Reference) string {
 		}
 	}
 	base := filepath.Base(path)
-	for _, suffix := range archiveSuffixes {
-		if at := len(base) - len(suffix); at > 0 && strings.EqualFold(base[at:], suffix) {
-			base = base[:at]
-			break
-		}
+	if at := len(base) - len(archiveSuffix); at > 0 && strings.EqualFold(base[at:], archiveSuffix) {
+		base = base[:at]
 	}
 	base = strings.TrimLeft(base, "./")
 	if strings.HasPrefix(m.Target, string(layout.TransportRegistry)+"://") {

@@ -18,9 +18,8 @@ func TestRepositoryOf(t *testing.T) {
 		{"app-v1.2", "docker://n.example/{repository}", "app-v1.2"},
 		{"a/b/App.Cache/", "docker://n.example/{repository}", "app.cache"},
 		{"a/b/App.Cache", "oci:far/{repository}", "App.Cache"},
-		{"oci-archive:a/App-1.2.tar.gz:x", "oci:far/{repository}", "App-1.2"},
-		{"app.TGZ", "docker://n.example/{repository}", "app"},
-		{"cache.tar.zst", "docker://n.example/{repository}", "cache"},
+		{"oci-archive:a/App-1.2.tar:x", "oci:far/{repository}", "App-1.2"},
+		{"app.TAR", "docker://n.example/{repository}", "app"},
 		{".tar", "docker://n.example/{repository}", "tar"},
 		{".", "docker://n.example/{repository}", "migrate"}, // the working directory
 		{"...", "docker://n.example/{repository}", ""},
