@@ -40,9 +40,9 @@ func TestOutage(t *testing.T) {
 		done     int
 		notTried int
 	}{
-		{"out of service for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Status: http.StatusServiceUnavailable}, 3 * time.Second, 2, 0},
-		{"cut for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Drop: true}, 3 * time.Second, 2, 0},
-		{"busy for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Status: http.StatusTooManyRequests}, 3 * time.Second, 2, 0},
+		{"out of service for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Status: http.StatusServiceUnavailable}, time.Minute, 2, 0},
+		{"cut for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Drop: true}, time.Minute, 2, 0},
+		{"busy for a while", registrytest.Fault{Path: "/blobs/", Times: 6, Status: http.StatusTooManyRequests}, time.Minute, 2, 0},
 		{"out of service", registrytest.Fault{Path: "/blobs/", Times: -1, Status: http.StatusServiceUnavailable}, time.Second, 0, 2},
 		{"busy", registrytest.Fault{Path: "/blobs/", Times: -1, Status: http.StatusTooManyRequests}, time.Second, 0, 2},
 		{"away for hours", registrytest.Fault{Path: "/blobs/", Times: -1, Status: http.StatusServiceUnavailable, RetryAfter: "7200"}, time.Hour, 0, 2},
@@ -91,7 +91,7 @@ func TestBusyForEver(t *testing.T) {
 			s := b.run(t, "version: 1\nmigrations: [{source: FROM/app, target: TO/app, compression: "+test.compression+"}]", func(o *migrate.Options) {
 				o.GiveUp, o.Registry.Retries, o.Registry.Delay = giveUp, 0, 200*time.Millisecond
 			})
-			if took := time.Since(start); took < giveUp || took > 5*giveUp {
+			if took := time.Since(start); took < giveUp || took > 20*giveUp {
 				t.Errorf("it took %v, and was to give up after %v", took, giveUp)
 			}
 			want(t, s, 0, 0, 0, 0, 4)

@@ -24,6 +24,16 @@ type Hosts struct {
 	known map[hostKey]*host
 }
 
+// Close closes the connections that nothing goes over. All may be used again afterwards.
+func (h *Hosts) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, known := range h.known {
+		known.http.CloseIdleConnections()
+	}
+	return nil
+}
+
 type hostKey struct {
 	name, certDir string
 	insecure      bool

@@ -20,6 +20,9 @@ type realms struct {
 // plainRealm matches the host of such a token server in a challenge.
 var plainRealm = regexp.MustCompile(`(?i)(realm="?)http://([^/"?]+)`)
 
+// CloseIdleConnections is for http.Client, which finds it here.
+func (r *realms) CloseIdleConnections() { (&http.Client{Transport: r.next}).CloseIdleConnections() }
+
 // RoundTrip sends a request.
 func (r *realms) RoundTrip(request *http.Request) (*http.Response, error) {
 	r.mu.Lock()

@@ -31,6 +31,7 @@ type Repository struct {
 	options Options
 	sys     *types.SystemContext
 
+	own    *Hosts // nil where they are the options'
 	writes *client
 	reads  []*client   // in the order in which they are asked
 	pushes atomic.Bool // something is pushed, so that the right to is asked for
@@ -58,10 +59,11 @@ func Open(name string, options Options) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options.Hosts == nil {
-		options.Hosts = &Hosts{}
-	}
 	r := &Repository{name: named, options: options, sys: sys}
+	if options.Hosts == nil {
+		r.own = &Hosts{}
+		r.options.Hosts = r.own
+	}
 	r.pushes.Store(options.Push)
 	return r, r.connect()
 }
@@ -72,8 +74,13 @@ func (r *Repository) String() string { return "docker://" + r.name.String() }
 // Host returns the registry's host name, with its port if it has one.
 func (r *Repository) Host() string { return reference.Domain(r.name) }
 
-// Close ends the work with the repository.
-func (r *Repository) Close() error { return nil }
+// Close ends the work with the repository, and closes its connections, unless Options.Hosts keeps them for others.
+func (r *Repository) Close() error {
+	if r.own == nil {
+		return nil
+	}
+	return r.own.Close()
+}
 
 // errNoManifest says that a tag names nothing.
 var errNoManifest = fmt.Errorf("%w: the registry lists the tag, and has no manifest for it", layout.ErrBlobMissing)

@@ -29,11 +29,11 @@ type app struct {
 	lockTimeout time.Duration
 	debug       bool
 
-	help    keeper          // standard output for cobra, which drops errors of it
-	running *cobra.Command  // what was called, nil before the command line was read
-	args    []string        // the command line
-	link    bool            // of the commands that have it
-	hosts   *registry.Hosts // what is known of registries, on either side
+	help    keeper         // standard output for cobra, which drops errors of it
+	running *cobra.Command // what was called, nil before the command line was read
+	args    []string       // the command line
+	link    bool           // of the commands that have it
+	hosts   registry.Hosts // what is known of registries, on either side
 	// opens replaces each place that is opened, for tests, in which a place fails; nil replaces none.
 	opens   func(layout.Source) layout.Source
 	made    []*layout.Dir                 // what may have been made for nothing
@@ -85,8 +85,8 @@ explain a miss, 4 not found (unpack: parts are missing), 5 locked by another pro
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.writeHelp(cmd) })
 	addCompletionCommand(root)
-	completeWords(root)
 	if len(a.args) > 0 && (a.args[0] == cobra.ShellCompRequestCmd || a.args[0] == cobra.ShellCompNoDescRequestCmd) {
+		completeWords(root)
 		withoutMarks(root)
 	}
 	for _, cmd := range root.Commands() {
@@ -114,7 +114,7 @@ func (a *app) close() error {
 	for _, c := range a.closers {
 		err = errors.Join(err, c.Close())
 	}
-	return err
+	return errors.Join(err, a.hosts.Close())
 }
 
 func (a *app) check() error {

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/progress"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/migrate"
 	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
@@ -25,29 +27,36 @@ func names[T ~string](values []T) []string {
 	return words
 }
 
-// complete lets the shell complete the values of a flag.
-func complete(cmd *cobra.Command, flag string, words []string) {
-	completeBy(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-}
-
-func completeBy(cmd *cobra.Command, flag string, find cobra.CompletionFunc) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, find); err != nil {
-		panic(err) // the flag does not exist: a mistake in this program
+// completions complete the values of flags that are the same wherever they are named.
+func completions() map[string]cobra.CompletionFunc {
+	oneOf := func(words []string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	}
+	return map[string]cobra.CompletionFunc{
+		"progress":    oneOf(names(progress.Modes())),
+		"to":          oneOf(append(names(buildcache.Forms()), auto)),
+		"compression": oneOf(names(buildcache.Compressions())),
+		"sort":        oneOf([]string{"line", "size"}),
+		"only":        oneOf(append(names(migrate.Causes()), string(migrate.OnlyFailed))),
+		"tag":         completeTag,
+		"for":         completeProfile,
 	}
 }
 
-// completeWords lets the shell complete what is the same wherever it is named.
+// completeWords lets the shell complete what is typed. Only who is asked for that needs it: cobra keeps what it is told about a flag for
+// as long as the process lives.
 func completeWords(root *cobra.Command) {
-	complete(root, "progress", names(progress.Modes()))
-	for _, cmd := range commandsBelow(root) {
-		for name, find := range map[string]cobra.CompletionFunc{
-			"tag": completeTag,
-			"for": completeProfile,
-		} {
-			if cmd.Flags().Lookup(name) != nil {
-				completeBy(cmd, name, find)
+	for name, find := range completions() {
+		for _, cmd := range append(commandsBelow(root), root) {
+			if cmd.Flags().Lookup(name) == nil && cmd.PersistentFlags().Lookup(name) == nil {
+				continue
+			}
+			if err := cmd.RegisterFlagCompletionFunc(name, find); err != nil {
+				panic(err) // a mistake in this program: it is said twice
 			}
 		}
+	}
+	for _, cmd := range commandsBelow(root) {
 		if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
 			cmd.ValidArgsFunction = completeReference
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
@@ -28,12 +27,6 @@ const auto = string(convert.AutoForm)
 
 func (f *changeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	f.addTo(flags)
-	complete(cmd, "to", append(names(buildcache.Forms()), auto))
-	complete(cmd, "compression", names(buildcache.Compressions()))
-}
-
-func (f *changeFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.to, "to", "", "`FORM`: "+english.WordSeries(append(names(buildcache.Forms()), auto), "or"))
 	flags.StringVar(&f.compression, "compression", "", "`TYPE` of layers: "+english.WordSeries(names(buildcache.Compressions()), "or"))
 	flags.IntVar(&f.level, "compression-level", 0, "`N`: zstd 1-22, gzip and estargz 1-9 (default its own)")

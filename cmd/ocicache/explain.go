@@ -62,7 +62,6 @@ differ.`,
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 also where it can't be told of a step")
 	cmd.Flags().BoolVar(&flags.redact, "redact", false, redactUsage)
 	cmd.Flags().StringVar(&flags.sort, "sort", "line", "`ORDER` of the steps: line, or size, the largest first")
-	complete(cmd, "sort", []string{"line", "size"})
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to explain")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
 	flags.registry = addRegistryFlags(cmd)

@@ -32,7 +32,6 @@ BuildKit imports. Images are never touched: in their own layout the cache needs 
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExtract(cmd.Context(), to, flags, args) },
 	}
 	cmd.Flags().StringVar(&to, "to", "", "`FORM`: docker-list, oci-index, artifact or auto (default artifact, in a registry auto)")
-	complete(cmd, "to", append(names(buildcache.Forms()), auto))
 	flags.add(a, cmd)
 	cmd.Flags().Lookup("tag").Usage = "`TAG` of the image in REF"
 	return cmd

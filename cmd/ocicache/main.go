@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ocicache/ocicache/internal/parallel"
-	"github.com/ocicache/ocicache/registry"
 )
 
 func main() {
@@ -25,7 +24,7 @@ const grace = 800 * time.Millisecond
 
 // run is the whole program. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
-	a := &app{stdout: stdout, stderr: stderr, hosts: &registry.Hosts{}}
+	a := &app{stdout: stdout, stderr: stderr}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ended := make(chan struct{})

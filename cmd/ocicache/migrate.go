@@ -138,7 +138,6 @@ func (f *migrateFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.only, "only", "", "only what the state says has failed: failed for all of it, or a `CAUSE`")
 	flags.IntVar(&f.parallel, "parallel", migrate.DefaultParallel, "caches to work on at once; --jobs bounds the layers of all")
 	flags.DurationVar(&f.giveUp, "give-up", migrate.DefaultGiveUp, "how long a registry may be down before its caches are left for another run")
-	complete(cmd, "only", append(names(migrate.Causes()), string(migrate.OnlyFailed)))
 }
 
 // options returns what the flags say, but for the state.
@@ -150,7 +149,7 @@ func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, err
 		Layout: a.layoutOptions(), Registry: f.registry.options(either).Registry, Parallel: f.parallel, Jobs: a.jobs, GiveUp: f.giveUp,
 		Trust: f.trust, Version: versionName(),
 	}
-	o.Registry.Hosts, o.Registry.OnEvent = a.hosts, a.retried
+	o.Registry.Hosts, o.Registry.OnEvent = &a.hosts, a.retried
 	for _, name := range secretFlags {
 		if f.registry.set.Changed(name) && len(plan.Hosts()) > 1 {
 			return o, &usageError{fmt.Errorf("--%s would go to each of %d registries: use --authfile, or authfile in the plan", name, len(plan.Hosts()))}
@@ -252,7 +251,7 @@ func (a *app) runMigrateInit(ctx context.Context, flags *migrateFlags, args []st
 		return err
 	}
 	o := migrate.Options{Layout: a.layoutOptions(), Registry: flags.registry.options(either).Registry}
-	o.Registry.Hosts, o.Registry.OnEvent = a.hosts, a.retried
+	o.Registry.Hosts, o.Registry.OnEvent = &a.hosts, a.retried
 	for _, source := range sources {
 		if _, err := parse(source, ""); err != nil {
 			return err

@@ -118,7 +118,7 @@ func (a *app) note(text string) {
 
 // options adds what holds for every place that a command opens.
 func (a *app) options(o places.Options) places.Options {
-	o.Layout, o.Registry.Hosts, o.Registry.OnEvent = a.layoutOptions(), a.hosts, a.retried
+	o.Layout, o.Registry.Hosts, o.Registry.OnEvent = a.layoutOptions(), &a.hosts, a.retried
 	return o
 }
 
