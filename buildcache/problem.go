@@ -105,6 +105,8 @@ type KindInfo struct {
 const (
 	remedyExport  = "export the cache again"
 	remedyCopy    = "copy the cache again from where it is whole, or export it again"
+	remedyBase    = "take it from a place that has it with 'ocicache repair REF --base PLACE --write'; or " + remedyExport
+	remedyCollect = "remove them with 'ocicache gc DIR', after a day, or at once with --keep-since 0s where nothing else writes there"
 	remedyRepair  = "mend it with 'ocicache repair REF --base PLACE --write', PLACE being one that has the blob, or without --base by dropping what needs it; or " + remedyExport
 	remedyConvert = "convert it to the form it should have: the root is written anew"
 	remedyShrink  = "cut it down with 'ocicache prune --fit', export fewer stages (mode=min), or split the cache over several tags"
@@ -115,13 +117,13 @@ func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
 	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there with 'ocicache repair REF --write', or get this one with 'ocicache repair REF --base PLACE --write'; or " + remedyExport},
-	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
+	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyBase},
 	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
 	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
 	{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
 	{RootNoLayers, RegistryRefuses, "the root has no layers, which some registries refuse", "leave it out of the transfer"},
-	{ConfigMissing, HitsLost, "the cache config is not there", remedyCopy},
-	{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyCopy},
+	{ConfigMissing, HitsLost, "the cache config is not there", remedyBase},
+	{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyBase},
 	{ConfigInvalid, HitsLost, "BuildKit can't read the cache config", remedyExport},
 	{ConfigTooLarge, HitsLost, "the cache config is larger than the 1 MiB that BuildKit imports", remedyShrink},
 	{ConfigRepeated, Waste, "a list with several cache configs, of which BuildKit reads the last", remedyConvert},
@@ -145,15 +147,15 @@ var kinds = []KindInfo{
 	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
 	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
 	{BlobMissing, BuildFails, "a blob is not there", remedyRepair},
-	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyCopy},
+	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyRepair},
 	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyRepair},
 	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
 	{NoResults, HitsLost, "the cache has no results, so nothing can hit it", remedyExport},
-	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, mend it with 'ocicache repair --write', or " + remedyExport},
+	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, mend it with 'ocicache repair REF --write', or " + remedyExport},
 	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
 	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag: 'ocicache tag oci:DIR@DIGEST TAG'"},
-	{Unreachable, Waste, "blobs that no tag reaches", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
-	{Leftover, Waste, "leftovers of an interrupted write", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
+	{Unreachable, Waste, "blobs that no tag reaches", remedyCollect},
+	{Leftover, Waste, "leftovers of an interrupted write", remedyCollect},
 	{KeysOutdated, Waste, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},

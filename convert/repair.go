@@ -61,6 +61,9 @@ type RepairResult struct {
 	// cache. Nothing is done about it.
 	Foreign bool `json:"foreign,omitempty"`
 	Written bool `json:"written"`
+	// Error is what ended it, where that could not be done.
+	Error string `json:"error,omitempty"`
+	Err   error  `json:"-"`
 }
 
 // RepairCache mends what is wrong with a cache and can be mended without what is lost:
@@ -88,10 +91,11 @@ func RepairCache(ctx context.Context, place layout.Place, entry layout.Entry, o 
 		result.Checked = CheckedBlobs
 	}
 	r := &repairer{place: place, o: o, result: result, based: map[digest.Digest]layout.Source{}}
-	if err := r.repair(ctx, entry); err != nil {
-		return result, fmt.Errorf("%s: %w", MergeSource{place, entry}.name(), err)
+	if err = r.repair(ctx, entry); err != nil {
+		err = fmt.Errorf("%s: %w", MergeSource{place, entry}.name(), err)
+		result.Error, result.Err = err.Error(), err
 	}
-	return result, nil
+	return result, err
 }
 
 // repairer repairs one cache.

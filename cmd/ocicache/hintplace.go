@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -104,7 +105,7 @@ func hintIndex(err error) string {
 		return fmt.Sprintf("nothing was removed; 'ocicache repair %s --write' gives the newest one a tag, '%s' this one; "+
 			"where all is to go, remove the directory", pathArgument(nameless.Path), tagCommand(nameless.Path, nameless.Caches[0].Digest))
 	case errors.As(err, &index):
-		return "'ocicache repair --write' saves what stands whole in it, and finds the caches that lie there"
+		return fmt.Sprintf("'ocicache repair %s --write' saves what stands whole in it, and finds the caches that lie there", pathArgument(filepath.Dir(index.Path)))
 	case errors.As(err, &lost):
 		return hintIncomplete(lost)
 	}
@@ -189,7 +190,7 @@ func (a *app) hintCache(err error) string {
 		return "nothing of it was published; what the archive was packed without is not in DST either: name what has it, the archives before " +
 			"this one for instance: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
-		return "nothing of it was published; " + proof.Problems[0].Remedy + " ('ocicache verify' lists everything)"
+		return "nothing of it was published; " + a.remedyOfSource(proof.Problems[0].Remedy) + " ('ocicache verify' lists everything)"
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
@@ -206,9 +207,9 @@ func hintBlob(e *layout.BlobError) string {
 	case isArchive(e.Place):
 		return "no tag was moved; " + archiveRemedy
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
-		return keptRemedy + "; 'ocicache verify' lists all damage"
+		return remedyIn(e.Place, keptRemedy) + "; 'ocicache verify' lists all damage"
 	}
-	return buildcache.BlobDamaged.Info().Remedy + "; 'ocicache verify' lists all damage"
+	return remedyIn(e.Place, buildcache.BlobDamaged.Info().Remedy) + "; 'ocicache verify' lists all damage"
 }
 
 // flagBase names what has the blobs that an archive was packed without.

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/explain"
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/internal/webpage"
@@ -97,6 +100,13 @@ type inspectedCache struct {
 	*inspect.Summary
 	// Steps are the records, where they are to be listed or have names.
 	Steps *explain.Named `json:"steps,omitempty"`
+	// Remedy brings back blobs that are missing or damaged.
+	Remedy string `json:"remedy,omitempty"`
+	// Error is why nothing is known of it but its name.
+	Error string `json:"error,omitempty"`
+
+	err      error
+	detailed inspect.Detailed
 }
 
 func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) error {
@@ -122,26 +132,71 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps}, time.Now()
 	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
 	for _, entry := range entries {
-		detailed, named, err := namer.detail(ctx, from.Source, entry, flags.steps)
-		if err != nil {
-			return err
+		cache := a.inspectOne(ctx, from, entry, namer, flags.steps)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		result.Caches = append(result.Caches, inspectedCache{detailed.Summary, named})
-		drawn.add(detailed)
+		result.Caches = append(result.Caches, cache)
+		drawn.add(cache)
+	}
+	failed := result.err()
+	if failed != nil && len(entries) == 1 && !a.json {
+		return failed // which says all
 	}
 	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(ref) {
 		if result.Unreachable, result.Warning, err = unreachable(ctx, dir); err != nil {
 			return err
 		}
 	}
-	drawn.page.Unreachable, drawn.page.Warning = result.Unreachable, result.Warning
+	drawn.page.Unreachable, drawn.page.Warning = result.Unreachable, drawn.warning(result.Warning)
 	if err := drawn.write(ctx, a, result.Path); err != nil {
 		return err
 	}
 	if flags.toStdout {
-		return a.writeDOT(result.Path, drawn.caches)
+		return errors.Join(a.writeDOT(result.Path, drawn.caches), failed)
 	}
-	return a.write(result, func(w io.Writer) error { return result.render(w, now) })
+	return errors.Join(a.write(result, func(w io.Writer) error { return result.render(w, now) }), failed)
+}
+
+// inspectOne returns what is in a cache, or why that can't be told.
+func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, namer *namer, listed bool) inspectedCache {
+	detailed, named, err := namer.detail(ctx, from.Source, entry, listed)
+	if err == nil {
+		return inspectedCache{Summary: detailed.Summary, Steps: named, Remedy: a.remedyOf(from, detailed.Summary), detailed: detailed}
+	}
+	err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), err)
+	unread := &inspect.Summary{Tag: entry.Tag, Digest: entry.Descriptor.Digest, MediaType: entry.Descriptor.MediaType}
+	return inspectedCache{Summary: unread, Error: err.Error(), err: err}
+}
+
+// remedyOf says how blobs are brought back that are missing or damaged, "" where none are.
+func (a *app) remedyOf(from *places.Opened, s *inspect.Summary) string {
+	at := slices.IndexFunc(s.Layers, func(l inspect.Layer) bool { return l.Missing || l.ActualSize != nil })
+	if at < 0 {
+		return ""
+	}
+	kind := buildcache.BlobMissing
+	if !s.Layers[at].Missing {
+		kind = buildcache.BlobDamaged
+	}
+	return a.remedyFor(from, buildcache.NewProblem(kind, "", "").On(s.Layers[at].Digest))
+}
+
+// inspectedName is what a cache in a place is called.
+func inspectedName(place, tag string) string {
+	if tag == "" {
+		return place + ", untagged"
+	}
+	return place + ", tag " + tag
+}
+
+// err says which caches could not be read, nil for none.
+func (r *inspectResult) err() error {
+	errs := make([]error, len(r.Caches))
+	for i, c := range r.Caches {
+		errs[i] = c.err
+	}
+	return failedOf(errs)
 }
 
 // inspectDrawn is what inspect writes beside its result.
@@ -149,16 +204,29 @@ type inspectDrawn struct {
 	flags  *inspectFlags
 	page   *inspect.Page
 	caches []inspect.Detailed // of a graph
+	unread []string           // why caches are in neither
 }
 
 // add keeps of a cache what is asked for.
-func (d *inspectDrawn) add(cache inspect.Detailed) {
+func (d *inspectDrawn) add(cache inspectedCache) {
+	if cache.err != nil {
+		d.unread = append(d.unread, "not read: "+cache.Error)
+		return
+	}
 	if d.flags.page.path != "" {
-		d.page.Add(cache)
+		d.page.Add(cache.detailed)
 	}
 	if d.flags.graph.path != "" || d.flags.toStdout {
-		d.caches = append(d.caches, cache)
+		d.caches = append(d.caches, cache.detailed)
 	}
+}
+
+// warning says what can't be told on a page.
+func (d *inspectDrawn) warning(ofPlace string) string {
+	if ofPlace != "" {
+		d.unread = append(d.unread, ofPlace)
+	}
+	return strings.Join(d.unread, "; ")
 }
 
 func (d *inspectDrawn) write(ctx context.Context, a *app, place string) error {
@@ -207,9 +275,10 @@ func (r *inspectResult) render(w io.Writer, now time.Time) error {
 }
 
 func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) error {
-	name := of.Path + ", untagged"
-	if s.Tag != "" {
-		name = of.Path + ", tag " + s.Tag
+	name := inspectedName(of.Path, s.Tag)
+	if s.err != nil {
+		say(w, "%s: NOT READ: %s\n", name, strings.TrimPrefix(s.Error, name+": "))
+		return nil
 	}
 	say(w, "%s\n", name)
 	const mediaTypesWidth = 76
@@ -225,6 +294,9 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) er
 		row("records", fmt.Sprintf("%d, with %s", s.Records, count(s.Results, "result")))
 		row("results made", ages(s.Oldest, s.Newest, now))
 		row("layers", totals(s.Totals))
+		if s.Remedy != "" {
+			row("remedy", s.Remedy)
+		}
 		for _, limit := range s.Limits {
 			row("note", limit)
 		}

@@ -82,6 +82,8 @@ type pruneResult struct {
 	Path   string           `json:"path"`
 	Caches []prunedCache    `json:"caches"`
 	GC     *layout.GCResult `json:"gc,omitempty"`
+	// Error is what ended it, besides what was wrong with caches: --gc that removed nothing, or not all.
+	Error string `json:"error,omitempty"`
 
 	collects bool // with --gc
 }
@@ -122,17 +124,16 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	return a.writePruned(result, err)
 }
 
-// writePruned says what was done, before an error too, and returns what went wrong. One cache that failed is all there is to say.
+// writePruned says what was done, before an error too, and returns what went wrong. Of one cache that failed the error says all,
+// but not to those who read JSON.
 func (a *app) writePruned(result pruneResult, err error) error {
+	if err != nil {
+		result.Error = err.Error()
+	}
 	failed := result.err()
-	if failed != nil && len(result.Caches) == 1 {
-		return errors.Join(result.Caches[0].Err, err)
-	}
-	if err == nil || len(result.Caches) > 0 {
+	told := len(result.Caches) > 1 || len(result.Caches) > 0 && (a.json || failed == nil)
+	if err == nil && failed == nil || told {
 		err = errors.Join(err, a.write(result, result.render))
-	}
-	if err == nil {
-		return failed
 	}
 	return errors.Join(err, failed)
 }
@@ -184,17 +185,11 @@ func (r *pruneResult) done() (n int) {
 
 // err says which caches failed, nil for none.
 func (r *pruneResult) err() error {
-	failed := &convert.SyncError{Of: len(r.Caches)}
-	for _, c := range r.Caches {
-		if c.Err != nil {
-			failed.Failed++
-			failed.Errs = append(failed.Errs, c.Err)
-		}
+	errs := make([]error, len(r.Caches))
+	for i, c := range r.Caches {
+		errs[i] = c.Err
 	}
-	if failed.Failed == 0 {
-		return nil
-	}
-	return failed
+	return failedOf(errs)
 }
 
 // collection is what is to be collected behind the pruning, or would be.
@@ -246,7 +241,7 @@ func (r pruneResult) render(w io.Writer) error {
 	if r.GC == nil {
 		return nil
 	}
-	return gcResult{Path: r.Path, GCResult: r.GC}.render(w)
+	return gcResult{Path: r.Path, GCResult: r.GC, Error: r.Error}.render(w)
 }
 
 // renderPruning says what went by each rule, and what is left.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -63,17 +64,33 @@ type repairResult struct {
 	Layout  []convert.Repair        `json:"layout,omitempty"`
 	Caches  []*convert.RepairResult `json:"caches"`
 	Written bool                    `json:"written"` // with --write
+	// Error is what ended it, besides what was wrong with caches.
+	Error string `json:"error,omitempty"`
 	// Unnamed are the whole caches of a directory that no tag names then.
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 
-	based, isFar bool // with --base; in a registry
+	isFar    bool   // in a registry
+	withBase string // the same command with --base; "" where it has one
 }
 
 // wouldBase reports whether a base could have given what is lost of a cache. A registry keeps what it has, damaged or not.
 func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
-	return !r.based && slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool {
-		return done.Kind == convert.RepairKind(buildcache.BlobMissing) || done.Kind == convert.RepairKind(buildcache.BlobDamaged) && !r.isFar
-	})
+	if r.withBase == "" || c.Written {
+		return false
+	}
+	return slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool { return r.isMissing(buildcache.Kind(done.Kind)) }) ||
+		slices.ContainsFunc(c.Left, func(p buildcache.Problem) bool { return r.isMissing(p.Kind) })
+}
+
+// isMissing reports whether a base would give what a problem is about.
+func (r *repairResult) isMissing(kind buildcache.Kind) bool {
+	switch kind { //nolint:exhaustive // no others are
+	case buildcache.BlobMissing, buildcache.ConfigMissing, buildcache.RootMissing:
+		return true
+	case buildcache.BlobDamaged, buildcache.ConfigDamaged, buildcache.RootDamaged:
+		return !r.isFar
+	}
+	return false
 }
 
 // errRootUnused says that --root names a root for which there is no tag.
@@ -107,18 +124,30 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, based: len(flags.base) > 0, isFar: isRegistry(from.Reference)}
+	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: isRegistry(from.Reference)}
+	if len(flags.base) == 0 {
+		result.withBase = a.repeated(a.running.CommandPath(), flagBase, "PLACE")
+	}
 	err = result.repair(ctx, from, place, options)
 	stop()
+	for _, c := range result.Caches {
+		a.fitRemedies(from, c.Left)
+	}
 	return a.writeRepaired(result, options.Root, err)
 }
 
-// writeRepaired says what was done, before an error too, and returns what went wrong.
+// writeRepaired says what was done, before an error too, and returns what went wrong. Where nothing was done the error says all, but
+// not to those who read JSON.
 func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) error {
-	if err == nil && root != "" && !result.uses(root) {
-		err = &usageError{errRootUnused}
+	failed := result.err()
+	told := result.isChanged() || failed != nil && len(result.Caches) > 1 || a.json && len(result.Caches) > 0
+	if err == nil && failed == nil && root != "" && !result.uses(root) {
+		err, told = &usageError{errRootUnused}, result.isChanged()
 	}
-	if err != nil && !result.isChanged() {
+	if err != nil {
+		result.Error = err.Error()
+	}
+	if err = errors.Join(err, failed); err != nil && !told {
 		return err
 	}
 	if err := errors.Join(err, a.write(result, result.render)); err != nil {
@@ -128,6 +157,15 @@ func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) 
 		return errFound
 	}
 	return nil
+}
+
+// err says which caches could not be looked at or mended, nil for none.
+func (r *repairResult) err() error {
+	errs := make([]error, len(r.Caches))
+	for i, c := range r.Caches {
+		errs[i] = c.Err
+	}
+	return failedOf(errs)
 }
 
 // uses reports whether a tag has a root now, or would have it.
@@ -169,10 +207,10 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 			continue
 		}
 		done, err := convert.RepairCache(ctx, place, entry, o)
-		if err != nil {
+		if err != nil && (done == nil || ctx.Err() != nil) {
 			return err
 		}
-		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 {
+		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 || done.Err != nil {
 			r.Caches = append(r.Caches, done)
 		}
 	}
@@ -243,6 +281,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		name += ", tag " + c.Tag
 	}
 	switch {
+	case c.Err != nil:
+		say(w, "%s: NOT MENDED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
 	case len(c.Left) > 0:
 		say(w, "%s: NOT MENDED, its tag was not moved; found:\n", name)
 	case c.Foreign:
@@ -265,9 +305,6 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	}
 	if c.Lost.Results > 0 {
 		say(w, "  lost: %s, %s, %s", count(c.Lost.Results, "result"), count(c.Lost.Records, "record"), count(c.Lost.Layers, "layer"))
-		if r.wouldBase(c) && !c.Written {
-			say(w, "; --base PLACE takes them from a place that has what is missing")
-		}
 		say(w, "\n")
 	}
 	for _, blob := range c.Kept {
@@ -275,5 +312,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	}
 	for _, p := range c.Left {
 		say(w, "  can't be mended: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
+	}
+	if r.wouldBase(c) {
+		say(w, "  '%s' takes what is missing from PLACE, which has it: a layout, an archive or a repository\n", r.withBase)
 	}
 }

@@ -70,6 +70,8 @@ type rmResult struct {
 	Uncovered []uncovered `json:"uncovered,omitempty"`
 	// GCRefuses says why gc will remove nothing of what the deleted tags named, "" where it will, or where nothing was deleted.
 	GCRefuses string `json:"gcRefuses,omitempty"`
+	// Error is what ended it, besides what was wrong with tags.
+	Error string `json:"error,omitempty"`
 
 	local  bool
 	now    time.Time
@@ -129,9 +131,12 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 	if err != nil && len(result.Tags) == 0 {
 		return err
 	}
+	if other := errors.Join(append(result.unread, err)...); other != nil {
+		result.Error = other.Error()
+	}
 	failed := errors.Join(err, result.err())
-	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Tags[0].ByHand == "" {
-		return failed
+	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Tags[0].ByHand == "" && !a.json {
+		return failed // which says all
 	}
 	return errors.Join(a.write(result, result.render), failed)
 }

@@ -270,6 +270,9 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if err == nil {
 		err = flags.writeDigests(ctx, digestsOf(result.Caches)...)
 	}
+	if err != nil {
+		result.Error = err.Error()
+	}
 	if err == nil || len(result.Caches) > 0 {
 		err = errors.Join(err, a.write(result, result.render))
 	}

@@ -86,7 +86,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err != nil {
 		return err
 	}
-	fitRemedies(from, report.Problems)
+	a.fitRemedies(from, report.Problems)
 	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
