@@ -22,6 +22,8 @@ type PruneRules struct {
 	MaxRecords int   // at most so many records, with and without results
 	MaxBytes   int64 // at most so many bytes of layer blobs, each counted once
 	Fit        bool  // config and root at most MaxImport, so that BuildKit imports them
+	// Newest keeps at most so many results, for those who know already how many of them fit; it counts as Fit.
+	Newest int
 }
 
 // PruneRule names what let something go, as the flags of ocicache prune do.
@@ -131,6 +133,10 @@ func Prune(cache Cache, rules PruneRules) (*Pruned, error) {
 	}
 	if rules.MaxBytes > 0 {
 		p.shrink(PruneMaxBytes, func(e Extent) bool { return e.Bytes <= rules.MaxBytes })
+	}
+	if rules.Newest > 0 {
+		p.kept = p.kept[:min(len(p.kept), rules.Newest)]
+		p.count(PruneFit)
 	}
 	if rules.Fit {
 		if err := p.fit(); err != nil {

@@ -28,8 +28,17 @@ func (m *merger) prepare(ctx context.Context, caches []*layout.Cache, u *united,
 	if err != nil {
 		return nil, nil, err
 	}
-	p := newPlan(cache, m.o.Options, known)
-	p.fold(m.o.Options)
+	p := m.planOf(cache, known)
+	dropped, err := m.fitBefore(u, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if dropped {
+		if cache, err = seal(u.value); err != nil {
+			return nil, nil, err
+		}
+		p = m.planOf(cache, known)
+	}
 	warnings, err := preflight(cache, p, m.o.Options)
 	if err != nil {
 		return nil, nil, err

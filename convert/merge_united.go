@@ -55,7 +55,7 @@ func (m *merger) unite(caches []*layout.Cache) (*united, error) {
 	}
 	u := &united{merged: merged}
 	rules := m.o.Prune
-	if m.o.Compression != "" { // what fits is known when layers that are the same have become one
+	if m.o.Compression != "" { // what fits is known when layers that are the same are to become one
 		rules.Fit = false
 	}
 	root := merged.Root.WithForm(m.o.forms(buildcache.Artifact)[0])
@@ -126,7 +126,7 @@ func (m *merger) assemble(u *united, p *plan) (*layout.Cache, error) {
 		return nil, err
 	}
 	u.extent, u.config = extentOf(cache), int64(len(cache.RawConfig))
-	u.freed = append(u.freed, slices.DeleteFunc(freed, func(f buildcache.Freed) bool { return f.Extent == buildcache.Extent{} })...)
+	u.freed = buildcache.AddFreed(u.freed, slices.DeleteFunc(freed, func(f buildcache.Freed) bool { return f.Extent == buildcache.Extent{} }))
 	return cache, checkSize(cache)
 }
 

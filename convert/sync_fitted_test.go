@@ -16,17 +16,23 @@ import (
 // manyLayers returns a cache whose root is just not too large, as long as its layers are gzip.
 func manyLayers(t *testing.T) *layout.Dir {
 	t.Helper()
+	return layersFrom(t, 0, 320)
+}
+
+// layersFrom returns a cache with results that are the newer the higher their numbers, each of a layer with a large descriptor.
+func layersFrom(t *testing.T, first, n int) *layout.Dir {
+	t.Helper()
 	s := newSynthetic(t, buildcache.Artifact)
-	for i := range 320 {
-		tar := tarOf(t, uint64(i), 10)
+	for i := range n {
+		tar := tarOf(t, uint64(first+i), 10)
 		d, size := s.blob(gzipBytes(t, tar))
 		s.layer(d, size, buildcache.Gzip, digest.FromBytes(tar))
 		s.root.Layers[i].Annotations["padding"] = strings.Repeat("x", 2900) // in place of thousands of layers
 		if i%2 == 0 {
 			s.conf.Layers[i].Parent = buildcache.NoParent
 		}
-		s.conf.Records[i].Inputs, s.conf.Records[i].Digest = nil, digest.FromString(fmt.Sprint(i))
-		s.conf.Records[i].Results[0].CreatedAt = buildcache.Time{Time: time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC)}
+		s.conf.Records[i].Inputs, s.conf.Records[i].Digest = nil, digest.FromString(fmt.Sprint(first+i))
+		s.conf.Records[i].Results[0].CreatedAt = buildcache.Time{Time: time.Date(2026, 1, 1, 0, 0, first+i, 0, time.UTC)}
 	}
 	return s.tag()
 }
