@@ -142,6 +142,11 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Option
 	if err := readBack(ctx, dst, result); err != nil {
 		return &ReadBackError{Err: err}
 	}
+	return proveImport(ctx, dst, result, o)
+}
+
+// proveImport is prove of a result that need not have been written yet.
+func proveImport(ctx context.Context, dst layout.Source, result *layout.Cache, o Options) error {
 	missing, err := absent(ctx, dst, result.Root)
 	if err != nil {
 		return err

@@ -44,6 +44,7 @@ func (r *PruneResult) Moves() (move layout.Planned, ok bool) {
 		return layout.Planned{}, false
 	}
 	move.Tagging = layout.Tagging{Tag: r.Tag, Root: r.left.Entry.Descriptor, Was: r.From.Digest}
+	move.Writes = [][]byte{r.left.RawRoot, r.left.RawConfig}
 	move.Reaches = append(move.Reaches, r.left.Root.Config.Digest)
 	for blob := range r.left.Root.LayersByDigest() {
 		move.Reaches = append(move.Reaches, blob)
@@ -132,8 +133,11 @@ func prune(ctx context.Context, place layout.Place, entry layout.Entry, o PruneO
 	result := &PruneResult{
 		Tag: entry.Tag, From: describe(cache), To: describe(left), Pruning: pruning, DryRun: o.DryRun, Unchanged: left == cache, left: left,
 	}
-	if result.Unchanged || o.DryRun {
+	if result.Unchanged {
 		return result, nil
+	}
+	if o.DryRun {
+		return result, proveImport(ctx, place, left, Options{Form: left.Root.Form})
 	}
 	result.Unnamed, err = rewrite(ctx, place, cache, left, o.OnEvent)
 	return result, err

@@ -49,7 +49,8 @@ type Dir struct {
 	options Options
 	written sync.Map // the digests of blobs whose bytes were written here
 	assumed *assumed // nil for the index.json that is there
-	made    string   // the first directory that was made for the layout, "" where it was there, or its directory
+	cleared cleared
+	made    string // the first directory that was made for the layout, "" where it was there, or its directory
 }
 
 // Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine; so are layouts

@@ -35,6 +35,7 @@ type GCOptions struct {
 type Planned struct {
 	Tagging
 	Reaches []digest.Digest // what the root reaches beside itself
+	Writes  [][]byte        // root and config, which are written where they are not there
 }
 
 // Amount is a number of files, and their size in bytes.
@@ -52,7 +53,7 @@ func (a *Amount) add(bytes int64) {
 type GCResult struct {
 	Blobs     []digest.Digest `json:"blobs"`     // removed
 	Removed   Amount          `json:"removed"`   // of blobs
-	Leftovers Amount          `json:"leftovers"` // removed: what interrupted writers left
+	Leftovers Amount          `json:"leftovers"` // removed: what interrupted writers left, also by Lock before
 	Kept      Amount          `json:"kept"`      // blobs that some entry reaches
 	// Unnamed are the whole caches that are removed with what no other one needs: no entry leads to them.
 	Unnamed []UnnamedCache `json:"unnamed,omitempty"`
@@ -143,6 +144,9 @@ func (d *Dir) GC(ctx context.Context, o GCOptions) (result *GCResult, err error)
 	if err != nil && (o.DryRun || c.result.Removed.Files+c.result.Leftovers.Files == 0) {
 		return nil, err
 	}
+	before := d.cleared.take()
+	c.result.Leftovers.Files += before.Files
+	c.result.Leftovers.Bytes += before.Bytes
 	return c.result, err
 }
 
@@ -154,7 +158,8 @@ type collector struct {
 	now    time.Time
 	result *GCResult
 	stores []*store
-	noted  durable.Item // index.json when it was last read
+	noted  durable.Item             // index.json when it was last read
+	coming map[digest.Digest][]byte // what is written before the garbage collection that a dry run tells of
 }
 
 // store is the directory of the blobs of one algorithm.
@@ -177,6 +182,7 @@ func (c *collector) collect(ctx context.Context) error {
 	if err := c.list(); err != nil {
 		return err
 	}
+	c.addComing()
 	if err := c.checkNames(ctx); err != nil {
 		return err
 	}
@@ -263,6 +269,25 @@ func (c *collector) list() error {
 		}
 	}
 	return errors.Join(err, blobs.Close())
+}
+
+// addComing adds what is written before to the blobs that are there.
+func (c *collector) addComing() {
+	if !c.o.DryRun {
+		return
+	}
+	c.coming = map[digest.Digest][]byte{}
+	for _, s := range c.stores {
+		for _, p := range c.o.Planned {
+			for _, text := range p.Writes {
+				blob := digest.FromBytes(text)
+				if _, here := s.blobs[blob]; !here && s.algorithm == blob.Algorithm() {
+					s.blobs[blob] = durable.Item{Name: blob.Encoded(), Size: int64(len(text)), Modified: c.now}
+					c.coming[blob] = text
+				}
+			}
+		}
+	}
 }
 
 func (c *collector) listStore(s *store) error {

@@ -94,7 +94,7 @@ func (c *collector) reach(ctx context.Context) (*buildcache.Index, map[digest.Di
 	if len(incomplete.Missing) > 0 {
 		return nil, nil, incomplete
 	}
-	said := &speech{dir: c.dir, has: c.has, reached: reached}
+	said := &speech{dir: c.dir, has: c.has, coming: c.coming, reached: reached}
 	if err := said.followIndex(ctx, then); err != nil {
 		return nil, nil, err
 	}

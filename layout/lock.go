@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/ocicache/ocicache/internal/durable"
 )
@@ -33,13 +34,13 @@ func (d *Dir) Lock(ctx context.Context) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := removeStale(root); err != nil {
+	if err := d.removeStale(root); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file.Close, nil
 }
 
-func removeStale(root *durable.Dir) error {
+func (d *Dir) removeStale(root *durable.Dir) error {
 	state, err := root.Open(stateName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -47,7 +48,32 @@ func removeStale(root *durable.Dir) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(state.RemoveStale(), state.Close())
+	sizes, err := state.RemoveStale()
+	d.cleared.add(sizes)
+	return errors.Join(err, state.Close())
+}
+
+// cleared is what writers have cleared away of what crashed ones left, and GC has not told yet.
+type cleared struct {
+	mu sync.Mutex
+	Amount
+}
+
+func (c *cleared) add(sizes []int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, size := range sizes {
+		c.Amount.add(size)
+	}
+}
+
+// take returns what is to be told, once.
+func (c *cleared) take() Amount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.Amount
+	c.Amount = Amount{}
+	return all
 }
 
 // lockIndex takes index.json.lock. Unlocking has to remove the file, as BuildKit does: one that root left behind would

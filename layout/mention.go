@@ -19,6 +19,7 @@ import (
 type speech struct {
 	dir     *Dir
 	has     func(digest.Digest) bool // whether a blob is in the layout
+	coming  map[digest.Digest][]byte // blobs that are taken to be there
 	reached map[digest.Digest]bool
 	next    []digest.Digest
 }
@@ -62,9 +63,12 @@ func (s *speech) follow(ctx context.Context) error {
 		}
 		blob := s.next[len(s.next)-1]
 		s.next = s.next[:len(s.next)-1]
-		text, err := s.dir.readObject(ctx, blob)
-		if err != nil {
-			return err
+		text, coming := s.coming[blob]
+		if !coming {
+			var err error
+			if text, err = s.dir.readObject(ctx, blob); err != nil {
+				return err
+			}
 		}
 		s.hear(text)
 	}

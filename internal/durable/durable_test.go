@@ -63,7 +63,8 @@ func removeStale(path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.RemoveStale(), dir.Close())
+	_, err = dir.RemoveStale()
+	return errors.Join(err, dir.Close())
 }
 
 func write(fs durable.FS, dir, name, text string) error {

@@ -4,24 +4,30 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// RemoveStale removes the temporary files in the directory that nobody writes any more.
-func (d *Dir) RemoveStale() error {
-	paths, err := d.Stale()
+// RemoveStale removes the temporary files in the directory that nobody writes any more, and returns their sizes.
+func (d *Dir) RemoveStale() (sizes []int64, err error) {
+	items, err := d.List()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, path := range paths {
-		if _, err := d.ClearStale(filepath.Base(path), true); err != nil {
-			return err
+	for _, item := range items {
+		if !IsTemporary(item.Name) || item.Type != 0 {
+			continue
+		}
+		removed, err := d.ClearStale(item.Name, true)
+		if err != nil {
+			return sizes, err
+		}
+		if removed {
+			sizes = append(sizes, item.Size)
 		}
 	}
-	return nil
+	return sizes, nil
 }
 
 // Stale returns the paths of the temporary files in the directory, those that are being written included.
