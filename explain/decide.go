@@ -59,6 +59,8 @@ type WhyOptions struct {
 	Old []*provenance.Build
 	// New is the cache that the build itself exported, to say what it did; nil if it is not known.
 	New *layout.Cache
+
+	last *provenance.Build // what ran of a build that is asked about as it would run again; nil where that is not known
 }
 
 // Decide says for every step of a build whether BuildKit v0.34 finds it in the

@@ -15,6 +15,7 @@ import (
 type FileChange struct {
 	Path   string `json:"path"`
 	Change Change `json:"change"`
+	Ignore string `json:"ignore,omitempty"` // the name of the file that leaves it out, or did
 }
 
 // Change is what happened to a file.
@@ -30,6 +31,8 @@ const (
 	ChangeAdded   Change = "added"
 	ChangeRemoved Change = "removed"
 	ChangeIgnored Change = "ignored" // it is there, and .dockerignore leaves it out
+	// ChangeUnignored is a file that .dockerignore left out before, be it there then or not.
+	ChangeUnignored Change = "no longer ignored"
 )
 
 // changedFiles compares the files that a step copies with those that it copied when a record was made. It is nil where
@@ -67,7 +70,7 @@ func (r *reasons) changedFiles(ctx context.Context, out output, record, source i
 	}
 	c.addRemoved()
 	c.addHiddenModes()
-	r.contents.locals.markIgnored(r.plan.Steps[source].Op.Source, tree, c.changes)
+	r.markIgnored(r.plan.Steps[source].Op.Source, tree, c.changes)
 	return c.changes, nil
 }
 

@@ -2,8 +2,6 @@ package explain
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 
 	"github.com/ocicache/ocicache/explain/contenthash"
 	"github.com/ocicache/ocicache/explain/llb"
@@ -48,30 +46,11 @@ func (l *localTrees) load(source *llb.SourceOp) (*contenthash.Tree, error) {
 	}
 	var filter contenthash.Filter
 	var err error
-	if filter.Exclude, err = source.Patterns("local.excludepatterns"); err != nil {
+	if filter.Exclude, err = source.Patterns(excludePatterns); err != nil {
 		return nil, err
 	}
 	if filter.Include, err = source.Patterns("local.includepattern"); err != nil {
 		return nil, err
 	}
 	return contenthash.FromDir(dir, filter)
-}
-
-// markIgnored says of files which are gone from what a client sends, and are there, that they are left out.
-func (l *localTrees) markIgnored(source *llb.SourceOp, tree *contenthash.Tree, changes []FileChange) {
-	if source.Attrs["local.includepattern"] != "" {
-		return
-	}
-	_, name := source.Scheme()
-	for i, c := range changes {
-		if c.Change != ChangeRemoved || !filepath.IsLocal(c.Path) {
-			continue
-		}
-		if _, err := tree.Checksum(llb.Selection{Path: c.Path}); !errors.Is(err, contenthash.ErrNotFound) {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(l.contexts[name], c.Path)); err == nil {
-			changes[i].Change = ChangeIgnored
-		}
-	}
 }

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -29,12 +30,17 @@ func isSince(b *provenance.Build, made buildcache.Time) bool {
 	return !b.Started.IsZero() && !made.IsZero() && !made.Before(b.Started)
 }
 
-// again returns the builds as ones that are still to begin, for which everything in the cache is there before.
-func again(builds []*provenance.Build) []*provenance.Build {
+// again returns the builds as ones that are still to begin, for which everything in the cache is there before, and of whose contexts is
+// left out what is to be left out now.
+func again(builds []*provenance.Build, contexts Contexts) []*provenance.Build {
 	all := make([]*provenance.Build, len(builds))
 	for i, b := range builds {
 		next := *b
 		next.Started = time.Time{}
+		next.Steps = slices.Clone(b.Steps)
+		for i, step := range next.Steps {
+			next.Steps[i].Op = ignoringNow(b, step.Op, contexts)
+		}
 		all[i] = &next
 	}
 	return all

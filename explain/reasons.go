@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"github.com/ocicache/ocicache/explain/llb"
+	"github.com/ocicache/ocicache/explain/provenance"
 )
 
 // reasons finds the first causes of misses.
 type reasons struct {
 	*decider
-	old []*oldBuild
+	old  []*oldBuild
+	last *provenance.Build // as in WhyOptions
 
 	compared int // how many operations were compared so far
 
@@ -43,7 +45,7 @@ const (
 
 func newReasons(d *decider, o WhyOptions) *reasons {
 	r := &reasons{
-		decider: d, causes: map[int]*Cause{}, roots: map[int]int{}, told: map[int]map[string]bool{}, unnamed: map[int]bool{},
+		decider: d, last: o.last, causes: map[int]*Cause{}, roots: map[int]int{}, told: map[int]map[string]bool{}, unnamed: map[int]bool{},
 	}
 	for _, b := range o.Old {
 		r.old = append(r.old, newOldBuild(d.graph, newPlan(b)))

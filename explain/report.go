@@ -114,8 +114,9 @@ type ReportOptions struct {
 // NewReport names the records of a cache by the steps of some builds, mostly one
 // for each platform, and says why they miss if that is asked for.
 func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build, o ReportOptions) (*Report, error) {
+	last := builds
 	if o.Next {
-		builds = again(builds)
+		builds = again(builds, o.Contexts)
 	}
 	naming := o.Options
 	if o.Why {
@@ -131,7 +132,7 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 	}
 	r := &Report{Records: []RecordReport{}, Steps: []StepReport{}, Missing: missingContexts(builds, o.Contexts)}
 	r.Warnings = g.warnings(c, names, builds, o)
-	r.Notes = dockerfileNotes(builds, o.Contexts, o.Redact)
+	r.Notes = append(dockerfileNotes(builds, o.Contexts, o.Redact), ignoreNotes(builds, o.Contexts, o.Redact)...)
 	for i, b := range builds {
 		platform := ""
 		if len(builds) > 1 {
@@ -141,7 +142,9 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 		steps := w.steps(i, names, platform, nameOf(i, builds))
 		g.addBases(steps, newPlan(b))
 		if o.Why {
-			verdicts, warnings, err := decide(ctx, c, b, o.WhyOptions)
+			why := o.WhyOptions
+			why.last = last[i]
+			verdicts, warnings, err := decide(ctx, c, b, why)
 			if err != nil {
 				return nil, err
 			}

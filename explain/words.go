@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ocicache/ocicache/explain/contenthash"
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
@@ -45,12 +46,16 @@ func (w *words) unchanged(step int, several bool) string {
 	}
 }
 
-// absent says that a local source does not have some paths.
+// absent says that a local source does not have some paths, or that they are left out of it.
 func (w *words) absent(source int, paths []string) string {
 	_, name := w.build.Steps[source].Op.Source.Scheme()
 	verb := "is"
 	if len(paths) > 1 {
 		verb = "are"
+	}
+	l := &localTrees{contexts: w.contexts}
+	if l.areThere(name, paths) {
+		return fmt.Sprintf("%s %s left out of %s by %s", strings.Join(w.shown(paths), ", "), verb, w.origin(source), l.ignoreFile(w.build, name))
 	}
 	dir := w.shown([]string{w.contexts[name]})[0]
 	return fmt.Sprintf("%s %s not in %s %s: is it the right directory?", strings.Join(w.shown(paths), ", "), verb, w.origin(source), dir)
@@ -264,7 +269,9 @@ func (f FileChange) String() string {
 	case ChangeRemoved:
 		return f.Path + " is gone"
 	case ChangeIgnored:
-		return f.Path + " is left out by .dockerignore"
+		return f.Path + " is left out by " + cmp.Or(f.Ignore, contenthash.IgnoreName)
+	case ChangeUnignored:
+		return f.Path + " is no longer left out by " + cmp.Or(f.Ignore, contenthash.IgnoreName)
 	default:
 		return fmt.Sprintf("%s changed (%s)", f.Path, f.Change)
 	}
