@@ -142,9 +142,8 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 		steps := w.steps(i, names, platform, nameOf(i, builds))
 		g.addBases(steps, newPlan(b))
 		if o.Why {
-			why := o.WhyOptions
-			why.last = last[i]
-			verdicts, warnings, err := decide(ctx, c, b, why)
+			o.last = last[i]
+			verdicts, warnings, err := decide(ctx, c, b, o.WhyOptions)
 			if err != nil {
 				return nil, err
 			}
@@ -156,12 +155,7 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 	}
 	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
 	r.Total = g.total(r.Steps)
-	for _, n := range names {
-		r.Records = append(r.Records, RecordReport{n.Index, n.Digest, n.naming(builds, o.Redact)})
-		if n.Kind == KindForeign {
-			r.Foreign++
-		}
-	}
+	r.addRecords(names, builds, o.Redact)
 	if o.Why {
 		r.Hints = r.hints(o)
 	}
@@ -169,6 +163,16 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 		r.Unread = o.Layers.unread()
 	}
 	return r, nil
+}
+
+// addRecords adds what records stand for.
+func (r *Report) addRecords(names []Record, builds []*provenance.Build, redact bool) {
+	for _, n := range names {
+		r.Records = append(r.Records, RecordReport{n.Index, n.Digest, n.naming(builds, redact)})
+		if n.Kind == KindForeign {
+			r.Foreign++
+		}
+	}
 }
 
 // warnings says why verdicts and names may not be what they seem.

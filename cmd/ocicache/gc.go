@@ -57,6 +57,7 @@ func (a *app) runGC(ctx context.Context, keepSince string, dryRun bool, text str
 	if err != nil {
 		return err
 	}
+	a.noteReadOnly(dryRun, layout.Reference{Transport: layout.TransportPath, Path: dir.String()})
 	done, err := dir.GC(ctx, layout.GCOptions{Grace: grace, DryRun: dryRun})
 	if done == nil {
 		return err

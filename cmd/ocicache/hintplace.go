@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
@@ -104,6 +105,8 @@ func hintIndex(err error) string {
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; 'ocicache repair %s --write' gives the newest one a tag, '%s' this one; "+
 			"where all is to go, remove the directory", pathArgument(nameless.Path), tagCommand(nameless.Path, nameless.Caches[0].Digest))
+	case errors.As(err, &index) && errors.Is(err, durable.ErrNotRegular):
+		return fmt.Sprintf("move it aside: 'ocicache repair %s --write' makes one anew then, of the caches that lie there", pathArgument(filepath.Dir(index.Path)))
 	case errors.As(err, &index):
 		return fmt.Sprintf("'ocicache repair %s --write' saves what stands whole in it, and finds the caches that lie there", pathArgument(filepath.Dir(index.Path)))
 	case errors.As(err, &lost):
@@ -123,7 +126,11 @@ func hintDangling(e *layout.DanglingError) string {
 			"'ocicache repair %s%s --root %s --write' gives it the tag, BuildKit can import it with digest=%s",
 			pathArgument(e.Place), option, e.Unnamed[0], e.Unnamed[0])
 	}
-	return "export the cache again, in a build that exports no other local cache"
+	const again = "export the cache again, in a build that exports no other local cache"
+	if isArchive(e.Place) {
+		return again
+	}
+	return "where another place has it, " + remedyIn(e.Place, "'"+repairHere+" --base PLACE --write' takes it from PLACE") + "; else " + again
 }
 
 func hintNotFound(e *layout.NotFoundError) string {
@@ -136,7 +143,7 @@ func hintNotFound(e *layout.NotFoundError) string {
 		return "an image there carries an inline cache, which BuildKit imports from the image itself; 'ocicache extract' makes a cache of its own of it"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
-	case e.Tag == "":
+	case e.Tag == "" && e.Digest == "":
 		return "is it the right place? BuildKit writes no cache when a build has nothing to export"
 	}
 	return ""

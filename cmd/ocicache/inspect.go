@@ -133,20 +133,18 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
 	for _, entry := range entries {
 		cache := a.inspectOne(ctx, from, entry, namer, flags.steps)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		result.Caches = append(result.Caches, cache)
 		drawn.add(cache)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	failed := result.err()
 	if failed != nil && len(entries) == 1 && !a.json {
 		return failed // which says all
 	}
-	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(ref) {
-		if result.Unreachable, result.Warning, err = unreachable(ctx, dir); err != nil {
-			return err
-		}
+	if err := result.addUnreachable(ctx, from); err != nil {
+		return err
 	}
 	drawn.page.Unreachable, drawn.page.Warning = result.Unreachable, drawn.warning(result.Warning)
 	if err := drawn.write(ctx, a, result.Path); err != nil {
@@ -244,6 +242,14 @@ func (a *app) writeDOT(place string, caches []inspect.Detailed) error {
 	return nil
 }
 
+// addUnreachable adds what no entry of a directory reaches, where it is meant as a whole.
+func (r *inspectResult) addUnreachable(ctx context.Context, from *places.Opened) (err error) {
+	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(from.Reference) {
+		r.Unreachable, r.Warning, err = unreachable(ctx, dir)
+	}
+	return err
+}
+
 // unreachable returns what no entry of a directory reaches, or why that can't be told.
 func unreachable(ctx context.Context, dir *layout.Dir) (*inspect.Unreached, string, error) {
 	unreached, err := inspect.Unreachable(ctx, dir)
@@ -276,7 +282,7 @@ func (r *inspectResult) render(w io.Writer, now time.Time) error {
 
 func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) error {
 	name := inspectedName(of.Path, s.Tag)
-	if s.err != nil {
+	if s.Error != "" {
 		say(w, "%s: NOT READ: %s\n", name, strings.TrimPrefix(s.Error, name+": "))
 		return nil
 	}

@@ -157,6 +157,7 @@ func (a *app) openMerged(ctx context.Context, t *transfer, flags *transferFlags)
 	}
 	t.tag = t.dstRef.Tag
 	t.dst, err = t.src.Place()
+	a.noteReadOnly(flags.dryRun, t.dstRef)
 	if !t.dstRef.IsLocal() {
 		t.dstName = t.src.Source.String()
 	}

@@ -116,6 +116,16 @@ func (a *app) note(text string) {
 	}
 }
 
+// noteReadOnly says of a dry run in a directory that this user can't write to that what it tells of would fail.
+func (a *app) noteReadOnly(dryRun bool, ref layout.Reference) {
+	if !dryRun || !ref.IsLocal() {
+		return
+	}
+	if err := layout.CheckCreate(ref.Path); err != nil {
+		a.note("without --dry-run this would fail: " + err.Error())
+	}
+}
+
 // options adds what holds for every place that a command opens.
 func (a *app) options(o places.Options) places.Options {
 	o.Layout, o.Registry.Hosts, o.Registry.OnEvent = a.layoutOptions(), &a.hosts, a.retried

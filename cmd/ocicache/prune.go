@@ -113,6 +113,7 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	if flags.gc && !isDir {
 		return &usageError{fmt.Errorf("--gc: %s: %w", from.Reference, errNoDir)}
 	}
+	a.noteReadOnly(flags.dryRun, from.Reference)
 	result := pruneResult{Path: from.Source.String(), Caches: []prunedCache{}, collects: flags.gc}
 	err = a.pruneAll(ctx, from, place, convert.PruneOptions{Rules: rules, DryRun: flags.dryRun, Explain: names.explain()}, &result)
 	names.addTo(&result)

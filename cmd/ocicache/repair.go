@@ -75,7 +75,7 @@ type repairResult struct {
 
 // wouldBase reports whether a base could have given what is lost of a cache. A registry keeps what it has, damaged or not.
 func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
-	if r.withBase == "" || c.Written {
+	if r.withBase == "" || c.Written || c.Lost.Results == 0 && len(c.Left) == 0 {
 		return false
 	}
 	return slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool { return r.isMissing(buildcache.Kind(done.Kind)) }) ||
@@ -202,6 +202,18 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 	if err != nil {
 		return err
 	}
+	if err := r.repairEach(ctx, place, entries, o); err != nil {
+		return err
+	}
+	if len(r.Layout) == 0 && !slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool { return !c.Foreign }) {
+		_, err := from.Caches(ctx) // says what there is instead
+		return err
+	}
+	return r.addUnnamed(ctx, place)
+}
+
+// repairEach mends caches one after the other. It goes on after one that fails, which is in the result with its error.
+func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entries []layout.Entry, o convert.RepairOptions) error {
 	for _, entry := range entries {
 		if entry.Kind == layout.KindImage {
 			continue
@@ -210,15 +222,11 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 		if err != nil && (done == nil || ctx.Err() != nil) {
 			return err
 		}
-		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 || done.Err != nil {
+		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 || err != nil {
 			r.Caches = append(r.Caches, done)
 		}
 	}
-	if len(r.Layout) == 0 && !slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool { return !c.Foreign }) {
-		_, err := from.Caches(ctx) // says what there is instead
-		return err
-	}
-	return r.addUnnamed(ctx, place)
+	return nil
 }
 
 // entries returns what is to be mended, once the list of tags is. A tag that is not there is made for --root.

@@ -121,6 +121,7 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 	case from.Reference.Tag == "" && !choice.chooses():
 		return &usageError{errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")}
 	}
+	a.noteReadOnly(flags.dryRun, from.Reference)
 	result := rmResult{Path: from.Source.String(), DryRun: flags.dryRun, Tags: []rmTag{}, local: from.Reference.IsLocal(), now: time.Now()}
 	chosen, all, err := result.choose(ctx, from, choice)
 	if err != nil {

@@ -131,6 +131,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 		if t.dst, err = t.src.Place(); err != nil {
 			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", from)}
 		}
+		a.noteReadOnly(flags.dryRun, from)
 	}
 	return t, nil
 }
@@ -163,6 +164,7 @@ func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferF
 	if err != nil || to.Source == nil {
 		return err
 	}
+	a.noteReadOnly(flags.dryRun, t.dstRef)
 	if t.dst, err = to.Place(); err != nil {
 		return &usageError{err}
 	}
