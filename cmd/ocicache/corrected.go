@@ -46,6 +46,9 @@ func (a *app) repeated(name, flag, value string) string {
 func (a *app) commandLine(name string, args []string, without func(*pflag.Flag) bool) string {
 	words := []string{name}
 	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") && arg != "-" { // a path, which stood behind --
+			arg = "./" + arg
+		}
 		words = append(words, quoted(arg))
 	}
 	a.running.Flags().Visit(func(f *pflag.Flag) {

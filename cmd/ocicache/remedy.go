@@ -30,13 +30,31 @@ const (
 const whenFreed = "after a day, or at once with --keep-since 0s where nothing else writes there"
 
 // frees says that of the blobs of a directory.
-func frees(dir string) string { return "'ocicache gc " + quoted(dir) + "' frees them " + whenFreed }
+func frees(dir string) string {
+	return "'ocicache gc " + pathArgument(dir) + "' frees them " + whenFreed
+}
 
 // fitRemedies makes remedies those that help in a place, as commands that can be pasted.
 func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
+	refuses := gcRefuses(problems)
 	for i := range problems {
-		problems[i].Remedy = a.remedyFor(from, problems[i])
+		p := &problems[i]
+		if refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover) {
+			p.Remedy = "mend what is missing first, which may be among them; 'ocicache gc DIR' refuses until then"
+		}
+		p.Remedy = a.remedyFor(from, *p)
 	}
+}
+
+// gcRefuses reports whether gc removes nothing in a directory with these problems: it can't know what is needed.
+func gcRefuses(problems []buildcache.Problem) bool {
+	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool {
+		switch p.Kind { //nolint:exhaustive // the others are no reason
+		case buildcache.IndexInvalid, buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.BlobMissing:
+			return true
+		}
+		return false
+	})
 }
 
 // remedyFor names another remedy where what fits a directory does not help: an archive is not mended, and a registry keeps what it has.

@@ -88,7 +88,7 @@ func (r rmResult) render(w io.Writer) error {
 	case unnamed == 0:
 		say(w, "; nothing can be freed, as other tags name the same")
 	default:
-		say(w, "; 'ocicache gc %s' frees what no tag reaches any more, %s", quoted(r.Path), whenFreed)
+		say(w, "; 'ocicache gc %s' frees what no tag reaches any more, %s", pathArgument(r.Path), whenFreed)
 	}
 	say(w, "\n")
 	return nil

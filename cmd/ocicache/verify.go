@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
@@ -181,8 +180,8 @@ func (r verifyResult) render(w io.Writer) error {
 		renderProblems(w, alike)
 	}
 	fate := removedByGC
-	if slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.IndexInvalid }) {
-		fate = "" // gc refuses
+	if gcRefuses(r.Problems) {
+		fate = ""
 	}
 	renderUnnamed(w, r.Path, r.Unnamed, fate)
 	say(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
