@@ -120,6 +120,8 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 		return &usageError{errors.New("rm deletes tags; name one instead of a digest")}
 	case from.Reference.Tag == "" && !choice.chooses():
 		return &usageError{errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")}
+	case from.Reference.Tag != "" && len(flags.filter.match) > 0:
+		return &usageError{errors.New("--match chooses among all tags, and REF names one: leave one of the two out")}
 	}
 	a.noteReadOnly(flags.dryRun, from.Reference)
 	result := rmResult{Path: from.Source.String(), DryRun: flags.dryRun, Tags: []rmTag{}, local: from.Reference.IsLocal(), now: time.Now()}
