@@ -90,6 +90,7 @@ type inspectResult struct {
 	Warning string `json:"warning,omitempty"`
 
 	steps bool // the records are to be listed
+	of    subject
 }
 
 // inspectedCache is what is in a cache.
@@ -119,7 +120,7 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	if err != nil {
 		return err
 	}
-	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps}, time.Now()
+	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps, of: a.subjectOf(from.Reference)}, time.Now()
 	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
 	for _, entry := range entries {
 		detailed, named, err := namer.detail(ctx, from.Source, entry, flags.steps)
@@ -229,7 +230,7 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) er
 			row("note", limit)
 		}
 		if s.Steps == nil {
-			row("steps", stepsHint)
+			row("steps", of.of.stepsHint())
 		}
 		if s.OverLimit {
 			row("problem", "root or config is over the 1 MiB that BuildKit imports: nothing can hit this cache")

@@ -12,7 +12,9 @@ import (
 )
 
 // stepsHint says how to learn what records stand for.
-const stepsHint = "'--steps --provenance FILE' names them; 'docker buildx history export -o FILE' writes FILE"
+func (s subject) stepsHint() string {
+	return s.mention("inspect", "--steps", "--provenance", "FILE") + " names them; 'docker buildx history export -o FILE' writes FILE"
+}
 
 // detail returns what is in a cache, and the records where they have names or are to be listed.
 func (n *namer) detail(ctx context.Context, src layout.Source, entry layout.Entry, listed bool) (inspect.Detailed, *explain.Named, error) {

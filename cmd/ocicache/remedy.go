@@ -1,8 +1,8 @@
 package main
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -19,32 +19,99 @@ const (
 	// requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.
 	requiredRemedy = "the archive was packed without what the far side has; name that with --base PLACE: a layout, an archive or a repository"
 
-	// keptRemedy is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
-	keptRemedy = "'ocicache repair REF --deep --write' drops what needs it; to have it whole again, those who run the registry have to delete " +
-		"the damaged blob first, as it takes none that it has: 'ocicache repair REF --deep --base PLACE --write' gives it back then; " +
-		"or export the cache to another repository"
+	orExport = "; or export the cache again"
 )
 
 // whenFreed says when gc frees what no tag names any more.
 const whenFreed = "after a day, or at once with --keep-since 0s where nothing else writes there"
 
 // frees says that of the blobs of a directory.
-func frees(dir string) string { return "'ocicache gc " + quoted(dir) + "' frees them " + whenFreed }
+func frees(dir string) string { return mention(onPath("gc", dir)) + " frees them " + whenFreed }
 
-// fitRemedies names other remedies where those that fit a directory don't help: an archive is not mended, and a registry keeps what it has.
-func fitRemedies(from *places.Opened, problems []buildcache.Problem) {
+// listsAll names the command that lists everything that is wrong.
+func (s subject) listsAll() string { return s.mention("verify") + " lists everything" }
+
+// kept is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
+func (s subject) kept() string {
+	return s.writes("--deep") + " drops what needs it; to have it whole again, those who run the registry have to delete the damaged blob first, as it takes " +
+		"none that it has: the same with --base PLACE gives it back then; or export the cache to another repository"
+}
+
+// writes names the command that mends the subject, and what gives it a tag first, where it has none to be moved.
+func (s subject) writes(more ...string) string {
+	if s.ref.Digest == "" {
+		return s.mention("repair", append(more, "--write")...)
+	}
+	return s.mention("tag", "TAG") + " gives it a tag first, then " + s.tagged("TAG").mention("repair", append(more, "--write")...)
+}
+
+// remedy says what helps against a problem of the subject: what its kind says, in commands.
+func (s subject) remedy(p buildcache.Problem) string {
+	if p.Remedy != p.Kind.Info().Remedy { // whoever found it knows better
+		return p.Remedy
+	}
+	s = s.of(p)
+	switch p.Kind { //nolint:exhaustive // no command helps against the others alone
+	case buildcache.RootMissing:
+		return s.writes() + " gives the tag the root that is there, and with --base PLACE takes this one from a place that has it" + orExport
+	case buildcache.BlobMissing, buildcache.BlobDamaged:
+		return s.writes() + " mends it by dropping what needs the blob, and with --base PLACE by taking the blob from a place that has it" + orExport
+	case buildcache.IndexInvalid:
+		return "restore index.json, or save what stands whole in it with " + s.whole().mention("repair", "--write") + orExport
+	case buildcache.RootTooLarge, buildcache.ConfigTooLarge, buildcache.RegistryRootSize:
+		return s.mention("prune", "--fit") + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache over several tags"
+	case buildcache.Untagged:
+		if p.Digest != "" && s.ref.IsLocal() {
+			return mention(tagCommand(s.ref.Path, p.Digest)) + " gives it a tag"
+		}
+	case buildcache.Unreachable, buildcache.Leftover:
+		return s.whole().mention("gc") + " removes them, " + whenFreed
+	}
+	return p.Remedy
+}
+
+// of is the cache that a problem is of, where it says so.
+func (s subject) of(p buildcache.Problem) subject {
+	if s.ref.Tag != "" || s.ref.Digest != "" {
+		return s
+	}
+	return s.tagged(p.Cache)
+}
+
+// fitRemedies says what helps in commands. Where those that fit a directory don't help it is something else: an archive is not mended,
+// and a registry keeps what it has.
+func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
+	s, refuses := a.subjectOf(from.Reference), gcRefuses(problems)
 	for i := range problems {
-		p := &problems[i]
-		switch {
-		case places.IsArchive(from.Reference) && strings.Contains(p.Remedy, "'ocicache repair"):
+		switch p := &problems[i]; {
+		case places.IsArchive(from.Reference) && isMended(p.Kind):
 			p.Remedy = archiveRemedy
 			if isRequired(from.Source, p.Digest) {
 				p.Remedy = requiredRemedy
 			}
 		case isRegistry(from.Reference) && p.Kind == buildcache.BlobDamaged:
-			p.Remedy = keptRemedy
+			p.Remedy = s.of(*p).kept()
+		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
+			p.Remedy = "mend what is missing first: gc refuses until then"
+		default:
+			p.Remedy = s.remedy(*p)
 		}
 	}
+}
+
+// gcRefuses reports whether nobody can tell what is needed in a directory, so that gc removes nothing.
+func gcRefuses(problems []buildcache.Problem) bool {
+	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool {
+		return slices.Contains([]buildcache.Kind{
+			buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing,
+			buildcache.IndexInvalid,
+		}, p.Kind)
+	})
+}
+
+// isMended reports whether repair mends problems of a kind.
+func isMended(kind buildcache.Kind) bool {
+	return slices.Contains([]buildcache.Kind{buildcache.RootMissing, buildcache.BlobMissing, buildcache.BlobDamaged, buildcache.IndexInvalid}, kind)
 }
 
 // isRequired reports whether an archive was packed without a blob, and no base was named.
@@ -54,4 +121,9 @@ func isRequired(src layout.Source, blob digest.Digest) bool {
 		return false
 	}
 	return slices.ContainsFunc(packed.Description().Requires, func(b archive.Blob) bool { return b.Digest == blob })
+}
+
+// removedByGC says what becomes of caches in a directory that have no name.
+func removedByGC(dir string) string {
+	return fmt.Sprintf(", which %s removes after a day", mention(onPath("gc", dir)))
 }

@@ -100,7 +100,7 @@ func (f syncFlags) options(change *changeFlags, dst string) (options convert.Syn
 }
 
 // errPruneInPlace says that there is another command for what is asked for.
-var errPruneInPlace = errors.New("SRC would be pruned itself; 'ocicache prune' does that, and a DST with another tag keeps it")
+var errPruneInPlace = errors.New("SRC would be pruned itself; prune does that, and a DST with another tag keeps it")
 
 // isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
 func isInPlace(from, to layout.Reference) bool {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
@@ -86,7 +85,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err != nil {
 		return err
 	}
-	fitRemedies(from, report.Problems)
+	a.fitRemedies(from, report.Problems)
 	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
@@ -180,9 +179,9 @@ func (r verifyResult) render(w io.Writer) error {
 	for _, alike := range groups(r.Problems) {
 		renderProblems(w, alike)
 	}
-	fate := removedByGC
-	if slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.IndexInvalid }) {
-		fate = "" // gc refuses
+	fate := removedByGC(r.Path)
+	if gcRefuses(r.Problems) {
+		fate = ""
 	}
 	renderUnnamed(w, r.Path, r.Unnamed, fate)
 	say(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
