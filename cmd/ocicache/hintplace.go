@@ -26,8 +26,11 @@ func (a *app) hintPlace(err error) string {
 		moved     *layout.TagMovedError
 		taken     *layout.TakenError
 		kept      *layout.KeptError
+		surplus   *convert.SurplusError
 	)
 	switch {
+	case errors.As(err, &surplus):
+		return a.hintSurplus(surplus)
 	case errors.As(err, &kept):
 		return hintKept(kept)
 	case errors.Is(err, convert.ErrNoUntag):
