@@ -99,24 +99,23 @@ type KindInfo struct {
 	Kind   Kind
 	Effect Effect // the usual one; a problem may have a milder one, where the cache does without what is wrong
 	Means  string
-	Remedy string
+	Remedy string // what is to be done, in words: who shows it knows by the kind which of its commands does it
 }
 
 const (
 	remedyExport  = "export the cache again"
 	remedyCopy    = "copy the cache again from where it is whole, or export it again"
-	remedyBase    = "take it from a place that has it with 'ocicache repair REF --base PLACE --write'; or " + remedyExport
-	remedyCollect = "remove them with 'ocicache gc DIR', after a day, or at once with --keep-since 0s where nothing else writes there"
-	remedyRepair  = "mend it with 'ocicache repair REF --base PLACE --write', PLACE being one that has the blob, or without --base by dropping what needs it; or " + remedyExport
+	remedyBase    = "take it from a place that has it; or " + remedyExport
+	remedyRepair  = "take it from a place that has it, or drop what needs it; or " + remedyExport
 	remedyConvert = "convert it to the form it should have: the root is written anew"
-	remedyShrink  = "cut it down with 'ocicache prune --fit', export fewer stages (mode=min), or split the cache over several tags"
+	remedyShrink  = "drop its oldest results until it fits, export fewer stages (mode=min), or split the cache over several tags"
 )
 
 // Kinds returns what is known of every kind, in the order in which they are documented.
 func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
-	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there with 'ocicache repair REF --write', or get this one with 'ocicache repair REF --base PLACE --write'; or " + remedyExport},
+	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or take this one from a place that has it; or " + remedyExport},
 	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyBase},
 	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
 	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
@@ -151,11 +150,11 @@ var kinds = []KindInfo{
 	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyRepair},
 	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
 	{NoResults, HitsLost, "the cache has no results, so nothing can hit it", remedyExport},
-	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, mend it with 'ocicache repair REF --write', or " + remedyExport},
+	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, or write it anew from what stands whole in it; or " + remedyExport},
 	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
-	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag: 'ocicache tag oci:DIR@DIGEST TAG'"},
-	{Unreachable, Waste, "blobs that no tag reaches", remedyCollect},
-	{Leftover, Waste, "leftovers of an interrupted write", remedyCollect},
+	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag, by the digest of its root"},
+	{Unreachable, Waste, "blobs that no tag reaches", "collect the garbage"},
+	{Leftover, Waste, "leftovers of an interrupted write", "collect the garbage"},
 	{KeysOutdated, Waste, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},

@@ -65,7 +65,7 @@ func TestProblemJSON(t *testing.T) {
 	const want = `[{"kind":"layer-unused","effect":"waste","severity":"warning","cache":"latest","where":"root.layers[3]","digest":"sha256:d",` +
 		`"detail":"a layer that no result needs","remedy":"nothing breaks; a new export leaves it out"},` +
 		`{"kind":"root-missing","effect":"hits-lost","severity":"error","where":"root","detail":"gone",` +
-		`"remedy":"tag the root that is there with 'ocicache repair REF --write', or get this one with 'ocicache repair REF --base PLACE --write'; or export the cache again"}]`
+		`"remedy":"tag the root that is there, or take this one from a place that has it; or export the cache again"}]`
 	if string(raw) != want {
 		t.Errorf("got  %s\nwant %s", raw, want)
 	}

@@ -98,7 +98,7 @@ func newResult(j *job) *Result {
 	}
 	if distrusted > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("the destination holds %d blobs that are not the layers they are said to be; "+
-			"these layers were made anew ('ocicache verify --deep' finds the caches that use them)", distrusted))
+			"these layers were made anew; verifying what is there layer by layer finds the caches that use them", distrusted))
 	}
 	return r
 }

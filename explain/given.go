@@ -32,6 +32,7 @@ func (r *Report) goneWarnings() []string {
 	if !slices.ContainsFunc(r.Steps, func(s StepReport) bool { return s.Cause != nil && s.Cause.Kind == CauseLayer }) {
 		return nil
 	}
+	r.Verify = VerifyLayers
 	return []string{"layers of results are missing, or not of their size: a build with this cache fails where it needs them, and does not run the step instead. " +
-		"The bytes of the others were not checked: 'ocicache verify --deep' does that"}
+		"The bytes of the others were not checked"}
 }

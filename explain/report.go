@@ -27,6 +27,8 @@ type Report struct {
 	Missing []string `json:"contextsMissing,omitempty"`
 	// Warnings say why BuildKit may hit less than the verdicts say, or nothing.
 	Warnings []string `json:"warnings,omitempty"`
+	// Verify says that verifying the cache tells more of a warning: VerifyCache or VerifyLayers, "" where it does not.
+	Verify Verify `json:"-"`
 	// Notes say what else is good to know about the verdicts.
 	Notes []string `json:"notes,omitempty"`
 	// Hints name what would tell more.
@@ -34,6 +36,15 @@ type Report struct {
 	// Unread are layers that could not be read, and why.
 	Unread []string `json:"unread,omitempty"`
 }
+
+// Verify is what of a cache should be verified.
+type Verify string
+
+// What may be verified: what is said of the cache, or every byte of its layers as well.
+const (
+	VerifyCache  Verify = "cache"
+	VerifyLayers Verify = "layers"
+)
 
 // RecordReport is what is known of one record.
 type RecordReport struct {
@@ -154,6 +165,7 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 		r.Steps = append(r.Steps, steps...)
 	}
 	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
+	r.suggestVerifying(c, o)
 	r.Total = g.total(r.Steps)
 	r.addRecords(names, builds, o.Redact)
 	if o.Why {
@@ -191,10 +203,22 @@ func importWarnings(c *layout.Cache) []string {
 	if len(c.RawRoot) > buildcache.MaxImport || len(c.RawConfig) > buildcache.MaxImport {
 		return []string{"root or config is over the 1 MiB that BuildKit imports: nothing hits this cache"}
 	}
-	if buildcache.HasErrors(buildcache.Validate(c.Root, int64(len(c.RawRoot)), c.Config)) {
-		return []string{"the cache has errors by which BuildKit loses hits: 'ocicache verify' lists them"}
+	if hasErrors(c) {
+		return []string{"the cache has errors by which BuildKit loses hits"}
 	}
 	return nil
+}
+
+// suggestVerifying says that verifying tells more, where nothing more telling is suggested already.
+func (r *Report) suggestVerifying(c *layout.Cache, o ReportOptions) {
+	if r.Verify == "" && o.Why && hasErrors(c) {
+		r.Verify = VerifyCache
+	}
+}
+
+// hasErrors reports whether the root and the config say something that BuildKit loses hits by.
+func hasErrors(c *layout.Cache) bool {
+	return buildcache.HasErrors(buildcache.Validate(c.Root, int64(len(c.RawRoot)), c.Config))
 }
 
 // nameOf tells a build from others for the same platform, "" where there is none.

@@ -48,7 +48,7 @@ func (d *decoder) checkMigration(at *yaml.Node, m Migration) {
 // checkChange says whether a change makes sense, and where it is made. to is where the tag "tag" goes.
 func (d *decoder) checkChange(at *yaml.Node, m Migration, source, to layout.Reference) {
 	if m.prunesSource(source, to) {
-		d.say(at, "prune: source and target are the same, which would be pruned itself; 'ocicache prune' does that")
+		d.say(at, "prune: source and target are the same, which would be pruned itself: that is none of a migration")
 	}
 	o, err := m.options(to, time.Now())
 	if err = cmp.Or(err, o.Check()); err != nil {

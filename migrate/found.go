@@ -100,7 +100,7 @@ func Draft(found []*Found, to string, o Options, notes func(*Found) string) stri
 		to = strings.TrimSuffix(to, "/") + "/" + wordRepository
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# A plan for 'ocicache migrate check' and 'ocicache migrate run'.\nversion: %d\n", PlanVersion)
+	fmt.Fprintf(&b, "# A plan of ocicache, for migrate check and migrate run.\nversion: %d\n", PlanVersion)
 	if hosts := hostsIn(found, to); len(hosts) > 0 {
 		trust, more := "", "rate, tls_verify, authfile, cert_dir"
 		if o.Registry.TLSVerify != nil && !*o.Registry.TLSVerify {

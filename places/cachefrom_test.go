@@ -26,6 +26,12 @@ func TestCacheFrom(t *testing.T) {
 		{"docker://example.com/cache", "", root, "type=registry,ref=example.com/cache@" + root.String()},
 		{"docker://example.com/cache", "", "", ""},
 		{"oci-archive:cache.tar", "latest", root, ""},
+		// docker buildx and buildctl read a line of CSV, and cut spaces off its values.
+		{"./a,b", "latest", root, `type=local,"src=./a,b"`},
+		{`./"a"`, "x,y", root, `type=local,"src=./""a""","tag=x,y"`},
+		{"./a\nb", "latest", root, "type=local,\"src=./a\nb\""},
+		{" a ", "latest", root, "type=local,src=./ a /"},
+		{"./a", " v1", root, "type=local,src=./a,digest=" + root.String()},
 	} {
 		ref, err := layout.ParseReference(test.ref)
 		if err != nil {

@@ -39,6 +39,7 @@ type RefusedError struct {
 	Explanation string
 	NextStep    string          // what helps, in words
 	Try         buildcache.Form // a form that may be taken instead, "" for none
+	Verify      string          // the profile by which verifying the cache tells more, AnyProfile or NoProfile; "" where it does not
 	Err         error
 }
 
@@ -76,7 +77,7 @@ func explained(host string, sent buildcache.Descriptor, err error) error {
 	}
 	return &RefusedError{
 		Host: host, About: known.about, Form: form, MediaType: sent.MediaType, Size: sent.Size, Explanation: known.explanation,
-		NextStep: known.next.text, Try: known.next.to, Err: err,
+		NextStep: known.next.text, Try: known.next.to, Verify: known.next.verify, Err: err,
 	}
 }
 
@@ -158,14 +159,23 @@ type knownRefusal struct {
 
 // nextStep is what helps against a refusal: another form, and words to go with it.
 type nextStep struct {
-	to   buildcache.Form
-	text string
+	to     buildcache.Form
+	verify string
+	text   string
 }
+
+// What a cache may be verified by besides a profile: that of a registry that nothing is known of, or none, as the cache itself is wrong.
+const (
+	AnyProfile = "any"
+	NoProfile  = "none"
+)
+
+func verify(profile, text string) nextStep { return nextStep{verify: profile, text: text} }
 
 func say(text string) nextStep { return nextStep{text: text} }
 
 func send(form buildcache.Form, more string) nextStep {
-	return nextStep{form, "send it in the form " + string(form) + more}
+	return nextStep{to: form, text: "send it in the form " + string(form) + more}
 }
 
 const (

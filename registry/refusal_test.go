@@ -127,7 +127,7 @@ func refused(t *testing.T, err error, about About, words ...string) {
 		t.Errorf("IsAboutForm says %v of %q", e.IsAboutForm(), about)
 	}
 	for _, word := range words {
-		if !strings.Contains(e.Error()+" "+e.NextStep, word) {
+		if !strings.Contains(e.Error()+" "+e.NextStep+" verify "+e.Verify, word) {
 			t.Errorf("%q is not in %q, %q", word, e, e.NextStep)
 		}
 	}
@@ -290,8 +290,8 @@ func TestRefusedContents(t *testing.T) {
 		about   About
 		words   []string
 	}{
-		"ECR, no layers":    {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, oci, 0, ""), about: AboutOther, words: []string{"no layers", "--for ecr"}},
-		"ECR, no mediaType": {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, "", 1, ""), about: AboutOther, words: []string{"no mediaType", "--for ecr"}},
+		"ECR, no layers":    {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, oci, 0, ""), about: AboutOther, words: []string{"no layers", "verify ecr"}},
+		"ECR, no mediaType": {options: registrytest.Options{Strict: registrytest.ECR}, root: rootOf(buildcache.Artifact, "", 1, ""), about: AboutOther, words: []string{"no mediaType", "verify ecr"}},
 		"GCR, no layers":    {options: registrytest.Options{Strict: registrytest.GCR}, root: rootOf(buildcache.Artifact, oci, 0, ""), about: AboutEmpty, words: []string{"no layers"}},
 		"GitLab, artifactType": {
 			options: registrytest.Options{Strict: registrytest.GitLab(1 << 20)},
@@ -342,9 +342,9 @@ func TestRefusedInOtherWords(t *testing.T) {
 		"a list and a bare 400":            {status: 400, body: "<html>Bad Request</html>", root: list, about: AboutForm, words: []string{"artifact"}},
 		"a list and a bare 415":            {status: 415, body: "", root: list, about: AboutForm, words: []string{"media type"}},
 		"a manifest and a bare 405":        {status: 405, body: "", root: manifest, about: AboutReadOnly, words: nil},
-		"a manifest and a bare 400":        {status: 400, body: "no", root: manifest, about: AboutOther, words: []string{"verify SRC"}},
+		"a manifest and a bare 400":        {status: 400, body: "no", root: manifest, about: AboutOther, words: []string{"verify any"}},
 		"a manifest and a bare 415":        {status: 415, body: "", root: manifest, about: AboutForm, words: []string{"docker-list"}},
-		"sizes in a Gitea":                 {status: 400, body: code("SIZE_INVALID", "provided length did not match content length"), root: manifest, about: AboutOther, words: []string{"not that of the blob", "verify SRC"}},
+		"sizes in a Gitea":                 {status: 400, body: code("SIZE_INVALID", "provided length did not match content length"), root: manifest, about: AboutOther, words: []string{"not that of the blob", "verify none"}},
 		"409 without words":                {status: 409, body: "", root: manifest, about: AboutTag, words: nil},
 		"Docker Hub's immutable tags":      {status: 403, body: code("DENIED", "this tag is immutable"), root: manifest, about: AboutTag, words: nil},
 		"the same without a code":          {status: 403, body: "tag v1 is immutable", root: manifest, about: AboutTag, words: nil},

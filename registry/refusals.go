@@ -53,7 +53,7 @@ var refusals = []knownRefusal{
 	{
 		ofManifest(saying("invalid json syntax")), AboutOther,
 		"Amazon ECR says so of a manifest that has no layers, no mediaType, or an artifactType",
-		say("find out which one it is: 'ocicache verify SRC --for ecr'"),
+		verify("ecr", "find out which one it is"),
 	},
 	// About the config.
 	{
@@ -123,7 +123,7 @@ var refusals = []knownRefusal{
 	},
 	{
 		ofRoot(coded(v2.ErrorCodeSizeInvalid)), AboutOther,
-		"a size in the root is not that of the blob", say("find out which one: 'ocicache verify SRC'"),
+		"a size in the root is not that of the blob", verify(NoProfile, "find out which one"),
 	},
-	{ofRoot(anything), AboutOther, unsaid, say("see what it may mind: 'ocicache verify SRC --for PROFILE'")},
+	{ofRoot(anything), AboutOther, unsaid, verify(AnyProfile, "see what it may mind")},
 }

@@ -22,7 +22,8 @@ func (a *app) corrected(form buildcache.Form) string {
 	case name == "copy": // which changes nothing
 		name = "convert"
 	case a.running.Flags().Lookup("to") == nil: // nor has it another form
-		return a.commandLine("ocicache convert", a.running.Flags().Args()[:1], notOfRegistries) + " --to " + string(form) + "; and then this again"
+		first := a.commandLine("ocicache convert", a.running.Flags().Args()[:1], notOfRegistries) + " --to " + string(form)
+		return mention(first) + ", and then this again"
 	}
 	return a.repeated("ocicache "+name, "to", string(form))
 }
@@ -42,6 +43,20 @@ func (a *app) repeated(name, flag, value string) string {
 	return line + " --" + flag + " " + value
 }
 
+// repeatedAs returns the command line that is running as one of another command, with those of its flags that this one has.
+func (a *app) repeatedAs(name string) string {
+	if a.running == nil {
+		return "ocicache " + name
+	}
+	other, _, err := a.running.Root().Find([]string{name})
+	if err != nil {
+		other = a.running
+	}
+	return a.commandLine("ocicache "+name, a.running.Flags().Args(), func(f *pflag.Flag) bool {
+		return other.Flags().Lookup(f.Name) == nil && other.InheritedFlags().Lookup(f.Name) == nil
+	})
+}
+
 // commandLine returns a command with other arguments and the flags that are given, but for some.
 func (a *app) commandLine(name string, args []string, without func(*pflag.Flag) bool) string {
 	words := []string{name}
@@ -51,21 +66,60 @@ func (a *app) commandLine(name string, args []string, without func(*pflag.Flag) 
 		}
 		words = append(words, quoted(arg))
 	}
+	given := a.givenFlags(args)
 	a.running.Flags().Visit(func(f *pflag.Flag) {
-		short := strings.TrimPrefix(strings.TrimPrefix(f.Name, string(src)), string(dest))
-		switch list, isList := f.Value.(pflag.SliceValue); {
-		case without(f):
-		case slices.Contains(secretFlags, short):
-			words = append(words, "--"+f.Name+" ...")
-		case isList:
-			for _, value := range list.GetSlice() {
-				words = append(words, "--"+f.Name+" "+quoted(value))
-			}
-		case f.NoOptDefVal != "":
-			words = append(words, strings.TrimSuffix("--"+f.Name+"="+f.Value.String(), "=true"))
-		default:
-			words = append(words, "--"+f.Name+" "+quoted(f.Value.String()))
+		if !without(f) {
+			words = append(words, given.words(f, f.Name)...)
 		}
 	})
 	return strings.Join(words, " ")
 }
+
+// givenFlags writes flags as they were given, but for what is secret: that is asked for again.
+type givenFlags struct{ stdin bool } // standard input is taken
+
+// givenFlags returns what writes flags for a command with some arguments.
+func (a *app) givenFlags(args []string) *givenFlags {
+	return &givenFlags{slices.Contains(args, stdinName)}
+}
+
+// words returns a flag, under a name, as words of a shell.
+func (g *givenFlags) words(f *pflag.Flag, name string) []string {
+	short := strings.TrimPrefix(strings.TrimPrefix(f.Name, string(src)), string(dest))
+	switch list, isList := f.Value.(pflag.SliceValue); {
+	case short == "password-stdin": // goes with --creds
+		return nil
+	case short == "creds":
+		return g.creds(f.Value.String(), name)
+	case short == "registry-token":
+		return []string{"--" + name + ` "$` + variable(name) + `"`}
+	case isList:
+		var words []string
+		for _, value := range list.GetSlice() {
+			words = append(words, "--"+name+" "+quoted(value))
+		}
+		return words
+	case f.NoOptDefVal != "":
+		return []string{strings.TrimSuffix("--"+name+"="+f.Value.String(), "=true")}
+	case strings.HasPrefix(f.Value.String(), "-"):
+		return []string{"--" + name + "=" + quoted(f.Value.String())}
+	default:
+		return []string{"--" + name + " " + quoted(f.Value.String())}
+	}
+}
+
+// creds returns USER:PASSWORD without the password, which comes from standard input, or where that is taken from a variable.
+func (g *givenFlags) creds(value, name string) []string {
+	user, password, _ := strings.Cut(value, ":")
+	switch {
+	case password == "" && strings.HasSuffix(value, ":"):
+		return []string{"--" + name + " " + quoted(value)}
+	case g.stdin:
+		return []string{"--" + name + " " + quoted(user) + `:"$` + variable(strings.TrimSuffix(name, "creds")+"password") + `"`}
+	}
+	g.stdin = true
+	return []string{"--" + name + " " + quoted(user), "--password-stdin"}
+}
+
+// variable is what a shell may call what a flag takes.
+func variable(flag string) string { return strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/explain/explaintest"
+	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -76,8 +77,9 @@ var kindsTable = regexp.MustCompile(`(?s)(<!-- kinds -->\n).*(<!-- /kinds -->\n)
 func withKinds(text string) string {
 	var table strings.Builder
 	table.WriteString("| kind | effect | meaning | what to do |\n|---|---|---|---|\n")
+	any := subject{ref: layout.Reference{Transport: layout.TransportPath, Path: "REF"}}
 	for _, info := range buildcache.Kinds() {
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", info.Kind, info.Effect, info.Means, info.Remedy)
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", info.Kind, info.Effect, info.Means, any.remedy(buildcache.NewProblem(info.Kind, "", "")))
 	}
 	return kindsTable.ReplaceAllString(text, "${1}"+table.String()+"${2}")
 }

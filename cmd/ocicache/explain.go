@@ -140,7 +140,7 @@ func (a *app) runExplain(ctx context.Context, flags *explainFlags, args []string
 	if flags.sort == "size" {
 		slices.SortStableFunc(report.Steps, func(x, y explain.StepReport) int { return cmp.Compare(y.Added, x.Added) })
 	}
-	result := explainResult{Path: from.Source.String(), Tag: cache.Tag, Why: flags.why, Report: report, all: flags.all}
+	result := explainResult{Path: from.Source.String(), Tag: cache.Tag, Why: flags.why, Report: report, all: flags.all, of: a.subjectOf(from.Reference)}
 	now := time.Now()
 	if err := a.write(result, func(w io.Writer) error { return result.render(w, now) }); err != nil {
 		return err

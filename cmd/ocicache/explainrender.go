@@ -20,6 +20,7 @@ type explainResult struct {
 	*explain.Report
 
 	all bool // steps are to be listed, and nothing folded
+	of  subject
 }
 
 func (r explainResult) render(w io.Writer, now time.Time) error {
@@ -52,6 +53,12 @@ func (r explainResult) render(w io.Writer, now time.Time) error {
 func (r explainResult) renderWarnings(w io.Writer) {
 	for _, warning := range r.Warnings {
 		say(w, "warning: %s\n", warning)
+	}
+	switch r.Verify {
+	case explain.VerifyCache:
+		say(w, "  %s lists the errors\n", r.of.mention("verify"))
+	case explain.VerifyLayers:
+		say(w, "  %s checks the bytes of all layers\n", r.of.mention("verify", "--deep"))
 	}
 }
 

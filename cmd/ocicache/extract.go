@@ -122,9 +122,7 @@ func (r extractResult) render(w io.Writer) error {
 	for _, note := range r.Notes {
 		say(w, "  note: %s\n", note)
 	}
-	if r.CacheFrom != "" {
-		say(w, "  import it with --cache-from %s\n", r.CacheFrom)
-	}
+	sayImport(w, r.CacheFrom)
 	return nil
 }
 

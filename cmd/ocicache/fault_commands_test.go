@@ -78,6 +78,11 @@ var faultCommands = []faultCommand{
 		before: []string{"copy $DIR/a oci:$DIR/cache:a", "copy $DIR/b oci:$DIR/cache:b"},
 		line:   "sync $DIR/cache $DIR/dst --to docker-list",
 	},
+	{
+		name: "sync, deleting", parts: true, caches: map[string]string{"a": small, "b": other},
+		before: []string{"copy $DIR/a oci:$DIR/cache:a", "copy $DIR/b oci:$DIR/dst:a", "copy $DIR/b oci:$DIR/dst:b"},
+		line:   "sync $DIR/cache $DIR/dst --delete",
+	},
 	{name: "convert to an archive", lacks: noSink, caches: map[string]string{"cache": small}, line: "convert $DIR/cache oci-archive:$DIR/cache.tar --to docker-list"},
 	{name: "pack", lacks: noSink, caches: map[string]string{"cache": small}, line: "pack $DIR/cache $DIR/cache.tar"},
 	{

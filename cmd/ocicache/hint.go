@@ -19,7 +19,7 @@ import (
 
 // hint returns what probably helps against an error, or "". It goes by the error's type, never by its text.
 func (a *app) hint(err error) string {
-	for _, find := range []func(error) string{a.hintMigration, a.hintUsage, hintOutput, hintProvenance, a.hintArchive, hintIndex, a.hintPlace, hintImage, a.hintMerge, a.hintCache, a.hintRegistry, a.hintConnection, a.hintSystem} {
+	for _, find := range []func(error) string{a.hintMigration, a.hintUsage, hintOutput, hintProvenance, a.hintArchive, a.hintIndex, a.hintPlace, a.hintImage, a.hintMerge, a.hintCache, a.hintRegistry, a.hintConnection, a.hintSystem} {
 		if text := find(err); text != "" {
 			return text
 		}
@@ -40,7 +40,7 @@ func (a *app) hintMigration(err error) string {
 	case errors.As(err, &plan):
 		return "nothing was done; the schema for editors is what 'ocicache migrate check --schema' prints"
 	case errors.As(err, &noState) && a.running != nil && a.running.Name() == "report":
-		return "a report is of files that 'ocicache migrate run --state FILE' has written, and of logs with the lines that its --json prints"
+		return "a report is of files that migrate run has written, which its --state names, and of logs with the lines that its --json prints"
 	case errors.As(err, &noState):
 		return "--state adds lines to a file of ours, or makes it; choose another name"
 	}
@@ -67,19 +67,19 @@ func (a *app) hintUsage(err error) string {
 	case errors.As(err, &spelling):
 		return a.hintSpelling(spelling)
 	case errors.As(err, &isFile):
-		return "to replace it by an archive, say oci-archive:" + isFile.Path + " and --overwrite"
+		return "to replace it by an archive, say " + quoted("oci-archive:"+isFile.Path) + " and --overwrite"
 	case errors.As(err, &notThere) && notThere.Meant != "":
-		return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", notThere.Meant)
+		return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", quoted(notThere.Meant))
 	case errors.As(err, &notThere) && isKnownHost(notThere.Path):
-		return "did you mean docker://" + notThere.Path + "/REPOSITORY? the repositories of a registry are named one by one"
+		return "did you mean " + quoted("docker://"+notThere.Path+"/REPOSITORY") + "? the repositories of a registry are named one by one"
 	case errors.As(err, &host):
-		return fmt.Sprintf("did you mean docker://%s? a directory of that name would be ./%s", host.Path, host.Path)
+		return fmt.Sprintf("did you mean %s? a directory of that name would be %s", quoted("docker://"+host.Path), quoted("./"+host.Path))
 	}
 	return ""
 }
 
 // asWhole says how archives are written.
-const asWhole = "archives are written as a whole: by 'ocicache pack', or one cache by copy or convert to oci-archive:FILE"
+const asWhole = "archives are written as a whole: by pack, or one cache by copy or convert to oci-archive:FILE"
 
 // hintSpelling is about text that is no reference.
 func (a *app) hintSpelling(e *layout.SpellingError) string {
@@ -87,11 +87,11 @@ func (a *app) hintSpelling(e *layout.SpellingError) string {
 	case e.Meant == "":
 		return ""
 	case strings.HasPrefix(e.Meant, string(layout.TransportArchive)+":") && !a.writesArchives():
-		return asWhole + "; a directory of that name would be ./" + e.Text
+		return asWhole + "; a directory of that name would be " + quoted("./"+e.Text)
 	case e.Secret:
-		return fmt.Sprintf("did you mean %s? credentials are given with --creds USER and --password-stdin, or are those of a login", e.Meant)
+		return fmt.Sprintf("did you mean %s? credentials are given with --creds USER and --password-stdin, or are those of a login", quoted(e.Meant))
 	default:
-		return fmt.Sprintf("did you mean %s?", e.Meant)
+		return fmt.Sprintf("did you mean %s?", quoted(e.Meant))
 	}
 }
 

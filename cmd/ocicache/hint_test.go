@@ -136,8 +136,10 @@ func TestCorrected(t *testing.T) {
 	for line, want := range map[string]string{
 		"copy a docker://h/r --rate 3":                        "ocicache convert a docker://h/r --rate 3 --to artifact",
 		"sync a docker://h/r --to docker-list":                "ocicache sync a docker://h/r --to artifact",
-		"tag docker://h/r:a b --tls-verify=false":             "ocicache convert docker://h/r:a --tls-verify=false --to artifact; and then this again",
-		"prune docker://h/r:a --keep-bytes 90KB --creds u:pw": "ocicache convert docker://h/r:a --creds ... --to artifact; and then this again",
+		"tag docker://h/r:a b --tls-verify=false":             "'ocicache convert docker://h/r:a --tls-verify=false --to artifact', and then this again",
+		"prune docker://h/r:a --keep-bytes 90KB --creds u:pw": "'ocicache convert docker://h/r:a --creds u --password-stdin --to artifact', and then this again",
+		"copy docker://a/r docker://b/r --src-creds u:pw --dest-creds v:pw --dest-registry-token t": "ocicache convert docker://a/r docker://b/r " +
+			`--dest-creds v --password-stdin --dest-registry-token "$DEST_REGISTRY_TOKEN" --src-creds u:"$SRC_PASSWORD" --to artifact`,
 	} {
 		words := strings.Fields(line)
 		a := &app{}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/archive"
 )
@@ -34,15 +37,31 @@ func (a *app) hintArchive(err error) string {
 	case errors.Is(err, archive.ErrRequired):
 		return "the archive was packed without what the far side has; name that with --base: a layout, an archive or a repository, DST itself if it has it"
 	case errors.Is(err, archive.ErrStream):
-		return "'ocicache unpack' takes it; for everything else unpack or decompress it first"
+		return a.mentionUnpack("") + " takes it; for everything else unpack or decompress it first"
 	case errors.Is(err, archive.ErrTooLarge):
-		return "if it is to be trusted, decompress it in a pipe: zstd -dc FILE | ocicache unpack - DIR"
+		return "if it is to be trusted, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
 		return "no tag was moved; copy the archive again from where it is whole"
 	case errors.Is(err, archive.ErrReceipt):
-		return "a receipt counts only as 'ocicache unpack --receipt' wrote it"
+		return "a receipt counts only as unpack --receipt wrote it"
 	}
 	return ""
+}
+
+// mentionUnpack names the command that unpacks what the one that is running reads, by a pipe where a program decompresses it.
+func (a *app) mentionUnpack(decompress string) string {
+	s, ok := a.argument(0)
+	file, dir := "FILE", "DIR"
+	if ok && s.ref.IsLocal() {
+		file = pathArgument(s.ref.Path)
+	}
+	if a.running != nil && a.running.Name() == "unpack" && a.running.Flags().NArg() > 1 {
+		dir = quoted(a.running.Flags().Arg(a.running.Flags().NArg() - 1))
+	}
+	if decompress != "" {
+		return mention(decompress + file + " | ocicache unpack - " + dir)
+	}
+	return mention("ocicache unpack " + file + " " + dir)
 }
 
 // hintExists is about names that are taken.
@@ -63,7 +82,7 @@ const maxVolumesNamed = 8
 
 // hintVolumes says which volumes are wanted, and of a command that would have written something that it did not.
 func (a *app) hintVolumes(e *archive.VolumesError) string {
-	wanted := wantedVolumes(e, a.running != nil && a.running.Name() == "unpack")
+	wanted := a.wantedVolumes(e)
 	if wanted == "" || a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
 		return wanted
 	}
@@ -73,13 +92,24 @@ func (a *app) hintVolumes(e *archive.VolumesError) string {
 	return "nothing was published; " + wanted
 }
 
-// wantedVolumes says how many more volumes are enough, and which. Some commands take several files.
-func wantedVolumes(e *archive.VolumesError, several bool) string {
-	if len(e.There) > 0 && several {
-		return "lay all of its volumes into one directory, or name them all: " + filepath.Base(e.File) + ".*"
+// hintLone is about some volumes of an archive without anything that says how many there are.
+func (a *app) hintLone(e *archive.VolumesError) string {
+	together := fmt.Sprintf("lay all of its volumes, %s.*, into one directory: %s", quoted(filepath.Base(e.File)), quoted(filepath.Dir(e.File)))
+	if a.running == nil {
+		return together
 	}
+	args := slices.Clone(a.running.Flags().Args())
+	for i, arg := range args {
+		args[i] = strings.Replace(arg, e.File+filepath.Ext(arg), e.File, 1)
+	}
+	args = slices.CompactFunc(args, func(one, other string) bool { return one == e.File && other == e.File })
+	return together + "; and then: " + a.commandLine(a.running.CommandPath(), args, func(*pflag.Flag) bool { return false })
+}
+
+// wantedVolumes says how many more volumes are enough, and which.
+func (a *app) wantedVolumes(e *archive.VolumesError) string {
 	if len(e.There) > 0 {
-		return "lay all of its volumes into one directory: " + filepath.Base(e.File) + ".*"
+		return a.hintLone(e)
 	}
 	if e.Lost == 0 {
 		return ""
@@ -87,7 +117,7 @@ func wantedVolumes(e *archive.VolumesError, several bool) string {
 	var which []string
 	for _, problem := range e.Volumes {
 		if !strings.HasSuffix(problem.Name, ".SHA256SUMS") {
-			which = append(which, problem.Name)
+			which = append(which, quoted(problem.Name))
 		}
 	}
 	if more := len(which) - maxVolumesNamed; more > 0 {

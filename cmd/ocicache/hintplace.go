@@ -28,8 +28,11 @@ func (a *app) hintPlace(err error) string {
 		moved     *layout.TagMovedError
 		taken     *layout.TakenError
 		kept      *layout.KeptError
+		surplus   *convert.SurplusError
 	)
 	switch {
+	case errors.As(err, &surplus):
+		return a.hintSurplus(surplus)
 	case errors.As(err, &kept):
 		return hintKept(kept)
 	case errors.Is(err, convert.ErrNoUntag):
@@ -37,9 +40,9 @@ func (a *app) hintPlace(err error) string {
 	case errors.As(err, &ambiguous):
 		return a.hintAmbiguous(ambiguous)
 	case errors.As(err, &dangling):
-		return hintDangling(dangling)
+		return a.hintDangling(dangling)
 	case errors.As(err, &notFound):
-		return hintNotFound(notFound)
+		return a.hintNotFound(notFound)
 	case errors.Is(err, layout.ErrNotLayout):
 		return "a cache export is the directory that --cache-to type=local,dest=DIR was given"
 	case errors.As(err, &locked):
@@ -60,13 +63,7 @@ func withTag(place, tag string) string {
 	if err != nil || ref.Tag != "" {
 		return ""
 	}
-	switch {
-	case places.IsArchive(ref):
-		ref.Transport = layout.TransportArchive
-	case ref.Transport == layout.TransportPath:
-		ref.Transport = layout.TransportLayout
-	}
-	ref.Tag = tag
+	ref.Transport, ref.Tag = transportOf(ref), tag
 	again, err := layout.ParseReference(ref.String())
 	if err != nil || again != ref {
 		return ""
@@ -87,15 +84,17 @@ func hintKept(e *layout.KeptError) string {
 	}
 }
 
-func hintIncomplete(e *layout.IncompleteError) string {
+func (a *app) hintIncomplete(e *layout.IncompleteError) string {
 	if e.Removed.Files > 0 {
 		return "an export that takes no lock has named what was being removed; nothing more was, and running that export again brings it back"
 	}
-	return "nothing was removed; 'ocicache verify' says what is wrong, 'ocicache repair' may mend it, and 'ocicache rm' deletes a tag that is not wanted"
+	at := a.at(e.Path).whole()
+	return fmt.Sprintf("nothing was removed; %s says what is wrong, %s may mend it, and rm deletes a tag that is not wanted", at.mention("verify"),
+		at.mention("repair", "--write"))
 }
 
 // hintIndex is about what index.json says of what lies in a directory.
-func hintIndex(err error) string {
+func (a *app) hintIndex(err error) string {
 	var (
 		lost     *layout.IncompleteError
 		nameless *layout.NamelessError
@@ -103,44 +102,42 @@ func hintIndex(err error) string {
 	)
 	switch {
 	case errors.As(err, &nameless):
-		return fmt.Sprintf("nothing was removed; 'ocicache repair %s --write' gives the newest one a tag, '%s' this one; "+
-			"where all is to go, remove the directory", pathArgument(nameless.Path), tagCommand(nameless.Path, nameless.Caches[0].Digest))
+		return fmt.Sprintf("nothing was removed; %s gives the newest one a tag, %s this one; where all is to go, remove the directory",
+			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))
 	case errors.As(err, &index) && errors.Is(err, durable.ErrNotRegular):
-		return fmt.Sprintf("move it aside: 'ocicache repair %s --write' makes one anew then, of the caches that lie there", pathArgument(filepath.Dir(index.Path)))
+		return "move it aside: " + mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " makes one anew then, of the caches that lie there"
 	case errors.As(err, &index):
-		return fmt.Sprintf("'ocicache repair %s --write' saves what stands whole in it, and finds the caches that lie there", pathArgument(filepath.Dir(index.Path)))
+		return mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " saves what stands whole in it, and finds the caches that lie there"
 	case errors.As(err, &lost):
-		return hintIncomplete(lost)
+		return a.hintIncomplete(lost)
 	}
 	return ""
 }
 
-func hintDangling(e *layout.DanglingError) string {
-	if len(e.Unnamed) > 0 {
-		tag := cmp.Or(e.Tag, layout.DefaultTag)
-		option := " --tag " + quoted(tag)
-		if layout.CheckTag(tag) != nil { // --tag does not take it, and without one it is mended
-			option = ""
+func (a *app) hintDangling(e *layout.DanglingError) string {
+	if len(e.Unnamed) == 0 {
+		const again = "export the cache again, in a build that exports no other local cache"
+		if isArchive(e.Place) {
+			return again
 		}
-		return fmt.Sprintf("one build that exports several local caches leaves such a tag; the unnamed root is probably the cache: "+
-			"'ocicache repair %s%s --root %s --write' gives it the tag, BuildKit can import it with digest=%s",
-			pathArgument(e.Place), option, e.Unnamed[0], e.Unnamed[0])
+		return "where another place has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from PLACE; else " + again
 	}
-	const again = "export the cache again, in a build that exports no other local cache"
-	if isArchive(e.Place) {
-		return again
+	repair := []string{"--root", e.Unnamed[0].String(), "--write"}
+	if tag := cmp.Or(e.Tag, layout.DefaultTag); layout.CheckTag(tag) == nil { // else --tag does not take it, and without one it is mended
+		repair = append([]string{"--tag", quoted(tag)}, repair...)
 	}
-	return "where another place has it, " + remedyIn(e.Place, "'"+repairHere+" --base PLACE --write' takes it from PLACE") + "; else " + again
+	return fmt.Sprintf("one build that exports several local caches leaves such a tag; the unnamed root is probably the cache: "+
+		"%s gives it the tag, BuildKit can import it with digest=%s", a.at(e.Place).whole().mention("repair", repair...), e.Unnamed[0])
 }
 
-func hintNotFound(e *layout.NotFoundError) string {
+func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	switch {
 	case len(e.Unnamed) > 0:
-		command := strings.ReplaceAll(tagCommand(e.Place, e.Unnamed[0]), e.Unnamed[0].String(), "DIGEST")
-		return fmt.Sprintf("these cache roots lie there without a name: %s; '%s' gives one a tag, "+
-			"and BuildKit can import it with digest=", wordsOf(e.Unnamed), command)
+		return fmt.Sprintf("these cache roots lie there without a name: %s; %s gives the first one a tag, and BuildKit can import each with digest=",
+			wordsOf(e.Unnamed), mention(tagCommand(e.Place, e.Unnamed[0])))
 	case e.Inline:
-		return "an image there carries an inline cache, which BuildKit imports from the image itself; 'ocicache extract' makes a cache of its own of it"
+		return "an image there carries an inline cache, which BuildKit imports from the image itself; " + a.at(e.Place).tagged(e.Tag).mention("extract", "DST") +
+			" makes a cache of its own of it"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
 	case e.Tag == "" && e.Digest == "":
@@ -159,7 +156,7 @@ func wordsOf(digests []digest.Digest) string {
 }
 
 // hintImage is about images with inline caches.
-func hintImage(err error) string {
+func (a *app) hintImage(err error) string {
 	var (
 		noImage  *layout.NoImageError
 		noInline *convert.NoInlineError
@@ -167,7 +164,7 @@ func hintImage(err error) string {
 	)
 	switch {
 	case errors.As(err, &noImage) && noImage.Cache:
-		return "it needs no extracting: 'ocicache copy' and 'ocicache convert' take it as it is"
+		return "it needs no extracting: " + mention(a.repeatedAs("copy")) + " takes it as it is"
 	case errors.As(err, &noImage) && len(noImage.Tags) > 0:
 		return "choose an image with --tag TAG or oci:DIR:TAG"
 	case errors.As(err, &noInline):
@@ -197,26 +194,26 @@ func (a *app) hintCache(err error) string {
 		return "nothing of it was published; what the archive was packed without is not in DST either: name what has it, the archives before " +
 			"this one for instance: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
-		return "nothing of it was published; " + a.remedyOfSource(proof.Problems[0].Remedy) + " ('ocicache verify' lists everything)"
+		return "nothing of it was published; " + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
-		return hintBlob(blob)
+		return a.hintBlob(blob)
 	case errors.As(err, &size):
-		return buildcache.RootTooLarge.Info().Remedy
+		return a.source().remedy(buildcache.NewProblem(buildcache.RootTooLarge, "", ""))
 	}
 	return ""
 }
 
 // hintBlob is about a blob that is missing or damaged, by where that is.
-func hintBlob(e *layout.BlobError) string {
+func (a *app) hintBlob(e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
 		return "no tag was moved; " + archiveRemedy
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
-		return remedyIn(e.Place, keptRemedy) + "; 'ocicache verify' lists all damage"
+		return a.at(e.Place).kept() + "; " + a.at(e.Place).listsAll()
 	}
-	return remedyIn(e.Place, buildcache.BlobDamaged.Info().Remedy) + "; 'ocicache verify' lists all damage"
+	return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.BlobDamaged, "", "")) + "; " + a.at(e.Place).listsAll()
 }
 
 // flagBase names what has the blobs that an archive was packed without.

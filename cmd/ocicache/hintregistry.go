@@ -34,10 +34,7 @@ func (a *app) hintRegistry(err error) string {
 	)
 	switch {
 	case errors.As(err, &refused):
-		if refused.Try != "" {
-			return refused.NextStep + ": " + a.corrected(refused.Try)
-		}
-		return refused.NextStep
+		return a.hintRefused(refused)
 	case errors.Is(err, registry.ErrTooManyRequests):
 		return "the registry says that these are too many requests; wait, or go slower with fewer --jobs"
 	case errors.As(err, &preflight):
@@ -58,13 +55,29 @@ func (a *app) hintRegistry(err error) string {
 	return ""
 }
 
+// hintRefused says what helps against a refusal: another form, or to find out what it is about.
+func (a *app) hintRefused(e *registry.RefusedError) string {
+	switch {
+	case e.Try != "":
+		return e.NextStep + ": " + a.corrected(e.Try)
+	case e.Verify == registry.AnyProfile:
+		return e.NextStep + ": " + a.source().mention("verify") + " with --for PROFILE, one of those that 'ocicache registries' lists"
+	case e.Verify == registry.NoProfile:
+		return e.NextStep + ": " + a.source().command("verify")
+	case e.Verify != "":
+		return e.NextStep + ": " + a.source().command("verify", "--for", e.Verify)
+	default:
+		return e.NextStep
+	}
+}
+
 // hintPreflight names the command that sends a cache in a form that is taken, where it is the form that is not.
 func (a *app) hintPreflight(e *convert.PreflightError) string {
-	hint := "nothing of it was written; "
+	hint := "nothing of it was written; --no-preflight pushes all the same"
 	if slices.ContainsFunc(e.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.RegistryForm }) {
-		hint += a.corrected(convert.AutoForm) + "; "
+		hint += "; what is taken there: " + a.corrected(convert.AutoForm)
 	}
-	return hint + "--no-preflight pushes all the same"
+	return hint
 }
 
 // hintConnection is about getting to a registry.

@@ -30,6 +30,8 @@ tag reaches. It reads roots, configs and a few bytes of each layer.
 
 A bare path stands for every cache in it, and so does docker://REPOSITORY.
 
+--raw writes the bytes of one root as they are stored, and nothing else, or those of the cache config.
+
 --html writes a page with the tree of layers, the graph of records, and tables that sort and filter; --graph the same graph for
 Graphviz. A file that is neither free nor an older one of its kind takes --overwrite.
 
@@ -38,6 +40,7 @@ name them, too. ` + provenanceHelp + ` What no step of that build has is of anot
 		Example: `  ocicache inspect ./cache
   ocicache inspect oci:./cache:main --json
   ocicache inspect ./cache --steps --provenance build.dockerbuild
+  ocicache inspect oci:./cache:main --raw --config | jq .records
   ocicache inspect ./cache --html cache.html
   ocicache inspect ./cache --graph - | dot -Tsvg >cache.svg`,
 		Args: cobra.ExactArgs(1),
@@ -50,6 +53,7 @@ name them, too. ` + provenanceHelp + ` What no step of that build has is of anot
 	}
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to show")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
+	flags.raw.add(cmd.Flags())
 	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records, and with --provenance the steps that they stand for")
 	flags.naming.add(cmd.Flags())
 	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE` as well")
@@ -66,10 +70,14 @@ type inspectFlags struct {
 	toStdout    bool // the graph takes the place of the result
 	steps       bool
 	naming      namingFlags
+	raw         rawFlags
 	registry    *registryFlags
 }
 
 func (f *inspectFlags) check(a *app) error {
+	if err := f.raw.check(a, f.registry.set); err != nil {
+		return err
+	}
 	if f.toStdout = f.graph.path == "-"; f.toStdout {
 		if f.graph.path = ""; a.json {
 			return &usageError{errors.New("--graph - and --json both want standard output: give --graph a FILE")}
@@ -93,6 +101,7 @@ type inspectResult struct {
 	Warning string `json:"warning,omitempty"`
 
 	steps bool // the records are to be listed
+	of    subject
 }
 
 // inspectedCache is what is in a cache.
@@ -121,6 +130,9 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	if err != nil {
 		return err
 	}
+	if flags.raw.root {
+		return a.writeStored(ctx, from, flags.raw)
+	}
 	entries, err := from.Covered(ctx)
 	if err != nil {
 		return err
@@ -129,7 +141,7 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	if err != nil {
 		return err
 	}
-	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps}, time.Now()
+	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps, of: a.subjectOf(from.Reference)}, time.Now()
 	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
 	for _, entry := range entries {
 		cache := a.inspectOne(ctx, from, entry, namer, flags.steps)
@@ -177,7 +189,11 @@ func (a *app) remedyOf(from *places.Opened, s *inspect.Summary) string {
 	if !s.Layers[at].Missing {
 		kind = buildcache.BlobDamaged
 	}
-	return a.remedyFor(from, buildcache.NewProblem(kind, "", "").On(s.Layers[at].Digest))
+	problem := buildcache.NewProblem(kind, "", "").On(s.Layers[at].Digest)
+	problem.Cache = s.Tag
+	problems := []buildcache.Problem{problem}
+	a.fitRemedies(from, problems)
+	return problems[0].Remedy
 }
 
 // inspectedName is what a cache in a place is called.
@@ -315,6 +331,9 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) er
 	})
 	if err != nil {
 		return err
+	}
+	if s.Steps == nil {
+		sayCommand(w, "    "+of.of.command("inspect", "--steps", "--provenance", "FILE"))
 	}
 	say(w, "\n")
 	layers := columns{drop: []string{"MEDIA TYPE", "DIFFID", "RESULTS", "CREATED", "ON"}}

@@ -12,7 +12,7 @@ import (
 )
 
 // stepsHint says how to learn what records stand for.
-const stepsHint = "'--steps --provenance FILE' names them; 'docker buildx history export -o FILE' writes FILE"
+const stepsHint = "named by what 'docker buildx history export -o FILE' writes:"
 
 // detail returns what is in a cache, and the records where they have names or are to be listed.
 func (n *namer) detail(ctx context.Context, src layout.Source, entry layout.Entry, listed bool) (inspect.Detailed, *explain.Named, error) {

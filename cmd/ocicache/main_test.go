@@ -17,7 +17,7 @@ import (
 // TestMain lets the test binary also be the programs that scripts run.
 func TestMain(m *testing.M) {
 	testscript.Main(quicktest.Of(m), map[string]func(){
-		"ocicache":     main,
+		"ocicache":     mainPasted,
 		"unprivileged": unprivileged,
 		"bounded":      bounded,
 	})

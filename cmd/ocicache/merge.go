@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -225,9 +226,7 @@ func (r mergeResult) renderRest(w io.Writer) {
 	for _, note := range r.Notes {
 		say(w, "  note: %s\n", note)
 	}
-	if r.CacheFrom != "" {
-		say(w, "  import it with --cache-from %s\n", r.CacheFrom)
-	}
+	sayImport(w, r.CacheFrom)
 }
 
 // renderMoved says what was written of layers.
@@ -290,22 +289,36 @@ func (a *app) hintMerge(err error) string {
 	case errors.As(err, &large):
 		return "--fit drops the oldest results until it fits; --older-than, --keep-records and --keep-bytes drop what you choose; or merge fewer caches into several tags"
 	case errors.Is(err, buildcache.ErrNoResults):
-		return hintNothingLeft(err)
+		return a.hintNothingLeft(err)
 	case errors.As(err, &conflict):
-		return "one of the two is damaged; 'ocicache verify --deep' says which"
+		return "one of the two is damaged; " + a.ofSources("verify", "--deep") + " says which"
 	case errors.As(err, &refused):
-		return "'ocicache verify' lists what is wrong with it, 'ocicache repair' may mend it"
+		return a.ofSources("verify") + " lists what is wrong with it, repair may mend it"
 	}
 	return ""
 }
 
+// ofSources names a command for each of the sources.
+func (a *app) ofSources(name string, more ...string) string {
+	var commands []string
+	for n := 0; a.running != nil && n < a.running.Flags().NArg()-1; n++ {
+		if s, ok := a.argument(n); ok {
+			commands = append(commands, s.mention(name, more...))
+		}
+	}
+	if len(commands) == 0 {
+		return a.source().mention(name, more...)
+	}
+	return english.WordSeries(commands, "or")
+}
+
 // hintNothingLeft names the rule that leaves nothing, before it speaks of deleting.
-func hintNothingLeft(err error) string {
+func (a *app) hintNothingLeft(err error) string {
 	var emptied *convert.EmptiedError
 	if !errors.As(err, &emptied) || emptied.Rule == buildcache.PruneUnneeded {
 		return "nothing of it was written; export the cache again, or leave it out"
 	}
-	return fmt.Sprintf("nothing of it was written; loosen %s, which leaves nothing; only where the cache is not wanted any more, delete it with 'ocicache rm'",
+	return fmt.Sprintf("nothing of it was written; loosen %s, which leaves nothing; only where the cache is not wanted any more, delete it with rm",
 		ruleNames[emptied.Rule])
 }
 

@@ -196,7 +196,7 @@ func (a *app) hintAgain(s *migrate.Summary) string {
 	}
 	switch {
 	case hopeless && failed > 0:
-		return "trying again does not help as long as neither the plan nor the sources change; 'ocicache verify' says of a cache what is wrong with it, 'ocicache registries' what targets take"
+		return "trying again does not help as long as neither the plan nor the sources change; verify says of a cache what is wrong with it, 'ocicache registries' what targets take"
 	case !a.hasState():
 		return "the same command tries again; with --state FILE a run goes on where the one before ended"
 	default:

@@ -30,10 +30,10 @@ type otherWord struct {
 
 const (
 	adviceLogin  = "the credentials are those of 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
-	adviceStatus = "'ocicache ls' lists caches, 'ocicache inspect' shows what is in them, 'ocicache migrate report' what became of a plan"
-	advicePush   = "did you mean convert or copy? 'ocicache convert SRC docker://... --to auto' makes what the registry takes of it, 'ocicache copy' brings it as it is"
+	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report what became of a plan"
+	advicePush   = "did you mean convert or copy? convert with --to auto makes what the registry takes of it, copy brings it as it is"
 	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
-	adviceAll    = "'ocicache sync' and 'ocicache pack' bring all caches of a place, and a bare path stands for every cache in it"
+	adviceAll    = "sync and pack bring all caches of a place, and a bare path stands for every cache in it"
 )
 
 // otherWords are the words of other programs. The first one counts whose command or flag is there.
@@ -66,7 +66,7 @@ var otherWords = []otherWord{
 	{aFlag, "include filter", "match", ""},
 	{aFlag, "n", "dry-run", ""},
 	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "here it is --to artifact"},
-	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "'ocicache convert' with --to artifact makes it so"},
+	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "convert with --to artifact makes it so"},
 	{aForm, "manifest image-manifest image", "to", "did you mean " + string(buildcache.Artifact) + "?"},
 	{aCompression, "none no off store tar", "compression", "did you mean " + string(buildcache.Uncompressed) + "?"},
 }

@@ -229,7 +229,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 		}
 		return archive.Target{Stream: a.stdout}, nil
 	case ref.Transport != layout.TransportPath && ref.Transport != layout.TransportArchive:
-		return archive.Target{}, &usageError{fmt.Errorf("%s is no FILE for an archive; 'ocicache sync' brings caches there", text)}
+		return archive.Target{}, &usageError{&wordError{fmt.Errorf("%s is no FILE for an archive", text), mention(a.repeatedAs("sync")) + " brings caches there"}}
 	case ref.Tag != "":
 		return archive.Target{}, &usageError{fmt.Errorf("%s: the caches keep their tags in an archive", text)}
 	}
@@ -249,7 +249,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 func checkNotOutput(file string) error {
 	switch filepath.Clean(file) {
 	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
-		return &usageError{fmt.Errorf("%s: to write an archive to standard output, use -: ocicache pack REF -", file)}
+		return &usageError{&wordError{fmt.Errorf("%s: an archive is made beside its name, and takes it as a whole", file), "pack writes an archive to standard output where its FILE is -"}}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 
@@ -18,7 +19,7 @@ func quoted(word string) string {
 	switch {
 	case word != "" && !strings.ContainsFunc(word, special):
 		return word
-	case clean(word) != word:
+	case clean(word) != word || strings.Contains(word, "`"): // which mention takes for an end
 		return "$'" + escaped(word) + "'"
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
@@ -31,6 +32,8 @@ func escaped(word string) string {
 		switch c := rune(word[i]); {
 		case c == '\'' || c == '\\':
 			out.WriteString(`\` + string(c))
+		case c == '`':
+			out.WriteString(`\x60`)
 		case c <= unicode.MaxASCII && unicode.IsPrint(c):
 			out.WriteRune(c)
 		default:
@@ -50,11 +53,31 @@ func pathArgument(path string) string {
 	return quoted(path)
 }
 
+// mention returns a command as part of a sentence: between quotes, of a kind that it has none of.
+func mention(command string) string {
+	if strings.Contains(command, "'") {
+		return "`" + command + "`"
+	}
+	return "'" + command + "'"
+}
+
+// onPath returns a command about a directory as a whole.
+func onPath(name, path string, more ...string) string {
+	return strings.Join(append([]string{"ocicache", name, pathArgument(path)}, more...), " ")
+}
+
 // tagCommand returns the command that gives a root in a directory a tag. One with a colon has no reference with a digest.
 func tagCommand(path string, root digest.Digest) string {
 	want := layout.Reference{Transport: layout.TransportLayout, Path: path, Digest: root}
 	if ref, err := layout.ParseReference(want.String()); err == nil && ref == want {
 		return fmt.Sprintf("ocicache tag %s TAG", quoted(want.String()))
 	}
-	return fmt.Sprintf("ocicache repair %s --tag TAG --root %s --write", pathArgument(path), root)
+	return onPath("repair", path, "--tag", "TAG", "--root", root.String(), "--write")
+}
+
+// sayImport writes the option that imports a cache, as it is to be copied to a shell.
+func sayImport(w io.Writer, cacheFrom string) {
+	if cacheFrom != "" {
+		sayCommand(w, "import it with --cache-from "+quoted(cacheFrom))
+	}
 }

@@ -55,7 +55,7 @@ func TestDanglingHint(t *testing.T) {
 				copyDangling(t, filepath.Join(dir, name), test.tag)
 			}
 			_, stderr := runIn(t, dir, "copy", "./"+test.path, "oci:to:x")
-			found := regexp.MustCompile(`(?m)'(ocicache repair .* --write)' gives it the tag`).FindSubmatch(stderr)
+			found := regexp.MustCompile("(?m)['`](ocicache repair .* --write)['`] gives it the tag").FindSubmatch(stderr)
 			if found == nil {
 				t.Fatalf("no command: %s", stderr)
 			}

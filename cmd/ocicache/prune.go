@@ -70,7 +70,7 @@ func (f *pruneFlags) rules() (buildcache.PruneRules, error) {
 	rules, err := f.limits.rules(time.Now())
 	if err == nil && rules == (buildcache.PruneRules{}) {
 		if f.access.set.Changed("keep-records") {
-			return rules, errors.New("--keep-records 0: want 1 or more, as a cache without records is none; 'ocicache rm' deletes a cache")
+			return rules, errors.New("--keep-records 0: want 1 or more, as a cache without records is none; rm deletes a cache")
 		}
 		err = errors.New("nothing to drop: give --older-than, --leaves, --keep-records, --keep-bytes or --fit")
 	}

@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
@@ -18,95 +16,117 @@ const (
 	// archiveRemedy is what helps where an archive is damaged, which nothing mends.
 	archiveRemedy = "carry the archive over again from where it is whole; packed with --volume-size and --parity, lost volumes can be rebuilt"
 
-	// farRemedy is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
-	farRemedy = "those who run the registry have to delete the damaged blob first, as it takes none that it has: " +
-		"'ocicache repair REF --deep --base PLACE --write' gives it back then; or export the cache to another repository"
-
-	// keptRemedy is that for a blob that a cache can do without.
-	keptRemedy = "'ocicache repair REF --deep --write' drops what needs it; to have it whole again, " + farRemedy
+	orExport = "; or export the cache again"
 )
 
 // whenFreed says when gc frees what no tag names any more.
 const whenFreed = "after a day, or at once with --keep-since 0s where nothing else writes there"
 
 // frees says that of the blobs of a directory.
-func frees(dir string) string {
-	return "'ocicache gc " + pathArgument(dir) + "' frees them " + whenFreed
+func frees(dir string) string { return mention(onPath("gc", dir)) + " frees them " + whenFreed }
+
+// listsAll names the command that lists everything that is wrong.
+func (s subject) listsAll() string { return s.mention("verify") + " lists everything" }
+
+// kept is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
+func (s subject) kept() string {
+	return s.writes("--deep") + " drops what needs it; to have it whole again, " + s.far()
 }
 
-// fitRemedies makes remedies those that help in a place, as commands that can be pasted.
+// far is that for a blob that nothing of a cache can do without.
+func (s subject) far() string {
+	return "those who run the registry have to delete the damaged blob first, as it takes none that it has: " + s.writes("--deep", "--base", "PLACE") +
+		" gives it back then; or export the cache to another repository"
+}
+
+// writes names the command that mends the subject, and what gives it a tag first, where it has none to be moved.
+func (s subject) writes(more ...string) string {
+	if s.ref.Digest == "" {
+		return s.mention("repair", append(more, "--write")...)
+	}
+	return s.mention("tag", "TAG") + " gives it a tag first, then " + s.tagged("TAG").mention("repair", append(more, "--write")...)
+}
+
+// remedy says what helps against a problem of the subject: what its kind says, in commands.
+func (s subject) remedy(p buildcache.Problem) string {
+	if p.Remedy != p.Kind.Info().Remedy { // whoever found it knows better
+		return p.Remedy
+	}
+	s = s.of(p)
+	switch p.Kind { //nolint:exhaustive // no command helps against the others alone
+	case buildcache.RootMissing:
+		return s.writes() + " gives the tag the root that is there, and with --base PLACE takes this one from a place that has it" + orExport
+	case buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged:
+		return s.writes("--base", "PLACE") + " takes it from a place that has it" + orExport
+	case buildcache.BlobMissing, buildcache.BlobDamaged:
+		return s.writes() + " mends it by dropping what needs the blob, and with --base PLACE by taking the blob from a place that has it" + orExport
+	case buildcache.IndexInvalid:
+		return "restore index.json, or save what stands whole in it with " + s.whole().mention("repair", "--write") + orExport
+	case buildcache.RootTooLarge, buildcache.ConfigTooLarge, buildcache.RegistryRootSize:
+		return s.mention("prune", "--fit") + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache over several tags"
+	case buildcache.Untagged:
+		if p.Digest != "" && s.ref.IsLocal() {
+			return mention(tagCommand(s.ref.Path, p.Digest)) + " gives it a tag"
+		}
+	case buildcache.Unreachable, buildcache.Leftover:
+		return s.whole().mention("gc") + " removes them, " + whenFreed
+	}
+	return p.Remedy
+}
+
+// of is the cache that a problem is of, where it says so.
+func (s subject) of(p buildcache.Problem) subject {
+	if s.ref.Tag != "" || s.ref.Digest != "" {
+		return s
+	}
+	return s.tagged(p.Cache)
+}
+
+// fitRemedies says what helps in commands. Where those that fit a directory don't help it is something else: an archive is not mended,
+// and a registry keeps what it has.
 func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
-	refuses := gcRefuses(problems)
+	s, refuses := a.subjectOf(from.Reference), gcRefuses(problems)
 	for i := range problems {
-		p := &problems[i]
-		if refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover) {
-			p.Remedy = "mend what is missing first, which may be among them; 'ocicache gc DIR' refuses until then"
+		switch p := &problems[i]; {
+		case places.IsArchive(from.Reference) && isRequired(from.Source, p.Digest):
+			p.Remedy = a.requiredRemedy(from.Reference.Path)
+		case places.IsArchive(from.Reference) && isMended(p.Kind):
+			p.Remedy = archiveRemedy
+		case isRegistry(from.Reference) && p.Kind == buildcache.BlobDamaged:
+			p.Remedy = s.of(*p).kept()
+		case isRegistry(from.Reference) && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
+			p.Remedy = s.of(*p).far()
+		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
+			p.Remedy = "mend what is missing first, which may be among them; " + s.whole().mention("gc") + " refuses until then"
+		default:
+			p.Remedy = s.remedy(*p)
 		}
-		p.Remedy = a.remedyFor(from, *p)
 	}
 }
-
-// gcRefuses reports whether gc removes nothing in a directory with these problems: it can't know what is needed.
-func gcRefuses(problems []buildcache.Problem) bool {
-	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool {
-		switch p.Kind { //nolint:exhaustive // the others are no reason
-		case buildcache.IndexInvalid, buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.BlobMissing:
-			return true
-		}
-		return false
-	})
-}
-
-// remedyFor names another remedy where what fits a directory does not help: an archive is not mended, and a registry keeps what it has.
-func (a *app) remedyFor(from *places.Opened, p buildcache.Problem) string {
-	ref, remedy := from.Reference, p.Remedy
-	switch {
-	case places.IsArchive(ref) && isRequired(from.Source, p.Digest):
-		return a.requiredRemedy(ref.Path)
-	case places.IsArchive(ref) && strings.Contains(remedy, "'ocicache repair"):
-		return archiveRemedy
-	case isRegistry(ref) && p.Kind == buildcache.BlobDamaged:
-		remedy = keptRemedy
-	case isRegistry(ref) && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
-		remedy = farRemedy
-	case ref.IsLocal() && p.Kind == buildcache.Untagged && p.Digest != "":
-		remedy = strings.ReplaceAll(remedy, "ocicache tag oci:DIR@DIGEST TAG", tagCommand(ref.Path, p.Digest))
-	}
-	if ref.Digest == "" { // else it needs a tag first
-		here := a.commandLine("ocicache repair", a.running.Flags().Args()[:1], func(f *pflag.Flag) bool { return notOfRegistries(f) && f.Name != "tag" })
-		remedy = strings.ReplaceAll(remedy, repairHere, here)
-	}
-	return strings.ReplaceAll(remedy, "ocicache gc DIR", "ocicache gc "+pathArgument(ref.Path))
-}
-
-// repairHere is what remedies call repairing the place that they are about.
-const repairHere = "ocicache repair REF"
 
 // requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.
 func (a *app) requiredRemedy(file string) string {
-	return fmt.Sprintf("the archive was packed without what the far side has: '%s' looks there too, PLACE being a layout, an archive or a repository "+
-		"that has it, and 'ocicache unpack %s DIR --base PLACE' takes it from there", a.repeated(a.running.CommandPath(), flagBase, "PLACE"), pathArgument(file))
+	return fmt.Sprintf("the archive was packed without what the far side has: %s looks there too, PLACE being a layout, an archive or a repository "+
+		"that has it, and %s takes it from there", mention(a.repeated(a.running.CommandPath(), flagBase, "PLACE")),
+		mention(onPath("unpack", file, "DIR", "--base", "PLACE")))
 }
 
-// remedyIn is a remedy for a place that an error names.
-func remedyIn(place, remedy string) string {
-	name := pathArgument(place)
-	if isRegistryPlace(place) {
-		name = quoted(place)
-	}
-	return strings.ReplaceAll(remedy, repairHere, "ocicache repair "+name)
+// gcRefuses reports whether nobody can tell what is needed in a directory, so that gc removes nothing.
+func gcRefuses(problems []buildcache.Problem) bool {
+	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool {
+		return slices.Contains([]buildcache.Kind{
+			buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing,
+			buildcache.IndexInvalid,
+		}, p.Kind)
+	})
 }
 
-// remedyOfSource is a remedy for what the command that is running reads, where that is one place.
-func (a *app) remedyOfSource(remedy string) string {
-	if a.running == nil || !slices.Contains([]string{"convert", "copy", "sync", "prune"}, a.running.Name()) {
-		return remedy
-	}
-	ref, err := layout.ParseReference(a.running.Flags().Arg(0))
-	if err != nil || ref.Digest != "" { // which is not mended
-		return remedy
-	}
-	return strings.ReplaceAll(remedy, repairHere, "ocicache repair "+quoted(a.running.Flags().Arg(0)))
+// isMended reports whether repair mends problems of a kind.
+func isMended(kind buildcache.Kind) bool {
+	return slices.Contains([]buildcache.Kind{
+		buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing, buildcache.BlobDamaged,
+		buildcache.IndexInvalid,
+	}, kind)
 }
 
 // isRequired reports whether an archive was packed without a blob, and no base was named.
@@ -116,4 +136,9 @@ func isRequired(src layout.Source, blob digest.Digest) bool {
 		return false
 	}
 	return slices.ContainsFunc(packed.Description().Requires, func(b archive.Blob) bool { return b.Digest == blob })
+}
+
+// removedByGC says what becomes of caches in a directory that have no name.
+func removedByGC(dir string) string {
+	return fmt.Sprintf(", which %s removes after a day", mention(onPath("gc", dir)))
 }

@@ -28,7 +28,7 @@ func TestDamagedInRegistry(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --tls-verify=false --deep --write' drops what needs it; to have it whole again"},
+		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --write --tls-verify=false' drops what needs it; to have it whole again"},
 		{[]string{"repair", ref}, exitDone, "no layer was read: a registry was only asked for them, --deep reads them"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged, and is dropped with the results that need it"},
 		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has the layer, but a registry takes no blob that it has"},
@@ -42,7 +42,7 @@ func TestDamagedInRegistry(t *testing.T) {
 	}
 	stderr.Reset()
 	if status := run([]string{"copy", ref, filepath.Join(t.TempDir(), "copied"), "--tls-verify=false"}, &stdout, &stderr); status != exitFailed ||
-		!strings.Contains(stderr.String(), "'ocicache repair docker://"+server.Host+"/cache --deep --write'") {
+		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --write --tls-verify=false'") {
 		t.Errorf("status %d, %s", status, &stderr)
 	}
 }

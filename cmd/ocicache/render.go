@@ -39,8 +39,8 @@ func (r convertResult) render(w io.Writer) error {
 			return err
 		}
 		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
-		if i < len(r.CacheFrom) && r.CacheFrom[i] != "" && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
-			say(w, "  import it with --cache-from %s\n", r.CacheFrom[i])
+		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
+			sayImport(w, r.CacheFrom[i])
 		}
 	}
 	return nil

@@ -94,7 +94,7 @@ func (r *repairResult) isMissing(kind buildcache.Kind) bool {
 }
 
 // errRootUnused says that --root names a root for which there is no tag.
-var errRootUnused = errors.New("--root: every tag names a root that is there, and none gets this one; 'ocicache tag' moves a tag, " +
+var errRootUnused = errors.New("--root: every tag names a root that is there, and none gets this one; tag moves a tag, " +
 	"and --tag TAG makes one that is not there")
 
 func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) error {
@@ -279,7 +279,11 @@ func (r repairResult) render(w io.Writer) error {
 	for _, c := range r.Caches {
 		r.renderCache(w, c)
 	}
-	renderUnnamed(w, r.Path, r.Unnamed, removedByGC)
+	fate := removedByGC(r.Path)
+	if r.isBroken() { // gc may refuse
+		fate = ""
+	}
+	renderUnnamed(w, r.Path, r.Unnamed, fate)
 	return nil
 }
 

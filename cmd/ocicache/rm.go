@@ -79,7 +79,7 @@ type rmResult struct {
 }
 
 // noTagLeft says why gc refuses where the last tag went.
-const noTagLeft = "no tag is left, and 'ocicache gc' would take index.json for lost"
+const noTagLeft = "no tag is left, and gc would take index.json for lost"
 
 // foreseeGC finds out whether gc will refuse for what is left: nothing, or tags whose roots are not there.
 func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
@@ -93,7 +93,7 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 	for i := 0; i < len(left) && err == nil && r.GCRefuses == ""; i++ {
 		var entry layout.Entry
 		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
-			r.GCRefuses = fmt.Sprintf("the root of the tag %s is not there, so that 'ocicache gc' refuses", orNone(entry.Tag))
+			r.GCRefuses = fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag))
 		}
 	}
 	return err

@@ -84,11 +84,11 @@ func (r rmResult) render(w io.Writer) error {
 	case r.GCRefuses == noTagLeft:
 		say(w, "; %s: where all is to go, remove the directory", r.GCRefuses)
 	case r.GCRefuses != "":
-		say(w, "; %s: 'ocicache repair' may mend it, and 'ocicache rm' deletes that tag, too", r.GCRefuses)
+		say(w, "; %s: %s may mend it, and rm deletes that tag, too", r.GCRefuses, mention(onPath("repair", r.Path, "--write")))
 	case unnamed == 0:
 		say(w, "; nothing can be freed, as other tags name the same")
 	default:
-		say(w, "; 'ocicache gc %s' frees what no tag reaches any more, %s", pathArgument(r.Path), whenFreed)
+		say(w, "; %s frees what no tag reaches any more, %s", mention(onPath("gc", r.Path)), whenFreed)
 	}
 	say(w, "\n")
 	return nil

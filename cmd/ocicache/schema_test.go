@@ -226,6 +226,7 @@ var schemaLines = [][2]string{
 	{"copy", "copy a b"},
 	{"sync", "sync many $REGISTRY/synced"},
 	{"sync", "sync many empty --match v1 --dry-run"},
+	{"sync", "sync many $REGISTRY/synced --delete"},
 	{"merge", "merge a many merged"},
 	{"tag", "tag a other"},
 	{"ls", "ls many"},

@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", noSleep)
+			env.Setenv(checksPasted, "1")
 			// Registries for all scripts: distribution 3 as it comes, which takes no lists; one that takes them; one that
 			// wants a password; one with HTTPS; one that deletes nothing. Each script uses repositories of its own.
 			env.Setenv("STRICT", "docker://"+strict.Host)

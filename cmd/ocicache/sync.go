@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,17 @@ status is 1 then.
 SRC without a tag stands for every cache in it. The flags that 'ocicache prune' has drop results on the way, of each cache: SRC
 stays as it is, and the layers that go are not sent. What is there already is what they leave of SRC now; as time goes by,
 --older-than leaves less, so that the tag moves without a layer being sent. --keep-bytes counts layers as SRC has them, before
-they are recompressed; what has more then says so.`,
+they are recompressed; what has more then says so.
+
+With --delete, DST becomes what SRC is: tags of caches that SRC has no tag for, among those that --match and --exclude choose, go
+as 'ocicache rm' deletes them. That is the last step, and none is where a cache failed, or where more would go than --max-delete.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
   ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd
-  ocicache sync ./cache docker://registry.example.com/team/cache --older-than 30d --keep-bytes 5GB`,
+  ocicache sync ./cache docker://registry.example.com/team/cache --older-than 30d --keep-bytes 5GB
+  ocicache sync docker://old.example.com/cache docker://new.example.com/cache --delete --dry-run`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			sync.cmd = cmd
 			return a.runSync(cmd.Context(), change, flags, sync, args)
 		},
 	}
@@ -44,6 +50,7 @@ they are recompressed; what has more then says so.`,
 	flags.addTrust(cmd)
 	sync.add(cmd)
 	sync.limits.add(cmd.Flags(), "result")
+	sync.remove.add(cmd)
 	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
 	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, instead of only looking whether it is")
 	cmd.Flags().BoolVar(&sync.look, "check", false, "ask a registry for every layer of what is there already (layouts are always looked at)")
@@ -61,7 +68,9 @@ func (f syncFlags) atOnce(ends ...layout.Reference) int {
 
 type syncFlags struct {
 	tagFilter
+	cmd      *cobra.Command
 	limits   limitFlags
+	remove   deleteFlags
 	failFast bool
 	deep     bool
 	look     bool
@@ -76,6 +85,8 @@ type syncResult struct {
 	// CacheFrom are the values of --cache-from that import the caches that are there now, in their order.
 	CacheFrom []string `json:"cacheFrom"`
 	*convert.SyncResult
+	// Deletion is what became of the tags that the source does not have, where they were to be deleted.
+	Deletion *syncDeletion `json:"deletion,omitempty"`
 
 	to layout.Reference
 }
@@ -100,7 +111,7 @@ func (f syncFlags) options(change *changeFlags, dst string) (options convert.Syn
 }
 
 // errPruneInPlace says that there is another command for what is asked for.
-var errPruneInPlace = errors.New("SRC would be pruned itself; 'ocicache prune' does that, and a DST with another tag keeps it")
+var errPruneInPlace = errors.New("SRC would be pruned itself; prune does that, and a DST with another tag keeps it")
 
 // isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
 func isInPlace(from, to layout.Reference) bool {
@@ -122,6 +133,9 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	}
 	if sync.limits.given() && isInPlace(t.src.Reference, t.dstRef) {
 		return &usageError{errPruneInPlace}
+	}
+	if err := sync.remove.check(sync.cmd, t.src.Reference, t.dstRef); err != nil {
+		return &usageError{err}
 	}
 	if options.Entries, err = t.src.LenientEntries(ctx); err != nil {
 		return err
@@ -151,10 +165,14 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		}
 	}
 	err = errors.Join(err, flags.writeDigests(ctx, result.digests()...))
+	var kept error
+	if err == nil {
+		result.Deletion, kept = sync.remove.deleteSurplus(ctx, t, done, options)
+	}
 	if err := errors.Join(err, a.write(result, result.render)); err != nil {
 		return err
 	}
-	return done.Err()
+	return cmp.Or(done.Err(), kept)
 }
 
 // digests are the lines of --digestfile: the digest of each cache that is there now, and its name.
@@ -246,5 +264,5 @@ func (r syncResult) render(w io.Writer) error {
 	for _, note := range r.Notes {
 		say(w, "note: %s\n", note)
 	}
-	return nil
+	return r.Deletion.render(w, r.to, r.DryRun)
 }

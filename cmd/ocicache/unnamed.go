@@ -11,9 +11,6 @@ import (
 // shownUnnamed is how many caches without a name are shown.
 const shownUnnamed = 12
 
-// removedByGC says what becomes of caches that have no name.
-const removedByGC = ", which 'ocicache gc' removes after a day"
-
 // renderUnnamed lists the whole caches in a directory that no entry leads to, and how one of them is kept. fate says what becomes
 // of them otherwise.
 func renderUnnamed(w io.Writer, path string, caches []layout.UnnamedCache, fate string) {

@@ -179,7 +179,7 @@ func (r verifyResult) render(w io.Writer) error {
 	for _, alike := range groups(r.Problems) {
 		renderProblems(w, alike)
 	}
-	fate := removedByGC
+	fate := removedByGC(r.Path)
 	if gcRefuses(r.Problems) {
 		fate = ""
 	}

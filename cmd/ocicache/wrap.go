@@ -33,7 +33,7 @@ func unwrap(text string) string {
 }
 
 // wholePattern matches what is to be copied though it has spaces: a command in quotes, and the option that imports a cache.
-var wholePattern = regexp.MustCompile(`'(?:ocicache|docker|podman|skopeo|buildctl|pack) [^']*'|"buildctl [^"]*"|--cache-from [^ ]+`)
+var wholePattern = regexp.MustCompile(`'(?:ocicache|docker|podman|skopeo|buildctl|pack) [^']*'|"buildctl [^"]*"|--cache-from [^ ]+|` + "`[^`]*`")
 
 // heldSpace stands for a space at which no line is broken.
 const heldSpace = "\u00a0"

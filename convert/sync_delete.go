@@ -1,0 +1,98 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ocicache/ocicache/layout"
+)
+
+// Surplus are the tags of a destination that a sync leaves there, though its source has no such tag.
+type Surplus struct {
+	Entries []layout.Entry // those that are caches
+	// Unread are those that can't be read as a cache, and of which nobody knows what they named. They are not among Entries.
+	Unread []layout.Entry
+	// Before is how many caches the destination had that were chosen, before the sync.
+	Before int
+
+	all []layout.Entry // of the destination
+}
+
+// FindSurplus finds the tags that match in dst and not in src, once what is in src was brought there, as done says, by a whole sync
+// of src with the same match. Both places are looked at again: what came meanwhile stays. Images are no surplus.
+func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, match func(tag string) bool) (*Surplus, error) {
+	if done.Failed > 0 || done.NotTried > 0 {
+		return nil, errUndone
+	}
+	wanted, before := map[string]bool{}, 0
+	for _, cache := range done.Caches {
+		wanted[cache.To] = true
+		if cache.Skipped || cache.Was != "" {
+			before++
+		}
+	}
+	named, err := src.Entries(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look again for what is in %s: %w", src, err)
+	}
+	for _, entry := range named { // whatever it is
+		wanted[entry.Tag] = true
+	}
+	s := &Surplus{Before: before}
+	if s.all, err = dst.Entries(ctx); err != nil {
+		return nil, err
+	}
+	for _, entry := range layout.WithoutShadowed(s.all) {
+		if entry.Tag == "" || wanted[entry.Tag] || match != nil && !match(entry.Tag) {
+			continue
+		}
+		entry, err := layout.Classify(ctx, dst, entry)
+		switch {
+		case err != nil:
+			return nil, err
+		case entry.Kind == layout.KindCache:
+			s.Entries = append(s.Entries, entry)
+		case !entry.Kind.IsImage():
+			s.Unread = append(s.Unread, entry)
+		}
+	}
+	s.Before += len(s.Entries)
+	return s, nil
+}
+
+// errUndone says that not everything was brought over, so that nobody knows whether what is there besides is wanted.
+var errUndone = errors.New("nothing was deleted, as not every cache was brought over")
+
+// HalfAtMost has Check take up to half of what was there.
+const HalfAtMost = -1
+
+// Check fails with a *SurplusError where more than most tags are to go, or for HalfAtMost more than half of those that were there.
+func (s *Surplus) Check(most int) error {
+	n := len(s.Entries)
+	if most == HalfAtMost && 2*n > s.Before || most != HalfAtMost && n > most {
+		return &SurplusError{Tags: n, Before: s.Before, Most: most}
+	}
+	return nil
+}
+
+// Delete takes the tags away as Untag does: never another one that names the same root. A dry run says what would be.
+func (s *Surplus) Delete(ctx context.Context, dst layout.Source, dryRun bool) ([]Untagged, error) {
+	if dryRun {
+		return PlanUntag(dst, s.Entries, s.all)
+	}
+	return Untag(ctx, dst, s.Entries, s.all)
+}
+
+// SurplusError says that more tags would be deleted than is allowed. None was.
+type SurplusError struct {
+	Tags, Before int
+	Most         int // that are allowed, or HalfAtMost
+}
+
+func (e *SurplusError) Error() string {
+	if e.Most == HalfAtMost {
+		return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, more than half: none was deleted", e.Tags, e.Before)
+	}
+	return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, more than the %d that are allowed: none was deleted", e.Tags, e.Before, e.Most)
+}
