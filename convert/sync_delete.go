@@ -25,19 +25,9 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	if done.Failed > 0 || done.NotTried > 0 {
 		return nil, errUndone
 	}
-	wanted, before := map[string]bool{}, 0
-	for _, cache := range done.Caches {
-		wanted[cache.To] = true
-		if cache.Skipped || cache.Was != "" {
-			before++
-		}
-	}
-	named, err := src.Entries(ctx)
+	wanted, before, err := tagsWanted(ctx, src, done)
 	if err != nil {
-		return nil, fmt.Errorf("look again for what is in %s: %w", src, err)
-	}
-	for _, entry := range named { // whatever it is
-		wanted[entry.Tag] = true
+		return nil, err
 	}
 	s := &Surplus{Before: before}
 	if s.all, err = dst.Entries(ctx); err != nil {
@@ -59,6 +49,25 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	}
 	s.Before += len(s.Entries)
 	return s, nil
+}
+
+// tagsWanted returns the tags that stay, and how many caches of those that were brought over the destination had before.
+func tagsWanted(ctx context.Context, src layout.Source, done *SyncResult) (wanted map[string]bool, before int, err error) {
+	wanted = map[string]bool{}
+	for _, cache := range done.Caches {
+		wanted[cache.To] = true
+		if cache.Skipped || cache.Was != "" {
+			before++
+		}
+	}
+	named, err := src.Entries(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("look again for what is in %s: %w", src, err)
+	}
+	for _, entry := range named { // whatever it is
+		wanted[entry.Tag] = true
+	}
+	return wanted, before, nil
 }
 
 // errUndone says that not everything was brought over, so that nobody knows whether what is there besides is wanted.

@@ -164,8 +164,7 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 		slices.SortStableFunc(steps, func(x, y StepReport) int { return cmp.Compare(x.line, y.line) })
 		r.Steps = append(r.Steps, steps...)
 	}
-	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
-	r.suggestVerifying(c, o)
+	r.warnOfSteps(c, builds, o)
 	r.Total = g.total(r.Steps)
 	r.addRecords(names, builds, o.Redact)
 	if o.Why {
@@ -209,8 +208,9 @@ func importWarnings(c *layout.Cache) []string {
 	return nil
 }
 
-// suggestVerifying says that verifying tells more, where nothing more telling is suggested already.
-func (r *Report) suggestVerifying(c *layout.Cache, o ReportOptions) {
+// warnOfSteps says what the steps show to be wrong, and whether verifying tells more of it.
+func (r *Report) warnOfSteps(c *layout.Cache, builds []*provenance.Build, o ReportOptions) {
+	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
 	if r.Verify == "" && o.Why && hasErrors(c) {
 		r.Verify = VerifyCache
 	}

@@ -81,7 +81,7 @@ explain a miss, 4 not found (unpack: parts are missing), 5 locked by another pro
 	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.migrateCommand(), a.mergeCommand(), a.packCommand(), a.unpackCommand(),
 		a.extractCommand(), a.lsCommand(), a.inspectCommand(), a.diffCommand(), a.verifyCommand(), a.explainCommand(), a.tagCommand(), a.rmCommand(),
 		a.pruneCommand(), a.gcCommand(), a.repairCommand(), a.registriesCommand(), a.versionCommand())
-	root.AddCommand(environmentTopic())
+	root.AddCommand(environmentTopic(), accessTopic())
 	root.SetHelpCommand(a.helpCommand())
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.writeHelp(cmd) })
 	addCompletionCommand(root)

@@ -46,7 +46,7 @@ func TestArgumentsError(t *testing.T) {
 func TestPlaceholders(t *testing.T) {
 	t.Parallel()
 	for _, cmd := range commandsBelow((&app{stdout: io.Discard, stderr: io.Discard}).command()) {
-		if text := flagsLines(cmd, 200); strings.Contains(text, " VALUE ") {
+		if text := flagsLines(cmd, 200, false); strings.Contains(text, " VALUE ") {
 			t.Errorf("%s: a flag takes a VALUE, whatever that is:\n%s", cmd.CommandPath(), text)
 		}
 	}

@@ -29,7 +29,7 @@ const headSize = 512
 
 // overwriteFlag adds the flag that lets files be replaced which are none of ours.
 func overwriteFlag(cmd *cobra.Command, names string) *bool {
-	return cmd.Flags().Bool("overwrite", false, "let "+names+" replace any file; an older one of its kind is replaced without it")
+	return cmd.Flags().Bool("overwrite", false, "let "+names+" replace any file")
 }
 
 // check says whether the file can be written, before there is anything to write.

@@ -53,12 +53,12 @@ differ.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExplain(cmd.Context(), flags, args) },
 	}
 	cmd.Flags().StringArrayVar(&flags.provenance, "provenance", nil, provenanceUsage)
-	cmd.Flags().BoolVar(&flags.why, "why", false, "say of each step whether the build finds it in the cache, and why not")
-	cmd.Flags().StringArrayVar(&flags.old, "old-provenance", nil, "`FILE`: the same of the build that the cache is from, to say what is different")
+	cmd.Flags().BoolVar(&flags.why, "why", false, "say whether the build finds each step, and why not")
+	cmd.Flags().StringArrayVar(&flags.old, "old-provenance", nil, "`FILE`: the same of the build that the cache is from")
 	cmd.Flags().StringArrayVar(&flags.contexts, "context", nil, "the build's context: `DIR`, or NAME=DIR for a named one")
-	cmd.Flags().StringVar(&flags.newCache, "new-cache", "", "the cache that the build itself exported, in this `PLACE`, to see what it ran")
-	cmd.Flags().BoolVar(&flags.all, "all", false, "list every step with its verdict, those that hit too, and fold nothing")
-	cmd.Flags().BoolVar(&flags.next, "next", false, "ask what the next build of the same steps would find, also of what the last one made")
+	cmd.Flags().StringVar(&flags.newCache, "new-cache", "", "`PLACE` of the cache that the build exported itself")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "list every step with its verdict, and fold nothing")
+	cmd.Flags().BoolVar(&flags.next, "next", false, "ask what the next build of the same steps would find")
 	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 also where it can't be told of a step")
 	cmd.Flags().BoolVar(&flags.redact, "redact", false, redactUsage)
 	cmd.Flags().StringVar(&flags.sort, "sort", "line", "`ORDER` of the steps: line, or size, the largest first")

@@ -74,6 +74,8 @@ func addCompletionCommand(root *cobra.Command) {
 const (
 	helpWidth    = 80
 	maxHelpWidth = 100
+	// maxHelpLines is how long help is that fits a screen.
+	maxHelpLines = 50
 )
 
 // writeHelp writes the help of a command: what it does, how it is called, its own flags, those of registries, and the names of the rest.
@@ -87,8 +89,12 @@ func (a *app) writeHelp(cmd *cobra.Command) {
 		fmt.Fprintln(cmd.OutOrStdout(), parts[0])
 		return
 	}
-	parts = append(parts, usageLines(cmd), exampleLines(cmd), commandLines(cmd, width), flagsLines(cmd, width))
-	fmt.Fprintln(cmd.OutOrStdout(), strings.Join(present(parts...), "\n\n"))
+	parts = append(parts, usageLines(cmd), exampleLines(cmd), commandLines(cmd, width))
+	text := strings.Join(present(append(parts, flagsLines(cmd, width, false))...), "\n\n")
+	if strings.Count(text, "\n") >= maxHelpLines { // what is the same for all commands is elsewhere
+		text = strings.Join(present(append(parts, flagsLines(cmd, width, true))...), "\n\n")
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), text)
 }
 
 func usageLines(cmd *cobra.Command) string {
@@ -142,40 +148,6 @@ func twoColumns(title string, lines []helpLine, width int) string {
 		text = append(text, wrapLine(fmt.Sprintf("%-*s  %s", widest, line.name, line.what), width, widest+2))
 	}
 	return strings.Join(text, "\n")
-}
-
-// flagsLines lists flags in groups.
-func flagsLines(cmd *cobra.Command, width int) string {
-	var own, ofRegistries, twins []helpLine
-	var everywhere []string
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		_, isRegistry := f.Annotations[registryGroup]
-		switch isTwin := strings.HasPrefix(f.Name, string(src)) || strings.HasPrefix(f.Name, string(dest)); {
-		case f.Name == "help" || f.Hidden:
-		case isRegistry && isTwin:
-			twins = append(twins, flagLine(f))
-		case isRegistry:
-			ofRegistries = append(ofRegistries, flagLine(f))
-		default:
-			own = append(own, flagLine(f))
-		}
-	})
-	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { everywhere = append(everywhere, "--"+f.Name) })
-	title := "Flags for registries:"
-	if len(twins) > 0 {
-		title = "Flags for registries (--src-… for the first argument, --dest-… for the last):"
-		if cmd.Flags().Lookup("have") != nil { // whose last argument is a file
-			title = "Flags for registries (--src-… for SRC, --dest-… for --have):"
-		}
-	}
-	var more []string
-	if len(everywhere) > 0 {
-		more = append(more, wrapLine("Always ('ocicache help'): "+strings.Join(everywhere, ", "), width, 2))
-	}
-	if heeded := variablesOf(cmd); len(heeded) > 0 {
-		more = append(more, wrapLine("Environment ('ocicache help environment'): "+strings.Join(heeded, ", "), width, 2))
-	}
-	return strings.Join(present(twoColumns("Flags:", own, width), twoColumns(title, ofRegistries, width), strings.Join(more, "\n")), "\n\n")
 }
 
 // flagLine is a flag with what it takes.

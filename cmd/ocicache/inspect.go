@@ -54,10 +54,10 @@ name them, too. ` + provenanceHelp + ` What no step of that build has is of anot
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to show")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
 	flags.raw.add(cmd.Flags())
-	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records, and with --provenance the steps that they stand for")
+	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records, by their steps with --provenance")
 	flags.naming.add(cmd.Flags())
-	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE` as well")
-	cmd.Flags().StringVar(&flags.graph.path, "graph", "", "write records and layers as a graph for Graphviz to this `FILE`; - is standard output, in place of the result")
+	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE`")
+	cmd.Flags().StringVar(&flags.graph.path, "graph", "", "write a graph for Graphviz to this `FILE`, or - alone")
 	overwrite := overwriteFlag(cmd, "--html and --graph")
 	flags.page.overwrite, flags.graph.overwrite = overwrite, overwrite
 	flags.registry = addRegistryFlags(cmd)

@@ -16,7 +16,7 @@ import (
 type rawFlags struct{ root, config bool }
 
 func (f *rawFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.root, "raw", false, "write the root's bytes as they are stored, in place of the result")
+	flags.BoolVar(&f.root, "raw", false, "write the root's bytes as they are stored, alone")
 	flags.BoolVar(&f.config, "config", false, "with --raw, those of the cache config")
 }
 

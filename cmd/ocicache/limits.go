@@ -20,11 +20,11 @@ type limitFlags struct {
 // add adds the flags in the order in which the rules are applied. result is what they are about.
 func (f *limitFlags) add(flags *pflag.FlagSet, result string) {
 	f.flags = flags
-	flags.StringVar(&f.OlderThan, "older-than", "", "drop results older than this `AGE`, such as "+convert.AgeExamples)
-	flags.BoolVar(&f.Leaves, "leaves", false, "keep only the results that builds end with, as mode=min exports them")
-	flags.IntVar(&f.KeepRecords, "keep-records", 0, "drop the oldest results until there are at most `N` records")
-	flags.StringVar(&f.KeepBytes, "keep-bytes", "", "drop the oldest results until the layers have at most this `SIZE`, such as 5GB")
-	flags.BoolVar(&f.Fit, "fit", false, "drop the oldest results until BuildKit imports the "+result+" (1 MiB for the root, 1 MiB for the config)")
+	flags.StringVar(&f.OlderThan, "older-than", "", "drop results older than `AGE`: "+convert.AgeExamples)
+	flags.BoolVar(&f.Leaves, "leaves", false, "keep only results that builds end with, as mode=min does")
+	flags.IntVar(&f.KeepRecords, "keep-records", 0, "drop the oldest results down to `N` records")
+	flags.StringVar(&f.KeepBytes, "keep-bytes", "", "drop the oldest results down to this `SIZE` of layers")
+	flags.BoolVar(&f.Fit, "fit", false, "drop the oldest results until BuildKit imports the "+result)
 }
 
 // given reports whether there is any rule.

@@ -16,8 +16,8 @@ import (
 type tagFilter struct{ match, exclude []string }
 
 func (f *tagFilter) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.match, "match", nil, "only tags that match this shell `PATTERN`, in which * matches slashes too (may be given several times)")
-	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "no tags that match this shell `PATTERN`, whatever else chooses them (may be given several times)")
+	cmd.Flags().StringArrayVar(&f.match, "match", nil, "only tags like this shell `PATTERN`; * matches slashes too")
+	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "no tags like this shell `PATTERN`, whatever chooses them")
 }
 
 // matcher returns a function that chooses tags, nil where all are chosen.

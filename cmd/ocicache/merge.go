@@ -37,14 +37,12 @@ func (a *app) mergeCommand() *cobra.Command {
 hit with all of its sources. Of several results of one step the newest stays. The order of the sources does not matter,
 and merging again changes nothing.
 
-A SRC that is a bare path stands for every cache in it; oci:DIR and docker://REPOSITORY without a tag for the one that is
-latest, else the only one there. DST may be one of the sources: in a registry, where another job may move the tag meanwhile,
-everything is merged again then, and where DST is not there yet it is passed over. What DST names already, and is no source, is
-replaced where all of its results are in the sources; else that takes --overwrite.
+A SRC that is a bare path stands for every cache in it. DST may be one of the sources, and is passed over where it is not there yet;
+where another job moves its tag meanwhile, all is merged again. What DST names else is replaced where all of its results are in the
+sources, or with --overwrite.
 
-Layers keep their compression; with --compression, those that sources hold in different ones become one each. DST gets
-the tag latest unless it names another, and the form artifact unless --to names another. What BuildKit would not import for
-its size is refused, or cut down with --fit.`,
+Layers keep their compression; with --compression, those that sources hold in different ones become one each. DST gets the tag
+latest and the form artifact, unless it or --to says another. --fit cuts down what BuildKit would not import for its size.`,
 		Example: `  ocicache merge ./amd64 ./arm64 ./cache
   ocicache merge docker://registry.example.com/cache:main docker://registry.example.com/cache:pr-7 docker://registry.example.com/cache:main
   ocicache merge oci:./cache:a oci:./cache:b oci:./cache:both --compression zstd --fit`,

@@ -15,8 +15,8 @@ import (
 
 // What the flags say that explain has as well.
 const (
-	provenanceUsage = "what the build told of its steps: a `FILE`, - or an image; one for each platform"
-	redactUsage     = "hide commands, images, mounts, paths, and values of variables and options"
+	provenanceUsage = "what the build told of its steps: a `FILE`, - or an image"
+	redactUsage     = "hide commands, images, paths and values"
 	provenanceHelp  = "--provenance takes what 'ocicache explain' does, such as what 'docker buildx history export -o FILE' writes."
 )
 

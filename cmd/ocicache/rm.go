@@ -115,13 +115,8 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case from.Reference.Digest != "":
-		return &usageError{errors.New("rm deletes tags; name one instead of a digest")}
-	case from.Reference.Tag == "" && !choice.chooses():
-		return &usageError{errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")}
-	case from.Reference.Tag != "" && len(flags.filter.match) > 0:
-		return &usageError{errors.New("--match chooses among all tags, and REF names one: leave one of the two out")}
+	if err := choice.check(from.Reference); err != nil {
+		return &usageError{err}
 	}
 	a.noteReadOnly(flags.dryRun, from.Reference)
 	result := rmResult{Path: from.Source.String(), DryRun: flags.dryRun, Tags: []rmTag{}, local: from.Reference.IsLocal(), now: time.Now()}
@@ -166,6 +161,19 @@ type rmChoice struct {
 	match  func(tag string) bool
 	before time.Time
 	keep   int // less than 0 for no bound
+}
+
+// check refuses a choice that makes no sense for what a command line names.
+func (c rmChoice) check(ref layout.Reference) error {
+	switch {
+	case ref.Digest != "":
+		return errors.New("rm deletes tags; name one instead of a digest")
+	case ref.Tag == "" && !c.chooses():
+		return errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")
+	case ref.Tag != "" && len(c.filter.match) > 0:
+		return errors.New("--match chooses among all tags, and REF names one: leave one of the two out")
+	}
+	return nil
 }
 
 // chooses reports whether something is chosen, and not only left out.

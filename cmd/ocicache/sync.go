@@ -23,22 +23,12 @@ func (a *app) syncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync SRC DST",
 		Short: "Bring the caches that are missing from one place to another",
-		Long: `Bring the caches of a layout or a repository that are missing to another one, converting them on the way if asked.
-What is there already is skipped without a transfer: in a layout with all its layers, and what is not whole is mended; in a
-registry where its root is, unless --check or --deep say to look at layers too. A cache that fails stops nothing; the exit
-status is 1 then.
-
-SRC without a tag stands for every cache in it. The flags that 'ocicache prune' has drop results on the way, of each cache: SRC
-stays as it is, and the layers that go are not sent. What is there already is what they leave of SRC now; as time goes by,
---older-than leaves less, so that the tag moves without a layer being sent. --keep-bytes counts layers as SRC has them, before
-they are recompressed; what has more then says so.
-
-With --delete, DST becomes what SRC is: tags of caches that SRC has no tag for, among those that --match and --exclude choose, go
-as 'ocicache rm' deletes them. That is the last step, and none is where a cache failed, or where more would go than --max-delete.`,
+		Long: `Bring the caches that are missing from one place to another, converting them on the way if asked. SRC without a tag stands for
+every cache in it. What is there already is skipped, and mended where it is not whole; in a registry it is there where its root is.
+A cache that fails stops nothing; the exit status is 1 then. What is dropped of a cache is not sent, and SRC stays as it is.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
   ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd
-  ocicache sync ./cache docker://registry.example.com/team/cache --older-than 30d --keep-bytes 5GB
-  ocicache sync docker://old.example.com/cache docker://new.example.com/cache --delete --dry-run`,
+  ocicache sync ./cache docker://registry.example.com/team/cache --keep-bytes 5GB --delete --dry-run`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sync.cmd = cmd
@@ -52,9 +42,9 @@ as 'ocicache rm' deletes them. That is the last step, and none is where a cache 
 	sync.limits.add(cmd.Flags(), "result")
 	sync.remove.add(cmd)
 	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
-	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, instead of only looking whether it is")
-	cmd.Flags().BoolVar(&sync.look, "check", false, "ask a registry for every layer of what is there already (layouts are always looked at)")
-	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches to work on at once, where layers are not recompressed (default 4 with a registry, else 1)")
+	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, too")
+	cmd.Flags().BoolVar(&sync.look, "check", false, "ask a registry for every layer of what is there")
+	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches at once (default 4 with a registry, else 1)")
 	return cmd
 }
 
@@ -128,13 +118,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err != nil {
 		return err
 	}
-	if places.SameFile(t.src.Reference, t.dstRef) {
-		return &usageError{errors.New("SRC and DST are the same place")}
-	}
-	if sync.limits.given() && isInPlace(t.src.Reference, t.dstRef) {
-		return &usageError{errPruneInPlace}
-	}
-	if err := sync.remove.check(sync.cmd, t.src.Reference, t.dstRef); err != nil {
+	if err := sync.checkEnds(t.src.Reference, t.dstRef); err != nil {
 		return &usageError{err}
 	}
 	if options.Entries, err = t.src.LenientEntries(ctx); err != nil {
@@ -169,10 +153,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err == nil {
 		result.Deletion, kept = sync.remove.deleteSurplus(ctx, t, done, options)
 	}
-	if err := errors.Join(err, a.write(result, result.render)); err != nil {
-		return err
-	}
-	return cmp.Or(done.Err(), kept)
+	return cmp.Or(errors.Join(err, a.write(result, result.render)), done.Err(), kept)
 }
 
 // digests are the lines of --digestfile: the digest of each cache that is there now, and its name.
@@ -184,6 +165,17 @@ func (r syncResult) digests() []string {
 		}
 	}
 	return lines
+}
+
+// checkEnds fails where SRC and DST are none for what is asked.
+func (f syncFlags) checkEnds(from, to layout.Reference) error {
+	switch {
+	case places.SameFile(from, to):
+		return errors.New("SRC and DST are the same place")
+	case f.limits.given() && isInPlace(from, to):
+		return errPruneInPlace
+	}
+	return f.remove.check(f.cmd, from, to)
 }
 
 // check fails where there is no cache, and where a --match chooses nothing.

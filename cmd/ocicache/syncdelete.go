@@ -25,8 +25,8 @@ const (
 )
 
 func (f *deleteFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.do, flagDelete, false, "in the end, if all went well, delete the tags of caches in DST that SRC does not have")
-	cmd.Flags().IntVar(&f.most, flagMaxDelete, convert.HalfAtMost, "with --delete, delete none where more than `N` would go (default half of those in DST)")
+	cmd.Flags().BoolVar(&f.do, flagDelete, false, "last, if none failed, delete tags that SRC does not have")
+	cmd.Flags().IntVar(&f.most, flagMaxDelete, convert.HalfAtMost, "delete none where more than `N` would go (default half)")
 	cmd.Flags().Lookup(flagMaxDelete).DefValue = "0" // which is not shown
 }
 
