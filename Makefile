@@ -29,7 +29,7 @@ build: ## build bin/ocicache (OUT): static, and the same bytes wherever and when
 
 .PHONY: test
 test: ## run the tests in random order, on a disk, with the race detector where there is a C compiler
-	@export TMPDIR=$${TMPDIR:-/tmp}; \
+	@export TMPDIR=$${TMPDIR:-/tmp} OCICACHE_TEST_TAGS=$${OCICACHE_TEST_TAGS:-550}; \
 	cc=$$(go env CC); if command -v "$${cc%% *}" >/dev/null; then \
 	  set -x; CGO_ENABLED=1 go test -race -shuffle=on -parallel $$(nproc) -timeout 30m ./...; \
 	else \
@@ -62,8 +62,9 @@ e2e-kubernetes: ## run the Job of scripts/kubernetes on a real cluster, with sha
 	go -C scripts/kubernetes test -tags e2e -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/bin/kubernetes ./e2e | grep --line-buffered -v '^ *=== '
 
 .PHONY: kills
-kills: ## kill ocicache 850 times, and have the power fail at every moment, and look at what is left
+kills: ## kill ocicache 900 times, have the power fail at every moment, and 64 processes write at once; look at what is left
 	OCICACHE_TEST_KILLS=50 OCICACHE_TEST_RIVALS=64 go test -count=1 -timeout 30m -v -run '^Test(Killed|PowerCut|PowerCutNeedsSyncs|PowerCutAfterFailure|Rival.*)$$' ./cmd/ocicache
+	OCICACHE_TEST_KILLS=50 OCICACHE_TEST_RIVALS=64 go test -count=1 -timeout 30m -v -run '^Test(Killed|Writers.*)$$' ./convert ./layout
 
 .PHONY: faults
 faults: ## let every third operation of every command that writes fail once, and fill a real disk (E2E=required makes a skip a failure)

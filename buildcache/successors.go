@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"regexp"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -52,7 +53,7 @@ func ParseSuccessors(raw []byte) ([]Descriptor, error) {
 func Mentions(text []byte) []digest.Digest {
 	seen := map[digest.Digest]bool{}
 	var all []digest.Digest
-	for _, found := range mention.FindAll(uncompressed.ReplaceAllLiteral(unescaped(text), nil), -1) {
+	for _, found := range mention().FindAll(uncompressed().ReplaceAllLiteral(unescaped(text), nil), -1) {
 		if d := digest.Digest(found); !seen[d] {
 			seen[d] = true
 			all = append(all, d)
@@ -62,17 +63,19 @@ func Mentions(text []byte) []digest.Digest {
 }
 
 // The two algorithms that CheckDigest lets through.
-var mention = regexp.MustCompile(`sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}`)
+var mention = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}`) })
 
 // uncompressed is what an annotation of a descriptor and the config of an image say of uncompressed layers.
-var uncompressed = regexp.MustCompile(`"` + regexp.QuoteMeta(AnnotationDiffID) + `"\s*:\s*"[^"]*"|"diff_ids"\s*:\s*\[[^\]\[{}]*\]`)
+var uncompressed = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`"` + regexp.QuoteMeta(AnnotationDiffID) + `"\s*:\s*"[^"]*"|"diff_ids"\s*:\s*\[[^\]\[{}]*\]`)
+})
 
 // escape is how JSON may spell a letter.
-var escape = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
+var escape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`) })
 
 // unescaped returns a text with the letters in the place of their escapes.
 func unescaped(text []byte) []byte {
-	return escape.ReplaceAllFunc(text, func(found []byte) []byte {
+	return escape().ReplaceAllFunc(text, func(found []byte) []byte {
 		letter, err := hex.DecodeString(string(found[len(found)-2:]))
 		if err != nil {
 			return found

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,10 +70,26 @@ func convertForEver(ctx context.Context, path string) error {
 	}
 }
 
+// killsVariable says how often a process is killed, instead of a few times.
+const killsVariable = "OCICACHE_TEST_KILLS"
+
+func kills(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv(killsVariable)
+	if text == "" {
+		return 8
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", killsVariable, err)
+	}
+	return n
+}
+
 // TestKilled kills a process that converts in place, at any time. The cache is the one before or the one after.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	const kills = 20
+	kills := kills(t)
 	pristine := gzipped(t, 3, 400<<10)
 	old := load(t, pristine, "latest")
 	random := rand.New(rand.NewPCG(20, 26))

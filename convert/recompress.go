@@ -113,7 +113,7 @@ func repack(
 	if err != nil {
 		return packed, err
 	}
-	read, closeRead := stage(raw)
+	read, closeRead := stage(raw, s.from.Size)
 	defer func() { err = firstOf(err, closeRead(), raw.Close()) }()
 
 	encoding := s.encoding
@@ -131,13 +131,13 @@ func repack(
 	if err != nil {
 		return packed, err
 	}
-	tar, closeTar := stage(io.TeeReader(unpacked, tarHash))
+	tar, closeTar := stage(io.TeeReader(unpacked, tarHash), s.from.Size)
 	defer func() { err = firstOf(err, closeTar(), unpacked.Close()) }()
 
 	pr, pw := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		out, closeOut := stage(pr)
+		out, closeOut := stage(pr, s.from.Size)
 		_, err := io.Copy(w, out)
 		_ = pr.CloseWithError(err) // always nil; the encoder gets err
 		written <- errors.Join(err, closeOut())
@@ -172,11 +172,13 @@ func checkDiffID(layer buildcache.Descriptor, got digest.Digest) error {
 	return &DiffIDError{Blob: layer.Digest, Want: want, Got: got}
 }
 
-// stage lets r be read in a goroutine of its own, ahead of whoever reads the result.
-func stage(r io.Reader) (io.Reader, func() error) {
-	ahead, err := readahead.NewReaderSize(r, stageBuffers, stageBufferSize)
+// stage lets r be read in a goroutine of its own, ahead of whoever reads the result. All buffers are taken at once, so those for a
+// blob of few bytes, of which there are many, are small; most unpack to less than 64 times their size.
+func stage(r io.Reader, blob int64) (io.Reader, func() error) {
+	size := 64 * min(max(blob, 64), stageBufferSize/64)
+	ahead, err := readahead.NewReaderSize(r, stageBuffers, int(size))
 	if err != nil {
-		panic(err) // the two sizes are constants above zero
+		panic(err) // the two sizes are above zero
 	}
 	// Its WriteTo fails at the end of what was read to the end already, so it is hidden.
 	return struct{ io.Reader }{ahead}, ahead.Close

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -49,11 +50,13 @@ func (e *AgeError) Error() string {
 }
 
 // wordyAge matches an age with its unit as a word.
-var wordyAge = regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)s?$`)
+var wordyAge = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)s?$`)
+})
 
 // meantAge returns the age that a text probably is, or "".
 func meantAge(text string) string {
-	m := wordyAge.FindStringSubmatch(text)
+	m := wordyAge().FindStringSubmatch(text)
 	if m == nil {
 		return ""
 	}

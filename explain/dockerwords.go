@@ -5,16 +5,19 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // secretName matches the names of variables that mostly hold what nobody should see. It is better to hide a MONKEY than to show
 // an SSHKEY.
-var secretName = regexp.MustCompile(`(?i)TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|(KEY|PASS|AUTH|CRED|PAT)S?\d*([_.-]|$)|[_-]PWD$`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|(KEY|PASS|AUTH|CRED|PAT)S?\d*([_.-]|$)|[_-]PWD$`)
+})
 
 // isSecret reports whether the values are of a variable that is called like a secret.
 func (d Difference) isSecret() bool {
 	name, ok := strings.CutPrefix(d.Field, "env.")
-	return ok && secretName.MatchString(name)
+	return ok && secretName().MatchString(name)
 }
 
 // inWords puts differences in the words of a Dockerfile.
@@ -30,11 +33,11 @@ func inWords(diff []Difference, lead string) string {
 }
 
 var (
-	argument   = regexp.MustCompile(`^args\[\d+\]$`)
-	actionName = regexp.MustCompile(`^actions\[\d+\]\.?`)
+	argument   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^args\[\d+\]$`) })
+	actionName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^actions\[\d+\]\.?`) })
 	// actionOwner matches the owner of what an action makes.
-	actionOwner = regexp.MustCompile(`^actions\[(\d+)\]\.owner$`)
-	extraHost   = regexp.MustCompile(`^extraHosts\[\d+\]\.Host$`)
+	actionOwner = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^actions\[(\d+)\]\.owner$`) })
+	extraHost   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^extraHosts\[\d+\]\.Host$`) })
 )
 
 // dockerWords are what fields of actions and commands are called in a Dockerfile, or on the command line.
@@ -45,7 +48,7 @@ var dockerWords = map[string]string{
 
 // fieldWords returns what a field is called in a Dockerfile, or on the command line.
 func (d Difference) fieldWords() string {
-	name := actionName.ReplaceAllString(d.Field, "")
+	name := actionName().ReplaceAllString(d.Field, "")
 	switch {
 	case d.word != "":
 		return d.word
@@ -53,9 +56,9 @@ func (d Difference) fieldWords() string {
 		return "ENV " + strings.TrimPrefix(d.Field, "env.")
 	case strings.HasPrefix(d.Field, mountField):
 		return "--mount"
-	case argument.MatchString(d.Field):
+	case argument().MatchString(d.Field):
 		return "command"
-	case extraHost.MatchString(d.Field):
+	case extraHost().MatchString(d.Field):
 		return "add-host"
 	}
 	if word, ok := dockerWords[name]; ok {

@@ -3,6 +3,7 @@ package explain
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/ocicache/ocicache/explain/llb"
 )
@@ -13,20 +14,22 @@ const hidden = "…"
 // Addresses with what may be secret in them: user and password, and the query, in which signatures are. An address ends at a
 // blank: all else that ends one in a shell may stand in a password. Names of images have neither.
 var (
-	address  = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://\S+`)
-	another  = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://`)
-	userInfo = regexp.MustCompile(`^(?:[^/?#]*@|[^/?#@]*:[^/?#@]*[^/?#@0-9][^/?#@]*[/?#].*@)`) // with no port behind the colon it is a password
-	query    = regexp.MustCompile(`\?[^#]*?(['"\x60;)]*(?:#|$))`)
+	address  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://\S+`) })
+	another  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://`) })
+	userInfo = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:[^/?#]*@|[^/?#@]*:[^/?#@]*[^/?#@0-9][^/?#@]*[/?#].*@)`)
+	}) // with no port behind the colon it is a password
+	query = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\?[^#]*?(['"\x60;)]*(?:#|$))`) })
 )
 
 // withoutSecrets returns text without users, passwords and queries of the addresses in it.
 func withoutSecrets(text string) string {
-	return address.ReplaceAllStringFunc(text, func(text string) string {
+	return address().ReplaceAllStringFunc(text, func(text string) string {
 		var shown strings.Builder
 		for text != "" { // for another address may follow without a blank
 			one := text
 			start := strings.Index(text, "://") + len("://")
-			if next := another.FindStringIndex(text[start:]); next != nil && !strings.Contains(text[start:start+next[0]], "?") {
+			if next := another().FindStringIndex(text[start:]); next != nil && !strings.Contains(text[start:start+next[0]], "?") {
 				one = text[:start+next[0]]
 			}
 			shown.WriteString(one[:start] + hideRest(one[:start], one[start:]))
@@ -42,8 +45,8 @@ func hideRest(scheme, rest string) string {
 	case "docker-image://", "oci-layout://", "local://":
 		return rest
 	}
-	rest = userInfo.ReplaceAllString(rest, hidden+"@")
-	return query.ReplaceAllString(rest, "?"+hidden+"${1}")
+	rest = userInfo().ReplaceAllString(rest, hidden+"@")
+	return query().ReplaceAllString(rest, "?"+hidden+"${1}")
 }
 
 // withoutSecrets returns the difference without secrets of addresses. Where nothing else is different, it says so.

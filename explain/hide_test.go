@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -94,17 +93,13 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestManyAddresses says that very many addresses without blanks are hidden in time.
+// TestManyAddresses says that very many addresses without blanks are hidden in time: that of go test.
 func TestManyAddresses(t *testing.T) {
 	t.Parallel()
 	const times = 100000
 	b := &provenance.Build{Steps: []provenance.Step{{Name: strings.Repeat("a://b:c@d,", times), Op: &llb.Op{}}}}
-	began := time.Now()
 	if got, want := explain.Title(b, 0), strings.Repeat("a://…@d,", times); got != want {
 		t.Errorf("%.100q, want %.100q", got, want)
-	}
-	if took := time.Since(began); took > 30*time.Second {
-		t.Errorf("it took %s", took)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -91,7 +90,7 @@ func TestManySteps(t *testing.T) {
 }
 
 // TestManySiblings compares a build of many steps beside one another with another one that has none of them, and says so in
-// a time that its size allows.
+// a time that its size allows: that of go test, as others may run beside.
 func TestManySiblings(t *testing.T) {
 	t.Parallel()
 	const steps = 10_000
@@ -110,7 +109,6 @@ func TestManySiblings(t *testing.T) {
 	}
 	old.Steps[len(old.Steps)-1] = now.Steps[len(now.Steps)-1]
 	_, cache := chainOf(t, 1, func(int) string { return "true" })
-	began := time.Now()
 	o := explain.ReportOptions{Why: true}
 	o.Old = []*provenance.Build{old}
 	report, err := explain.NewReport(t.Context(), cache, []*provenance.Build{now}, o)
@@ -120,28 +118,21 @@ func TestManySiblings(t *testing.T) {
 	if report.Misses() != steps+1 || report.Steps[steps].Cause.Kind != explain.CauseOperation || len(report.Steps[steps].Cause.Diff) != 1 {
 		t.Errorf("%d misses, %+v, want %d", report.Misses(), report.Steps[steps].Cause, steps+1)
 	}
-	if took := time.Since(began); took > time.Minute {
-		t.Errorf("it took %s", took)
-	}
 }
 
 // TestManyEqualSteps decides on one command again and again, which the cache has nowhere: none stands where another does, so that each misses
-// for sure, and that takes no time.
+// for sure. It took hours, for which go test has no time, when each two were compared.
 func TestManyEqualSteps(t *testing.T) {
 	t.Parallel()
 	const steps = 10000
 	b, _ := chainOf(t, steps, func(int) string { return "true" })
 	_, cache := chainOf(t, 1, func(int) string { return "false" })
-	began := time.Now()
 	report, err := explain.NewReport(t.Context(), cache, []*provenance.Build{b}, explain.ReportOptions{Why: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if report.Count(explain.Miss) != steps {
 		t.Errorf("%d misses, want %d", report.Count(explain.Miss), steps)
-	}
-	if took := time.Since(began); took > time.Minute { // it took hours when each two were compared
-		t.Errorf("it took %s", took)
 	}
 }
 

@@ -3,6 +3,7 @@ package explain
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/ocicache/ocicache/explain/llb"
 	"github.com/ocicache/ocicache/explain/provenance"
@@ -36,11 +37,11 @@ func titleOf(b *provenance.Build, step int) string {
 	}
 }
 
-var fromImage = regexp.MustCompile(`(?i)^(FROM\s+(?:--\S+\s+)*)(\S*\$\S*)`)
+var fromImage = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)^(FROM\s+(?:--\S+\s+)*)(\S*\$\S*)`) })
 
 // withImage puts the image that was meant in the place of a variable.
 func withImage(text string, source *llb.SourceOp) string {
-	m := fromImage.FindStringSubmatch(text)
+	m := fromImage().FindStringSubmatch(text)
 	if m == nil || source == nil || !source.IsImage() {
 		return text
 	}
@@ -68,7 +69,7 @@ func actions(f *llb.FileOp) string {
 	return strings.Join(all, ", ")
 }
 
-var hereBody = regexp.MustCompile(`<<-?\s*["']?[A-Za-z0-9_.]+["']?`)
+var hereBody = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`<<-?\s*["']?[A-Za-z0-9_.]+["']?`) })
 
 // oneLine joins lines as a shell does that end in a backslash; of others the first is enough. Behind one that begins a heredoc
 // comes the first line of that, which tells it from others.
@@ -82,7 +83,7 @@ func oneLine(text string) string {
 		}
 		goesOn := strings.HasSuffix(line, `\`)
 		b.WriteString(strings.TrimSpace(strings.TrimSuffix(line, `\`)))
-		if !goesOn && (here || !hereBody.MatchString(b.String())) {
+		if !goesOn && (here || !hereBody().MatchString(b.String())) {
 			break
 		}
 		here = !goesOn

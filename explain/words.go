@@ -119,7 +119,7 @@ func (w *words) variable(field string) string {
 
 // owner says where the owner of a directory is from that WORKDIR makes: of the user before it.
 func (w *words) owner(step int, field string) string {
-	m, op := actionOwner.FindStringSubmatch(field), w.build.Steps[step].Op.File
+	m, op := actionOwner().FindStringSubmatch(field), w.build.Steps[step].Op.File
 	if m == nil || op == nil {
 		return ""
 	}
@@ -132,7 +132,7 @@ func (w *words) owner(step int, field string) string {
 // address returns where a host is that a step was given, which is in no key.
 func (w *words) address(step int, d Difference) string {
 	op := w.build.Steps[step].Op.Exec
-	if op == nil || d.New == nil || !extraHost.MatchString(d.Field) {
+	if op == nil || d.New == nil || !extraHost().MatchString(d.Field) {
 		return ""
 	}
 	for _, host := range op.Meta.ExtraHosts {

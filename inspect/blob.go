@@ -202,7 +202,8 @@ func readBlob(
 		read.content = readContent(ctx, decoder, tee, read.encoding.Compression)
 	}
 	// What the unpacking left, or all of it.
-	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{tee}, make([]byte, 256<<10)); err != nil {
+	buffer := make([]byte, min(256<<10, max(layer.Size, 0)+1)) // mostly blobs are many and small
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{tee}, buffer); err != nil {
 		return read, &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
 	}
 	read.digest = digest.NewDigest(layer.Digest.Algorithm(), hash)

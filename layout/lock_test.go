@@ -282,10 +282,26 @@ func TestTagGivesUpAgainstAnEndlessWriter(t *testing.T) {
 	wantNoTemporary(t, h.path)
 }
 
+// rivalsVariable says how many processes write at once, instead of a few.
+const rivalsVariable = "OCICACHE_TEST_RIVALS"
+
+func rivals(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv(rivalsVariable)
+	if text == "" {
+		return 32
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", rivalsVariable, err)
+	}
+	return n
+}
+
 // Many processes make one layout at once, and tag at once. Nothing may be lost.
 func TestWritersMakeOneLayout(t *testing.T) {
 	t.Parallel()
-	const writers, tags = 64, 1
+	writers, tags := rivals(t), 1
 	path := filepath.Join(t.TempDir(), "layout")
 	var group sync.WaitGroup
 	for w := range writers {
@@ -299,7 +315,7 @@ func TestWritersMakeOneLayout(t *testing.T) {
 // unlocked it.
 func TestWritersBesideBuildKit(t *testing.T) {
 	t.Parallel()
-	const writers, tags = 64, 2
+	writers, tags := rivals(t), 2
 	dir := layouttest.Create(t)
 	buildKit := start(t, "buildkit", dir.String(), "buildkit-")
 	var group sync.WaitGroup

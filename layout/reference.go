@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -45,9 +44,26 @@ func (r Reference) IsLocal() bool {
 // ErrReference marks text that is no reference.
 var ErrReference = errors.New("not a reference")
 
-// tagPattern is what registries take as a tag, and what else image names in layouts have: slashes, colons and the like, and
-// twice the length.
-var tagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/+@:-]{0,255}$`)
+// isTag reports whether text is what registries take as a tag, or else what image names in layouts have: slashes, colons and the
+// like, and twice the length.
+func isTag(text string) bool { return isWord(text, "._-/+@:", 256) }
+
+// isNewTag reports whether text is what the distribution specification takes as a tag.
+func isNewTag(text string) bool { return isWord(text, "._-", 128) }
+
+// isWord reports whether text has at most that many letters, digits, _, and, but for the first, marks.
+func isWord(text, marks string, most int) bool {
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		case i > 0 && strings.IndexByte(marks, c) >= 0:
+		default:
+			return false
+		}
+	}
+	return text != "" && len(text) <= most
+}
 
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],
 // docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, and a bare path, which is never cut at a colon. What no tag names in
@@ -131,7 +147,7 @@ func splitTag(transport Transport, text, rest string) (Reference, error) {
 	if path == "" {
 		return Reference{}, fmt.Errorf("%w: %q names no path", ErrReference, text)
 	}
-	if tagged && !tagPattern.MatchString(tag) {
+	if tagged && !isTag(tag) {
 		return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(tag), cut(text))
 	}
 	return Reference{Transport: transport, Path: path, Tag: tag}, nil
@@ -168,7 +184,7 @@ func splitName(text, name string) (Reference, error) {
 	slash := strings.LastIndexByte(ref.Path, '/')
 	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
 		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
-		if !newTagPattern.MatchString(ref.Tag) { // no registry has others
+		if !isNewTag(ref.Tag) { // no registry has others
 			return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(ref.Tag), cut(text))
 		}
 	}
@@ -220,7 +236,7 @@ func (e *SpellingError) Unwrap() error { return ErrReference }
 
 // CheckTag returns an error around ErrReference for text that can be no tag.
 func CheckTag(text string) error {
-	if !tagPattern.MatchString(text) {
+	if !isTag(text) {
 		return fmt.Errorf("%w: %q is no tag", ErrReference, cut(text))
 	}
 	return nil
@@ -244,13 +260,10 @@ func cutAll(tags []string) string {
 	return strings.Join(short, ", ")
 }
 
-// newTagPattern is what the distribution specification takes as a tag.
-var newTagPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-
 // CheckNewTag returns an error for text that is no tag that every place takes. Directories may have others,
 // which stay reachable; new ones are made so that the cache can go anywhere.
 func CheckNewTag(text string) error {
-	if !newTagPattern.MatchString(text) {
+	if !isNewTag(text) {
 		return fmt.Errorf("%q can be no new tag: want at most 128 letters, digits, _, . and -, with neither . nor - first", cut(text))
 	}
 	return nil

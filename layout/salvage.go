@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,16 +35,20 @@ func checkWritten(index *buildcache.Index) error {
 
 // What is found in the text of entries that are torn.
 var (
-	entryStart  = regexp.MustCompile(`\{\s*"(?:mediaType|digest)"\s*:`)
-	entryDigest = regexp.MustCompile(`"digest"\s*:\s*"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"`)
-	entryTag    = regexp.MustCompile(`"org\.opencontainers\.image\.ref\.name"\s*:\s*"([^"\\]*)"`)
+	entryStart  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\s*"(?:mediaType|digest)"\s*:`) })
+	entryDigest = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`"digest"\s*:\s*"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})"`)
+	})
+	entryTag = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`"org\.opencontainers\.image\.ref\.name"\s*:\s*"([^"\\]*)"`)
+	})
 )
 
 // tornEntries reads what it can of a part of a list of entries that is torn. What does not stand whole in it, and has several
 // digests, or several tags, is no entry that can be told apart.
 func tornEntries(text []byte) (torn []buildcache.Descriptor) {
 	starts := []int{0}
-	for _, at := range entryStart.FindAllIndex(text, -1) {
+	for _, at := range entryStart().FindAllIndex(text, -1) {
 		starts = append(starts, at[0])
 	}
 	for i, start := range starts {
@@ -55,7 +60,7 @@ func tornEntries(text []byte) (torn []buildcache.Descriptor) {
 			torn = append(torn, entry)
 			continue
 		}
-		digests, tags := entryDigest.FindAllSubmatch(text[start:end], -1), entryTag.FindAllSubmatch(text[start:end], -1)
+		digests, tags := entryDigest().FindAllSubmatch(text[start:end], -1), entryTag().FindAllSubmatch(text[start:end], -1)
 		if len(digests) != 1 || len(tags) > 1 {
 			continue
 		}

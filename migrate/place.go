@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -48,9 +47,6 @@ func resolved(path string) string {
 func isInPlace(source, to layout.Reference) bool {
 	return placeOf(source) == placeOf(to) && (to.Tag == "" || source.IsLocal())
 }
-
-// plainTag is what every registry takes as a tag, and what is one word in a path.
-var plainTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
 // BadTagError says that a tag can't be part of a path, or of a repository's name, as the plan wants it to be.
 type BadTagError struct{ Tag, Target string }

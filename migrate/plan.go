@@ -140,7 +140,7 @@ var unknownWord = regexp.MustCompile(`\{[^{}]*\}`)
 
 // targetFor returns where a cache goes. The reference has a tag where the target names one.
 func (m Migration) targetFor(source layout.Reference, tag string) (layout.Reference, error) {
-	if tag != "" && !plainTag.MatchString(tag) && hasTagInPlace(m.Target) {
+	if tag != "" && layout.CheckNewTag(tag) != nil && hasTagInPlace(m.Target) {
 		return layout.Reference{}, &BadTagError{Tag: tag, Target: m.Target}
 	}
 	text := strings.NewReplacer(wordRepository, m.repositoryOf(source), wordTag, cmp.Or(tag, layout.DefaultTag)).Replace(m.Target)

@@ -186,8 +186,8 @@ func TestPlanProblems(t *testing.T) {
 func TestPlanBomb(t *testing.T) {
 	t.Parallel()
 	for name, bomb := range map[string]string{
-		"migrations": "version: 1\nmigrations:\n- &m {source: [" + strings.Repeat("a,", 1000) + "a], target: 'b/{tag}'}\n" + strings.Repeat("- *m\n", 100_000),
-		"tags":       "version: 1\nmigrations:\n- &m {source: a, target: b, tags: {allow: [" + strings.Repeat("a,", 1000) + "a]}}\n" + strings.Repeat("- *m\n", 100_000),
+		"migrations": "version: 1\nmigrations:\n- &m {source: [" + strings.Repeat("docker://a/b,", 1000) + "docker://a/b], target: 'docker://c/{tag}'}\n" + strings.Repeat("- *m\n", 100_000),
+		"tags":       "version: 1\nmigrations:\n- &m {source: docker://a/b, target: docker://c/d, tags: {allow: [" + strings.Repeat("a,", 1000) + "a]}}\n" + strings.Repeat("- *m\n", 100_000),
 		"problems":   "version: 1\nmigrations:\n" + strings.Repeat("- a\n", 100_000),
 	} {
 		_, err := migrate.ParsePlan("p", []byte(bomb))

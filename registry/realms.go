@@ -18,7 +18,7 @@ type realms struct {
 }
 
 // plainRealm matches the host of such a token server in a challenge.
-var plainRealm = regexp.MustCompile(`(?i)(realm="?)http://([^/"?]+)`)
+var plainRealm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)(realm="?)http://([^/"?]+)`) })
 
 // CloseIdleConnections is for http.Client, which finds it here.
 func (r *realms) CloseIdleConnections() { (&http.Client{Transport: r.next}).CloseIdleConnections() }
@@ -37,7 +37,7 @@ func (r *realms) RoundTrip(request *http.Request) (*http.Response, error) {
 		return response, err
 	}
 	challenge := response.Header.Get("Www-Authenticate")
-	found := plainRealm.FindStringSubmatch(challenge)
+	found := plainRealm().FindStringSubmatch(challenge)
 	if found == nil {
 		return response, nil
 	}

@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"sync"
 )
 
 // What may be secret in an address: the query, where registries and the stores behind them put signatures and the state
 // of uploads, and a password before the host.
 var (
-	query    = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
-	userinfo = regexp.MustCompile(`([a-z]+://)[^\s"/@:]*:[^\s"/@]*@`)
+	query    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`) })
+	userinfo = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([a-z]+://)[^\s"/@:]*:[^\s"/@]*@`) })
 )
 
 // redact takes out of a message what may be a secret.
 func redact(text string) string {
-	return userinfo.ReplaceAllString(query.ReplaceAllString(text, "$1?..."), "$1...@")
+	return userinfo().ReplaceAllString(query().ReplaceAllString(text, "$1?..."), "$1...@")
 }
 
 // ErrTooManyRequests says that a registry had enough of us (429), as often as it was asked.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"sync"
 )
 
 // inColour reports whether what is written may have colours: on a terminal that has some, unless NO_COLOR has a value.
@@ -16,20 +17,25 @@ const (
 	red, yellow, green, plain = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 )
 
-var painted = []struct {
+// painter is what of a text has a colour.
+type painter struct {
 	*regexp.Regexp
 	colour string
-}{
-	{regexp.MustCompile(`(?m)^(?:ocicache: )?error:|\b(?:FAILED|MISSING|NOT MENDED|NOT DELETED)\b`), red},
-	{regexp.MustCompile(`(?m)^warning:`), yellow},
-	{regexp.MustCompile(`(?m)^- .*$`), red},
-	{regexp.MustCompile(`(?m)^\+ .*$`), green},
-	{regexp.MustCompile(`(?m)^~ .*$`), yellow},
 }
+
+var painted = sync.OnceValue(func() []painter {
+	return []painter{
+		{regexp.MustCompile(`(?m)^(?:ocicache: )?error:|\b(?:FAILED|MISSING|NOT MENDED|NOT DELETED)\b`), red},
+		{regexp.MustCompile(`(?m)^warning:`), yellow},
+		{regexp.MustCompile(`(?m)^- .*$`), red},
+		{regexp.MustCompile(`(?m)^\+ .*$`), green},
+		{regexp.MustCompile(`(?m)^~ .*$`), yellow},
+	}
+})
 
 // paint gives text its colours.
 func paint(text string) string {
-	for _, p := range painted {
+	for _, p := range painted() {
 		text = p.ReplaceAllString(text, p.colour+"${0}"+plain)
 	}
 	return text

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/ocicache/ocicache/archive"
@@ -77,13 +78,13 @@ func (a *app) exit(ctx context.Context, err error) int {
 }
 
 // commandPattern matches a line with a command that is to be copied.
-var commandPattern = regexp.MustCompile(`(^|: |; )ocicache [a-z]+ \S`)
+var commandPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(^|: |; )ocicache [a-z]+ \S`) })
 
 // sayFitted writes lines to standard error, no wider than a terminal but for commands.
 func (a *app) sayFitted(text string) {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		if width := widthOf(a.stderr); width > 0 && !commandPattern.MatchString(line) {
+		if width := widthOf(a.stderr); width > 0 && !commandPattern().MatchString(line) {
 			lines[i] = wrapLine(line, width, 2)
 		}
 	}

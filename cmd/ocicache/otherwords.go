@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -98,12 +99,12 @@ func hasFlagOf(cmd *cobra.Command) func(string) bool {
 func everywhere(string) bool { return true }
 
 // levelPattern matches a compression with its level, as others have it in one word.
-var levelPattern = regexp.MustCompile(`^([a-z]+)[:=-](\d+)$`)
+var levelPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z]+)[:=-](\d+)$`) })
 
 // unknownCompression adds to an error which compression was probably meant.
 func unknownCompression(err error, typed string) error {
 	typed = strings.ToLower(typed)
-	if m := levelPattern.FindStringSubmatch(typed); m != nil && slices.Contains(names(buildcache.Compressions()), m[1]) {
+	if m := levelPattern().FindStringSubmatch(typed); m != nil && slices.Contains(names(buildcache.Compressions()), m[1]) {
 		return &wordError{err, "did you mean --compression " + m[1] + " --compression-level " + m[2] + "?"}
 	}
 	if advice := adviceFor(aCompression, typed, everywhere); advice != "" {

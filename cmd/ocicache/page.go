@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"unicode/utf8"
 
@@ -69,10 +70,12 @@ func sayCommand(w io.Writer, command string) {
 }
 
 // digestPattern matches a digest that is a word of its own. What is part of a reference or an option is to be copied.
-var digestPattern = regexp.MustCompile(`(^|[\s(])(sha(?:256|384|512):[0-9a-f]{12})[0-9a-f]{20,}`)
+var digestPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(^|[\s(])(sha(?:256|384|512):[0-9a-f]{12})[0-9a-f]{20,}`)
+})
 
 // shorten cuts digests down to what finds them again; --json and what is no terminal have the whole.
-func shorten(line string) string { return digestPattern.ReplaceAllString(line, "$1$2") }
+func shorten(line string) string { return digestPattern().ReplaceAllString(line, "$1$2") }
 
 // columns say what becomes of a table with a header that is too wide.
 type columns struct {

@@ -217,8 +217,8 @@ func (p *powerCut) fail(t *testing.T, try bool, ignored func(durable.Op) bool, w
 		}
 	})
 	after := readTree(t, dir)
-	every := max(1, 64/kills(t))
-	afterPowerCuts(made, kills(t), ignored, func(left tree, done bool) bool {
+	every := max(1, 64/kills(t, 2))
+	afterPowerCuts(made, kills(t, 2), ignored, func(left tree, done bool) bool {
 		states++
 		err := p.judge.look(left, before, after, done)
 		if err == nil && try && (states < 4 || states%every == 0) {
@@ -503,7 +503,7 @@ func TestPowerCutAfterFailure(t *testing.T) {
 		}
 	})
 	after := readTree(t, dir)
-	afterPowerCuts(made, kills(t), func(durable.Op) bool { return false }, func(left tree, done bool) bool {
+	afterPowerCuts(made, kills(t, 2), func(durable.Op) bool { return false }, func(left tree, done bool) bool {
 		if err := layoutJudge("cache").look(left, before, after, done); err != nil {
 			t.Errorf("%s was left: %v", left, err)
 		}

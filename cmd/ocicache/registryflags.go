@@ -48,8 +48,7 @@ type registryFlags struct {
 // addRegistryFlags adds flags for the given sides.
 func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 	f := &registryFlags{cmd: cmd, set: cmd.Flags(), access: map[side]*access{}}
-	before := map[string]bool{}
-	f.set.VisitAll(func(flag *pflag.Flag) { before[flag.Name] = true })
+	names := []string{"password-stdin", "retry", "rate", "idle-timeout"}
 	for _, s := range append([]side{either}, sides...) {
 		a := &access{}
 		f.access[s] = a
@@ -59,16 +58,17 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 		f.set.StringVar(&a.token, string(s)+"registry-token", "", "bearer `TOKEN` for "+of)
 		f.set.StringVar(&a.certDir, string(s)+"cert-dir", "", "`DIR` with *.crt, *.cert and *.key for "+of)
 		f.set.BoolVar(&a.tlsVerify, string(s)+"tls-verify", true, strings.TrimSuffix("require HTTPS and verify certificates of "+of, " of the registry"))
+		for _, name := range accessFlags() {
+			names = append(names, string(s)+name)
+		}
 	}
 	f.set.BoolVar(&f.password, "password-stdin", false, "read the password of --creds USER from standard input")
 	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "try a request to a registry again `N` times")
 	f.set.Float64Var(&f.rate, "rate", 0, "at most `N` requests a second (default as it bears)")
 	f.set.DurationVar(&f.idle, "idle-timeout", registry.DefaultIdle, "how long a registry may be silent")
-	f.set.VisitAll(func(flag *pflag.Flag) {
-		if !before[flag.Name] {
-			flag.Annotations = map[string][]string{registryGroup: nil}
-		}
-	})
+	for _, name := range names {
+		f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
+	}
 	return f
 }
 

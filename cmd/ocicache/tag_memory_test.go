@@ -111,18 +111,18 @@ func (m *tagFarm) page(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"name": "many", "tags": page}) // as above
 }
 
-const tagsOnPage = 500
+const tagsOnPage = 250
 
 // TestTagMemory says how little memory grows with the number of tags of a repository, and that they are listed in pages.
 func TestTagMemory(t *testing.T) {
 	t.Parallel()
-	few, many := 50, 550
+	few, many := 50, 300
 	if text := os.Getenv(tagsVariable); text != "" {
 		var err error
 		if many, err = strconv.Atoi(text); err != nil {
 			t.Fatalf("%s: %v", tagsVariable, err)
 		}
-		few = 1000
+		few = min(1000, many/10)
 	}
 	before := runTags(t, few)
 	for what, rss := range runTags(t, many) {

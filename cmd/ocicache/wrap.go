@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -33,14 +34,16 @@ func unwrap(text string) string {
 }
 
 // wholePattern matches what is to be copied though it has spaces: a command in quotes, and the option that imports a cache.
-var wholePattern = regexp.MustCompile(`'(?:ocicache|docker|podman|skopeo|buildctl|pack) [^']*'|"buildctl [^"]*"|--cache-from [^ ]+|` + "`[^`]*`")
+var wholePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`'(?:ocicache|docker|podman|skopeo|buildctl|pack) [^']*'|"buildctl [^"]*"|--cache-from [^ ]+|` + "`[^`]*`")
+})
 
 // heldSpace stands for a space at which no line is broken.
 const heldSpace = "\u00a0"
 
 // holdWhole keeps lines from being broken inside of what is to be copied.
 func holdWhole(line string) string {
-	return wholePattern.ReplaceAllStringFunc(line, func(whole string) string { return strings.ReplaceAll(whole, " ", heldSpace) })
+	return wholePattern().ReplaceAllStringFunc(line, func(whole string) string { return strings.ReplaceAll(whole, " ", heldSpace) })
 }
 
 // wrapLine breaks a line at spaces, and indents what goes on by hang. A word stays whole, whose terminal breaks it where it must:

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/ocicache/ocicache/explain/llb"
 )
@@ -116,11 +117,11 @@ func (b *Build) StageOf(step int) (Stage, bool) {
 }
 
 var (
-	fromLine    = regexp.MustCompile(`(?i)^\s*FROM\s+(?:--\S+\s+)*\S+(?:\s+AS\s+(\S+))?`)
-	heredoc     = regexp.MustCompile(`<<-?\s*["']?([A-Za-z0-9_.]+)["']?`)
-	mayHeredoc  = regexp.MustCompile(`(?i)^\s*(?:RUN|COPY|ADD|ONBUILD)\s`)
-	commentLine = regexp.MustCompile(`^\s*#`)
-	escapeIs    = regexp.MustCompile("(?i)^\\s*#\\s*escape\\s*=\\s*([`\\\\])")
+	fromLine    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)^\s*FROM\s+(?:--\S+\s+)*\S+(?:\s+AS\s+(\S+))?`) })
+	heredoc     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`<<-?\s*["']?([A-Za-z0-9_.]+)["']?`) })
+	mayHeredoc  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)^\s*(?:RUN|COPY|ADD|ONBUILD)\s`) })
+	commentLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*#`) })
+	escapeIs    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("(?i)^\\s*#\\s*escape\\s*=\\s*([`\\\\])") })
 )
 
 // instruction is one of a Dockerfile, on one line.
@@ -143,14 +144,14 @@ func instructions(lines []string) []instruction {
 			}
 			continue
 		}
-		if commentLine.MatchString(line) {
-			if m := escapeIs.FindStringSubmatch(line); m != nil {
+		if commentLine().MatchString(line) {
+			if m := escapeIs().FindStringSubmatch(line); m != nil {
 				escape = m[1]
 			}
 			continue
 		}
-		if goesOn || mayHeredoc.MatchString(line) {
-			for _, m := range heredoc.FindAllStringSubmatch(line, -1) {
+		if goesOn || mayHeredoc().MatchString(line) {
+			for _, m := range heredoc().FindAllStringSubmatch(line, -1) {
 				until = append(until, m[1])
 			}
 		}
@@ -167,7 +168,7 @@ func instructions(lines []string) []instruction {
 func stages(all []instruction) []Stage {
 	var found []Stage
 	for _, in := range all {
-		if m := fromLine.FindStringSubmatch(in.text.String()); m != nil {
+		if m := fromLine().FindStringSubmatch(in.text.String()); m != nil {
 			found = append(found, Stage{Name: m[1], Line: in.line})
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ocicache/ocicache/explain/provenance"
 )
@@ -29,9 +28,9 @@ func ofLines(t *testing.T, dockerfile string, steps int) *provenance.Build {
 }
 
 // TestManyLines says that an instruction of very many lines takes no time, however many steps are from it, and is cut between lines.
+// When each line was joined to all before it that took hours, for which go test has no time.
 func TestManyLines(t *testing.T) {
 	t.Parallel()
-	began := time.Now()
 	b := ofLines(t, "FROM a AS b\nARG X \\\n"+strings.Repeat("ab=1 \\\n", 500000)+" last", 1000)
 	if arg, _ := b.Declares("last"); !arg {
 		t.Error("the last of many lines is not read")
@@ -41,9 +40,6 @@ func TestManyLines(t *testing.T) {
 		if len(text) > 17<<10 || !strings.HasPrefix(text, "FROM a AS b\nARG X") || !strings.HasSuffix(text, "ab=1 \\\n…") {
 			t.Fatalf("%d bytes of text: %.100q", len(text), text)
 		}
-	}
-	if took := time.Since(began); took > time.Minute { // it took hours when each line was joined to all before it
-		t.Errorf("it took %s", took)
 	}
 }
 

@@ -221,7 +221,7 @@ func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, s
 	}
 	sum := sha256.New()
 	section := &cancelReader{ctx: ctx, r: io.NewSectionReader(file, offset, size)}
-	n, err := io.CopyBuffer(sum, section, make([]byte, chunkSize))
+	n, err := io.CopyBuffer(sum, section, make([]byte, min(chunkSize, size+1)))
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
