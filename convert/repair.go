@@ -61,6 +61,8 @@ type RepairResult struct {
 	// cache. Nothing is done about it.
 	Foreign bool `json:"foreign,omitempty"`
 	Written bool `json:"written"`
+
+	sound map[digest.Digest]bool // whether layers have the bytes of their digests in the place
 }
 
 // RepairCache mends what is wrong with a cache and can be mended without what is lost:

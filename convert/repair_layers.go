@@ -22,6 +22,7 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 	if err != nil {
 		return nil, err
 	}
+	r.result.sound = soundIn(facts)
 	before := len(r.result.Repairs)
 	if err := r.relist(ctx, cache, facts); err != nil {
 		return nil, err

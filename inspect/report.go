@@ -33,7 +33,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
-		return report, report.addSalvaged(ctx, src)
+		return report, report.addSalvaged(ctx, src, o)
 	}
 	if err != nil {
 		return report, err
@@ -80,7 +80,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 }
 
 // addSalvaged adds what lies in a layout whose index.json can't be read, beside what stands whole in that.
-func (r *Report) addSalvaged(ctx context.Context, src layout.Source) error {
+func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) error {
 	dir, ok := src.(*layout.Dir)
 	if !ok {
 		return nil
@@ -92,6 +92,11 @@ func (r *Report) addSalvaged(ctx context.Context, src layout.Source) error {
 	if err != nil {
 		return err
 	}
+	damaged, err := checkOthers(ctx, dir, nil, o)
+	if err != nil {
+		return err
+	}
+	r.Problems = append(r.Problems, damaged...)
 	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), false)
 }
 
@@ -102,7 +107,11 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 		return err
 	}
 	for _, cache := range caches {
-		if cache.Whole {
+		whole, err := r.isWhole(ctx, dir, cache)
+		if err != nil {
+			return err
+		}
+		if whole {
 			r.Unnamed = append(r.Unnamed, cache)
 		}
 	}
@@ -118,6 +127,26 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 	// Nothing is to be removed before it is named.
 	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
 	return nil
+}
+
+// isWhole reports whether a cache is whole by what was found when all blobs were hashed. One that has another size than some root says
+// may not have been.
+func (r *Report) isWhole(ctx context.Context, dir *layout.Dir, cache layout.UnnamedCache) (bool, error) {
+	found := func(kind buildcache.Kind, blob digest.Digest) bool {
+		return slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == kind && p.Digest == blob })
+	}
+	for _, layer := range cache.Layers() {
+		switch {
+		case found(buildcache.BlobDamaged, layer.Digest):
+			return false, nil
+		case found(buildcache.BlobSize, layer.Digest):
+			read, err := readBlob(ctx, dir, layer, nil, func(int64) {})
+			if err != nil || read.digest != layer.Digest {
+				return false, err
+			}
+		}
+	}
+	return cache.Whole, nil
 }
 
 // verifyPart verifies one of several caches that announceAll has announced.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,11 +59,16 @@ type UnnamedCache struct {
 	Records int             `json:"records"`
 	Results int             `json:"results"`
 	Newest  *time.Time      `json:"newest,omitempty"` // of the results, nil where none says it
-	// Whole says that root and config are right, and that every layer is there with its size.
+	// Whole says that BuildKit would import all of root and config, and that every layer is there with its size. Whether the layers'
+	// bytes are right only reading them tells.
 	Whole bool `json:"whole"`
 
 	modified int64
+	layers   []buildcache.Descriptor
 }
+
+// Layers returns the layers of a cache that is whole, each once, in the order of digests.
+func (c UnnamedCache) Layers() []buildcache.Descriptor { return slices.Clone(c.layers) }
 
 // UnnamedRoots returns the roots of caches that lie in the layout while no entry of index.json leads to them, as UnnamedCaches
 // orders them.
@@ -173,16 +179,29 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 			out.see(chain.CreatedAt.Time)
 		}
 	}
-	for _, layer := range parsed.LayersByDigest() {
-		if out.Whole = buildcache.CheckDigest(layer.Digest) == nil; !out.Whole {
+	if hasErrors(parsed, int64(len(raw)), config) {
+		return nil
+	}
+	byDigest := parsed.LayersByDigest()
+	layers := make([]buildcache.Descriptor, 0, len(byDigest))
+	for _, blob := range slices.Sorted(maps.Keys(byDigest)) {
+		if buildcache.CheckDigest(blob) != nil {
 			return nil
 		}
-		if out.Whole, err = d.Has(ctx, layer); err != nil || !out.Whole {
+		if has, err := d.Has(ctx, byDigest[blob]); err != nil || !has {
 			return err
 		}
+		layers = append(layers, byDigest[blob])
 	}
-	out.Whole = true
+	out.Whole, out.layers = true, layers
 	return nil
+}
+
+// hasErrors reports whether BuildKit would not import all of a cache, whatever its layers are.
+func hasErrors(root *buildcache.Root, size int64, config *buildcache.Config) bool {
+	return slices.ContainsFunc(buildcache.Validate(root, size, config), func(p buildcache.Problem) bool {
+		return p.Severity == buildcache.SeverityError
+	})
 }
 
 // readConfig returns a cache config, nil where it is missing, damaged or none.

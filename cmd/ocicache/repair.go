@@ -180,7 +180,7 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 		_, err := from.Caches(ctx) // says what there is instead
 		return err
 	}
-	return r.addUnnamed(ctx, place)
+	return r.addUnnamed(ctx, place, o)
 }
 
 // entries returns what is to be mended, once the list of tags is. A tag that is not there is made for --root.
@@ -199,13 +199,10 @@ func (r *repairResult) entries(ctx context.Context, from *places.Opened, place l
 }
 
 // addUnnamed adds the whole caches of a directory that no tag names.
-func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source) error {
-	dir, ok := place.(*layout.Dir)
-	if !ok {
-		return nil
+func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source, o convert.RepairOptions) (err error) {
+	if dir, ok := place.(*layout.Dir); ok {
+		r.Unnamed, err = convert.WholeUnnamed(ctx, dir, r.Caches, o)
 	}
-	caches, err := dir.UnnamedCaches(ctx)
-	r.Unnamed = slices.DeleteFunc(caches, func(c layout.UnnamedCache) bool { return !c.Whole })
 	return err
 }
 
@@ -233,7 +230,12 @@ func (r repairResult) render(w io.Writer) error {
 	for _, c := range r.Caches {
 		r.renderCache(w, c)
 	}
-	renderUnnamed(w, r.Path, r.Unnamed, removedByGC)
+	isMended := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.IndexInvalid) }
+	if !r.Written && slices.ContainsFunc(r.Layout, isMended) {
+		renderUntaggable(w, r.Path, r.Unnamed)
+	} else {
+		renderUnnamed(w, r.Path, r.Unnamed, removedByGC)
+	}
 	return nil
 }
 
