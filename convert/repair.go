@@ -49,8 +49,9 @@ type RepairResult struct {
 	From    digest.Digest `json:"from"`
 	To      digest.Digest `json:"to,omitempty"` // "" where it can't be repaired
 	Repairs []Repair      `json:"repairs"`
-	// Lost is what went with layers that are nowhere.
-	Lost buildcache.Extent `json:"lost"`
+	// Lost is what went with layers that are nowhere, and Rest what is left then.
+	Lost buildcache.Extent  `json:"lost"`
+	Rest *buildcache.Extent `json:"rest,omitempty"` // where something is lost
 	// Checked says how layers were looked at. A registry is only asked for them where nobody wants Deep: damage is not found then.
 	Checked Checked `json:"checked"`
 	// Left are the errors that can't be mended.

@@ -25,6 +25,11 @@ type Report struct {
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 }
 
+// RemedyInterrupted is what helps where caches lie unnamed and are not all there: tags come last, so that this is how a command or an export
+// leaves them that was interrupted. Mending them would drop what is still to come.
+const RemedyInterrupted = "run what was writing there again, if it was interrupted (unpack, copy, convert, sync or the export of a build): it goes on, and nothing " +
+	"is lost; 'ocicache repair' says what would be lost without the blobs that are missing"
+
 // VerifyAll verifies every cache of a place, and what images beside them name. Of a layout directory it also verifies what lies beside them: the index,
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
@@ -123,6 +128,10 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 		fault = salvaged.Fault
 	}
 	p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", fmt.Sprintf("%s, and cache roots lie there: %d", fault, len(caches)))
+	if layout.ArePartial(caches) {
+		p.Detail += ", without all their blobs"
+		p.Remedy = RemedyInterrupted
+	}
 	r.Problems = slices.Insert(r.Problems, 0, p.On(caches[0].Digest))
 	// Nothing is to be removed before it is named.
 	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })

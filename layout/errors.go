@@ -48,8 +48,9 @@ type NotFoundError struct {
 	Missing string
 	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
 	Images, Inline bool
-	// Unnamed are roots of caches that lie there without being named.
+	// Unnamed are roots of caches that lie there without being named. Partial says that none of them has all its blobs.
 	Unnamed []digest.Digest
+	Partial bool
 }
 
 func (e *NotFoundError) Error() string {
@@ -91,6 +92,7 @@ type DanglingError struct {
 	Tag     string
 	Root    digest.Digest   // "" where the place does not even say what it was
 	Unnamed []digest.Digest // roots of caches that lie there without being named
+	Partial bool            // none of those has all its blobs
 	Err     error           // what the place says about the root
 }
 

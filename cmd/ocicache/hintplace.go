@@ -11,6 +11,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 )
@@ -97,6 +98,8 @@ func hintIndex(err error) string {
 		index    *layout.IndexError
 	)
 	switch {
+	case errors.As(err, &nameless) && layout.ArePartial(nameless.Caches):
+		return "nothing was removed; not all blobs of what lies there are there: " + inspect.RemedyInterrupted
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; 'ocicache repair %s --write' gives the newest one a tag, '%s' this one; "+
 			"where all is to go, remove the directory", pathArgument(nameless.Path), tagCommand(nameless.Path, nameless.Caches[0].Digest))
@@ -109,6 +112,9 @@ func hintIndex(err error) string {
 }
 
 func hintDangling(e *layout.DanglingError) string {
+	if e.Partial {
+		return hintPartial(e.Unnamed)
+	}
 	if len(e.Unnamed) > 0 {
 		tag := cmp.Or(e.Tag, layout.DefaultTag)
 		option := " --tag " + quoted(tag)
@@ -124,6 +130,8 @@ func hintDangling(e *layout.DanglingError) string {
 
 func hintNotFound(e *layout.NotFoundError) string {
 	switch {
+	case e.Partial:
+		return hintPartial(e.Unnamed)
 	case len(e.Unnamed) > 0:
 		command := strings.ReplaceAll(tagCommand(e.Place, e.Unnamed[0]), e.Unnamed[0].String(), "DIGEST")
 		return fmt.Sprintf("these cache roots lie there without a name: %s; '%s' gives one a tag, "+
@@ -136,6 +144,11 @@ func hintNotFound(e *layout.NotFoundError) string {
 		return "is it the right place? BuildKit writes no cache when a build has nothing to export"
 	}
 	return ""
+}
+
+// hintPartial is about caches without a name that lack blobs.
+func hintPartial(roots []digest.Digest) string {
+	return fmt.Sprintf("cache roots lie there without a name and without all their blobs: %s; %s", wordsOf(roots), inspect.RemedyInterrupted)
 }
 
 // wordsOf lists digests.

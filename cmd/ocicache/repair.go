@@ -239,6 +239,31 @@ func (r repairResult) render(w io.Writer) error {
 	return nil
 }
 
+// renderLost says what goes with layers that are nowhere, and what would bring them.
+func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
+	if c.Lost.Results == 0 || c.Rest == nil {
+		return
+	}
+	of := func(lost, rest int, noun string) string { return fmt.Sprintf("%d of %s", lost, count(lost+rest, noun)) }
+	say(w, "  lost: %s, %s, %s", of(c.Lost.Results, c.Rest.Results, "result"), of(c.Lost.Records, c.Rest.Records, "record"),
+		of(c.Lost.Layers, c.Rest.Layers, "layer"))
+	if r.wouldBase(c) && !c.Written {
+		say(w, "; --base PLACE takes them from a place that has what is missing")
+	}
+	say(w, "\n")
+	if r.wasUnnamed(c) && !c.Written {
+		say(w, "  no tag named it, and blobs of it are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost\n")
+	}
+}
+
+// wasUnnamed reports whether no tag named what is mended, and blobs of it are missing, as interrupted writers leave a cache.
+func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
+	isMissing := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.BlobMissing) }
+	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }
+	named := func(done convert.Repair) bool { return gotTag(done) && done.Digest == c.From }
+	return slices.ContainsFunc(c.Repairs, isMissing) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
+}
+
 func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	name := r.Path
 	if c.Tag != "" {
@@ -265,13 +290,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 			say(w, "    blob: %s\n", done.Digest)
 		}
 	}
-	if c.Lost.Results > 0 {
-		say(w, "  lost: %s, %s, %s", count(c.Lost.Results, "result"), count(c.Lost.Records, "record"), count(c.Lost.Layers, "layer"))
-		if r.wouldBase(c) && !c.Written {
-			say(w, "; --base PLACE takes them from a place that has what is missing")
-		}
-		say(w, "\n")
-	}
+	r.renderLost(w, c)
 	for _, blob := range c.Kept {
 		say(w, "  kept, as something else names it too: %s\n", blob)
 	}
