@@ -30,7 +30,8 @@ const (
 	SeverityWarning Severity = "warning"
 )
 
-// Severity returns error for the effects that a build suffers from, else warning.
+// Severity returns error for the effects that a build suffers from, else warning. A problem may be a warning all the same: see
+// Problem.AsWarning.
 func (e Effect) Severity() Severity {
 	if e == BuildFails || e == HitsLost {
 		return SeverityError
@@ -106,6 +107,7 @@ const (
 	remedyExport  = "export the cache again"
 	remedyCopy    = "copy the cache again from where it is whole, or export it again"
 	remedyRepair  = "mend it with 'ocicache repair REF --base PLACE --write', PLACE being one that has the blob, or without --base by dropping what needs it; or " + remedyExport
+	remedyBase    = "mend it with 'ocicache repair REF --base PLACE --write', PLACE being one that has it whole; or " + remedyExport
 	remedyConvert = "convert it to the form it should have: the root is written anew"
 	remedyShrink  = "cut it down with 'ocicache prune --fit', export fewer stages (mode=min), or split the cache over several tags"
 )
@@ -115,13 +117,13 @@ func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
 	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there with 'ocicache repair REF --write', or get this one with 'ocicache repair REF --base PLACE --write'; or " + remedyExport},
-	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyCopy},
+	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyBase},
 	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
 	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
 	{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
 	{RootNoLayers, RegistryRefuses, "the root has no layers, which some registries refuse", "leave it out of the transfer"},
-	{ConfigMissing, HitsLost, "the cache config is not there", remedyCopy},
-	{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyCopy},
+	{ConfigMissing, HitsLost, "the cache config is not there", remedyBase},
+	{ConfigDamaged, HitsLost, "the cache config's bytes differ from its digest", remedyBase},
 	{ConfigInvalid, HitsLost, "BuildKit can't read the cache config", remedyExport},
 	{ConfigTooLarge, HitsLost, "the cache config is larger than the 1 MiB that BuildKit imports", remedyShrink},
 	{ConfigRepeated, Waste, "a list with several cache configs, of which BuildKit reads the last", remedyConvert},
@@ -154,7 +156,7 @@ var kinds = []KindInfo{
 	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag: 'ocicache tag oci:DIR@DIGEST TAG'"},
 	{Unreachable, Waste, "blobs that no tag reaches", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
 	{Leftover, Waste, "leftovers of an interrupted write", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
-	{KeysOutdated, Waste, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
+	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},
@@ -198,6 +200,13 @@ func NewProblem(kind Kind, where, detail string) Problem {
 // WithEffect returns the problem with another effect, and the severity that follows from it.
 func (p Problem) WithEffect(e Effect) Problem {
 	p.Effect, p.Severity = e, e.Severity()
+	return p
+}
+
+// AsWarning returns the problem as a warning, whatever its effect: where a cache is imported in full, and it depends on the BuildKit what
+// comes of it.
+func (p Problem) AsWarning() Problem {
+	p.Severity = SeverityWarning
 	return p
 }
 

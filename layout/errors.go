@@ -38,6 +38,17 @@ func (e *BlobError) Error() string {
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
+// UnreadError says that the root or the config of a cache can't be read, without which there is none of it.
+type UnreadError struct {
+	What string // root or cache config
+	Err  error
+}
+
+func (e *UnreadError) Error() string { return fmt.Sprintf("read %s: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnreadError) Unwrap() error { return e.Err }
+
 // NotFoundError says that a place does not have what was asked for: a tag, a digest, or any cache at all.
 type NotFoundError struct {
 	Place  string

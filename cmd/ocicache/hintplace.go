@@ -186,6 +186,7 @@ func (a *app) hintCache(err error) string {
 		proof  *convert.ProofError
 		diffID *convert.DiffIDError
 		blob   *layout.BlobError
+		unread *layout.UnreadError
 		size   *buildcache.SizeError
 		held   *convert.HeldError
 		back   *convert.ReadBackError
@@ -202,19 +203,29 @@ func (a *app) hintCache(err error) string {
 		return "nothing of it was published; " + proof.Problems[0].Remedy + " ('ocicache verify' lists everything)"
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
+	case errors.As(err, &unread) && errors.As(err, &blob) && isBlobFault(blob) && !isArchive(blob.Place):
+		return buildcache.ConfigMissing.Info().Remedy + "; 'ocicache verify' lists all damage"
 	case errors.As(err, &blob) && isBlobFault(blob):
-		return hintBlob(blob)
+		return a.hintBlob(blob)
 	case errors.As(err, &size):
 		return buildcache.RootTooLarge.Info().Remedy
 	}
 	return ""
 }
 
+// unmoved says that nothing came of a command that would have moved tags.
+func (a *app) unmoved() string {
+	if a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
+		return ""
+	}
+	return "no tag was moved; "
+}
+
 // hintBlob is about a blob that is missing or damaged, by where that is.
-func hintBlob(e *layout.BlobError) string {
+func (a *app) hintBlob(e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
-		return "no tag was moved; " + archiveRemedy
+		return a.unmoved() + archiveRemedy
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
 		return keptRemedy + "; 'ocicache verify' lists all damage"
 	}

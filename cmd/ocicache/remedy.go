@@ -43,6 +43,8 @@ func fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 			}
 		case isRegistry(from.Reference) && p.Kind == buildcache.BlobDamaged:
 			p.Remedy = keptRemedy
+		case isRegistry(from.Reference) && (p.Kind == buildcache.RootDamaged || p.Kind == buildcache.ConfigDamaged):
+			p.Remedy = "bring the cache to another repository from where it is whole, or export it there: a registry takes no blob that it has"
 		}
 	}
 }
