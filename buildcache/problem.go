@@ -88,6 +88,7 @@ const (
 	// What the profiles of registries find.
 
 	KeysOutdated Kind = "keys-outdated"
+	VolumeLost   Kind = "volume-lost"
 
 	RegistryForm       Kind = "registry-form"
 	RegistryConfigType Kind = "registry-config-type"
@@ -157,6 +158,7 @@ var kinds = []KindInfo{
 	{Unreachable, Waste, "blobs that no tag reaches", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
 	{Leftover, Waste, "leftovers of an interrupted write", "remove them with 'ocicache gc', after a day, or at once with --keep-since 0s where nothing else writes there"},
 	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
+	{VolumeLost, Waste, "a volume of an archive, a recovery volume or their list is missing or damaged; what it had is known from the others, as long as no more are lost", "bring the file again from where it is whole, or unpack the archive while it can be read and pack it again"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},

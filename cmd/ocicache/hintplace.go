@@ -186,7 +186,6 @@ func (a *app) hintCache(err error) string {
 		proof  *convert.ProofError
 		diffID *convert.DiffIDError
 		blob   *layout.BlobError
-		unread *layout.UnreadError
 		size   *buildcache.SizeError
 		held   *convert.HeldError
 		back   *convert.ReadBackError
@@ -203,10 +202,8 @@ func (a *app) hintCache(err error) string {
 		return "nothing of it was published; " + proof.Problems[0].Remedy + " ('ocicache verify' lists everything)"
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
-	case errors.As(err, &unread) && errors.As(err, &blob) && isBlobFault(blob) && !isArchive(blob.Place):
-		return buildcache.ConfigMissing.Info().Remedy + "; 'ocicache verify' lists all damage"
 	case errors.As(err, &blob) && isBlobFault(blob):
-		return a.hintBlob(blob)
+		return a.hintBlob(err, blob)
 	case errors.As(err, &size):
 		return buildcache.RootTooLarge.Info().Remedy
 	}
@@ -222,10 +219,13 @@ func (a *app) unmoved() string {
 }
 
 // hintBlob is about a blob that is missing or damaged, by where that is.
-func (a *app) hintBlob(e *layout.BlobError) string {
+func (a *app) hintBlob(err error, e *layout.BlobError) string {
+	var unread *layout.UnreadError
 	switch {
 	case isArchive(e.Place):
 		return a.unmoved() + archiveRemedy
+	case errors.As(err, &unread):
+		return buildcache.ConfigMissing.Info().Remedy + "; 'ocicache verify' lists all damage"
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
 		return keptRemedy + "; 'ocicache verify' lists all damage"
 	}
