@@ -195,6 +195,15 @@ func (a *Archive) Notes() []string {
 	return slices.Concat([]string{lacks}, a.notes)
 }
 
+// LostVolumes lists the volumes, recovery volumes and lists of them that are missing or damaged, though the archive can be read: with more
+// of them it can't.
+func (a *Archive) LostVolumes() []VolumeProblem {
+	if set, ok := a.src.(*volumes.Set); ok {
+		return set.Lost()
+	}
+	return nil
+}
+
 // Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, where they are known,
 // not what index.json says, which nothing checks.
 func (a *Archive) Entries(ctx context.Context) ([]layout.Entry, error) {

@@ -5,6 +5,9 @@ import "github.com/ocicache/ocicache/internal/volumes"
 // VolumesError lists what is missing or damaged of an archive in volumes, where that is more than can be rebuilt.
 type VolumesError = volumes.LostError
 
+// VolumeProblem says what is wrong with a volume, a recovery volume or the list of them.
+type VolumeProblem = volumes.Problem
+
 // ExistsError says that names are taken that an archive needs, and lists them.
 type ExistsError = volumes.ExistsError
 

@@ -30,7 +30,8 @@ const (
 	SeverityWarning Severity = "warning"
 )
 
-// Severity returns error for the effects that a build suffers from, else warning.
+// Severity returns error for the effects that a build suffers from, else warning. A problem may be a warning all the same: see
+// Problem.AsWarning.
 func (e Effect) Severity() Severity {
 	if e == BuildFails || e == HitsLost {
 		return SeverityError
@@ -87,6 +88,7 @@ const (
 	// What the profiles of registries find.
 
 	KeysOutdated Kind = "keys-outdated"
+	VolumeLost   Kind = "volume-lost"
 
 	RegistryForm       Kind = "registry-form"
 	RegistryConfigType Kind = "registry-config-type"
@@ -155,7 +157,8 @@ var kinds = []KindInfo{
 	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag, by the digest of its root"},
 	{Unreachable, Waste, "blobs that no tag reaches", "collect the garbage"},
 	{Leftover, Waste, "leftovers of an interrupted write", "collect the garbage"},
-	{KeysOutdated, Waste, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
+	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
+	{VolumeLost, Waste, "a volume of an archive, a recovery volume or their list is missing or damaged; what it had is known from the others, as long as no more are lost", "bring the file again from where it is whole, or unpack the archive while it can be read and pack it again"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},
@@ -199,6 +202,13 @@ func NewProblem(kind Kind, where, detail string) Problem {
 // WithEffect returns the problem with another effect, and the severity that follows from it.
 func (p Problem) WithEffect(e Effect) Problem {
 	p.Effect, p.Severity = e, e.Severity()
+	return p
+}
+
+// AsWarning returns the problem as a warning, whatever its effect: where a cache is imported in full, and it depends on the BuildKit what
+// comes of it.
+func (p Problem) AsWarning() Problem {
+	p.Severity = SeverityWarning
 	return p
 }
 

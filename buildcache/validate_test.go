@@ -70,7 +70,7 @@ var outside = []buildcache.Kind{
 	buildcache.ConfigInvalid, buildcache.LayerDiffID, buildcache.LayerMislabelled, buildcache.LayerUnreadable, buildcache.LayerTOC, buildcache.BlobMissing,
 	buildcache.BlobDamaged, buildcache.IndexInvalid, buildcache.TagShadowed, buildcache.Untagged, buildcache.Unreachable, buildcache.Leftover,
 	buildcache.RegistryForm, buildcache.RegistryConfigType, buildcache.RegistryRootSize, buildcache.RegistryLayerSize,
-	buildcache.KeysOutdated,
+	buildcache.KeysOutdated, buildcache.VolumeLost,
 }
 
 func TestValidate(t *testing.T) {

@@ -166,7 +166,7 @@ func TestExtractDamagedLayer(t *testing.T) {
 	}{
 		"altered":   {flip(middle), isBlobError(layout.ErrBlobDamaged)},
 		"missing":   {remove, isProofError(buildcache.BlobMissing)},
-		"truncated": {truncate, isProofError(buildcache.BlobMissing)},
+		"truncated": {truncate, isProofError(buildcache.BlobDamaged)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

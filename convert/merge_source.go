@@ -119,8 +119,17 @@ func (m *merger) find(ctx context.Context, caches []*layout.Cache, root *buildca
 	var problems []buildcache.Problem
 	for i, layer := range root.Layers {
 		if src.of[layer.Digest] == nil {
-			problems = append(problems, buildcache.NewProblem(buildcache.BlobMissing, fmt.Sprintf("root.layers[%d]", i),
-				"no source has the layer, or has it with its size").On(layer.Digest))
+			p := buildcache.NewProblem(buildcache.BlobMissing, fmt.Sprintf("root.layers[%d]", i), "no source has the layer").On(layer.Digest)
+			for _, place := range holders[layer.Digest] {
+				is, err := lacks(ctx, place, layer, p.Where)
+				if err != nil {
+					return nil, err
+				}
+				if is.Kind != buildcache.BlobMissing {
+					p = is
+				}
+			}
+			problems = append(problems, p)
 		}
 	}
 	if len(problems) > 0 {

@@ -219,12 +219,12 @@ func errorsOf(cache *layout.Cache) []buildcache.Problem {
 // absent returns a problem for every layer that a place does not have, or has with another size.
 func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]buildcache.Problem, error) {
 	has := map[digest.Digest]*bool{}
-	group, ctx := parallel.New(ctx, lookUps)
+	group, groupCtx := parallel.New(ctx, lookUps)
 	for _, layer := range root.LayersByDigest() {
 		there := new(bool)
 		has[layer.Digest] = there
 		group.Go(func() (err error) {
-			*there, err = src.Has(ctx, layer)
+			*there, err = src.Has(groupCtx, layer)
 			return err
 		})
 	}
@@ -233,10 +233,45 @@ func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]bu
 	}
 	var problems []buildcache.Problem
 	for i, layer := range root.Layers {
-		if !*has[layer.Digest] {
-			where := fmt.Sprintf("root.layers[%d]", i)
-			problems = append(problems, buildcache.NewProblem(buildcache.BlobMissing, where, "the layer is missing or has another size").On(layer.Digest))
+		if *has[layer.Digest] {
+			continue
 		}
+		p, err := lacks(ctx, src, layer, fmt.Sprintf("root.layers[%d]", i))
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, p)
 	}
 	return problems, nil
+}
+
+// lacks says of a layer that a place does not have with its size whether it is missing, or what is wrong with what is there: the same as
+// verify.
+func lacks(ctx context.Context, src layout.Source, layer buildcache.Descriptor, where string) (p buildcache.Problem, err error) {
+	missing := buildcache.NewProblem(buildcache.BlobMissing, where, "").On(layer.Digest)
+	files, ok := src.(layout.RandomAccess)
+	if !ok {
+		return missing, nil
+	}
+	file, err := files.OpenAt(ctx, layer)
+	if errors.Is(err, layout.ErrBlobMissing) {
+		return missing, nil
+	}
+	if err != nil {
+		return p, err
+	}
+	size := file.Size()
+	if err := file.Close(); err != nil {
+		return p, err
+	}
+	there := layer
+	there.Size = size
+	err = layout.ReadThrough(ctx, src, there, func(int64) {})
+	switch {
+	case size < layer.Size && isBroken(err):
+		return buildcache.NewProblem(buildcache.BlobDamaged, where, fmt.Sprintf("it has %d bytes instead of %d", size, layer.Size)).On(layer.Digest), nil
+	case err == nil || isBroken(err):
+		return buildcache.NewProblem(buildcache.BlobSize, where, fmt.Sprintf("the descriptor says %d bytes, it has %d", layer.Size, size)).On(layer.Digest), nil
+	}
+	return p, err
 }

@@ -49,8 +49,9 @@ type RepairResult struct {
 	From    digest.Digest `json:"from"`
 	To      digest.Digest `json:"to,omitempty"` // "" where it can't be repaired
 	Repairs []Repair      `json:"repairs"`
-	// Lost is what went with layers that are nowhere.
-	Lost buildcache.Extent `json:"lost"`
+	// Lost is what went with layers that are nowhere, and Rest what is left then.
+	Lost buildcache.Extent  `json:"lost"`
+	Rest *buildcache.Extent `json:"rest,omitempty"` // where something is lost
 	// Checked says how layers were looked at. A registry is only asked for them where nobody wants Deep: damage is not found then.
 	Checked Checked `json:"checked"`
 	// Left are the errors that can't be mended.
@@ -64,6 +65,8 @@ type RepairResult struct {
 	// Error is what ended it, where that could not be done.
 	Error string `json:"error,omitempty"`
 	Err   error  `json:"-"`
+
+	sound map[digest.Digest]bool // whether layers have the bytes of their digests in the place
 }
 
 // RepairCache mends what is wrong with a cache and can be mended without what is lost:

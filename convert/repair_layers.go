@@ -22,6 +22,7 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 	if err != nil {
 		return nil, err
 	}
+	r.result.sound = soundIn(facts)
 	before := len(r.result.Repairs)
 	if err := r.relist(ctx, cache, facts); err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 		return nil, nil
 	}
 	for _, f := range pruned.Freed {
-		r.result.Lost = f.Extent // of the one rule that always is there
+		r.result.Lost, r.result.Rest = f.Extent, &pruned.Kept // of the one rule that always is there
 	}
 	r.tellDropped(cache.Config, facts, problems)
 	pruned.Root = pruned.Root.WithForm(pruned.Root.Form)

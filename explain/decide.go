@@ -67,8 +67,10 @@ type WhyOptions struct {
 // cache, and why not. It is in the order of the steps; local sources are left
 // out, which are in no cache.
 //
-// A cache in o.New that does not hold the steps of this build is not what it
-// exported, and is left alone; NewReport says so.
+// A cache in o.New that does not hold the steps of this build, or has them from
+// after its end, is not what it exported, and is left alone. Where it has a step
+// with other files than o.Contexts, one of the two is not of this build: nothing
+// rests then on one that is not known to be. NewReport says so.
 func Decide(ctx context.Context, c *layout.Cache, b *provenance.Build, o WhyOptions) ([]StepVerdict, error) {
 	verdicts, _, err := decide(ctx, c, b, o)
 	return verdicts, err
@@ -80,19 +82,35 @@ func decide(ctx context.Context, c *layout.Cache, b *provenance.Build, o WhyOpti
 	if err != nil {
 		return nil, nil, err
 	}
-	d := newDecider(g, newPlan(b), o.Options)
-	if err := d.find(ctx); err != nil {
-		return nil, nil, err
-	}
-	d.derive()
-	d.walk()
-	warnings, err := d.measure(ctx, o)
+	d, err := deriveFrom(ctx, g, b, o.Options)
 	if err != nil {
 		return nil, nil, err
 	}
+	found, err := d.weigh(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if found.notContexts {
+		o.Contexts = nil
+		if d, err = deriveFrom(ctx, g, b, o.Options); err != nil {
+			return nil, nil, err
+		}
+	}
+	d.measure(found.seen)
 	d.walk() // for what was seen says what else is needed
 	verdicts, err := d.verdicts(ctx, o)
-	return verdicts, warnings, err
+	return verdicts, found.warnings, err
+}
+
+// deriveFrom decides on a build by the cache, and the files that were given.
+func deriveFrom(ctx context.Context, g *graph, b *provenance.Build, o Options) (*decider, error) {
+	d := newDecider(g, newPlan(b), o)
+	if err := d.find(ctx); err != nil {
+		return nil, err
+	}
+	d.derive()
+	d.walk()
+	return d, nil
 }
 
 func newDecider(g *graph, p *plan, o Options) *decider {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // secretName matches the names of variables that mostly hold what nobody should see. It is better to hide a MONKEY than to show
@@ -43,7 +44,7 @@ var (
 // dockerWords are what fields of actions and commands are called in a Dockerfile, or on the command line.
 var dockerWords = map[string]string{
 	"user": "USER", "cwd": "WORKDIR", "owner": "--chown", "mode": "--chmod", "modeStr": "--chmod", "dest": "destination", "src": "source",
-	"timestamp": "timestamp (SOURCE_DATE_EPOCH)", "": "action", "attemptUnpackDockerCompatibility": "--unpack",
+	"timestamp": "SOURCE_DATE_EPOCH", "": "action", "attemptUnpackDockerCompatibility": "--unpack",
 }
 
 // fieldWords returns what a field is called in a Dockerfile, or on the command line.
@@ -76,6 +77,8 @@ func (d Difference) value(text string) string {
 		return mountWords(strings.TrimPrefix(d.Field, mountField), text)
 	case strings.HasSuffix(d.Field, "].mode"):
 		return octal(text)
+	case strings.HasSuffix(d.Field, "].timestamp"):
+		return date(text)
 	case d.address != "":
 		return text + ":" + d.address
 	default:
@@ -93,6 +96,19 @@ func octal(text string) string {
 		return "none"
 	default:
 		return fmt.Sprintf("%04o", mode)
+	}
+}
+
+// date returns a time that is given in nanoseconds. A file that gets none has -1.
+func date(text string) string {
+	nanoseconds, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil:
+		return text
+	case nanoseconds < 0:
+		return "none"
+	default:
+		return time.Unix(0, nanoseconds).UTC().Format(time.RFC3339)
 	}
 }
 

@@ -70,6 +70,10 @@ func TestWords(t *testing.T) {
 		"a token":             {"05-build-arg", []string{"FLAVOUR=", "API_TOKEN="}, false, "ENV API_TOKEN is new: …; ARG FLAVOUR is gone: plain"},
 		"a keyboard":          {"05-build-arg", []string{"FLAVOUR=", "KEYBOARD="}, false, "ARG FLAVOUR is gone: plain; ENV KEYBOARD is new: fancy"},
 		"an author":           {"05-build-arg", []string{"FLAVOUR=", "AUTHOR_PATH="}, false, "ENV AUTHOR_PATH is new: fancy; ARG FLAVOUR is gone: plain"},
+		"a date":              {"28-source-date-epoch", nil, false, "SOURCE_DATE_EPOCH none -> 2023-11-14T22:13:20Z"},
+		"a shell":             {"32-shell", nil, false, "SHELL /bin/sh -c -> /bin/sh -ec"},
+		"a longer shell":      {"32-shell", []string{`"-ec"`, `"-e","-c"`}, false, "SHELL /bin/sh -c -> /bin/sh -e -c"},
+		"a command":           {"02-command", nil, false, "command cat a.txt b.txt > /built -> cat b.txt a.txt > /built"},
 		"a secret": {"38-run-mount", []string{
 			`"cacheOpt":{"ID":"//tmp/c"},`, `"secretOpt":{"ID":"tok","mode":256},`, `"mountType":3`, `"mountType":1`,
 		}, false, "--mount is new: type=secret,target=/tmp/c,id=tok,mode=0400"},

@@ -23,7 +23,7 @@ func CheckKeys(c *layout.Cache) []buildcache.Problem {
 	}
 	var problems []buildcache.Problem
 	report := func(detail string) {
-		problems = append(problems, buildcache.NewProblem(buildcache.KeysOutdated, "records", detail))
+		problems = append(problems, buildcache.NewProblem(buildcache.KeysOutdated, "records", detail).AsWarning())
 	}
 	isOld := k.merges[llb.FormV11] > 0
 	if !isOld && k.bare > 0 && !k.hasRoot {

@@ -15,8 +15,10 @@ type seen struct {
 	*matching
 	// owners says how many steps a record may stand for: twins, that differ in their files alone, and nobody has these.
 	owners map[int]int
-	// doubted is the first step that has a record of this build, it seems, with other files than those that were given, or -1.
+	// doubted is the first step that has a record of this build, it seems, with other files than those that were given, or -1, and
+	// others are all such records.
 	doubted int
+	others  map[int]bool
 }
 
 // newSeen looks up a build in the cache that it exported, with its files compared as far as somebody has them.
@@ -31,7 +33,7 @@ func (d *decider) newSeen(ctx context.Context, exported *layout.Cache, o Options
 	if err := now.find(ctx); err != nil {
 		return nil, err
 	}
-	s := &seen{matching: newMatching(g, d.plan), doubted: -1}
+	s := &seen{matching: newMatching(g, d.plan), doubted: -1, others: map[int]bool{}}
 	s.count()
 	for out := range s.found {
 		s.narrow(out, now.states[out])
@@ -66,6 +68,7 @@ func (s *seen) narrow(out output, known *state) {
 			kept = append(kept, f)
 		case s.owners[f.record] == 1 && isSince(s.plan.Build, s.newest(f.record)):
 			doubted = append(doubted, f)
+			s.others[f.record] = true
 		}
 	}
 	if len(kept) > 0 && len(doubted) > 0 { // nobody else can have made it: the files that were given are not those of the build

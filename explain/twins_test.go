@@ -91,8 +91,8 @@ func TestStrangeNewCache(t *testing.T) {
 	o := explain.ReportOptions{Why: true}
 	o.Contexts = explain.Contexts{"context": contextOf(t, dir, "07-file-content")}
 	for at, want := range map[string]struct{ hits, misses, warnings int }{
-		"builds/why/cache":                       {4, 3, 1},
-		"why-variants/04-env/new-cache":          {4, 3, 1},
+		"builds/why/cache":                       {2, 0, 1}, // which may be of one that found everything, elsewhere
+		"why-variants/04-env/new-cache":          {2, 0, 1},
 		"why-variants/07-file-content/new-cache": {4, 7, 0},
 	} {
 		o.New = openCache(t, filepath.Join(dir, at)).Cache

@@ -78,23 +78,29 @@ func (w *words) cause(step int, c *Cause) *CauseOf {
 	if c.Step >= 0 {
 		of.Step, of.context = w.build.Steps[c.Step].ID, w.context(c.Step)
 	}
-	for _, d := range c.Diff {
-		d.word = cmp.Or(w.variable(d.Field), w.owner(step, d.Field))
+	of.Diff = w.shownDiff(step, c.Diff)
+	if w.redact {
+		of.Files = redactedFiles(c.Files)
+	}
+	of.Text = w.sentence(step, c, w.shownDiff(step, w.withShell(step, c.Diff)))
+	if c.Own != nil {
+		of.Own = w.cause(step, c.Own)
+	}
+	return of
+}
+
+// shownDiff returns differences as they may be seen, with what they are called.
+func (w *words) shownDiff(step int, diff []Difference) (shown []Difference) {
+	for _, d := range diff {
+		d.word = cmp.Or(d.word, w.variable(d.Field), w.owner(step, d.Field))
 		d.address = w.address(step, d)
 		d = d.withoutSecrets()
 		if w.redact || d.isSecret() {
 			d = d.redacted()
 		}
-		of.Diff = append(of.Diff, d)
+		shown = append(shown, d)
 	}
-	if w.redact {
-		of.Files = redactedFiles(c.Files)
-	}
-	of.Text = w.sentence(step, c, of.Diff)
-	if c.Own != nil {
-		of.Own = w.cause(step, c.Own)
-	}
-	return of
+	return shown
 }
 
 // variable says how a variable is declared: an argument of the build is in the environment, too.

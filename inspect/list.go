@@ -25,7 +25,7 @@ type Listed struct {
 	Shadowed     bool                     `json:"shadowed,omitempty"`
 	Form         buildcache.Form          `json:"form,omitempty"`
 	Compressions []buildcache.Compression `json:"compressions,omitempty"` // by what the descriptors say
-	Size         int64                    `json:"size,omitempty"`         // of root, config and distinct layers
+	Size         int64                    `json:"size,omitempty"`         // of root, config, where it can be read, and distinct layers
 	// Own is what of it no other entry reaches, and would be free without this one: 0 where another tag names the same root. It is
 	// nil where not all entries were looked at.
 	Own     *int64       `json:"own,omitempty"`
@@ -100,11 +100,31 @@ func list(ctx context.Context, src layout.Source, entry layout.Entry, o *owners)
 			return l, err
 		}
 		l.Problem = err.Error()
+		if cache := loadRoot(ctx, src, entry); cache != nil {
+			l.describe(cache)
+			if o != nil {
+				o.addCache(cache)
+			}
+			return l, nil
+		}
 	}
 	if o == nil {
 		return l, nil
 	}
 	return l, o.addOther(ctx, src, entry.Descriptor)
+}
+
+// loadRoot returns a cache of which only the root can be read: its layers are there all the same. It is nil where that can't be read either.
+func loadRoot(ctx context.Context, src layout.Source, entry layout.Entry) *layout.Cache {
+	raw, err := layout.ReadBlob(ctx, src, entry.Descriptor, buildcache.MaxRoot)
+	if err != nil {
+		return nil
+	}
+	root, err := buildcache.ParseRoot(raw)
+	if err != nil {
+		return nil
+	}
+	return &layout.Cache{Entry: entry, RawRoot: raw, Root: root, Config: &buildcache.Config{}}
 }
 
 // describe says what is in a cache.

@@ -25,6 +25,11 @@ type Report struct {
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 }
 
+// RemedyInterrupted is what helps where caches lie unnamed and are not all there: tags come last, so that this is how a command or an export
+// leaves them that was interrupted. Mending them would drop what is still to come.
+const RemedyInterrupted = "run what was writing there again, if it was interrupted (unpack, copy, convert, sync or the export of a build): it goes on, and nothing " +
+	"is lost; repair says what would be lost without the blobs that are missing"
+
 // VerifyAll verifies every cache of a place, and what images beside them name. Of a layout directory it also verifies what lies beside them: the index,
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
@@ -33,7 +38,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
-		return report, report.addSalvaged(ctx, src)
+		return report, report.addSalvaged(ctx, src, o)
 	}
 	if err != nil {
 		return report, err
@@ -80,7 +85,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 }
 
 // addSalvaged adds what lies in a layout whose index.json can't be read, beside what stands whole in that.
-func (r *Report) addSalvaged(ctx context.Context, src layout.Source) error {
+func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) error {
 	dir, ok := src.(*layout.Dir)
 	if !ok {
 		return nil
@@ -92,6 +97,11 @@ func (r *Report) addSalvaged(ctx context.Context, src layout.Source) error {
 	if err != nil {
 		return err
 	}
+	damaged, err := checkOthers(ctx, dir, nil, o)
+	if err != nil {
+		return err
+	}
+	r.Problems = append(r.Problems, damaged...)
 	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), false)
 }
 
@@ -102,7 +112,11 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 		return err
 	}
 	for _, cache := range caches {
-		if cache.Whole {
+		whole, err := r.isWhole(ctx, dir, cache)
+		if err != nil {
+			return err
+		}
+		if whole {
 			r.Unnamed = append(r.Unnamed, cache)
 		}
 	}
@@ -114,10 +128,34 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 		fault = salvaged.Fault
 	}
 	p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", fmt.Sprintf("%s, and cache roots lie there: %d", fault, len(caches)))
+	if layout.ArePartial(caches) {
+		p.Detail += ", without all their blobs"
+		p.Remedy = RemedyInterrupted
+	}
 	r.Problems = slices.Insert(r.Problems, 0, p.On(caches[0].Digest))
 	// Nothing is to be removed before it is named.
 	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
 	return nil
+}
+
+// isWhole reports whether a cache is whole by what was found when all blobs were hashed. One that has another size than some root says
+// may not have been.
+func (r *Report) isWhole(ctx context.Context, dir *layout.Dir, cache layout.UnnamedCache) (bool, error) {
+	found := func(kind buildcache.Kind, blob digest.Digest) bool {
+		return slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == kind && p.Digest == blob })
+	}
+	for _, layer := range cache.Layers() {
+		switch {
+		case found(buildcache.BlobDamaged, layer.Digest):
+			return false, nil
+		case found(buildcache.BlobSize, layer.Digest):
+			read, err := readBlob(ctx, dir, layer, nil, func(int64) {})
+			if err != nil || read.digest != layer.Digest {
+				return false, err
+			}
+		}
+	}
+	return cache.Whole, nil
 }
 
 // verifyPart verifies one of several caches that announceAll has announced.

@@ -493,7 +493,7 @@ func TestVerifyDamaged(t *testing.T) {
 // ofProfiles are the kinds that only further checks produce, those of a registry and of keys. They are tested where the checks are.
 var ofProfiles = []buildcache.Kind{
 	buildcache.RegistryForm, buildcache.RegistryConfigType, buildcache.RegistryRootSize, buildcache.RegistryLayerSize,
-	buildcache.KeysOutdated,
+	buildcache.KeysOutdated, buildcache.VolumeLost,
 }
 
 // TestEveryKindIsProduced wants a damaged cache for each kind of problem.

@@ -21,14 +21,14 @@ func Load(ctx context.Context, src Source, entry Entry) (*Cache, error) {
 	cache := &Cache{Entry: entry}
 	var err error
 	if cache.RawRoot, err = ReadBlob(ctx, src, entry.Descriptor, buildcache.MaxRoot); err != nil {
-		return nil, fmt.Errorf("read root: %w", err)
+		return nil, &UnreadError{"root", err}
 	}
 	if cache.Root, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
 		return nil, fmt.Errorf("root %s: %w", entry.Descriptor.Digest, err)
 	}
 	config := cache.Root.Config
 	if cache.RawConfig, err = ReadBlob(ctx, src, config, buildcache.MaxConfig); err != nil {
-		return nil, fmt.Errorf("read cache config: %w", err)
+		return nil, &UnreadError{"cache config", err}
 	}
 	if cache.Config, err = buildcache.ParseConfig(cache.RawConfig); err != nil {
 		return nil, fmt.Errorf("cache config %s: %w", config.Digest, err)

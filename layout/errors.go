@@ -38,6 +38,17 @@ func (e *BlobError) Error() string {
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
+// UnreadError says that the root or the config of a cache can't be read, without which there is none of it.
+type UnreadError struct {
+	What string // root or cache config
+	Err  error
+}
+
+func (e *UnreadError) Error() string { return fmt.Sprintf("read %s: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnreadError) Unwrap() error { return e.Err }
+
 // NotFoundError says that a place does not have what was asked for: a tag, a digest, or any cache at all.
 type NotFoundError struct {
 	Place  string
@@ -48,8 +59,9 @@ type NotFoundError struct {
 	Missing string
 	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
 	Images, Inline bool
-	// Unnamed are roots of caches that lie there without being named.
+	// Unnamed are roots of caches that lie there without being named. Partial says that none of them has all its blobs.
 	Unnamed []digest.Digest
+	Partial bool
 }
 
 func (e *NotFoundError) Error() string {
@@ -91,6 +103,7 @@ type DanglingError struct {
 	Tag     string
 	Root    digest.Digest   // "" where the place does not even say what it was
 	Unnamed []digest.Digest // roots of caches that lie there without being named
+	Partial bool            // none of those has all its blobs
 	Err     error           // what the place says about the root
 }
 

@@ -165,8 +165,8 @@ func CheckThere(ctx context.Context, src Source) error {
 	if err != nil || missing == "" {
 		return err
 	}
-	roots, err := unnamed(ctx, src)
-	return errors.Join(&NotFoundError{Place: src.String(), Missing: missing, Unnamed: roots}, err)
+	roots, partial, err := unnamed(ctx, src)
+	return errors.Join(&NotFoundError{Place: src.String(), Missing: missing, Unnamed: roots, Partial: partial}, err)
 }
 
 // standIn returns the entry that is meant where no tag was given: latest, else the only one of the kind, else the only
@@ -266,34 +266,35 @@ func notFound(ctx context.Context, src Source, entries []Entry, tag string) erro
 	}
 	var err error
 	if len(e.Tags) == 0 {
-		e.Unnamed, err = unnamed(ctx, src)
+		e.Unnamed, e.Partial, err = unnamed(ctx, src)
 	}
 	return errors.Join(e, err)
 }
 
 func dangling(ctx context.Context, src Source, entry Entry) error {
-	roots, err := unnamed(ctx, src)
-	e := &DanglingError{Place: src.String(), Tag: entry.Tag, Root: entry.Descriptor.Digest, Unnamed: roots, Err: entry.Err}
+	roots, partial, err := unnamed(ctx, src)
+	e := &DanglingError{Place: src.String(), Tag: entry.Tag, Root: entry.Descriptor.Digest, Unnamed: roots, Partial: partial, Err: entry.Err}
 	return errors.Join(e, err)
 }
 
-// unnamed returns the caches that no entry leads to: those that are whole, or where none is, the others.
-func unnamed(ctx context.Context, src Source) ([]digest.Digest, error) {
-	if d, ok := src.(*Dir); ok {
-		caches, err := d.UnnamedCaches(ctx)
-		if len(caches) > 0 && caches[0].Whole {
-			caches = slices.DeleteFunc(caches, func(c UnnamedCache) bool { return !c.Whole })
+// unnamed returns the caches that no entry leads to: those that are whole, or where none is, the others. partial says that blobs of each
+// of them are not there.
+func unnamed(ctx context.Context, src Source) (roots []digest.Digest, partial bool, err error) {
+	d, ok := src.(*Dir)
+	if !ok {
+		if u, ok := src.(Unnamer); ok {
+			roots, err = u.UnnamedRoots(ctx)
 		}
-		var roots []digest.Digest
-		for _, cache := range caches {
-			roots = append(roots, cache.Digest)
-		}
-		return roots, err
+		return roots, false, err
 	}
-	if u, ok := src.(Unnamer); ok {
-		return u.UnnamedRoots(ctx)
+	caches, err := d.UnnamedCaches(ctx)
+	if len(caches) > 0 && caches[0].Whole {
+		caches = slices.DeleteFunc(caches, func(c UnnamedCache) bool { return !c.Whole })
 	}
-	return nil, nil
+	for _, cache := range caches {
+		roots = append(roots, cache.Digest)
+	}
+	return roots, ArePartial(caches), err
 }
 
 func invalid(src Source, entry Entry) error {

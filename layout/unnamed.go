@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,10 +59,23 @@ type UnnamedCache struct {
 	Records int             `json:"records"`
 	Results int             `json:"results"`
 	Newest  *time.Time      `json:"newest,omitempty"` // of the results, nil where none says it
-	// Whole says that root and config are right, and that every layer is there with its size.
+	// Whole says that BuildKit would import all of root and config, and that every layer is there with its size. Whether the layers'
+	// bytes are right only reading them tells.
 	Whole bool `json:"whole"`
+	// Missing is how many of its blobs are not there, or have another size, as an interrupted writer leaves a cache: blobs come first, and
+	// the tag last.
+	Missing int `json:"missing,omitempty"`
 
 	modified int64
+	layers   []buildcache.Descriptor
+}
+
+// Layers returns the layers of a cache, each once, in the order of digests.
+func (c UnnamedCache) Layers() []buildcache.Descriptor { return slices.Clone(c.layers) }
+
+// ArePartial reports whether there are caches, and blobs of each of them are not there.
+func ArePartial(caches []UnnamedCache) bool {
+	return len(caches) > 0 && !slices.ContainsFunc(caches, func(c UnnamedCache) bool { return c.Missing == 0 })
 }
 
 // UnnamedRoots returns the roots of caches that lie in the layout while no entry of index.json leads to them, as UnnamedCaches
@@ -160,9 +174,18 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 		return d.blobError(root, err) // it was one just now
 	}
 	out.Form = parsed.Form
-	config, err := d.readConfig(ctx, parsed.Config)
-	if err != nil || config == nil {
+	if out.layers, out.Missing, err = d.layersOf(ctx, parsed); err != nil {
 		return err
+	}
+	config, err := d.readConfig(ctx, parsed.Config)
+	if err != nil {
+		return err
+	}
+	if config == nil {
+		if _, err := d.modified(parsed.Config); errors.Is(err, fs.ErrNotExist) {
+			out.Missing++
+		}
+		return nil
 	}
 	out.Records = len(config.Records)
 	for _, record := range config.Records {
@@ -173,16 +196,33 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 			out.see(chain.CreatedAt.Time)
 		}
 	}
-	for _, layer := range parsed.LayersByDigest() {
-		if out.Whole = buildcache.CheckDigest(layer.Digest) == nil; !out.Whole {
-			return nil
+	out.Whole = out.Missing == 0 && !hasErrors(parsed, int64(len(raw)), config)
+	return nil
+}
+
+// layersOf returns the layers that a root lists, each once, in the order of digests, and how many of them are not there with their sizes.
+func (d *Dir) layersOf(ctx context.Context, root *buildcache.Root) (layers []buildcache.Descriptor, missing int, err error) {
+	byDigest := root.LayersByDigest()
+	for _, blob := range slices.Sorted(maps.Keys(byDigest)) {
+		layers = append(layers, byDigest[blob])
+		has := false
+		if buildcache.CheckDigest(blob) == nil {
+			if has, err = d.Has(ctx, byDigest[blob]); err != nil {
+				return nil, 0, err
+			}
 		}
-		if out.Whole, err = d.Has(ctx, layer); err != nil || !out.Whole {
-			return err
+		if !has {
+			missing++
 		}
 	}
-	out.Whole = true
-	return nil
+	return layers, missing, nil
+}
+
+// hasErrors reports whether BuildKit would not import all of a cache, whatever its layers are.
+func hasErrors(root *buildcache.Root, size int64, config *buildcache.Config) bool {
+	return slices.ContainsFunc(buildcache.Validate(root, size, config), func(p buildcache.Problem) bool {
+		return p.Severity == buildcache.SeverityError
+	})
 }
 
 // readConfig returns a cache config, nil where it is missing, damaged or none.

@@ -41,7 +41,7 @@ func (a *app) hintArchive(err error) string {
 	case errors.Is(err, archive.ErrTooLarge):
 		return "if it is to be trusted, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
-		return "no tag was moved; copy the archive again from where it is whole"
+		return a.unmoved() + "copy the archive again from where it is whole"
 	case errors.Is(err, archive.ErrReceipt):
 		return "a receipt counts only as unpack --receipt wrote it"
 	}

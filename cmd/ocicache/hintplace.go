@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
@@ -101,6 +102,8 @@ func (a *app) hintIndex(err error) string {
 		index    *layout.IndexError
 	)
 	switch {
+	case errors.As(err, &nameless) && layout.ArePartial(nameless.Caches):
+		return "nothing was removed; not all blobs of what lies there are there: " + inspect.RemedyInterrupted
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; %s gives the newest one a tag, %s this one; where all is to go, remove the directory",
 			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))
@@ -115,6 +118,9 @@ func (a *app) hintIndex(err error) string {
 }
 
 func (a *app) hintDangling(e *layout.DanglingError) string {
+	if e.Partial {
+		return hintPartial(e.Unnamed)
+	}
 	if len(e.Unnamed) == 0 {
 		const again = "export the cache again, in a build that exports no other local cache"
 		if isArchive(e.Place) {
@@ -132,6 +138,8 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 
 func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	switch {
+	case e.Partial:
+		return hintPartial(e.Unnamed)
 	case len(e.Unnamed) > 0:
 		return fmt.Sprintf("these cache roots lie there without a name: %s; %s gives the first one a tag, and BuildKit can import each with digest=",
 			wordsOf(e.Unnamed), mention(tagCommand(e.Place, e.Unnamed[0])))
@@ -144,6 +152,11 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 		return "is it the right place? BuildKit writes no cache when a build has nothing to export"
 	}
 	return ""
+}
+
+// hintPartial is about caches without a name that lack blobs.
+func hintPartial(roots []digest.Digest) string {
+	return fmt.Sprintf("cache roots lie there without a name and without all their blobs: %s; %s", wordsOf(roots), inspect.RemedyInterrupted)
 }
 
 // wordsOf lists digests.
@@ -198,18 +211,29 @@ func (a *app) hintCache(err error) string {
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
-		return a.hintBlob(blob)
+		return a.hintBlob(err, blob)
 	case errors.As(err, &size):
 		return a.source().remedy(buildcache.NewProblem(buildcache.RootTooLarge, "", ""))
 	}
 	return ""
 }
 
+// unmoved says that nothing came of a command that would have moved tags.
+func (a *app) unmoved() string {
+	if a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
+		return ""
+	}
+	return "no tag was moved; "
+}
+
 // hintBlob is about a blob that is missing or damaged, by where that is.
-func (a *app) hintBlob(e *layout.BlobError) string {
+func (a *app) hintBlob(err error, e *layout.BlobError) string {
+	var unread *layout.UnreadError
 	switch {
 	case isArchive(e.Place):
-		return "no tag was moved; " + archiveRemedy
+		return a.unmoved() + archiveRemedy
+	case errors.As(err, &unread):
+		return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.ConfigMissing, "", "")) + "; " + a.at(e.Place).listsAll()
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
 		return a.at(e.Place).kept() + "; " + a.at(e.Place).listsAll()
 	}

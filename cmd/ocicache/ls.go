@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,7 +122,11 @@ func (r lsResult) render(w io.Writer, now time.Time) error {
 				say(w, "%s\t%s\t-\t-\t-\t-\t-\t-\t%s\n", tag, e.Kind, short(e.Digest))
 				continue
 			}
-			say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", tag, e.Kind, e.Form, strings.Join(names(e.Compressions), ","), size(e.Size), ownSize(e.Own), e.Results,
+			results := strconv.Itoa(e.Results)
+			if e.Problem != "" { // the root is all that can be read
+				results = "-"
+			}
+			say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", tag, e.Kind, e.Form, strings.Join(names(e.Compressions), ","), size(e.Size), ownSize(e.Own), results,
 				age(e.Newest, now), short(e.Digest))
 		}
 	})

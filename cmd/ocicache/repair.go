@@ -209,7 +209,7 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 		_, err := from.Caches(ctx) // says what there is instead
 		return err
 	}
-	return r.addUnnamed(ctx, place)
+	return r.addUnnamed(ctx, place, o)
 }
 
 // repairEach mends caches one after the other. It goes on after one that fails, which is in the result with its error.
@@ -245,13 +245,10 @@ func (r *repairResult) entries(ctx context.Context, from *places.Opened, place l
 }
 
 // addUnnamed adds the whole caches of a directory that no tag names.
-func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source) error {
-	dir, ok := place.(*layout.Dir)
-	if !ok {
-		return nil
+func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source, o convert.RepairOptions) (err error) {
+	if dir, ok := place.(*layout.Dir); ok {
+		r.Unnamed, err = convert.WholeUnnamed(ctx, dir, r.Caches, o)
 	}
-	caches, err := dir.UnnamedCaches(ctx)
-	r.Unnamed = slices.DeleteFunc(caches, func(c layout.UnnamedCache) bool { return !c.Whole })
 	return err
 }
 
@@ -279,12 +276,39 @@ func (r repairResult) render(w io.Writer) error {
 	for _, c := range r.Caches {
 		r.renderCache(w, c)
 	}
+	isMended := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.IndexInvalid) }
 	fate := removedByGC(r.Path)
-	if r.isBroken() { // gc may refuse
+	switch {
+	case !r.Written && slices.ContainsFunc(r.Layout, isMended):
+		renderUntaggable(w, r.Path, r.Unnamed)
+		return nil
+	case r.isBroken(): // gc may refuse
 		fate = ""
 	}
 	renderUnnamed(w, r.Path, r.Unnamed, fate)
 	return nil
+}
+
+// renderLost says what goes with layers that are nowhere, and what would bring them.
+func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
+	if c.Lost.Results == 0 || c.Rest == nil {
+		return
+	}
+	of := func(lost, rest int, noun string) string { return fmt.Sprintf("%d of %s", lost, count(lost+rest, noun)) }
+	say(w, "  lost: %s, %s, %s", of(c.Lost.Results, c.Rest.Results, "result"), of(c.Lost.Records, c.Rest.Records, "record"),
+		of(c.Lost.Layers, c.Rest.Layers, "layer"))
+	say(w, "\n")
+	if r.wasUnnamed(c) && !c.Written {
+		say(w, "  no tag named it, and blobs of it are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost\n")
+	}
+}
+
+// wasUnnamed reports whether no tag named what is mended, and blobs of it are missing, as interrupted writers leave a cache.
+func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
+	isMissing := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.BlobMissing) }
+	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }
+	named := func(done convert.Repair) bool { return gotTag(done) && done.Digest == c.From }
+	return slices.ContainsFunc(c.Repairs, isMissing) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
 
 func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
@@ -315,10 +339,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 			say(w, "    blob: %s\n", done.Digest)
 		}
 	}
-	if c.Lost.Results > 0 {
-		say(w, "  lost: %s, %s, %s", count(c.Lost.Results, "result"), count(c.Lost.Records, "record"), count(c.Lost.Layers, "layer"))
-		say(w, "\n")
-	}
+	r.renderLost(w, c)
 	for _, blob := range c.Kept {
 		say(w, "  kept, as something else names it too: %s\n", blob)
 	}

@@ -22,6 +22,17 @@ func renderUnnamed(w io.Writer, path string, caches []layout.UnnamedCache, fate 
 	sayCommand(w, "    "+tagCommand(path, caches[0].Digest))
 }
 
+// renderUntaggable does the same while index.json can't be read: no tag can be given before it is mended, and what has none then is listed
+// by the command that mends it.
+func renderUntaggable(w io.Writer, path string, caches []layout.UnnamedCache) {
+	if len(caches) == 0 {
+		return
+	}
+	listUnnamed(w, "", caches)
+	say(w, "    to keep one, mend index.json first:\n")
+	sayCommand(w, "    ocicache repair "+pathArgument(path)+" --write")
+}
+
 // listUnnamed lists the first of them.
 func listUnnamed(w io.Writer, fate string, caches []layout.UnnamedCache) {
 	say(w, "  whole caches that no tag names%s:\n", fate)

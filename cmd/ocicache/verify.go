@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
@@ -86,6 +87,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 		return err
 	}
 	a.fitRemedies(from, report.Problems)
+	report.Problems = append(report.Problems, lostVolumes(from.Source)...)
 	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
@@ -175,6 +177,11 @@ func renderProblems(w io.Writer, alike []buildcache.Problem) {
 	}
 }
 
+// isUnreadable reports whether index.json can't be read. One that only names nothing is about the roots that lie there.
+func isUnreadable(problems []buildcache.Problem) bool {
+	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.IndexInvalid && p.Digest == "" })
+}
+
 func (r verifyResult) render(w io.Writer) error {
 	for _, alike := range groups(r.Problems) {
 		renderProblems(w, alike)
@@ -183,7 +190,11 @@ func (r verifyResult) render(w io.Writer) error {
 	if gcRefuses(r.Problems) {
 		fate = ""
 	}
-	renderUnnamed(w, r.Path, r.Unnamed, fate)
+	if isUnreadable(r.Problems) {
+		renderUntaggable(w, r.Path, r.Unnamed)
+	} else {
+		renderUnnamed(w, r.Path, r.Unnamed, fate)
+	}
 	say(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
 	if r.Others > 0 {
 		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))

@@ -41,6 +41,8 @@ type Build struct {
 	Args map[string]string
 	// Started is when the build began, the zero time where nothing says so.
 	Started time.Time
+	// Finished is when all of its steps had run, the zero time where nothing says so.
+	Finished time.Time
 
 	pins map[string]llb.Pin // by the URI of a material
 	read []dockerfile       // of Files

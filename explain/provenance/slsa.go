@@ -61,8 +61,9 @@ type predicate struct {
 	} `json:"buildDefinition"`
 	RunDetails struct {
 		Metadata struct {
-			StartedOn time.Time        `json:"startedOn"`
-			BuildKit  buildkitMetadata `json:"buildkit_metadata"`
+			StartedOn  time.Time        `json:"startedOn"`
+			FinishedOn time.Time        `json:"finishedOn"`
+			BuildKit   buildkitMetadata `json:"buildkit_metadata"`
 		} `json:"metadata"`
 	} `json:"runDetails"`
 	// v0.2
@@ -76,8 +77,9 @@ type predicate struct {
 	BuildConfig *buildConfig `json:"buildConfig"`
 	Materials   []material   `json:"materials"`
 	Metadata    struct {
-		BuildStartedOn time.Time        `json:"buildStartedOn"`
-		BuildKit       buildkitMetadata `json:"https://mobyproject.org/buildkit@v1#metadata"`
+		BuildStartedOn  time.Time        `json:"buildStartedOn"`
+		BuildFinishedOn time.Time        `json:"buildFinishedOn"`
+		BuildKit        buildkitMetadata `json:"https://mobyproject.org/buildkit@v1#metadata"`
 	} `json:"metadata"`
 }
 
@@ -189,12 +191,12 @@ func parsePredicate(data []byte) (*Build, error) {
 		b.Builder = llb.ParsePlatform(v1.InternalParameters.BuilderPlatform)
 		b.Target = v1.InternalParameters.TargetPlatform
 		b.Args = v1.ExternalParameters.Request.Args
-		b.Started = p.RunDetails.Metadata.StartedOn
+		b.Started, b.Finished = p.RunDetails.Metadata.StartedOn, p.RunDetails.Metadata.FinishedOn
 		b.pins = pinsOf(v1.ResolvedDependencies)
 	} else {
 		b.Builder = llb.ParsePlatform(p.Invocation.Environment.Platform)
 		b.Args = p.Invocation.Parameters.Args
-		b.Started = p.Metadata.BuildStartedOn
+		b.Started, b.Finished = p.Metadata.BuildStartedOn, p.Metadata.BuildFinishedOn
 		b.pins = pinsOf(p.Materials)
 	}
 	if config == nil || len(config.Definition) == 0 {

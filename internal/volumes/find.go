@@ -29,6 +29,7 @@ type foundFiles struct {
 	heads     map[string]*recoveryHead
 	headErrs  map[string]error
 	listFails []Problem
+	noList    []Problem // the list that is not there, where something else says what it said, or nothing needs it
 	notes     []string
 }
 
@@ -127,6 +128,7 @@ func (f *foundFiles) readLists() error {
 	if f.list == nil && fromHeads != nil {
 		f.list = fromHeads
 		if len(f.lists) == 0 {
+			f.noList = []Problem{{Name: filepath.Base(f.path) + listSuffix, Err: ErrMissing}}
 			f.notef("%s: missing; the recovery volumes say what it said", filepath.Base(f.path)+listSuffix)
 		}
 	}

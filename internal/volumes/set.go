@@ -79,6 +79,7 @@ type Set struct {
 	volumes []shard
 	rebuild *rebuilder // has the recovery volumes; nil where nothing names them
 	notes   []string
+	lost    []Problem
 	files   []string // all that was found
 }
 
@@ -170,6 +171,9 @@ func sameFile(a, b string) bool {
 // Notes says what is missing or damaged though the archive can be read, one sentence each.
 func (s *Set) Notes() []string { return s.notes }
 
+// Lost lists the volumes, recovery volumes and lists that are missing or damaged though the archive can be read.
+func (s *Set) Lost() []Problem { return slices.Clone(s.lost) }
+
 // Close closes the volumes.
 func (s *Set) Close() error {
 	errs := closeShards(s.volumes)
@@ -260,6 +264,7 @@ func (s *Set) concatenate(found *foundFiles) error {
 	for _, problem := range problems {
 		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it can't help", problem.Name, problem.Err))
 	}
+	s.lost = slices.Concat(problems, []Problem{{Name: filepath.Base(s.path) + listSuffix, Err: ErrMissing}})
 	s.notes = append(s.notes, filepath.Base(s.path)+listSuffix+": missing; the volumes are taken as they are")
 	return nil
 }

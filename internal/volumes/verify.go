@@ -67,6 +67,7 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	if lost > left {
 		return &LostError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
 	}
+	s.lost = slices.Concat(problems, found.noList)
 	s.notes = append(s.notes, found.leftovers()...)
 	if lost > 0 {
 		return s.rebuild.start()
