@@ -38,7 +38,7 @@ func unprivileged() {
 // of a cache is not the reason.
 func TestFullOutput(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{nil, {"--help"}, {"help", "pack"}, {"pack", "--help"}, {"completion", "bash"}, {"version"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"help", "pack"}, {"pack", "--help"}, {"completion", "bash"}, {"version"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			var stderr bytes.Buffer
