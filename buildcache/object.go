@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Extra holds the members of a JSON object that this package gives no meaning, in the order in which they stood.
@@ -48,19 +52,66 @@ func decodeObject(data []byte, extra *Extra, fields ...field) error {
 }
 
 func decodeMember(quoted, value []byte, extra *Extra, fields []field) error {
-	var name string
-	if err := json.Unmarshal(quoted, &name); err != nil {
-		return err
+	name, plain := plainString(quoted)
+	if !plain {
+		if err := json.Unmarshal(quoted, &name); err != nil {
+			return err
+		}
 	}
 	known := find(fields, name)
 	if known == nil {
 		*extra = append(*extra, Member{Name: name, Value: bytes.Clone(value)})
 		return nil
 	}
+	if decodePlain(value, known.value) {
+		return nil
+	}
 	if err := json.Unmarshal(value, known.value); err != nil {
 		return fmt.Errorf("%s: %w", known.name, err)
 	}
 	return nil
+}
+
+// plainString returns what a JSON string says that is written as it is meant, as nearly all are. For any other it is false.
+func plainString(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return "", false
+	}
+	value = value[1 : len(value)-1]
+	for _, c := range value {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return "", false
+		}
+	}
+	return string(value), true
+}
+
+// decodePlain does as json.Unmarshal does with strings and numbers that are simple, at a tenth of its cost. It is false where they are not.
+func decodePlain(value []byte, into any) bool {
+	switch into := into.(type) {
+	case *string:
+		text, ok := plainString(value)
+		if ok {
+			*into = text
+		}
+		return ok
+	case *digest.Digest:
+		text, ok := plainString(value)
+		if ok {
+			*into = digest.Digest(text)
+		}
+		return ok
+	case *int64:
+		if len(value) == 0 || len(value) > 18 || value[0] < '1' {
+			return false
+		}
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		if err == nil {
+			*into = n
+		}
+		return err == nil
+	}
+	return false
 }
 
 // errObject says that an object is no JSON. Mostly encoding/json has looked before, and said it better.

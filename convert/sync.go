@@ -19,6 +19,11 @@ type SyncOptions struct {
 	// Entries are what to bring over, as places.Opened.Entries or layout.Survey returns them; nil stands for all that
 	// is in the source.
 	Entries []layout.Entry
+	// Tags are what to bring over instead of Entries: their roots are read as they are needed, in both places, a few ahead, so that however
+	// many there are takes little memory, and so little time. The source must be a layout.Lenient, and is asked for them while the
+	// destination is asked for its own. A root that can't be read fails by itself; where none can, or a place can't be asked any more,
+	// Sync fails. nil stands for Entries.
+	Tags func(ctx context.Context) ([]string, error)
 	// Match chooses among them by tag; nil chooses all.
 	Match func(tag string) bool
 	// Tag is the tag in the destination of all that is chosen, which must be one cache then; "" keeps tags. A cache without
@@ -125,6 +130,14 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 	o.TrustDestination = o.TrustDestination && !o.Deep // what is read in any case is not taken unread
 	s := &syncer{src: src, dst: dst, o: o, there: map[string]layout.Entry{}}
 	result := &SyncResult{Caches: []SyncEntry{}, Checked: s.checked()}
+	if o.Tags != nil {
+		err := s.stream(ctx, result)
+		result.Took = layout.Seconds(time.Since(begun))
+		if err != nil && len(result.Caches) == 0 {
+			return nil, err
+		}
+		return result, err
+	}
 	entries, err := s.choose(ctx, result)
 	if err != nil {
 		return nil, err
@@ -135,7 +148,8 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 		}
 	}
 	s.announce(entries)
-	err = s.bringAll(ctx, entries, result)
+	err = s.bringAll(ctx, s.listed(entries), result)
+	result.NotTried = len(entries) - len(result.Caches)
 	result.Took = layout.Seconds(time.Since(begun))
 	return result, err
 }
@@ -187,8 +201,8 @@ func (s *syncer) announce(entries []layout.Entry) {
 }
 
 // bring brings one cache over.
-func (s *syncer) bring(ctx context.Context, entry layout.Entry, before func(context.Context) error) SyncEntry {
-	options := s.o.Options
+func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Context) error) SyncEntry {
+	entry, options := c.entry, s.o.Options
 	options.before = before
 	part, end := options.OnEvent.Part(planned(entry))
 	defer end()
@@ -198,11 +212,17 @@ func (s *syncer) bring(ctx context.Context, entry layout.Entry, before func(cont
 		done.Err, done.Error = err, err.Error()
 		return done
 	}
+	if c.failed != nil {
+		return fail(c.failed)
+	}
 	if err := entry.Check(ctx, s.src); err != nil {
 		return fail(err)
 	}
-	old, ok := s.there[done.To]
-	if options.listed = &old; ok {
+	old := c.old
+	if old.Kind == layout.KindInvalid && old.Descriptor.Digest == "" {
+		return fail(old.Check(ctx, s.dst)) // what is not known must not be replaced
+	}
+	if options.listed = &old; old.Tag != "" {
 		done.Was = old.Descriptor.Digest // until there is a result, which says so itself
 		current, err := s.isCurrent(ctx, entry, old, part)
 		if err != nil {

@@ -35,8 +35,12 @@ func (s *syncer) checked() Checked {
 // that is looked at. With a conversion that is: the plan in which every layer is taken from the old root gives the old root. With
 // rules for pruning it is what they leave of the source's now. Nothing is written to find out.
 func (s *syncer) isCurrent(ctx context.Context, entry, old layout.Entry, onEvent layout.Handler) (bool, error) {
-	if s.o.copies() && entry.Descriptor.Digest != old.Descriptor.Digest {
+	same := entry.Descriptor.Digest == old.Descriptor.Digest
+	switch {
+	case s.o.copies() && !same:
 		return false, nil
+	case s.o.copies() && same && old.Kind == layout.KindCache && s.checked() == CheckedRoots:
+		return true, nil // it was read to be listed, in both places
 	}
 	theirs, err := s.load(ctx, s.dst, old, s.o.Compression != "")
 	if err != nil {

@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
@@ -11,72 +12,90 @@ import (
 // errStopped says that a cache is left out because one before it has failed.
 var errStopped = errors.New("a cache before this one has failed")
 
-// queue keeps caches that are worked on at the same time in their order: each is done with after the one before it.
-type queue struct {
+// turn keeps caches that are worked on at the same time in their order: each is done with after the one before it.
+type turn struct {
+	before   *turn // nil for the first, and where it has ended
+	ended    chan struct{}
+	failed   bool // it was not tried, or failed; for those who saw it end
 	failFast bool
-	done     []*SyncEntry // nil for one that was not tried
-	ended    []chan struct{}
 }
 
-func newQueue(caches int, failFast bool) *queue {
-	q := &queue{failFast: failFast, done: make([]*SyncEntry, caches), ended: make([]chan struct{}, caches)}
-	for i := range q.ended {
-		q.ended[i] = make(chan struct{})
-	}
-	return q
+func (t *turn) next() *turn {
+	return &turn{before: t, ended: make(chan struct{}), failed: true, failFast: t.failFast}
 }
 
-// wait waits for the cache before the i-th, which has begun before it. It fails with errStopped where that one has failed and
-// nothing is to come behind it.
-func (q *queue) wait(ctx context.Context, i int) error {
-	if i == 0 {
-		return nil
-	}
+// end says that the cache is done with, so that the next one may be.
+func (t *turn) end() {
+	t.before = nil // or all that there were would be kept
+	close(t.ended)
+}
+
+// wait waits for the cache before, which has begun before. It fails with errStopped where that one has failed and nothing is to come
+// behind it.
+func (t *turn) wait(ctx context.Context) error {
 	select {
-	case <-q.ended[i-1]:
+	case <-t.before.ended:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if q.failFast && (q.done[i-1] == nil || q.done[i-1].Err != nil) {
+	if t.failFast && t.before.failed {
 		return errStopped
 	}
 	return nil
 }
 
-// bringAll brings caches over, several at once. It fails only where it is interrupted.
-func (s *syncer) bringAll(ctx context.Context, entries []layout.Entry, result *SyncResult) error {
-	q := newQueue(len(entries), s.o.FailFast)
+// stops reports whether it is known already that nothing is to come behind the cache.
+func (t *turn) stops() bool {
+	select {
+	case <-t.ended:
+		return t.failFast && t.failed
+	default:
+		return false
+	}
+}
+
+// bringAll brings caches over, several at once. It fails only where it is interrupted, or a place can't be asked any more.
+func (s *syncer) bringAll(ctx context.Context, caches iter.Seq[*candidate], result *SyncResult) error {
 	group, _ := parallel.New(ctx, s.atOnce())
-	for i, entry := range entries {
+	last := &turn{ended: make(chan struct{}), failFast: s.o.FailFast}
+	last.end()
+	var failed error
+	for c := range caches {
+		if failed = c.wait(ctx); failed != nil || last.stops() {
+			break
+		}
+		t := last.next()
+		last = t
 		group.Go(func() error {
-			defer close(q.ended[i])
-			ctx, err := s.begin(ctx, entry)
-			if err != nil {
-				return context.Cause(ctx)
-			}
-			became := s.bring(ctx, entry, func(ctx context.Context) error { return q.wait(ctx, i) })
-			if err := q.wait(ctx, i); err != nil || errors.Is(became.Err, errStopped) {
-				return context.Cause(ctx)
-			}
-			if err := context.Cause(ctx); err != nil && became.Err != nil {
-				return err // and not the cache's fault
-			}
-			q.done[i] = &became
-			if s.o.OnEntry != nil {
-				s.o.OnEntry(became)
-			}
-			return nil
+			defer t.end()
+			return s.bringInTurn(ctx, c, t, result)
 		})
 	}
-	err := group.Wait()
-	for _, became := range q.done {
-		if became != nil {
-			result.add(*became)
-		} else {
-			result.NotTried++
-		}
+	if err := group.Wait(); err != nil {
+		return err
 	}
-	return err
+	return failed
+}
+
+// bringInTurn brings a cache over, and adds what became of it to the result when it is its turn.
+func (s *syncer) bringInTurn(ctx context.Context, c *candidate, t *turn, result *SyncResult) error {
+	with, err := s.begin(ctx, c.entry)
+	if err != nil {
+		return context.Cause(ctx)
+	}
+	became := s.bring(with, c, t.wait)
+	if err := t.wait(with); err != nil || errors.Is(became.Err, errStopped) {
+		return context.Cause(with)
+	}
+	if err := context.Cause(with); err != nil && became.Err != nil {
+		return err // and not the cache's fault
+	}
+	t.failed = became.Err != nil
+	result.add(became)
+	if s.o.OnEntry != nil {
+		s.o.OnEntry(became)
+	}
+	return nil
 }
 
 // begin returns the context in which a cache is worked on, or why it is left out.

@@ -15,6 +15,9 @@ var (
 	ErrBlobDamaged = errors.New("bytes differ from the digest")
 )
 
+// ErrListedOnly says that a tag names nothing, and that it is there all the same.
+var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag, and has no manifest for it", ErrBlobMissing)
+
 // ErrNotLayout marks a path that holds no OCI layout.
 var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs directory)")
 

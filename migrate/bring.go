@@ -321,7 +321,10 @@ func (t *transfer) ended(e convert.SyncEntry) {
 	}
 	t.record(line)
 	t.became[k] = line
-	t.count(func(*Counts) { t.summary.Requests += line.Requests })
+	t.count(func(*Counts) {
+		t.summary.Requests += line.Requests
+		t.summary.addPruning(e.Pruned)
+	})
 }
 
 // freedOf is what was dropped of a cache on its way, without the rules that dropped nothing.

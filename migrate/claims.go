@@ -77,10 +77,18 @@ func (v *rivals) done() {
 
 // claim says where the chosen caches of a migration go.
 func (w *work) claim(chosen []candidate) {
+	var last layout.Reference // without a tag: mostly all go to one place, whose name they share
+	var at place
 	for _, c := range chosen {
-		if ref, err := w.targetOf(c.tag); err == nil {
-			w.rivals.add(goal{placeOf(ref), ref.Tag}, w.claimOf(c))
+		ref, err := w.targetOf(c.tag)
+		if err != nil {
+			continue
 		}
+		tag := ref.Tag
+		if ref.Tag = ""; ref != last {
+			last, at = ref, placeOf(ref)
+		}
+		w.rivals.add(goal{at, tag}, w.claimOf(c))
 	}
 }
 

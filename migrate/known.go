@@ -6,6 +6,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // State is what lines say that became of caches. Where they come from several files, it is the same in whatever order these are read.
@@ -18,6 +23,8 @@ type State struct {
 	at     map[string][]job  // by target
 	listed map[string]moment // when a source was last known to be listed, by listedKey
 
+	words map[string]string // those that lines repeat, once each
+
 	reader, lines int
 	run           int // the one that lines belong to, an index of Runs; less than 0 for none
 }
@@ -26,6 +33,7 @@ type State struct {
 type RunLines struct {
 	Record           // of its beginning
 	End    *Record   // nil where it did not end, or has not yet
+	Cut    *Record   // where it did not end because it was interrupted, what it said then
 	Last   time.Time // of its last line
 
 	at moment
@@ -37,8 +45,27 @@ type known struct {
 	at      moment  // of that line
 	run     int     // of that line, an index of Runs
 	first   moment  // of the first line
-	touched *moment // when it was last begun, or found at its target
-	brought *Record // the line that it was brought there
+	touched moment  // when it was last begun, or found at its target; the zero moment for never
+	brought *effort // by the line that it was brought there
+}
+
+// effort is what it took to bring something to its target.
+type effort struct {
+	time     time.Time
+	from     digest.Digest
+	moved    int64
+	requests int64
+	took     layout.Seconds
+	freed    []buildcache.Freed
+}
+
+// word returns the one copy of a text that many lines have. There are many lines, and each was read into memory of its own.
+func (s *State) word(text string) string {
+	if known, ok := s.words[text]; ok {
+		return known
+	}
+	s.words[text] = text
+	return text
 }
 
 // moment says when a line was written. Those of one second have the order of their file.
@@ -57,7 +84,7 @@ func (m moment) compare(o moment) int {
 
 // NewState returns the state of what has not begun.
 func NewState() *State {
-	return &State{last: map[job]*known{}, at: map[string][]job{}, listed: map[string]moment{}, run: -1}
+	return &State{last: map[job]*known{}, at: map[string][]job{}, listed: map[string]moment{}, words: map[string]string{}, run: -1}
 }
 
 // next begins another file.
@@ -82,8 +109,12 @@ func (s *State) Add(r Record) {
 func (s *State) end(r Record) {
 	for i := len(s.Runs) - 1; i >= 0; i-- {
 		run := &s.Runs[i]
-		if run.at.reader == s.reader && run.End == nil && run.Shard == r.Shard {
-			run.End, run.Last = &r, latest(run.Last, r.Time)
+		if run.at.reader == s.reader && run.End == nil && run.Cut == nil && run.Shard == r.Shard {
+			if run.Last = latest(run.Last, r.Time); r.Interrupted {
+				run.Cut = &r
+			} else {
+				run.End = &r
+			}
 			return
 		}
 	}
@@ -101,9 +132,16 @@ func (s *State) add(r Record, at moment) {
 	if s.run >= 0 {
 		s.Runs[s.run].Last = latest(s.Runs[s.run].Last, r.Time)
 	}
+	r.Source, r.As, r.Event = s.word(r.Source), s.word(r.As), Event(s.word(string(r.Event)))
+	r.Form, r.Cause = buildcache.Form(s.word(string(r.Form))), Cause(s.word(string(r.Cause)))
+	if r.To == r.From {
+		r.To = r.From
+	}
 	j := r.job()
 	k := s.last[j]
-	if k == nil {
+	if k != nil {
+		r.Tag, r.Target = k.Tag, k.Target
+	} else {
 		k = &known{Record: r, at: at, run: s.run, first: at}
 		s.last[j] = k
 		s.at[r.Target] = append(s.at[r.Target], j)
@@ -115,12 +153,12 @@ func (s *State) add(r Record, at moment) {
 		k.Record, k.at, k.run = r, at, s.run
 	}
 	if r.Event == EventBegun || r.isOver() {
-		if k.touched == nil || k.touched.compare(at) < 0 {
-			k.touched = &at
+		if k.touched.compare(at) < 0 {
+			k.touched = at
 		}
 	}
-	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.Time)) {
-		k.brought = &r
+	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.time)) {
+		k.brought = &effort{r.Time, r.From, r.Moved, r.Requests, r.Took, r.Freed}
 	}
 	if !r.isSource() {
 		if key := s.listedKey(s.run, r); s.listed[key].compare(at) < 0 {
@@ -154,7 +192,7 @@ func (s *State) of(j job) (Record, bool) {
 		return r, true
 	}
 	for _, other := range s.at[r.Target] {
-		if touched := s.last[other].touched; other != j && touched != nil && k.at.compare(*touched) < 0 {
+		if touched := s.last[other].touched; other != j && k.at.compare(touched) < 0 {
 			r.Event = EventBegun
 		}
 	}
@@ -193,9 +231,9 @@ func (s *State) Caches() []Record {
 	records := make([]Record, len(all))
 	for i, k := range all {
 		records[i] = k.Record
-		if before := k.brought; k.Event == EventThere && before != nil && before.From == k.From { // what it took to bring it there
-			records[i].Moved, records[i].Took, records[i].Requests, records[i].Time = before.Moved, before.Took, before.Requests, before.Time
-			records[i].Freed = before.Freed
+		if before := k.brought; k.Event == EventThere && before != nil && before.from == k.From { // what it took to bring it there
+			records[i].Moved, records[i].Took, records[i].Requests, records[i].Time = before.moved, before.took, before.requests, before.time
+			records[i].Freed = before.freed
 		}
 	}
 	return records

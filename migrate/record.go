@@ -50,6 +50,9 @@ type Record struct {
 	Shard    string `json:"shard,omitempty"`
 	Only     Cause  `json:"only,omitempty"` // Options.Only
 	Left     int    `json:"left,omitempty"` // of what was planned, what is not at its target
+	// Interrupted says of an end that the run was ended before it: what it had not come to counts as not tried, as far as it is known.
+	Interrupted bool `json:"interrupted,omitempty"`
+	NotTried    int  `json:"notTried,omitempty"` // of Left, where it was interrupted
 
 	// Of a cache. Without a tag and a digest it is a source that could not be looked at.
 	Source string          `json:"source,omitempty"` // without the tag

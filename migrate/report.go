@@ -17,10 +17,15 @@ type Report struct {
 	Runs     int  `json:"runs"`
 	// Unended is how many runs did not end, and were not run again since: killed, or at work still.
 	Unended int `json:"unended"`
+	// Interrupted is how many runs were interrupted, and not run again since; CutOff when the last of them was, and NotReached how many
+	// caches they had not come to, as far as they knew of them. These are in Remaining, too.
+	Interrupted int       `json:"interrupted,omitempty"`
+	CutOff      time.Time `json:"cutOff,omitzero"`
+	NotReached  int       `json:"notReached,omitempty"`
 	// Shards is how many shares the plan was cut into, ShardsSeen how many of them have run; 0 where all of it was run at once.
 	Shards     int `json:"shards,omitempty"`
 	ShardsSeen int `json:"shardsSeen,omitempty"`
-	// Remaining is what the ends of the last runs say that is left.
+	// Remaining is what the ends of the last runs say that is left, also of those that were interrupted.
 	Remaining int `json:"remaining"`
 	// Worked is how long runs were at work. Those at one time count once, and the time between them not at all.
 	Worked  layout.Seconds `json:"seconds"`

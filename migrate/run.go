@@ -43,7 +43,7 @@ type runner struct {
 }
 
 func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error) {
-	begun := time.Now()
+	begun, outer := time.Now(), ctx
 	o = o.withDefaults()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -66,11 +66,24 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	if dry {
 		r.summary.Registries = r.uses.sorted()
 	}
+	r.recordEnd(outer, err)
 	if err == nil {
-		r.record(Record{Event: EventEnded, Shard: o.Shard.String(), Left: r.summary.Left()})
 		err = context.Cause(ctx)
 	}
 	return r.summary, err
+}
+
+// recordEnd writes the last line of a run, also of one that was interrupted; but where lines can't be written, there is none.
+func (r *runner) recordEnd(outer context.Context, err error) {
+	end := Record{Event: EventEnded, Shard: r.o.Shard.String(), Left: r.summary.Left()}
+	switch {
+	case err == nil:
+	case outer.Err() == nil:
+		return
+	default:
+		end.Interrupted, end.NotTried = true, r.summary.NotTried
+	}
+	r.record(end)
 }
 
 // all works on the migrations, several at once: first on those that have a target of their own. The others have to know of one

@@ -364,7 +364,9 @@ func TestInterruptedCounts(t *testing.T) {
 	b.fill(t, "app", "artifact-gzip", "a", "b", "c", "d")
 	ctx, stop := context.WithCancelCause(t.Context())
 	enough, done := errors.New("enough"), 0
+	state := migrate.NewState()
 	s, err := migrate.Run(ctx, b.plan(t, "FROM/app TO/app"), migrate.Options{Registry: insecure(), Parallel: 1, Record: func(r migrate.Record) error {
+		state.Add(r)
 		if r.Event == migrate.EventDone {
 			if done++; done == 2 {
 				stop(enough)
@@ -374,5 +376,21 @@ func TestInterruptedCounts(t *testing.T) {
 	}})
 	if !errors.Is(err, enough) || !s.Interrupted || s.Planned != 4 || s.Done != done || s.Done < 2 || s.Done+s.NotTried != 4 || s.Failed != 0 {
 		t.Errorf("%d done, and %+v, %v", done, s.Counts, err)
+	}
+	// The state has what the run has said.
+	report := migrate.NewReport(state)
+	if report.Interrupted != 1 || report.Unended != 0 || report.NotReached != s.NotTried || report.CutOff.IsZero() || report.ToDo() != s.NotTried || report.Complete ||
+		!strings.Contains(report.Headline(), "the last run was interrupted at ") {
+		t.Errorf("%q, %+v", report.Headline(), report)
+	}
+	// A run that goes on and ends leaves nothing of it.
+	if _, err := migrate.Run(t.Context(), b.plan(t, "FROM/app TO/app"), migrate.Options{Registry: insecure(), State: state, Record: func(r migrate.Record) error {
+		state.Add(r)
+		return nil
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if report := migrate.NewReport(state); !report.Complete || report.Interrupted != 0 {
+		t.Errorf("%q, %+v", report.Headline(), report)
 	}
 }

@@ -33,6 +33,25 @@ type Summary struct {
 	Took       layout.Seconds `json:"seconds"`
 	// Freed is what rules dropped of caches on their way, by rule.
 	Freed []buildcache.Freed `json:"freed,omitempty"`
+	// Exceeding is how many caches have larger layers than the rule about bytes says, now that they are recompressed, and Exceeds how large
+	// those of the largest are. Estimated is, in a check, of how many more may be dropped for what they would have to fit.
+	Exceeding int   `json:"exceeding,omitempty"`
+	Exceeds   int64 `json:"exceeds,omitempty"`
+	Estimated int   `json:"estimated,omitempty"`
+}
+
+// addPruning takes in what pruning on the way said of a cache, besides what it dropped.
+func (s *Summary) addPruning(p *convert.Pruning) {
+	switch {
+	case p == nil:
+		return
+	case p.Exceeds > 0:
+		s.Exceeding++
+		s.Exceeds = max(s.Exceeds, p.Exceeds)
+	}
+	if p.Estimated {
+		s.Estimated++
+	}
 }
 
 // Counts are what became of caches.

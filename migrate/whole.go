@@ -27,6 +27,8 @@ func (r *Report) takeRuns(runs []RunLines) {
 	for of, run := range last {
 		all, ok := whole[of]
 		switch {
+		case run.End == nil && run.Cut != nil, run.End != nil && ok && all.Cut != nil:
+			r.takeCut(all, run)
 		case run.End == nil, !ok, all.End == nil:
 			r.Unended++
 		case run.isWhole():
@@ -35,6 +37,20 @@ func (r *Report) takeRuns(runs []RunLines) {
 	}
 	r.takeShards(last)
 	r.Worked = worked(runs)
+}
+
+// takeCut takes in what the last run about all of it, or the last one of all, said when it was interrupted.
+func (r *Report) takeCut(runs ...RunLines) {
+	r.Interrupted++
+	for _, run := range runs {
+		if run.Cut == nil {
+			continue
+		}
+		r.Remaining += run.Cut.Left
+		r.NotReached += run.Cut.NotTried
+		r.CutOff = latest(r.CutOff, run.Cut.Time)
+		return
+	}
 }
 
 // takeShards counts shards, of the plan as it was cut last.
@@ -116,6 +132,14 @@ func (r *Report) Doubts() []string {
 		doubts = append(doubts, "the last run did not end")
 	case r.Unended > 1:
 		doubts = append(doubts, fmt.Sprintf("%d runs did not end", r.Unended))
+	}
+	if r.Interrupted > 0 {
+		what := "the last run was interrupted"
+		if r.Interrupted > 1 {
+			what = fmt.Sprintf("%d runs were interrupted, the last", r.Interrupted)
+		}
+		doubts = append(doubts, fmt.Sprintf("%s at %s, before it came to %s that it knew of", what, r.CutOff.UTC().Format(time.DateTime+"Z"),
+			english.Plural(r.NotReached, "cache", "")))
 	}
 	switch {
 	case r.ShardsSeen == 1 && r.Shards > 1:

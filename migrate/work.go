@@ -14,7 +14,7 @@ import (
 )
 
 // batch is how many caches of a source are looked at before they are worked on.
-const batch = 500
+const batch = 128
 
 // looksAtOnce is how many roots of a source are read at once.
 const looksAtOnce = 6

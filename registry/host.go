@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,9 @@ import (
 // pace that it bears. Give one to all of them, in Options; they have to agree on how registries are reached. It is safe for
 // concurrent use.
 type Hosts struct {
-	mu    sync.Mutex
-	known map[hostKey]*host
+	mu     sync.Mutex
+	known  map[hostKey]*host
+	sights sights
 }
 
 // Close closes the connections that nothing goes over. All may be used again afterwards.
@@ -50,6 +52,7 @@ type host struct {
 	base string // its address, "" until it has answered
 
 	answered atomic.Bool // anything at all
+	givenUp  atomic.Bool // for Options.GiveUp
 
 	holders holders
 }
@@ -145,6 +148,11 @@ func (h *Hosts) Alive(ctx context.Context, name string) bool {
 		}
 	}
 	return false
+}
+
+// HasGivenUp reports whether a registry was given up, for Options.GiveUp.
+func (h *Hosts) HasGivenUp(name string) bool {
+	return slices.ContainsFunc(h.named(name), func(known *host) bool { return known.givenUp.Load() })
 }
 
 // named returns what is known of a registry, in all the ways in which it is reached.

@@ -1,32 +1,51 @@
 package registry
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash/maphash"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/ocicache/ocicache/buildcache"
 )
 
 // maxKnown bounds how many blobs are remembered. What is not remembered is asked for.
 const maxKnown = 1 << 18
 
+// sum is a digest in little memory, as there are many of them.
+type sum [sha256.Size]byte
+
+// sumOf returns the sum of a digest. Digests of another algorithm than BuildKit's have none: they are not remembered.
+func sumOf(blob digest.Digest) (s sum, ok bool) {
+	if blob.Validate() != nil || blob.Algorithm() != digest.SHA256 {
+		return s, false
+	}
+	_, err := hex.Decode(s[:], []byte(blob.Encoded()))
+	return s, err == nil
+}
+
 // known are the blobs that a repository has, as this process has seen or written them.
 type known struct {
 	mu    sync.Mutex
-	sizes map[digest.Digest]int64
+	sizes map[sum]int64
 	// misses is how many blobs were asked for in vain, one after the other.
 	misses int
 }
 
 func (k *known) add(blob digest.Digest, size int64) {
+	s, ok := sumOf(blob)
+	if !ok {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sizes == nil {
-		k.sizes = map[digest.Digest]int64{}
+		k.sizes = map[sum]int64{}
 	}
 	if len(k.sizes) < maxKnown {
-		k.sizes[blob] = size
+		k.sizes[s] = size
 	}
 }
 
@@ -40,9 +59,13 @@ func (k *known) asked(has bool) {
 }
 
 func (k *known) size(blob digest.Digest) (int64, bool) {
+	s, ok := sumOf(blob)
+	if !ok {
+		return 0, false
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	size, ok := k.sizes[blob]
+	size, ok := k.sizes[s]
 	return size, ok
 }
 
@@ -53,40 +76,67 @@ func (k *known) isBare() bool {
 	return k.misses >= 3
 }
 
-// holders are repositories of a registry that are said to have a blob, from which it may be mounted.
+// holders are repositories of a registry that are said to have a blob, from which it may be mounted. They may be wrong: the registry looks
+// before it mounts.
 type holders struct {
 	mu    sync.Mutex
-	paths map[digest.Digest]string
+	seed  maphash.Seed
+	names []string          // of the repositories
+	held  map[uint64]uint32 // which of them has a blob, by a hash of its digest, as there are many
 }
 
-// addRoot notes what a root in a repository names. It may lie: the registry looks before it mounts.
+// key stands for a blob. The lock is held.
+func (h *holders) key(blob []byte) uint64 {
+	if h.held == nil {
+		h.seed, h.held = maphash.MakeSeed(), map[uint64]uint32{}
+	}
+	return maphash.Bytes(h.seed, blob)
+}
+
+// number returns the number of a repository. The lock is held.
+func (h *holders) number(path string) uint32 {
+	at := slices.Index(h.names, path)
+	if at < 0 {
+		at, h.names = len(h.names), append(h.names, path)
+	}
+	return uint32(at) //nolint:gosec // nobody has as many repositories
+}
+
+// addRoot notes what a root in a repository names. It is not parsed for that: what is overlooked is sent, and what is no blob is never
+// asked for.
 func (h *holders) addRoot(path string, raw []byte) {
-	blobs := buildcache.Successors(raw)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.paths == nil {
-		h.paths = map[digest.Digest]string{}
-	}
-	for _, blob := range blobs {
-		if len(h.paths) < maxKnown && !buildcache.IsManifestType(blob.MediaType) && buildcache.CheckDigest(blob.Digest) == nil {
-			h.paths[blob.Digest] = path
+	number := h.number(path)
+	for len(h.held) < maxKnown {
+		at := bytes.Index(raw, wordDigest)
+		if at < 0 {
+			return
+		}
+		raw = bytes.TrimLeft(raw[at+len(wordDigest):], ": \t\r\n\"")
+		if end := bytes.IndexByte(raw, '"'); end > 0 {
+			h.held[h.key(raw[:end])] = number
 		}
 	}
 }
+
+// wordDigest is the name of the member of a descriptor that has the digest.
+var wordDigest = []byte(`"digest"`)
 
 // of returns another repository than path that may have a blob, or "".
 func (h *holders) of(blob digest.Digest, path string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if holder := h.paths[blob]; holder != path {
-		return holder
+	number, ok := h.held[h.key([]byte(blob))]
+	if !ok || h.names[number] == path {
+		return ""
 	}
-	return ""
+	return h.names[number]
 }
 
 // forget is for a holder that turned out not to be one, or not to let us.
 func (h *holders) forget(blob digest.Digest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.paths, blob)
+	delete(h.held, h.key([]byte(blob)))
 }

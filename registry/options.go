@@ -35,6 +35,10 @@ type Options struct {
 	// Patience is how long a request that failed is tried again, at most, besides what Retries say; 0 means that they alone do. It bounds
 	// the waits that a registry causes which has enough of requests.
 	Patience time.Duration
+	// GiveUp is how long the registry may do nothing of a kind, reading or writing, as it has enough of requests (429) or is out of service
+	// (503): then whatever is asked of it fails at once, with a *GivenUpError. 0 means that only Retries and Patience bound each request. No
+	// request waits for longer for such a registry.
+	GiveUp time.Duration
 	// Push asks for the right to push from the start, where tokens say what is allowed. Else that is asked for with the first push.
 	Push bool
 	// Shared says that others write to the repository at the same time, or have before: then it is asked for every blob, even
@@ -55,6 +59,7 @@ type Options struct {
 const (
 	DefaultRetries = 3
 	DefaultIdle    = 2 * time.Minute
+	DefaultGiveUp  = 5 * time.Minute // of the command; Options.GiveUp has none
 	DefaultDelay   = time.Second
 
 	// maxDelay bounds the wait between two tries.

@@ -40,6 +40,16 @@ type spell struct {
 	since time.Time     // zero for none
 	err   error         // what it said last
 	eased chan struct{} // closed when it does something again
+	// steady is since when it has refused all the time: nobody asks for long, or it wants to be left alone, until last.
+	steady, last time.Time
+}
+
+// gap is how long nobody may have asked for what is refused, for it to count as refused all the time.
+const gap = time.Minute
+
+// givenUp returns when a registry is given up that refuses all the time, and is false where it does not.
+func (s spell) givenUp(giveUp time.Duration) (time.Time, bool) {
+	return s.steady.Add(giveUp), giveUp > 0 && !s.steady.IsZero() && time.Since(s.last) < gap
 }
 
 const (
@@ -64,6 +74,20 @@ func newPace(most float64, delay time.Duration) *pace {
 
 // burst is how many requests go at once.
 const burst = 8
+
+// GivenUpError says that a registry did nothing for too long, as it had enough of requests or was out of service.
+type GivenUpError struct {
+	Host string
+	For  time.Duration
+	Err  error // what it said last
+}
+
+func (e *GivenUpError) Error() string {
+	return fmt.Sprintf("it was busy or out of service for %v, and was given up: %v", e.For.Round(time.Second), e.Err)
+}
+
+// Unwrap returns what the registry said last.
+func (e *GivenUpError) Unwrap() error { return e.Err }
 
 // LeaveAloneError says that a registry wants to be left alone for longer than anybody waits.
 type LeaveAloneError struct{ For time.Duration }
@@ -112,9 +136,14 @@ func (p *pace) refuses(what kind, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := &p.refused[what]
+	now := time.Now()
 	if r.err = err; r.since.IsZero() {
-		r.since = time.Now()
+		r.since = now
 	}
+	if now.Sub(r.last) >= gap {
+		r.steady = now
+	}
+	r.last = later(now, p.blocked)
 	if r.eased == nil {
 		r.eased = make(chan struct{})
 	}

@@ -82,3 +82,34 @@ func TestPaceHasACeiling(t *testing.T) {
 		}
 	})
 }
+
+// TestGivenUp says that a registry is given up only where it was asked all the time, and refused: one word of it is nothing to go by when
+// nobody has asked since.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(0, DefaultDelay)
+		refused := func(long time.Duration) bool {
+			for begun := time.Now(); time.Since(begun) < long; time.Sleep(gap / 2) {
+				p.refuses(writing, errNoUser)
+			}
+			s, _ := p.refusing(writing)
+			end, gives := s.givenUp(DefaultGiveUp)
+			return gives && time.Now().After(end)
+		}
+		if refused(gap) {
+			t.Error("given up at once")
+		}
+		time.Sleep(2 * DefaultGiveUp)
+		if refused(gap) {
+			t.Error("given up for what it said long ago")
+		}
+		if !refused(DefaultGiveUp) {
+			t.Error("not given up")
+		}
+		p.serves(writing)
+		if refused(gap) {
+			t.Error("given up though it served")
+		}
+	})
+}

@@ -82,9 +82,6 @@ func (r *Repository) Close() error {
 	return r.own.Close()
 }
 
-// errNoManifest says that a tag names nothing.
-var errNoManifest = fmt.Errorf("%w: the registry lists the tag, and has no manifest for it", layout.ErrBlobMissing)
-
 // Entries returns the root of every tag of the repository. A tag that went away meanwhile is left out; one that the registry still
 // lists, and has no manifest for, is of layout.KindDangling, and has no digest.
 func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
@@ -99,18 +96,21 @@ func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 // LenientEntries is Entries, but a tag about which the registry answers with an error is of layout.KindInvalid, unless it does so
 // about all of them.
 func (r *Repository) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
-	entries, err := r.entries(ctx, func(ctx context.Context, tag string) (*layout.Entry, error) {
-		entry, err := r.entry(ctx, tag)
-		if err != nil && ctx.Err() == nil && isAboutOne(err) {
-			return &layout.Entry{Tag: tag, Kind: layout.KindInvalid, Err: err}, nil
-		}
-		return entry, err
-	})
+	entries, err := r.entries(ctx, r.LenientEntry)
 	unread := func(e layout.Entry) bool { return e.Kind == layout.KindInvalid && e.Descriptor.Digest == "" }
 	if err == nil && len(entries) > 0 && !slices.ContainsFunc(entries, func(e layout.Entry) bool { return !unread(e) }) {
 		return nil, entries[0].Err
 	}
 	return entries, err
+}
+
+// LenientEntry is Resolve, but a tag about which the registry answers with an error is of layout.KindInvalid.
+func (r *Repository) LenientEntry(ctx context.Context, tag string) (*layout.Entry, error) {
+	entry, err := r.Resolve(ctx, tag)
+	if err != nil && ctx.Err() == nil && isAboutOne(err) {
+		return &layout.Entry{Tag: tag, Kind: layout.KindInvalid, Err: err}, nil
+	}
+	return entry, err
 }
 
 // isAboutOne reports whether an error may be about one tag only: the registry has answered, and is neither out of service nor busy.
@@ -130,6 +130,9 @@ func (r *Repository) entries(
 	if err != nil {
 		return nil, err
 	}
+	r.mu.Lock()
+	r.manifests.all = true
+	r.mu.Unlock()
 	entries, err := EntriesOf(ctx, tags, resolve)
 	if err == nil && len(entries) < len(tags) {
 		return r.addDangling(ctx, tags, entries)
@@ -156,7 +159,7 @@ func (r *Repository) addDangling(ctx context.Context, tags []string, entries []l
 		}
 		entry, err := r.entry(ctx, tag)
 		if err == nil && entry == nil {
-			entry = &layout.Entry{Tag: tag, Kind: layout.KindDangling, Err: errNoManifest}
+			entry = &layout.Entry{Tag: tag, Kind: layout.KindDangling, Err: layout.ErrListedOnly}
 		}
 		return entry, err
 	})
@@ -257,12 +260,18 @@ func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	mediaType := manifest.GuessMIMEType(raw)
-	root := buildcache.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	r.remember(root.Digest, raw)
-	entry := &layout.Entry{Tag: tag, Descriptor: root}
+	root := digest.FromBytes(raw)
+	entry := layout.Entry{Tag: tag}
+	if seen, ok := r.options.Hosts.sights.of(root); ok { // whoever wants its bytes has them from where it was seen
+		entry = seen
+		entry.Tag = tag
+		return &entry, nil
+	}
+	r.remember(root, raw)
+	entry.Descriptor = buildcache.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: root, Size: int64(len(raw))}
 	entry.Look(raw)
-	return entry, nil
+	r.options.Hosts.sights.add(entry)
+	return &entry, nil
 }
 
 // readRoot reads a manifest by a tag or a digest that the registry is to look up.

@@ -40,10 +40,11 @@ func (r *Repository) try(
 		if end.IsZero() {
 			end = r.patience(time.Now())
 		}
-		if err := r.again(ctx, what, h, tries, end, failure); err != nil {
+		until := r.noLater(h, of, end)
+		if err := r.again(ctx, what, h, tries, until, failure); err != nil {
 			return err
 		}
-		if err := r.keepPace(ctx, what, h, end, failure); err != nil {
+		if err := r.keepPace(ctx, what, h, until, failure); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,7 @@ func (r *Repository) enter(ctx context.Context, what string, h *host, of kind) (
 	spell, refuses := h.pace.refusing(of)
 	end := r.patience(spell.since)
 	if !refuses || end.IsZero() {
-		return time.Time{}, r.keepPace(ctx, what, h, time.Time{}, nil)
+		return time.Time{}, r.enterOr(ctx, what, h, of, spell)
 	}
 	end = later(end, time.Now().Add(2*r.options.delay()))
 	err := r.keepPace(ctx, what, h, end, spell.err)
@@ -75,12 +76,40 @@ func (r *Repository) enter(ctx context.Context, what string, h *host, of kind) (
 	}
 }
 
+// enterOr waits until a first request may be sent, unless the registry is given up.
+func (r *Repository) enterOr(ctx context.Context, what string, h *host, of kind, s spell) error {
+	end, gives := s.givenUp(r.options.GiveUp)
+	if gives && time.Now().After(end) {
+		return r.giveUp(what, h, s)
+	}
+	err := r.keepPace(ctx, what, h, r.noLater(h, of, time.Time{}), s.err)
+	if err != nil && ctx.Err() == nil && gives { // it wants to be left alone for longer
+		return r.giveUp(what, h, s)
+	}
+	return err
+}
+
+// giveUp says that a registry is not waited for any more.
+func (r *Repository) giveUp(what string, h *host, s spell) error {
+	h.givenUp.Store(true)
+	return r.wrap(what, h, &GivenUpError{Host: h.name, For: time.Since(s.steady), Err: s.err})
+}
+
 // patience returns until when something is tried again that failed first at some time, or zero where nothing says so.
 func (r *Repository) patience(since time.Time) time.Time {
 	if since.IsZero() || r.options.Patience <= 0 {
 		return time.Time{}
 	}
 	return since.Add(r.options.Patience)
+}
+
+// noLater returns the end, or when a registry is given up that does nothing of a kind, if that is before. Zero is never.
+func (r *Repository) noLater(h *host, of kind, end time.Time) time.Time {
+	spell, _ := h.pace.refusing(of)
+	if at, gives := spell.givenUp(r.options.GiveUp); gives && (end.IsZero() || at.Before(end)) {
+		return at
+	}
+	return end
 }
 
 func later(a, b time.Time) time.Time {
@@ -151,7 +180,7 @@ func (r *Repository) again(ctx context.Context, what string, h *host, tries int,
 	}
 	delay := min(r.options.delay()<<min(tries, 16), maxDelay)
 	delay += time.Duration((rand.Float64() - 0.5) * 0.5 * float64(delay)) //nolint:gosec // jitter is no secret
-	if !end.IsZero() && time.Until(end) < delay {
+	if !end.IsZero() && time.Until(end) < max(delay, after) {
 		return r.wrap(what, h, err)
 	}
 	r.options.OnEvent.Send(layout.Event{Kind: layout.EventRetry, Verb: what, Err: r.wrap(what, h, err), Wait: max(delay, after)})

@@ -129,7 +129,9 @@ func (r *Repository) forget(root digest.Digest) {
 
 // forget is for a blob that is no longer there.
 func (k *known) forget(blob digest.Digest) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.sizes, blob)
+	if s, ok := sumOf(blob); ok {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.sizes, s)
+	}
 }

@@ -76,8 +76,8 @@ func (a *app) convertCommand() *cobra.Command {
 		Long: `Change the form of caches and the compression of their layers: in place those of SRC, or the one of --tag; with DST one
 cache on its way there. The tag moves last, to what was proved to be what BuildKit imports.
 
-Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since then; most registries take it), auto (what the
-registry takes; the default where DST is in one).`,
+Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since then; most registries take it), auto (what DST's
+registry takes; the default).`,
 		Example: `  ocicache convert ./cache --to artifact
   ocicache convert ./cache ./small --compression zstd --compression-level 19
   ocicache convert ./cache docker://registry.example.com/team/cache:main`,

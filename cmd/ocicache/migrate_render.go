@@ -74,6 +74,7 @@ func (r checkResult) render(w io.Writer) error {
 		}
 	}
 	renderPrunedAll(w, r.Freed)
+	renderPruningNotes(w, r.Summary)
 	renderCauses(w, r.Causes, "would fail")
 	say(w, "\n%s planned: %d to bring over, %d there already, %d done before, %d that would fail%s; looking took %s\n",
 		count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed+r.NotTried, failedSources(r.Summary), english.Plural(int(r.Requests), "request", ""))
@@ -85,6 +86,16 @@ func renderPrunedAll(w io.Writer, freed []buildcache.Freed) {
 	if len(freed) > 0 {
 		say(w, "\npruned on the way:\n")
 		renderFreed(w, freed, 0)
+	}
+}
+
+// renderPruningNotes says what the rules for pruning did not come to.
+func renderPruningNotes(w io.Writer, s *migrate.Summary) {
+	if s.Exceeding > 0 {
+		say(w, "\nrecompressed, the layers of %s have more than keep_bytes says, up to %s: it counts them as sources have them\n", count(s.Exceeding, "cache"), size(s.Exceeds))
+	}
+	if s.Estimated > 0 {
+		say(w, "\nof %s that is an estimate: fit may drop more when layers are recompressed, as their descriptions grow\n", count(s.Estimated, "cache"))
 	}
 }
 
@@ -174,6 +185,7 @@ func (r runResult) render(w io.Writer) error {
 		return err
 	}
 	renderPrunedAll(w, r.Freed)
+	renderPruningNotes(w, r.Summary)
 	renderCauses(w, r.Causes, "failed")
 	shard := ""
 	if r.Shard != "" {
@@ -234,6 +246,9 @@ func (r reportResult) render(w io.Writer) error {
 		row("failed", r.Failed)
 		row("not tried", r.Left)
 		row("begun, not ended", r.Working)
+		if r.Interrupted > 0 {
+			say(w, "not come to\t%d, when %s interrupted at %s\n", r.NotReached, english.PluralWord(r.Interrupted, "the last run was", "the last runs were"), r.CutOff.UTC().Format(time.RFC3339))
+		}
 		row("failed sources", r.Sources)
 		say(w, "moved\t%s, besides %s that were there; by the newest line of each cache\n", size(r.Moved), size(r.Saved))
 		say(w, "requests\t%s, by the same lines\n", humanize.Comma(r.Requests))

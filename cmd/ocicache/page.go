@@ -111,13 +111,13 @@ func tableOf(w io.Writer, c columns, write func(io.Writer)) error {
 func writeRows(w io.Writer, write func(io.Writer), narrow func(t *rows, width int)) error {
 	var raw bytes.Buffer
 	write(&raw)
-	text := raw.String()
+	text := raw.Bytes()
 	if p, ok := w.(*page); ok && p.width > 0 {
-		text = fitted(shorten(text), p.width, narrow)
+		text = []byte(fitted(shorten(string(text)), p.width, narrow))
 	}
 	var aligned strings.Builder
 	t := tabwriter.NewWriter(&aligned, 0, 0, gap, ' ', 0)
-	if _, err := io.WriteString(t, text); err != nil {
+	if _, err := t.Write(text); err != nil {
 		return err
 	}
 	if err := t.Flush(); err != nil {

@@ -42,6 +42,8 @@ type registryFlags struct {
 	password bool
 	retry    int
 	idle     time.Duration
+	givesUp  bool          // the command has the flag
+	giveUp   time.Duration // 0 where it has a rule of its own, or none
 	rate     float64
 }
 
@@ -70,6 +72,14 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 		f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
 	}
 	return f
+}
+
+// addGiveUp adds the flag of commands that may have much to do.
+func (f *registryFlags) addGiveUp() {
+	const name = "give-up"
+	f.givesUp = true
+	f.set.DurationVar(&f.giveUp, name, registry.DefaultGiveUp, "how long a registry may be busy")
+	f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
 }
 
 // registryGroup marks flags that help shows apart from what a command is about.
@@ -101,14 +111,8 @@ func (f *registryFlags) check(refs ...layout.Reference) error {
 			hosts[registry.HostOf(ref.Path)] = true
 		}
 	}
-	if f.retry < 0 {
-		return &usageError{fmt.Errorf("--retry %d: want 0 or more", f.retry)}
-	}
-	if f.set.Changed("rate") && (f.rate <= 0 || math.IsInf(f.rate, 0) || math.IsNaN(f.rate)) {
-		return &usageError{fmt.Errorf("--rate %v: want requests a second, more than 0", f.rate)}
-	}
-	if f.idle <= 0 {
-		return &usageError{fmt.Errorf("--idle-timeout %v: want more than 0", f.idle)}
+	if err := f.checkNumbers(); err != nil {
+		return err
 	}
 	for _, name := range accessFlags() {
 		if f.set.Changed(name) && len(hosts) > 1 && name != "authfile" { // whose entries name their registries
@@ -118,6 +122,21 @@ func (f *registryFlags) check(refs ...layout.Reference) error {
 		}
 	}
 	return f.readPassword()
+}
+
+// checkNumbers refuses numbers that make no sense.
+func (f *registryFlags) checkNumbers() error {
+	switch {
+	case f.retry < 0:
+		return &usageError{fmt.Errorf("--retry %d: want 0 or more", f.retry)}
+	case f.set.Changed("rate") && (f.rate <= 0 || math.IsInf(f.rate, 0) || math.IsNaN(f.rate)):
+		return &usageError{fmt.Errorf("--rate %v: want requests a second, more than 0", f.rate)}
+	case f.givesUp && f.giveUp <= 0:
+		return &usageError{fmt.Errorf("--give-up %v: want more than 0", f.giveUp)}
+	case f.idle <= 0:
+		return &usageError{fmt.Errorf("--idle-timeout %v: want more than 0", f.idle)}
+	}
+	return nil
 }
 
 // checkAll is check for all that a command names, be it an argument or the value of a flag. What is no reference is said where it is opened.
@@ -211,6 +230,7 @@ func (f *registryFlags) readPassword() error {
 func (f *registryFlags) options(s side) places.Options {
 	o := registry.Options{
 		AuthFile: os.Getenv("REGISTRY_AUTH_FILE"), UserAgent: "ocicache/" + versionName(), Retries: f.retry, Idle: f.idle, Rate: f.rate,
+		GiveUp: f.giveUp,
 	}
 	if f.retry == 0 {
 		o.Retries = -1

@@ -15,6 +15,7 @@ import (
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
 )
 
 func (a *app) syncCommand() *cobra.Command {
@@ -121,11 +122,10 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err := sync.checkEnds(t.src.Reference, t.dstRef); err != nil {
 		return &usageError{err}
 	}
-	if options.Entries, err = t.src.LenientEntries(ctx); err != nil {
-		return err
-	}
-	if err := sync.check(ctx, t.src, options.Entries); err != nil {
-		return err
+	if options.Tags = sync.tagsOf(t.src); options.Tags == nil || t.dstRef.Tag != "" || t.dstRef.IsLocal() || sync.remove.do {
+		if err := sync.choose(ctx, t.src, &options); err != nil {
+			return err
+		}
 	}
 	if err := a.openDestination(ctx, t, flags); err != nil {
 		return err
@@ -134,10 +134,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		return err
 	}
 	options.Tag, options.Parallel = t.tag, sync.atOnce(t.src.Reference, t.dstRef)
-	handler, stop := a.show()
-	options.OnEvent = handler
-	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
-	stop()
+	done, err := a.syncAll(ctx, t, sync, options)
 	if done == nil {
 		return err
 	}
@@ -156,6 +153,41 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	return cmp.Or(errors.Join(err, a.write(result, result.render)), done.Err(), kept)
 }
 
+// checkEnds fails where SRC and DST are none for what is asked.
+func (f syncFlags) checkEnds(from, to layout.Reference) error {
+	switch {
+	case places.SameFile(from, to):
+		return errors.New("SRC and DST are the same place")
+	case f.limits.given() && isInPlace(from, to):
+		return errPruneInPlace
+	}
+	return f.remove.check(f.cmd, from, to)
+}
+
+// syncAll brings the caches over.
+func (a *app) syncAll(ctx context.Context, t *transfer, flags syncFlags, options convert.SyncOptions) (*convert.SyncResult, error) {
+	handler, stop := a.show()
+	defer stop()
+	options.OnEvent = handler
+	options.OnBegin = func(ctx context.Context, _ layout.Entry) (context.Context, error) {
+		for _, ref := range []layout.Reference{t.src.Reference, t.dstRef} {
+			if isRegistry(ref) && a.hosts.HasGivenUp(registry.HostOf(ref.Path)) {
+				return nil, errGivenUp
+			}
+		}
+		return ctx, nil
+	}
+	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
+	byTags := options.Tags != nil
+	if byTags && (errors.Is(err, errChoosesNone) || done != nil && err == nil && len(done.Caches) == 0) {
+		if err := flags.choose(ctx, t.src, &options); err != nil { // which says what is wrong
+			return nil, err
+		}
+		return convert.Sync(ctx, t.src.Source, t.dst, options)
+	}
+	return done, err
+}
+
 // digests are the lines of --digestfile: the digest of each cache that is there now, and its name.
 func (r syncResult) digests() []string {
 	lines := []string{}
@@ -167,15 +199,48 @@ func (r syncResult) digests() []string {
 	return lines
 }
 
-// checkEnds fails where SRC and DST are none for what is asked.
-func (f syncFlags) checkEnds(from, to layout.Reference) error {
-	switch {
-	case places.SameFile(from, to):
-		return errors.New("SRC and DST are the same place")
-	case f.limits.given() && isInPlace(from, to):
-		return errPruneInPlace
+// errGivenUp leaves caches out that need a registry that was given up.
+var errGivenUp = errors.New("the registry was given up")
+
+// errChoosesNone says that the tags of a place alone do not say which caches are meant.
+var errChoosesNone = errors.New("the tags chosen have no caches")
+
+// tagsOf returns what lists the tags of a source that is read tag by tag, or nil where it is not. It fails with errChoosesNone where
+// choose would fail.
+func (f syncFlags) tagsOf(src *places.Opened) func(context.Context) ([]string, error) {
+	lister, lists := src.Source.(layout.Lister)
+	_, lenient := src.Source.(layout.Lenient)
+	if !lists || !lenient || src.Reference.Tag != "" || src.Reference.Digest != "" {
+		return nil
 	}
-	return f.remove.check(f.cmd, from, to)
+	return func(ctx context.Context) ([]string, error) {
+		tags, err := lister.Tags(ctx)
+		if err != nil {
+			return nil, err
+		}
+		chosen, err := f.matcher()
+		if err != nil {
+			return nil, err
+		}
+		for _, pattern := range f.match {
+			if !slices.ContainsFunc(tags, func(tag string) bool { return matches(pattern, tag) }) {
+				return nil, errChoosesNone
+			}
+		}
+		if len(tags) == 0 || chosen != nil && !slices.ContainsFunc(tags, chosen) {
+			return nil, errChoosesNone
+		}
+		return tags, nil
+	}
+}
+
+// choose reads what is in the source, instead of one tag after the other.
+func (f syncFlags) choose(ctx context.Context, src *places.Opened, options *convert.SyncOptions) (err error) {
+	options.Tags = nil
+	if options.Entries, err = src.LenientEntries(ctx); err != nil {
+		return err
+	}
+	return f.check(ctx, src, options.Entries)
 }
 
 // check fails where there is no cache, and where a --match chooses nothing.

@@ -47,6 +47,7 @@ func (f *transferFlags) addTarget(a *app, cmd *cobra.Command) {
 	flags.StringVar(&f.forRegistry, "for", "", "go by this `REGISTRY`'s rules: a host or a profile")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "push even what the registry surely refuses")
 	f.registry = addRegistryFlags(cmd, src, dest)
+	f.registry.addGiveUp()
 }
 
 // addTrust is for commands that recompress.

@@ -38,25 +38,15 @@ const (
 // TestFleet copies a repository of many caches from one registry to another with ocicache and with other programs, and
 // prints what each took. It runs where OCICACHE_FLEET names a directory with the programs; scripts/peers-fleet.sh does so.
 func TestFleet(t *testing.T) {
-	bin := os.Getenv("OCICACHE_FLEET")
-	if bin == "" {
-		t.Skip("NOT MEASURED: OCICACHE_FLEET does not name the directory with the programs")
-	}
-	caches := fleetCaches
-	if text := os.Getenv("OCICACHE_FLEET_CACHES"); text != "" {
-		var err error
-		if caches, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	bin, caches := fleetPrograms(t)
 	src := startRegistry(t)
 	want := fill(t, src, caches)
-	for _, tool := range []string{"ocicache", "regsync", "crane", "skopeo"} {
+	for _, tool := range fleetTools() {
 		dst := startRegistry(t)
 		for _, round := range []string{"first", "again"} {
 			src.reset()
 			dst.reset()
-			took, memory, err := runTool(t, bin, tool, src.host, dst.host)
+			cost, err := runTool(t, bin, tool, src.host, dst.host)
 			if err != nil {
 				t.Logf("%-9s %-6s FAILED: %v", tool, round, err)
 				continue
@@ -67,13 +57,44 @@ func TestFleet(t *testing.T) {
 				}
 			}
 			t.Logf("%-9s %-6s %6d requests at the source, %6d at the destination, %7.2f s, %4d MB",
-				tool, round, src.count(), dst.count()-len(want), took.Seconds(), memory>>20)
+				tool, round, src.count(), dst.count()-len(want), cost.took.Seconds(), cost.memory>>20)
 		}
 	}
 }
 
+// fleetPrograms returns the directory with the programs, and how many caches there are to be.
+func fleetPrograms(t *testing.T) (bin string, caches int) {
+	t.Helper()
+	if bin = os.Getenv("OCICACHE_FLEET"); bin == "" {
+		t.Skip("NOT MEASURED: OCICACHE_FLEET does not name the directory with the programs")
+	}
+	return bin, numberFrom(t, "OCICACHE_FLEET_CACHES", fleetCaches)
+}
+
+func numberFrom(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	number, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number
+}
+
+// fleetTools are the programs that are compared.
+func fleetTools() []string { return []string{"ocicache", "regsync", "crane", "skopeo"} }
+
+// fleetCost is what a run took.
+type fleetCost struct {
+	took, processor time.Duration
+	memory          int64
+}
+
 // runTool copies all tags of team/cache.
-func runTool(t *testing.T, bin, tool, src, dst string) (time.Duration, int64, error) {
+func runTool(t *testing.T, bin, tool, src, dst string) (fleetCost, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
@@ -98,21 +119,22 @@ func runTool(t *testing.T, bin, tool, src, dst string) (time.Duration, int64, er
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	err := cmd.Run()
-	took := time.Since(start)
+	cost := fleetCost{took: time.Since(start)}
 	if err != nil {
 		text := out.String()
-		err = fmt.Errorf("%w: %s", err, text[max(0, len(text)-500):])
+		return cost, fmt.Errorf("%w: %s", err, text[max(0, len(text)-500):])
 	}
-	var memory int64
+	cost.processor = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		memory = usage.Maxrss << 10
+		cost.memory = usage.Maxrss << 10
 	}
-	return took, memory, err
+	return cost, nil
 }
 
 // countedRegistry is Debian's docker-registry behind a proxy that counts.
 type countedRegistry struct {
-	host string
+	host   string // of the proxy
+	behind string // of the registry itself
 
 	mu       sync.Mutex
 	requests int
@@ -171,7 +193,7 @@ func startRegistry(t *testing.T) *countedRegistry {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Wait() }) // it is killed with the context
-	r := &countedRegistry{}
+	r := &countedRegistry{behind: behind}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
 	transport.MaxIdleConnsPerHost = 64
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {

@@ -1,0 +1,290 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/ocicache/ocicache/internal/parallel"
+	"github.com/ocicache/ocicache/layout"
+)
+
+const (
+	// ahead is how many caches are looked at before it is their turn.
+	ahead = 64
+	// looksAtOnce is how many roots a place is asked for at the same time.
+	looksAtOnce = 6
+)
+
+// candidate is a cache that may be brought over.
+type candidate struct {
+	entry layout.Entry
+	old   layout.Entry  // what its tag names in the destination; without a tag where that is nothing
+	ready chan struct{} // closed when both are known, or err is
+	gone  bool          // its tag names nothing
+	err   error         // why nothing more can be asked for
+	// failed is why it can't be brought over, where that was found out in advance.
+	failed error
+}
+
+// wait waits until it is known what there is.
+func (c *candidate) wait(ctx context.Context) error {
+	select {
+	case <-c.ready:
+		return c.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// listed returns caches of which all is known.
+func (s *syncer) listed(entries []layout.Entry) iter.Seq[*candidate] {
+	ready := make(chan struct{})
+	close(ready)
+	return func(yield func(*candidate) bool) {
+		for _, entry := range entries {
+			if !yield(&candidate{entry: entry, old: s.there[s.tagFor(entry)], ready: ready}) {
+				return
+			}
+		}
+	}
+}
+
+// stream brings the caches of SyncOptions.Tags over, of which no more is known than some at a time.
+func (s *syncer) stream(ctx context.Context, result *SyncResult) error {
+	src, ok := s.src.(layout.Lenient)
+	if !ok {
+		return errNotLenient
+	}
+	a := &lookahead{syncer: s, src: src, atSource: make(chan struct{}, looksAtOnce), atDestination: make(chan struct{}, looksAtOnce)}
+	var err error
+	if a.tags, err = a.list(ctx); err != nil {
+		return err
+	}
+	if s.o.Match != nil {
+		a.tags = slices.DeleteFunc(a.tags, func(tag string) bool { return !s.o.Match(tag) })
+	}
+	result.Caches = make([]SyncEntry, 0, len(a.tags))
+	err = s.bringAll(ctx, a.caches(ctx), result)
+	result.Others = a.others
+	if result.NotTried = len(a.tags) - a.passed - len(result.Caches); err == nil && a.read == 0 && result.NotTried == 0 && a.unread != nil {
+		result.Caches, err = nil, a.unread // nothing can be read, so that it is not about one
+	}
+	return err
+}
+
+// errNotLenient says what Sync can't do.
+var errNotLenient = errors.New("the source can't be read tag by tag")
+
+// lookahead looks at caches before it is their turn.
+type lookahead struct {
+	*syncer
+	src  layout.Lenient
+	tags []string
+	// there are the tags of the destination, sorted, where each is resolved when it is needed; else syncer.there knows all.
+	there                   []string
+	resolver                layout.Resolver
+	atSource, atDestination chan struct{}
+	missed                  []string // tags that named nothing
+	passed, others          int      // tags that have gone, or name no cache; and those of them that name something else
+	read                    int      // roots
+	unread                  error    // of the first root that could not be read
+}
+
+// list lists the tags of both places.
+func (a *lookahead) list(ctx context.Context) (tags []string, err error) {
+	group, with := parallel.New(ctx, 2)
+	var failed error
+	group.Go(func() error {
+		tags, err = a.o.Tags(with)
+		return err
+	})
+	group.Go(func() error {
+		failed = a.listDestination(with)
+		return failed
+	})
+	_ = group.Wait() // it is one of these, and the source's comes first
+	if err != nil && !isStopped(err) {
+		return nil, err
+	}
+	return tags, errors.Join(failed, err)
+}
+
+// isStopped reports whether an error only says that something else has failed.
+func isStopped(err error) bool {
+	var stopped *parallel.StoppedError
+	return errors.As(err, &stopped)
+}
+
+// listDestination finds out what is there: tags only, where their roots can be had one by one, and are not needed for their layers.
+func (a *lookahead) listDestination(ctx context.Context) (err error) {
+	a.o.held = &holdings{}
+	if a.dst == nil {
+		return nil
+	}
+	lister, lists := a.dst.(layout.Lister)
+	resolver, resolves := a.dst.(layout.Resolver)
+	if _, cheap := a.dst.(layout.RandomAccess); cheap || !lists || !resolves || a.o.Compression != "" {
+		return a.lookAtDestination(ctx)
+	}
+	a.resolver = resolver
+	a.there, err = lister.Tags(ctx)
+	return err
+}
+
+// caches returns the caches of the tags, in their order, but that those which named nothing at first come last. Those that have gone and
+// what are no caches are left out.
+func (a *lookahead) caches(ctx context.Context) iter.Seq[*candidate] {
+	return func(yield func(*candidate) bool) {
+		ctx, stop := context.WithCancel(ctx)
+		upcoming := make(chan *candidate, ahead)
+		group, _ := parallel.New(ctx, 1)
+		group.Go(func() error {
+			defer close(upcoming)
+			return a.lookAtAll(ctx, upcoming)
+		})
+		defer func() {
+			stop()
+			for range upcoming { // what is left is not wanted
+			}
+			_ = group.Wait() // each candidate has its error
+		}()
+		for c := range upcoming {
+			if err := c.wait(ctx); err != nil && a.read > 0 && ctx.Err() == nil {
+				c.failed, c.err = c.err, nil // which may pass
+			}
+			if (c.err != nil || ctx.Err() != nil || a.wants(c)) && !yield(c) {
+				return
+			}
+		}
+		for c := range a.again(ctx) {
+			if (c.err != nil || a.wants(c)) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// lookAtAll looks at the tags, and tells of each in its order.
+func (a *lookahead) lookAtAll(ctx context.Context, upcoming chan<- *candidate) error {
+	group, _ := parallel.New(ctx, 2*looksAtOnce)
+	for _, tag := range a.tags {
+		c := &candidate{entry: layout.Entry{Tag: tag}, ready: make(chan struct{})}
+		select {
+		case upcoming <- c:
+		case <-ctx.Done():
+			return group.Wait()
+		}
+		group.Go(func() error {
+			defer close(c.ready)
+			c.err = parallel.Guard(func() error { return a.look(ctx, c) })
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// look reads the root of a tag, and what its tag names in the destination.
+func (a *lookahead) look(ctx context.Context, c *candidate) error {
+	err := within(ctx, a.atSource, func() error {
+		entry, err := a.src.LenientEntry(ctx, c.entry.Tag)
+		if c.gone = err == nil && entry == nil; err == nil && entry != nil {
+			c.entry = *entry
+		}
+		return err
+	})
+	if err != nil || c.gone || c.entry.Kind.IsImage() {
+		return err
+	}
+	return a.lookBehind(ctx, c)
+}
+
+// lookBehind looks at what the destination has.
+func (a *lookahead) lookBehind(ctx context.Context, c *candidate) error {
+	tag := a.tagFor(c.entry)
+	if a.resolver == nil {
+		c.old = a.syncer.there[tag]
+		return nil
+	}
+	if _, listed := slices.BinarySearch(a.there, tag); !listed {
+		return nil
+	}
+	return within(ctx, a.atDestination, func() error {
+		old, err := a.resolve(ctx, tag)
+		if err == nil && old != nil {
+			c.old = *old
+		}
+		return err
+	})
+}
+
+// resolve reads a root of the destination, leniently where it can.
+func (a *lookahead) resolve(ctx context.Context, tag string) (*layout.Entry, error) {
+	if lenient, ok := a.dst.(layout.Lenient); ok {
+		return lenient.LenientEntry(ctx, tag)
+	}
+	return a.resolver.Resolve(ctx, tag)
+}
+
+// within does something when there is room for it.
+func within(ctx context.Context, room chan struct{}, do func() error) error {
+	select {
+	case room <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-room }()
+	return do()
+}
+
+// wants reports whether a cache is to be brought over, or fails. Else it is counted.
+func (a *lookahead) wants(c *candidate) bool {
+	switch {
+	case c.failed != nil:
+		return true
+	case c.gone:
+		a.missed = append(a.missed, c.entry.Tag)
+		return false
+	case c.entry.Kind.IsImage():
+		a.passed++
+		a.others++
+		a.read++
+		return false
+	case c.entry.Kind != layout.KindInvalid || c.entry.Descriptor.Digest != "":
+		a.read++
+	case a.unread == nil:
+		a.unread = c.entry.Err
+	}
+	a.o.OnEvent.Send(planned(c.entry))
+	return true
+}
+
+// again looks once more at the tags that named nothing. One that is listed all the same is a cache that can't be brought over.
+func (a *lookahead) again(ctx context.Context) iter.Seq[*candidate] {
+	ready := make(chan struct{})
+	close(ready)
+	return func(yield func(*candidate) bool) {
+		if len(a.missed) == 0 {
+			return
+		}
+		listed, err := a.o.Tags(ctx)
+		if err != nil {
+			yield(&candidate{ready: ready, err: err})
+			return
+		}
+		for _, tag := range a.missed {
+			c := &candidate{entry: layout.Entry{Tag: tag}, ready: ready}
+			if !slices.Contains(listed, tag) {
+				a.passed++
+				continue
+			}
+			if c.err = a.look(ctx, c); c.gone {
+				c.gone, c.entry.Kind, c.entry.Err = false, layout.KindDangling, layout.ErrListedOnly
+			}
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
