@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -58,18 +59,26 @@ func (j *job) executeSteps(ctx context.Context, twins bool) error {
 				return err
 			}
 			defer release()
-			switch s.action {
-			case Keep:
-				return j.keep(ctx, s)
-			case Recompress:
-				return j.remake(ctx, s)
-			case Reuse:
-				return j.reuse(ctx, s)
-			}
-			return nil
+			return j.carryStep(ctx, s)
 		})
 	}
 	return group.Wait()
+}
+
+// carryStep does what a step says.
+func (j *job) carryStep(ctx context.Context, s *step) (err error) {
+	switch s.action {
+	case Keep:
+		err = j.keep(ctx, s)
+	case Recompress:
+		err = j.remake(ctx, s)
+	case Reuse:
+		err = j.reuse(ctx, s)
+	}
+	if s.done = err == nil; s.done && s.moved > 0 && j.o.brought != nil {
+		j.o.brought(cmp.Or(s.blob(), s.from.Digest))
+	}
+	return err
 }
 
 // announce says how much there is to do.
@@ -98,10 +107,16 @@ func (j *job) keep(ctx context.Context, s *step) error {
 	}
 	defer turn()
 	var sent atomic.Int64 // nothing of what the place has already, or links
+	var all spending
+	defer func() {
+		s.read, _ = all.of()
+		s.sent = s.read
+	}()
 	err = j.o.OnEvent.Track("copy", s.from.Digest, s.from.Size, func(done func(int64)) error {
 		open := func() (io.ReadCloser, error) { return j.src.Open(ctx, s.from) }
 		return j.dst.Put(ctx, s.from, layout.Counted(ctx, open, func(n int64) {
 			sent.Add(n)
+			all.reads(n)
 			done(n)
 		}))
 	})
@@ -146,7 +161,9 @@ func (j *job) remake(ctx context.Context, s *step) error {
 			return err
 		}
 	}
-	blob, err := recompress(ctx, sourceOf(j.src, s.from), j.dst, *s, j.o)
+	var all spending
+	blob, err := recompress(ctx, sourceOf(j.src, s.from), j.dst, *s, j.o, &all)
+	s.read, s.sent = all.of()
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,11 @@ func Convert(
 		result, err = j.carryOut(ctx)
 	}
 	if err != nil {
+		if o.spent != nil {
+			spent := j.spent()
+			spent.Took = layout.Seconds(time.Since(begun))
+			o.spent(spent)
+		}
 		return nil, err
 	}
 	result.Took = layout.Seconds(time.Since(begun))

@@ -43,7 +43,7 @@ func (m *made) add(r layout.Recipe, blob buildcache.Blob) {
 // foretell makes a layer and keeps only its digest, and reports whether the destination has that. It is for places that are written
 // to by sending: where they hold the same layer, it is likely to be this one, and making it twice costs less than sending it.
 func (j *job) foretell(ctx context.Context, s *step) (bool, error) {
-	blob, err := recompress(ctx, sourceOf(j.src, s.from), weigher{j.dst}, *s, j.o)
+	blob, err := recompress(ctx, sourceOf(j.src, s.from), weigher{j.dst}, *s, j.o, &spending{})
 	if err != nil {
 		return false, err
 	}

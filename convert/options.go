@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
 	"github.com/ocicache/ocicache/layout"
@@ -46,6 +48,9 @@ type Options struct {
 	slots    chan struct{} // one for each layer that may be worked on at a time
 	turns    *turns
 	promised *promises
+	// spent hears of what a conversion took that failed; nil means nobody does. brought hears of each layer that was written.
+	spent   func(layout.Effort)
+	brought func(layer digest.Digest)
 	// before ends when the caches that come before this one are done with: tags move in their order, so that the result is
 	// always the same. It says whether this one is to be left out then.
 	before func(ctx context.Context) error

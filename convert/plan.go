@@ -29,8 +29,11 @@ type step struct {
 	// to is what the blob becomes: known from the start for Reuse, after the execution for Recompress. For Keep it
 	// is nil, unless the blob's media type does not fit its bytes and is put right.
 	to *buildcache.Blob
-	// moved is how many bytes the execution wrote to the destination.
-	moved int64
+	// moved is how many bytes of the outcome the execution wrote to the destination, 0 where that had them. sent and read are what all
+	// attempts sent and read for it, those that broke off too.
+	moved, sent, read int64
+	// done says that the execution is over with it, and has not failed.
+	done bool
 	// foreseen is, in a dry run, how large a layer is that would be recompressed: what it would come to can't be known.
 	foreseen int64
 	// unsure says that the destination may have had what was written, and does not tell.

@@ -33,14 +33,18 @@ func (e *DiffIDError) Error() string {
 	return fmt.Sprintf("layer %s: its diffID should be %s and is %s", e.Blob, e.Want, e.Got)
 }
 
-// recompress encodes one layer anew and stores it in dst. The work is done in stages that run side by side, so that a
+// recompress encodes one layer anew and stores it in dst. all is told what that takes. The work is done in stages that run side by side, so that a
 // single huge layer uses more than one processor: read and verify; decode and hash; encode; hash and write.
-func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options) (blob buildcache.Blob, err error) {
+func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, all *spending) (blob buildcache.Blob, err error) {
 	err = o.OnEvent.Track(string(Recompress), s.from.Digest, s.from.Size, func(done func(int64)) error {
-		blob, err = recompressLayer(ctx, src, dst, s, o, done)
+		told := func(n int64) {
+			all.reads(n)
+			done(n)
+		}
+		blob, err = recompressLayer(ctx, src, dst, s, o, all, told)
 		if errors.Is(err, compress.ErrNotEstargz) {
 			s.encoding = compress.Encoding{Compression: buildcache.Gzip}
-			blob, err = recompressLayer(ctx, src, dst, s, o, done)
+			blob, err = recompressLayer(ctx, src, dst, s, o, all, told)
 		}
 		return err
 	})
@@ -70,7 +74,7 @@ func blame(ctx context.Context, src layout.Source, layer buildcache.Descriptor, 
 }
 
 func recompressLayer(
-	ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, done func(int64),
+	ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, all *spending, done func(int64),
 ) (blob buildcache.Blob, err error) {
 	if _, ok := src.(layout.RandomAccess); !ok && s.encoding.Compression == buildcache.Estargz {
 		spooled, err := spool(ctx, src, s.from)
@@ -87,7 +91,7 @@ func recompressLayer(
 	open := layout.Counted(ctx, func() (io.ReadCloser, error) { return layout.OpenVerified(ctx, src, s.from) }, done)
 	stored, err := dst.Ingest(ctx, func(w io.Writer) error { // which may be called again
 		tar := sha256.New()
-		packed, err := repack(ctx, open, src, s, o, tar, w)
+		packed, err := repack(ctx, open, src, s, o, tar, all.sentTo(w))
 		if err != nil {
 			return err
 		}

@@ -80,14 +80,8 @@ func newResult(j *job) *Result {
 			layer.To, layer.ToSize = layer.From, layer.FromSize
 		}
 		r.Layers = append(r.Layers, layer)
-		r.Moved += s.moved
 		r.Foreseen += s.foreseen
-		if s.action == Recompress && s.to != nil || s.moved > 0 {
-			r.Read += s.from.Size
-		}
-		if s.moved == 0 && layer.To != "" && (!j.inPlace || s.action == Recompress) {
-			r.Saved += layer.ToSize
-		}
+		r.Effort = r.Plus(j.spentOn(s))
 		if s.distrusted {
 			distrusted++
 		}

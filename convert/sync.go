@@ -46,8 +46,12 @@ type SyncOptions struct {
 	// OnBegin hears of each cache before it is worked on, and returns the context for that, which must be one made of ctx. An
 	// error leaves the cache out: it counts as not tried.
 	OnBegin func(ctx context.Context, entry layout.Entry) (context.Context, error)
-	// OnEntry hears of each cache as it is done with.
+	// OnEntry hears of each cache as it is done with, and of those that an interruption ends.
 	OnEntry func(SyncEntry)
+	// OnLayer hears of each layer that was sent and has arrived.
+	OnLayer func(entry layout.Entry, layer digest.Digest)
+	// Tries are what an earlier sync of some of these caches has told; nil stands for none.
+	Tries *Tries
 }
 
 // SyncEntry is what became of one cache.
@@ -62,9 +66,11 @@ type SyncEntry struct {
 	Foreseen int64    `json:"-"`                // as in Result
 	Pruned   *Pruning `json:"pruned,omitempty"` // as in Result; nil where it was skipped
 	Skipped  bool     `json:"skipped"`          // the destination had it already, whole
-	Notes    []string `json:"notes,omitempty"`
-	Error    string   `json:"error,omitempty"`
-	Err      error    `json:"-"`
+	// Interrupted says that it was begun, and ended by an interruption: it has not failed.
+	Interrupted bool     `json:"interrupted,omitempty"`
+	Notes       []string `json:"notes,omitempty"`
+	Error       string   `json:"error,omitempty"`
+	Err         error    `json:"-"`
 }
 
 // SyncResult is what a sync did.
@@ -72,7 +78,10 @@ type SyncResult struct {
 	Caches []SyncEntry `json:"caches"`
 	Others int         `json:"others"` // chosen entries that are no caches, and were passed over
 	Failed int         `json:"failed"`
-	// NotTried is how many caches were left out because an earlier one failed, with FailFast, or because OnBegin said so.
+	// Interrupted is how many were begun and not ended, because the sync was interrupted.
+	Interrupted int `json:"interrupted,omitempty"`
+	// NotTried is how many caches were left out because an earlier one failed, with FailFast, because OnBegin said so, or because the
+	// sync was interrupted before.
 	NotTried int `json:"notTried,omitempty"`
 	// Notes say which caches were passed over, because nothing says what to call them.
 	Notes []string `json:"notes,omitempty"`
@@ -88,7 +97,7 @@ func (r *SyncResult) Err() error {
 	}
 	e := &SyncError{Failed: r.Failed, Of: len(r.Caches)}
 	for _, cache := range r.Caches {
-		if cache.Err != nil {
+		if cache.Err != nil && !cache.Interrupted {
 			e.Errs = append(e.Errs, fmt.Errorf("tag %q: %w", cache.From, cache.Err))
 		}
 	}
@@ -126,6 +135,9 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 		return nil, errNoDestination
 	}
 	o.Options = o.normal()
+	if o.Tries == nil {
+		o.Tries = &Tries{}
+	}
 	o.deep, o.slots, o.turns, o.promised = o.Deep, make(chan struct{}, o.jobs()), &turns{}, &promises{}
 	o.TrustDestination = o.TrustDestination && !o.Deep // what is read in any case is not taken unread
 	s := &syncer{src: src, dst: dst, o: o, there: map[string]layout.Entry{}}
@@ -147,7 +159,7 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 			return nil, err
 		}
 	}
-	s.announce(entries)
+	s.o.Tries.announce(s.o.OnEvent, entries)
 	err = s.bringAll(ctx, s.listed(entries), result)
 	result.NotTried = len(entries) - len(result.Caches)
 	result.Took = layout.Seconds(time.Since(begun))
@@ -155,13 +167,14 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 }
 
 func (r *SyncResult) add(done SyncEntry) {
-	if done.Err != nil {
+	switch {
+	case done.Interrupted:
+		r.Interrupted++
+	case done.Err != nil:
 		r.Failed++
 	}
 	r.Caches = append(r.Caches, done)
-	r.Read += done.Read
-	r.Moved += done.Moved
-	r.Saved += done.Saved
+	r.Effort = r.Plus(done.Effort)
 }
 
 // syncer brings caches of one place to another.
@@ -185,29 +198,18 @@ func (s *syncer) lookAtDestination(ctx context.Context) error {
 	return err
 }
 
-// planned is how much there can be to do for a cache.
-func planned(entry layout.Entry) layout.Event {
-	return layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: entry.Layers, Total: entry.LayerBytes}
-}
-
-// announce says how much there can be to do for all. What turns out to be there is taken back, cache by cache.
-func (s *syncer) announce(entries []layout.Entry) {
-	total := planned(layout.Entry{})
-	for _, entry := range entries {
-		total.Count += entry.Layers
-		total.Total += entry.LayerBytes
-	}
-	s.o.OnEvent.Send(total)
-}
-
 // bring brings one cache over.
-func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Context) error) SyncEntry {
+func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Context) error) (done SyncEntry) {
 	entry, options := c.entry, s.o.Options
 	options.before = before
-	part, end := options.OnEvent.Part(planned(entry))
-	defer end()
+	part, end := s.o.Tries.begin(entry)
 	options.OnEvent = part
-	done := SyncEntry{From: entry.Tag, To: s.tagFor(entry), FromDigest: entry.Descriptor.Digest}
+	done = SyncEntry{From: entry.Tag, To: s.tagFor(entry), FromDigest: entry.Descriptor.Digest}
+	defer func() { end(done.Err == nil) }()
+	options.spent = func(e layout.Effort) { done.Effort = e }
+	if s.o.OnLayer != nil {
+		options.brought = func(layer digest.Digest) { s.o.OnLayer(entry, layer) }
+	}
 	fail := func(err error) SyncEntry {
 		done.Err, done.Error = err, err.Error()
 		return done

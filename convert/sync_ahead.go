@@ -256,7 +256,7 @@ func (a *lookahead) wants(c *candidate) bool {
 	case a.unread == nil:
 		a.unread = c.entry.Err
 	}
-	a.o.OnEvent.Send(planned(c.entry))
+	a.o.Tries.announce(a.o.OnEvent, []layout.Entry{c.entry})
 	return true
 }
 

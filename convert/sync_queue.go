@@ -79,24 +79,39 @@ func (s *syncer) bringAll(ctx context.Context, caches iter.Seq[*candidate], resu
 
 // bringInTurn brings a cache over, and adds what became of it to the result when it is its turn.
 func (s *syncer) bringInTurn(ctx context.Context, c *candidate, t *turn, result *SyncResult) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	with, err := s.begin(ctx, c.entry)
 	if err != nil {
 		return context.Cause(ctx)
 	}
-	became := s.bring(with, c, t.wait)
-	if err := t.wait(with); err != nil || errors.Is(became.Err, errStopped) {
-		return context.Cause(with)
+	return s.ended(ctx, t, s.bring(with, c, t.wait), result)
+}
+
+// ended takes note of what became of a cache, in its turn, which comes soon where all are interrupted. What is there is there, whatever
+// was interrupted meanwhile; what is not, and failed for that, is not the cache's fault.
+func (s *syncer) ended(ctx context.Context, t *turn, became SyncEntry, result *SyncResult) error {
+	<-t.before.ended
+	if t.failFast && t.before.failed || errors.Is(became.Err, errStopped) {
+		result.Effort = result.Plus(became.Effort)
+		return context.Cause(ctx)
 	}
-	if err := context.Cause(with); err != nil && became.Err != nil {
-		return err // and not the cache's fault
+	var interrupted error
+	if became.Err != nil && ctx.Err() != nil {
+		interrupted = context.Cause(ctx)
+		became.Interrupted, became.Err, became.Error = true, interrupted, wordInterrupted
 	}
 	t.failed = became.Err != nil
 	result.add(became)
 	if s.o.OnEntry != nil {
 		s.o.OnEntry(became)
 	}
-	return nil
+	return interrupted
 }
+
+// wordInterrupted is what is said of a cache that an interruption ended, in place of what came of that.
+const wordInterrupted = "interrupted"
 
 // begin returns the context in which a cache is worked on, or why it is left out.
 func (s *syncer) begin(ctx context.Context, entry layout.Entry) (context.Context, error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,67 +68,6 @@ func (h Handler) Track(verb string, d digest.Digest, total int64, work func(done
 	return err
 }
 
-// Part returns a handler for one part of the work that a larger plan was sent for: announced is what that plan has for
-// the part. Plans that the part sends are taken to be included in it, and only what exceeds it is passed on. end says
-// that the part is over: what is not done by then is taken back, because it was not needed or has failed.
-func (h Handler) Part(announced Event) (part Handler, end func()) {
-	if h == nil {
-		return nil, func() {}
-	}
-	p := &partOf{whole: h, verb: announced.Verb, unplanned: amountOf(announced), undone: amountOf(announced)}
-	return p.handle, p.end
-}
-
-type partOf struct {
-	mu                sync.Mutex
-	whole             Handler
-	verb              string
-	unplanned, undone amount
-}
-
-// amount is a number of blobs and their bytes.
-type amount struct {
-	count int
-	bytes int64
-}
-
-func amountOf(plan Event) amount { return amount{plan.Count, plan.Total} }
-
-func (p *partOf) handle(e Event) {
-	p.mu.Lock()
-	switch e.Kind {
-	case EventPlan:
-		within := amount{min(e.Count, p.unplanned.count), min(e.Total, p.unplanned.bytes)}
-		p.unplanned.count -= within.count
-		p.unplanned.bytes -= within.bytes
-		e.Count -= within.count
-		e.Total -= within.bytes
-		p.undone.count += e.Count
-		p.undone.bytes += e.Total
-	case EventBytes:
-		p.undone.bytes -= e.Bytes
-	case EventDone:
-		if e.Err == nil {
-			p.undone.count--
-		}
-	case EventStart, EventRetry:
-	}
-	p.mu.Unlock()
-	if e.Kind != EventPlan || amountOf(e) != (amount{}) {
-		p.whole(e)
-	}
-}
-
-func (p *partOf) end() {
-	p.mu.Lock()
-	left := p.undone
-	p.undone, p.unplanned = amount{}, amount{}
-	p.mu.Unlock()
-	if left != (amount{}) {
-		p.whole(Event{Kind: EventPlan, Verb: p.verb, Count: -left.count, Total: -left.bytes})
-	}
-}
-
 // Counted wraps open so that done hears of the bytes as they are read, and so that reading ends with ctx. Opening again
 // starts over: what was read before is taken back, with a negative number. A Dir still copies a file without reading it here.
 func Counted(ctx context.Context, open OpenFunc, done func(bytes int64)) OpenFunc {
@@ -174,10 +112,18 @@ func fileIn(r io.Reader) (file *os.File, done func(bytes int64)) {
 
 // Effort says in a result what the work took. Sizes are in bytes of layers.
 type Effort struct {
-	Read  int64   `json:"read"`    // of the source, to be written or recompressed, and of the destination, to prove what it has
-	Moved int64   `json:"moved"`   // written to the destination
+	Read  int64 `json:"read"`  // of the source, to be written or recompressed, and of the destination, to prove what it has
+	Moved int64 `json:"moved"` // sent to the destination, in all attempts, or written there
+	// Lost is how many of those were not confirmed, as an attempt broke off: they were sent again, or have to be.
+	Lost  int64   `json:"lost,omitempty"`
 	Saved int64   `json:"saved"`   // not written, because the destination had them, or could link them
 	Took  Seconds `json:"seconds"` // from beginning to end
+}
+
+// Plus adds up what two works took, but for the time: they may have gone on at once.
+func (e Effort) Plus(o Effort) Effort {
+	e.Read, e.Moved, e.Lost, e.Saved = e.Read+o.Read, e.Moved+o.Moved, e.Lost+o.Lost, e.Saved+o.Saved
+	return e
 }
 
 // Seconds is a duration that is a number of seconds in JSON, to the millisecond.

@@ -219,6 +219,72 @@ func TestPart(t *testing.T) {
 	end()
 }
 
+// TestPartAgain says that a part that takes several attempts has one total, and is done once with each blob.
+func TestPartAgain(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("failed")
+	attempt := func(part layout.Handler, sizes []int64, fails int) {
+		var total int64
+		for _, size := range sizes {
+			total += size
+		}
+		part.Send(layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: len(sizes), Total: total})
+		for i, size := range sizes {
+			_ = part.Track("copy", digest.FromString(string(rune('a'+i))), size, func(done func(int64)) error {
+				if i >= fails {
+					done(size / 2)
+					return failed
+				}
+				return nil
+			})
+		}
+	}
+	var whole amounts
+	sizes := []int64{10, 20, 40, 80}
+	announced := layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 3, Total: 70} // one less than it turns out to be
+	whole.take(announced)
+	part := layout.Handler(whole.take).NewPart(announced)
+	for _, test := range []struct {
+		fails int
+		want  amounts
+	}{
+		{2, amounts{planned: 4, total: 150, done: 2, bytes: 30 + 20 + 40}},
+		{2, amounts{planned: 4, total: 150, done: 2, bytes: 30 + 20 + 40}},
+		{3, amounts{planned: 4, total: 150, done: 3, bytes: 70 + 40}},
+		{4, amounts{planned: 4, total: 150, done: 4, bytes: 150}},
+	} {
+		attempt(part.Begin(), sizes, test.fails)
+		part.End(test.fails == len(sizes))
+		if whole != test.want {
+			t.Errorf("after %d of %d: got %+v, want %+v", test.fails, len(sizes), whole, test.want)
+		}
+	}
+	part = layout.Handler(nil).NewPart(announced)
+	attempt(part.Begin(), sizes, 0)
+	part.End(true)
+}
+
+// amounts are what events add up to.
+type amounts struct {
+	planned, done int
+	total, bytes  int64
+}
+
+func (a *amounts) take(e layout.Event) {
+	switch e.Kind {
+	case layout.EventPlan:
+		a.planned += e.Count
+		a.total += e.Total
+	case layout.EventBytes:
+		a.bytes += e.Bytes
+	case layout.EventDone:
+		if e.Err == nil {
+			a.done++
+		}
+	case layout.EventStart, layout.EventRetry:
+	}
+}
+
 func TestSecondsJSON(t *testing.T) {
 	t.Parallel()
 	for took, want := range map[time.Duration]string{

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/parallel"
@@ -156,7 +158,7 @@ func (w *work) bringTo(ctx context.Context, ref layout.Reference, entries []layo
 	if !stays {
 		defer func() { err = errors.Join(err, dst.close()) }()
 	}
-	t := &transfer{work: w, dst: dst, entries: entries, hosts: hostsOf(w.source, ref), under: map[key]*underway{}, tries: map[key]*patience{}, became: map[key]Record{}}
+	t := &transfer{work: w, dst: dst, entries: entries, hosts: hostsOf(w.source, ref), under: map[key]*underway{}, tries: map[key]*patience{}, became: map[key]Record{}, sent: map[key]int64{}}
 	if err == nil {
 		err = t.rounds(ctx)
 	}
@@ -191,6 +193,9 @@ type transfer struct {
 	under  map[key]*underway
 	tries  map[key]*patience
 	became map[key]Record // the last line of each
+	// sent is how many bytes this run has sent for each, told what was told of each by then.
+	sent map[key]int64
+	told convert.Tries
 	// leftOut is why caches were left out, nil where none was.
 	leftOut error
 }
@@ -227,7 +232,7 @@ func (t *transfer) sync(ctx context.Context, entries []layout.Entry) error {
 		return err // it was checked
 	}
 	o := convert.SyncOptions{
-		Options: options, Entries: entries, Rename: t.rename, Parallel: t.o.Parallel, OnBegin: t.begin, OnEntry: t.ended,
+		Options: options, Entries: entries, Rename: t.rename, Parallel: t.o.Parallel, OnBegin: t.begin, OnEntry: t.ended, OnLayer: t.through, Tries: &t.told,
 	}
 	o.Jobs, o.Slot, o.OnEvent = t.o.Jobs, t.slots.take(t.hosts), t.o.OnEvent
 	o.DryRun, o.TrustDestination = t.dry, t.o.Trust
@@ -293,7 +298,7 @@ func (t *transfer) ended(e convert.SyncEntry) {
 	<-t.caches
 	k := key{e.From, e.FromDigest.String()}
 	err := e.Err
-	if err != nil {
+	if err != nil && !e.Interrupted {
 		err = t.triesOf(k).failed(t.work.hosts, brought, t.hosts, err)
 	}
 	t.mu.Lock()
@@ -301,19 +306,24 @@ func (t *transfer) ended(e convert.SyncEntry) {
 	u := t.under[k]
 	delete(t.under, k)
 	line := u.line
-	line.To, line.Form, line.Moved, line.Saved, line.Freed = e.ToDigest, e.Form, e.Moved, e.Saved, freedOf(e)
+	line.To, line.Form, line.Freed = e.ToDigest, e.Form, freedOf(e)
+	line.Moved, line.Lost = e.Moved, e.Lost
+	line.Saved = max(e.Saved-t.sent[k]-t.o.State.sentOf(line.job()), 0)
+	t.sent[k] += e.Moved
 	line.Requests, line.Took = u.requests.Load(), layout.Seconds(time.Since(u.begun))
 	switch {
+	case e.Interrupted:
+		line.Event = EventInterrupted
 	case err != nil:
 		line = t.failure(line, err)
 		if line.Cause == CauseOther {
 			line.Cause = t.causeOfEntry(k)
 		}
 	case e.Skipped:
-		line.Event = EventThere
+		line.Event, t.tries[k].parts = EventThere, nil
 		t.work.hosts.well(brought, t.hosts)
 	default:
-		line.Event = EventDone
+		line.Event, t.tries[k].parts = EventDone, nil
 		t.work.hosts.well(brought, t.hosts)
 	}
 	if t.dst.tags[e.To] = t.dst.tags[e.To] || err == nil && !t.dry; t.dry {
@@ -323,8 +333,16 @@ func (t *transfer) ended(e convert.SyncEntry) {
 	t.became[k] = line
 	t.count(func(*Counts) {
 		t.summary.Requests += line.Requests
+		t.summary.Moved += line.Moved
 		t.summary.addPruning(e.Pruned)
 	})
+}
+
+// through takes note of a layer that got through: the registries are there, and the cache gets on.
+func (t *transfer) through(entry layout.Entry, layer digest.Digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries[keyOf(entry)].got(t.work.hosts, brought, t.hosts, layer)
 }
 
 // freedOf is what was dropped of a cache on its way, without the rules that dropped nothing.
@@ -370,11 +388,9 @@ func (t *transfer) close(err error) {
 	}
 }
 
-// interrupted counts what is at its target, and nothing else: what failed may have failed for the interruption.
+// interrupted counts what became of each cache until the run was interrupted.
 func (t *transfer) interrupted() {
 	for _, line := range t.became {
-		if line.isOver() {
-			t.add(line)
-		}
+		t.add(line)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ocicache/ocicache/internal/meant"
 )
 
 // decoder reads a plan from the nodes of a document, which know where they stand, and gathers what is wrong.
@@ -75,7 +77,8 @@ func (d *decoder) mapping(n *yaml.Node, what string, known keys) map[string]*yam
 	d.pairs(n, what, func(key, value *yaml.Node) {
 		read, ok := known[key.Value]
 		if !ok {
-			d.say(key, "unknown key %q in %s; there are %s", key.Value, what, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			words := slices.Sorted(maps.Keys(known))
+			d.say(key, "unknown key %q in %s; there are %s%s", key.Value, what, strings.Join(words, ", "), asked(key.Value, words))
 			return
 		}
 		at[key.Value] = key
@@ -107,6 +110,14 @@ func (d *decoder) pairs(n *yaml.Node, what string, take func(key, value *yaml.No
 			take(key, value)
 		}
 	}
+}
+
+// asked asks for what was probably meant by a word, behind what else is said of it.
+func asked(typed string, words []string) string {
+	if text := meant.Ask(meant.Of(typed, words)); text != "" {
+		return "; " + text
+	}
+	return ""
 }
 
 // kindOf says what a node is, for a message.

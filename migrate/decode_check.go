@@ -10,10 +10,12 @@ import (
 
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/registry"
 )
 
-// checkMigration says whether source, target and change make sense together.
-func (d *decoder) checkMigration(at *yaml.Node, m Migration) {
+// checkMigration says whether source, target and change make sense together. form is where the form is asked for, nil where it is
+// that of the defaults.
+func (d *decoder) checkMigration(at, form *yaml.Node, m Migration) {
 	source, err := m.parseSource()
 	if err != nil {
 		d.say(at, "source: %v", err)
@@ -42,17 +44,35 @@ func (d *decoder) checkMigration(at *yaml.Node, m Migration) {
 	if isInPlace(source, to) && (source.IsLocal() || m.To == "" && m.Compression == "") {
 		d.say(at, "source and target are the same place")
 	}
-	d.checkChange(at, m, source, to)
+	d.checkChange(at, form, m, source, to)
 }
 
 // checkChange says whether a change makes sense, and where it is made. to is where the tag "tag" goes.
-func (d *decoder) checkChange(at *yaml.Node, m Migration, source, to layout.Reference) {
+func (d *decoder) checkChange(at, form *yaml.Node, m Migration, source, to layout.Reference) {
 	if m.prunesSource(source, to) {
 		d.say(at, "prune: source and target are the same, which would be pruned itself: that is none of a migration")
+	}
+	if _, ok := m.rules(to); m.To == convert.AutoForm && !ok {
+		d.noRules(at, form, m, to)
+		return
 	}
 	o, err := m.options(to, time.Now())
 	if err = cmp.Or(err, o.Check()); err != nil {
 		d.say(at, "%v", err)
+	}
+}
+
+// noRules says that the best form for a target can't be known, and what to write instead.
+func (d *decoder) noRules(at, form *yaml.Node, m Migration, to layout.Reference) {
+	to.Tag = ""
+	const what, advice = "to: auto%s is the form that a registry takes best, and %s is none; ", `write "to: keep", a form, or "for:" with the registry that the caches go to later`
+	switch {
+	case form != nil:
+		d.say(form, what+advice, "", to)
+	case m.file != d.name: // a line of a source and a target
+		d.say(at, what+"as a migration of the plan it can have a form of its own: "+advice, " in the defaults", to)
+	default:
+		d.say(at, what+"for this migration "+advice, " in the defaults", to)
 	}
 }
 
@@ -82,8 +102,11 @@ func (m Migration) parseSource() (layout.Reference, error) {
 
 // checkRepository refuses what can't be the name of a repository.
 func checkRepository(ref layout.Reference) error {
-	if ref.Transport == layout.TransportRegistry && hostOf(ref) == "" {
-		return fmt.Errorf("%w: %s is no name of a repository", layout.ErrReference, ref)
+	if ref.Transport != layout.TransportRegistry {
+		return nil
+	}
+	if err := registry.CheckName(ref.Path); err != nil {
+		return fmt.Errorf("%w: %s: %w", layout.ErrReference, ref, err)
 	}
 	return nil
 }

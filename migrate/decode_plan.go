@@ -118,7 +118,7 @@ func (d *decoder) changeKeys(c *Change, compressed, levelled *bool) keys {
 			case text == string(convert.AutoForm):
 				c.To = convert.AutoForm
 			case err != nil:
-				d.say(n, "to: %v, or auto, or keep", err)
+				d.say(n, "to: %v, or auto, or keep%s", err, asked(text, append(namesOf(buildcache.Forms()), string(convert.AutoForm), keep)))
 			default:
 				c.To = form
 			}
@@ -126,7 +126,7 @@ func (d *decoder) changeKeys(c *Change, compressed, levelled *bool) keys {
 		"compression": d.text("compression", func(n *yaml.Node, text string) {
 			compression, err := buildcache.ParseCompression(text)
 			if err != nil && text != keep {
-				d.say(n, "compression: %v, or keep", err)
+				d.say(n, "compression: %v, or keep%s", err, asked(text, append(namesOf(buildcache.Compressions()), keep)))
 			}
 			c.Compression, *compressed = compression, true
 		}),
@@ -140,6 +140,15 @@ func (d *decoder) changeKeys(c *Change, compressed, levelled *bool) keys {
 		}),
 		"prune": func(n *yaml.Node) { d.prune(n, &c.Prune) },
 	}
+}
+
+// namesOf are names as words.
+func namesOf[T ~string](all []T) []string {
+	words := make([]string, len(all))
+	for i, name := range all {
+		words[i] = string(name)
+	}
+	return words
 }
 
 // prune reads what is dropped on the way: all of it is said here, or nothing.
@@ -214,7 +223,7 @@ func (d *decoder) migrations(n *yaml.Node, defaults Change) []Migration {
 	var all []Migration
 	for _, s := range sources {
 		m.Source = s.text
-		d.checkMigration(s.at, m)
+		d.checkMigration(s.at, at["to"], m)
 		all = append(all, m)
 	}
 	d.checkTogether(at["target"], all)

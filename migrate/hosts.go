@@ -8,10 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ocicache/ocicache/registry"
 )
 
-// GivenUpError says that a registry was down, or had enough of us, for too long.
+// GivenUpError says that a registry was down, or had enough of us, for too long: nothing got through there in that time.
 type GivenUpError struct {
 	Host  string
 	For   time.Duration
@@ -23,7 +25,7 @@ func (e *GivenUpError) Error() string {
 	if !e.Until.IsZero() {
 		return fmt.Sprintf("%s wants to be left alone until %s, and was given up: %v", e.Host, e.Until.Format(time.RFC3339), e.Err)
 	}
-	return fmt.Sprintf("%s was down for %v, and was given up: %v", e.Host, e.For.Round(time.Second), e.Err)
+	return fmt.Sprintf("nothing got through at %s for %v, and it was given up: %v", e.Host, e.For.Round(time.Second), e.Err)
 }
 
 // Unwrap returns what was wrong last.
@@ -45,6 +47,7 @@ type hosts struct {
 	mu   sync.Mutex
 	down map[string]*outage
 	got  map[success]int
+	last map[success]time.Time // when something got through, be it a part of what was asked for
 }
 
 // success is what a registry does where it is well: looks tell nothing about blobs.
@@ -113,9 +116,23 @@ func (h *hosts) failed(err error) trouble {
 // rounds, but time; where the registry does the same for others meanwhile, it is not down.
 type patience struct {
 	rounds int
-	since  time.Time // when the registry was down first
+	since  time.Time // since when nothing got through: the first failure after something did
 	seen   int       // successes of others
 	last   trouble
+	parts  map[digest.Digest]bool // of this one thing, what has got through
+	passed bool                   // one of them, since the last failure
+}
+
+// got takes note of a part that got through. The same part once more is none, or a registry that loses all would be tried for ever.
+func (p *patience) got(h *hosts, what deed, names []string, part digest.Digest) {
+	if p.parts[part] {
+		return
+	}
+	if p.parts == nil {
+		p.parts = map[digest.Digest]bool{}
+	}
+	p.parts[part], p.passed = true, true
+	h.pass(what, names)
 }
 
 // begin begins with something at registries.
@@ -123,15 +140,22 @@ func (h *hosts) begin(what deed, names []string) *patience {
 	return &patience{seen: h.successes(what, names)}
 }
 
-// failed takes note of an error, and returns it, or a *GivenUpError where it has gone on for too long.
+// failed takes note of an error, and returns it, or a *GivenUpError where it has gone on for too long. Where parts of it get through,
+// however slowly, it comes to an end, and is tried for as long as they do.
 func (p *patience) failed(h *hosts, what deed, names []string, err error) error {
 	p.last = h.failed(err)
 	seen := h.successes(what, names)
-	if p.last != troubleHost || seen != p.seen {
+	switch {
+	case p.last == troubleHost && p.passed:
+		p.rounds = 0
+	case p.last != troubleHost || seen != p.seen:
 		p.rounds++
 	}
-	p.seen = seen
+	p.seen, p.passed = seen, false
 	now := time.Now()
+	if through := h.through(what, names); through.After(p.since) && !p.since.IsZero() {
+		p.since = through
+	}
 	switch {
 	case p.last != troubleHost:
 	case p.since.IsZero():
@@ -146,6 +170,16 @@ func (p *patience) failed(h *hosts, what deed, names []string, err error) error 
 
 // isOver reports whether it makes no sense to try again.
 func (p *patience) isOver() bool { return p.rounds >= rounds }
+
+// through returns when something got through last at registries.
+func (h *hosts) through(what deed, names []string) (last time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range names {
+		last = latest(last, h.last[success{name, what}])
+	}
+	return last
+}
 
 func (h *hosts) successes(what deed, names []string) (n int) {
 	h.mu.Lock()
@@ -165,6 +199,24 @@ func (h *hosts) well(what deed, names []string) {
 	}
 	for _, name := range names {
 		h.got[success{name, what}]++
+	}
+	h.are(what, names)
+}
+
+// pass says that a part of what was asked for got through at registries: they are not down, whatever becomes of the rest.
+func (h *hosts) pass(what deed, names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.are(what, names)
+}
+
+// are says that registries are there. Its caller has the lock.
+func (h *hosts) are(what deed, names []string) {
+	if h.last == nil {
+		h.last = map[success]time.Time{}
+	}
+	for _, name := range names {
+		h.last[success{name, what}] = time.Now()
 		if o := h.down[name]; o != nil && !o.givenUp {
 			delete(h.down, name)
 		}

@@ -3,6 +3,7 @@ package migrate
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
-	"github.com/ocicache/ocicache/layout"
 )
 
 // State is what lines say that became of caches. Where they come from several files, it is the same in whatever order these are read.
@@ -19,7 +19,12 @@ type State struct {
 	// Skipped is how many lines are none of a state: torn by a crash, or of another program in a log.
 	Skipped int
 
-	last   map[job]*known
+	last map[job]*known
+	all  spent     // by all attempts at all caches
+	sent []sending // in the order of the lines
+	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log.
+	lineOf map[uint64]int
+	seed   maphash.Seed
 	at     map[string][]job  // by target
 	listed map[string]moment // when a source was last known to be listed, by listedKey
 
@@ -47,16 +52,15 @@ type known struct {
 	first   moment  // of the first line
 	touched moment  // when it was last begun, or found at its target; the zero moment for never
 	brought *effort // by the line that it was brought there
+	spent   spent   // by all attempts
 }
 
-// effort is what it took to bring something to its target.
+// effort is what a line says that brought something to its target.
 type effort struct {
-	time     time.Time
-	from     digest.Digest
-	moved    int64
-	requests int64
-	took     layout.Seconds
-	freed    []buildcache.Freed
+	time  time.Time
+	from  digest.Digest
+	saved int64
+	freed []buildcache.Freed
 }
 
 // word returns the one copy of a text that many lines have. There are many lines, and each was read into memory of its own.
@@ -84,7 +88,10 @@ func (m moment) compare(o moment) int {
 
 // NewState returns the state of what has not begun.
 func NewState() *State {
-	return &State{last: map[job]*known{}, at: map[string][]job{}, listed: map[string]moment{}, words: map[string]string{}, run: -1}
+	return &State{
+		last: map[job]*known{}, at: map[string][]job{}, listed: map[string]moment{}, words: map[string]string{}, run: -1,
+		lineOf: map[uint64]int{}, seed: maphash.MakeSeed(),
+	}
 }
 
 // next begins another file.
@@ -100,7 +107,7 @@ func (s *State) Add(r Record) {
 		s.Runs = append(s.Runs, RunLines{Record: r, Last: r.Time, at: at})
 	case EventEnded:
 		s.end(r)
-	case EventBegun, EventDone, EventThere, EventFailed, EventNotTried:
+	case EventBegun, EventDone, EventThere, EventFailed, EventNotTried, EventInterrupted:
 		s.add(r, at)
 	}
 }
@@ -146,6 +153,7 @@ func (s *State) add(r Record, at moment) {
 		s.last[j] = k
 		s.at[r.Target] = append(s.at[r.Target], j)
 	}
+	s.spend(k, r, at)
 	if at.compare(k.first) < 0 {
 		k.first = at
 	}
@@ -158,7 +166,7 @@ func (s *State) add(r Record, at moment) {
 		}
 	}
 	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.time)) {
-		k.brought = &effort{r.Time, r.From, r.Moved, r.Requests, r.Took, r.Freed}
+		k.brought = &effort{r.Time, r.From, r.Saved, r.Freed}
 	}
 	if !r.isSource() {
 		if key := s.listedKey(s.run, r); s.listed[key].compare(at) < 0 {
@@ -177,7 +185,7 @@ func later(at moment, r Record, k *known) bool {
 }
 
 func rank(e Event) int {
-	return slices.Index([]Event{EventBegun, EventNotTried, EventFailed, EventDone, EventThere}, e)
+	return slices.Index([]Event{EventBegun, EventInterrupted, EventNotTried, EventFailed, EventDone, EventThere}, e)
 }
 
 // of returns what a run may go by. What was brought to a target counts for nothing where something else was begun there since: that
@@ -209,7 +217,7 @@ func (s *State) hasFailed(source string, cause Cause) bool {
 	return false
 }
 
-// Caches returns the last line of each cache, and of each source that could not be listed, in the order in which they were begun. What
+// Caches returns the last line of each cache, with what all attempts took together, and of each source that could not be listed, in the order in which they were begun. What
 // became another's, by a later plan, is left out, and so are sources that were listed later.
 func (s *State) Caches() []Record {
 	var all []*known
@@ -231,9 +239,9 @@ func (s *State) Caches() []Record {
 	records := make([]Record, len(all))
 	for i, k := range all {
 		records[i] = k.Record
-		if before := k.brought; k.Event == EventThere && before != nil && before.from == k.From { // what it took to bring it there
-			records[i].Moved, records[i].Took, records[i].Requests, records[i].Time = before.moved, before.took, before.requests, before.time
-			records[i].Freed = before.freed
+		records[i].Moved, records[i].Lost, records[i].Requests, records[i].Took = k.spent.moved, k.spent.lost, k.spent.requests, k.spent.took
+		if before := k.brought; k.Event == EventThere && before != nil && before.from == k.From {
+			records[i].Time, records[i].Saved, records[i].Freed = before.time, before.saved, before.freed
 		}
 	}
 	return records

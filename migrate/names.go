@@ -51,7 +51,7 @@ func (n names) targetOf(source, to string) string {
 		return to
 	}
 	d := &decoder{}
-	d.checkMigration(&yaml.Node{}, m)
+	d.checkMigration(&yaml.Node{}, nil, m)
 	if len(d.problems) == 0 && n.take(m.place(), m) {
 		return to
 	}

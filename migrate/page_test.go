@@ -43,7 +43,7 @@ func night() *migrate.State {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	r := migrate.NewReport(night())
-	if r.Caches != 300 || r.Done+r.Failed+r.Left+r.Working != 300 || r.Failed == 0 || r.Left == 0 || r.Working != 2 {
+	if r.Caches != 300 || r.Done+r.Left() != 300 || r.Failed == 0 || r.NotTried == 0 || r.Interrupted != 2 {
 		t.Errorf("got %+v", r)
 	}
 	steps, bytesMoved := 0, int64(0)
@@ -100,7 +100,7 @@ func TestPageInBrowser(t *testing.T) {
 	t.Parallel()
 	report := migrate.NewReport(night())
 	dom, picture := webpagetest.Look(t, "report", report.WriteHTML)
-	for id, want := range map[string]int{"caches": report.Caches, "done": report.Done, "failed": report.Failed, "not-tried": report.Left, "working": report.Working} {
+	for id, want := range map[string]int{"caches": report.Caches, "done": report.Done, "failed": report.Failed, "not-tried": report.NotTried, "interrupted": report.Interrupted} {
 		if !strings.Contains(dom, fmt.Sprintf(`<b id="%s">%d</b>`, id, want)) {
 			t.Errorf("the page does not say that %s are %d", id, want)
 		}

@@ -214,7 +214,7 @@ func (p *Plan) AddPairs(name string, raw []byte) error {
 		case 0:
 		case 2:
 			m := Migration{Source: words[0], Target: words[1], Tags: Tags{Min: 1}, Change: p.Defaults, Line: n, file: name}
-			d.checkMigration(at, m)
+			d.checkMigration(at, nil, m)
 			p.Migrations = append(p.Migrations, m)
 		default:
 			d.say(at, "it has %d words; want SOURCE TARGET", len(words))

@@ -130,11 +130,20 @@ func TestPlanProblems(t *testing.T) {
 		},
 		{"a level of another", "version: 1\nmigrations: [{source: a, target: b, compression: gzip, level: 20}]", []string{"gzip has the levels 1 to 9, not 20"}},
 		{"a level of nothing", "version: 1\nmigrations: [{source: a, target: b, level: 2}]", []string{"without a compression"}},
-		{"auto without rules", "version: 1\nmigrations: [{source: a, target: b, to: auto}]", []string{`the form "auto" needs the rules of a destination`}},
+		{"auto without rules", "version: 1\nmigrations: [{source: a, target: b, to: auto}]", []string{`line 2, column 37: to: auto is the form that a registry takes best, and b is none; write "to: keep", a form, or "for:"`}},
+		{
+			"auto by default", "version: 1\ndefaults: {to: auto}\nmigrations: [{source: a, target: 'oci:b'}]",
+			[]string{`line 3, column 23: to: auto in the defaults is the form that a registry takes best, and oci:b is none; for this migration write "to: keep"`},
+		},
+		{
+			"words that are nearly right",
+			"version: 1\nregistries: {a.example: {transfer: 3}}\nsource: a\ndefaults: {to: artefact, compression: gzp}\nmigration: []",
+			[]string{"did you mean transfers?", `unknown key "source" in the plan; there are`, "did you mean artifact?", "did you mean gzip?", "did you mean migrations?"},
+		},
 		{"nothing from nowhere", "version: 1\nmigrations: [{}]", []string{"a migration has no source", "a migration has no target"}},
 		{"no source", "version: 1\nmigrations: [{source: [], target: b}, {source: , target: b}]", []string{"source is an empty list", "source is nothing"}},
 		{"references", "version: 1\nmigrations: [{source: 'https://a.example/x', target: b}, {source: a, target: 'oci-archive:f'}, {source: '-', target: b}, {source: a, target: 'docker://a.example/b@sha256:" + strings.Repeat("0", 64) + "'}]", []string{"source: ", "target: ", "source: ", "target: "}},
-		{"no repository", "version: 1\nmigrations: [{source: 'docker://a.example/Team', target: b}]", []string{"source: "}},
+		{"no repository", "version: 1\nmigrations: [{source: 'docker://a.example/Team', target: b}]", []string{"repository name must be lowercase"}},
 		{"one place", "version: 1\nmigrations: [{source: a, target: a}]", []string{"the same place"}},
 		{"words", "version: 1\nmigrations: [{source: a, target: 'b/{repo}'}]", []string{"{repo} stands for nothing; there are {repository} and {tag}"}},
 		{

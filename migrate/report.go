@@ -17,31 +17,30 @@ type Report struct {
 	Runs     int  `json:"runs"`
 	// Unended is how many runs did not end, and were not run again since: killed, or at work still.
 	Unended int `json:"unended"`
-	// Interrupted is how many runs were interrupted, and not run again since; CutOff when the last of them was, and NotReached how many
-	// caches they had not come to, as far as they knew of them. These are in Remaining, too.
-	Interrupted int       `json:"interrupted,omitempty"`
-	CutOff      time.Time `json:"cutOff,omitzero"`
-	NotReached  int       `json:"notReached,omitempty"`
+	// Cut is how many runs were interrupted, and not run again since; CutOff when the last of them was, and NotReached how many
+	// caches they had not come to, as far as they knew of them. These are in Remaining, too, and count as not tried.
+	Cut        int       `json:"cut,omitempty"`
+	CutOff     time.Time `json:"cutOff,omitzero"`
+	NotReached int       `json:"notReached,omitempty"`
 	// Shards is how many shares the plan was cut into, ShardsSeen how many of them have run; 0 where all of it was run at once.
 	Shards     int `json:"shards,omitempty"`
 	ShardsSeen int `json:"shardsSeen,omitempty"`
 	// Remaining is what the ends of the last runs say that is left, also of those that were interrupted.
 	Remaining int `json:"remaining"`
 	// Worked is how long runs were at work. Those at one time count once, and the time between them not at all.
-	Worked  layout.Seconds `json:"seconds"`
-	Begun   time.Time      `json:"begun,omitzero"`
-	Ended   time.Time      `json:"ended,omitzero"` // the last line
-	Caches  int            `json:"caches"`
-	Done    int            `json:"done"`
-	There   int            `json:"there"`
-	Failed  int            `json:"failed"`
-	Left    int            `json:"notTried"`
-	Working int            `json:"working"` // begun, and not ended: at work, or killed
-	Sources int            `json:"failedSources"`
-	Moved   int64          `json:"moved"` // bytes
-	Saved   int64          `json:"saved"` // bytes
-	// Requests are those for caches, besides those for looking.
-	Requests int64 `json:"requests"`
+	Worked layout.Seconds `json:"seconds"`
+	Begun  time.Time      `json:"begun,omitzero"`
+	Ended  time.Time      `json:"ended,omitzero"` // the last line
+	Caches int            `json:"caches"`
+	Became
+	// Moved and Requests are what all attempts at all caches took, as far as lines say: not those for looking, and none of the Unmeasured
+	// attempts, which were killed or are at work still. Lost is how many bytes of Moved were not confirmed.
+	Moved      int64 `json:"moved"`
+	Lost       int64 `json:"lost,omitempty"`
+	Requests   int64 `json:"requests"`
+	Unmeasured int   `json:"unmeasured,omitempty"`
+	// Saved is how many bytes needed no sending, nor had been sent before for the same cache.
+	Saved int64 `json:"saved"`
 	// Freed is what rules dropped of caches on their way, by rule.
 	Freed   []buildcache.Freed `json:"freed,omitempty"`
 	Causes  []CauseGroup       `json:"causes,omitempty"`
@@ -77,6 +76,8 @@ func NewReport(s *State) *Report {
 		r.span(run.Last)
 	}
 	r.takeRuns(s.Runs)
+	r.Caches, r.NotTried = r.NotReached, r.NotReached
+	r.Moved, r.Lost, r.Requests, r.Unmeasured = s.all.moved, s.all.lost, s.all.requests, s.unmeasured()
 	causes := groups{}
 	var done []Record
 	for _, c := range s.Caches() {
@@ -88,7 +89,7 @@ func NewReport(s *State) *Report {
 	}
 	r.Complete = r.isComplete()
 	r.Causes = causes.sorted()
-	r.Throughput = r.steps(done)
+	r.Throughput = r.steps(done, s.sent)
 	slices.SortStableFunc(done, func(a, b Record) int { return cmp.Compare(b.Took, a.Took) })
 	r.Slowest = append(r.Slowest, done[:min(len(done), mostSlowest)]...)
 	return r
@@ -105,39 +106,23 @@ func (r *Report) span(at time.Time) {
 }
 
 func (r *Report) count(c Record, causes groups) {
-	if c.isSource() {
-		r.Sources++
+	if r.take(c); c.isSource() || c.hasFailed() {
 		causes.add(c)
+	}
+	if c.isSource() {
 		return
 	}
 	r.Caches++
-	r.Moved += c.Moved
 	r.Saved += c.Saved
-	r.Requests += c.Requests
 	r.Freed = buildcache.AddFreed(r.Freed, c.Freed)
-	switch c.Event {
-	case EventDone:
-		r.Done++
-	case EventThere:
-		r.There++
-	case EventFailed:
-		r.Failed++
-		causes.add(c)
-	case EventNotTried:
-		r.Left++
-		causes.add(c)
-	case EventBegun:
-		r.Working++
-	case EventRun, EventEnded:
-	}
 }
 
 // Took is how long it was from the first line to the last.
 func (r *Report) Took() time.Duration { return r.Ended.Sub(r.Begun) }
 
-// steps sorts what was done into steps of time.
-func (r *Report) steps(done []Record) []Step {
-	if len(done) == 0 {
+// steps sorts what was done, and what was sent, into steps of time.
+func (r *Report) steps(done []Record, sent []sending) []Step {
+	if len(done)+len(sent) == 0 {
 		return []Step{}
 	}
 	step := max(leastStep, (r.Took()/mostSteps + leastStep).Truncate(leastStep))
@@ -145,10 +130,12 @@ func (r *Report) steps(done []Record) []Step {
 	for i := range steps {
 		steps[i].Begun = r.Begun.Add(time.Duration(i) * step)
 	}
+	at := func(when time.Time) *Step { return &steps[min(max(int(when.Sub(r.Begun)/step), 0), len(steps)-1)] }
 	for _, c := range done {
-		at := &steps[min(max(int(c.Time.Sub(r.Begun)/step), 0), len(steps)-1)]
-		at.Caches++
-		at.Bytes += c.Moved
+		at(c.Time).Caches++
+	}
+	for _, s := range sent {
+		at(s.at).Bytes += s.bytes
 	}
 	return steps
 }

@@ -50,15 +50,17 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	r := &runner{
 		plan: plan, o: o, dry: dry, begun: begun, fail: fail, hosts: &hosts{giveUp: o.GiveUp, alive: o.alive(ctx)}, slots: newSlots(o.Jobs, plan.Registries),
 		caches:  make(chan struct{}, o.Parallel),
-		summary: &Summary{Shard: o.Shard.String(), Only: o.Only, Migrations: []*Result{}},
+		summary: &Summary{Shard: o.Shard.String(), Only: o.Only, Dry: dry, Migrations: []*Result{}},
 		causes:  groups{}, uses: uses{},
 	}
 	r.record(Record{Event: EventRun, Version: StateVersion, Ocicache: o.Version, Shard: o.Shard.String(), Only: o.Only})
 	err := r.all(ctx)
-	r.summary.Interrupted = err != nil
+	r.summary.Stopped = err != nil
+	notReached := 0 // no line says anything of these
 	for _, result := range r.summary.Migrations {
-		if err != nil {
-			result.NotTried += result.rest()
+		if rest := result.rest(); err != nil {
+			result.NotTried += rest
+			notReached += rest
 		}
 		r.summary.add(result.Counts)
 	}
@@ -66,7 +68,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	if dry {
 		r.summary.Registries = r.uses.sorted()
 	}
-	r.recordEnd(outer, err)
+	r.recordEnd(outer, err, notReached)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
@@ -74,14 +76,14 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 }
 
 // recordEnd writes the last line of a run, also of one that was interrupted; but where lines can't be written, there is none.
-func (r *runner) recordEnd(outer context.Context, err error) {
+func (r *runner) recordEnd(outer context.Context, err error, notReached int) {
 	end := Record{Event: EventEnded, Shard: r.o.Shard.String(), Left: r.summary.Left()}
 	switch {
 	case err == nil:
 	case outer.Err() == nil:
 		return
 	default:
-		end.Interrupted, end.NotTried = true, r.summary.NotTried
+		end.Interrupted, end.NotTried = true, notReached
 	}
 	r.record(end)
 }

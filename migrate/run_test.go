@@ -374,12 +374,12 @@ func TestInterruptedCounts(t *testing.T) {
 		}
 		return nil
 	}})
-	if !errors.Is(err, enough) || !s.Interrupted || s.Planned != 4 || s.Done != done || s.Done < 2 || s.Done+s.NotTried != 4 || s.Failed != 0 {
+	if !errors.Is(err, enough) || !s.Stopped || s.Planned != 4 || s.Done != done || s.Done < 2 || s.Done+s.NotTried != 4 || s.Failed != 0 {
 		t.Errorf("%d done, and %+v, %v", done, s.Counts, err)
 	}
 	// The state has what the run has said.
 	report := migrate.NewReport(state)
-	if report.Interrupted != 1 || report.Unended != 0 || report.NotReached != s.NotTried || report.CutOff.IsZero() || report.ToDo() != s.NotTried || report.Complete ||
+	if report.Cut != 1 || report.Unended != 0 || report.NotReached != s.NotTried || report.CutOff.IsZero() || report.ToDo() != s.NotTried || report.Complete ||
 		!strings.Contains(report.Headline(), "the last run was interrupted at ") {
 		t.Errorf("%q, %+v", report.Headline(), report)
 	}
@@ -390,7 +390,7 @@ func TestInterruptedCounts(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if report := migrate.NewReport(state); !report.Complete || report.Interrupted != 0 {
+	if report := migrate.NewReport(state); !report.Complete || report.Cut != 0 || report.Left() != 0 {
 		t.Errorf("%q, %+v", report.Headline(), report)
 	}
 }

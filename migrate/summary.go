@@ -19,18 +19,20 @@ import (
 type Summary struct {
 	Shard string `json:"shard,omitempty"`
 	Only  Cause  `json:"only,omitempty"`
-	// Interrupted says that it was ended before its end: what it did not come to counts as not tried, as far as sources were listed.
-	Interrupted bool `json:"interrupted,omitempty"`
+	Dry   bool   `json:"-"` // it is that of a check
+	// Stopped says that it was interrupted: what it did not come to counts as not tried, as far as sources were listed.
+	Stopped bool `json:"stopped,omitempty"`
 	Counts
 	Migrations []*Result `json:"migrations"`
 	// Causes are the failures, by their causes; those with the most caches first.
 	Causes []CauseGroup `json:"causes,omitempty"`
 	// Registries are what a check says of each registry.
-	Registries []RegistryUse  `json:"registries,omitempty"`
-	Requests   int64          `json:"requests"`
-	Moved      int64          `json:"moved"` // bytes
-	Saved      int64          `json:"saved"` // bytes
-	Took       layout.Seconds `json:"seconds"`
+	Registries []RegistryUse `json:"registries,omitempty"`
+	Requests   int64         `json:"requests"`
+	// Moved is how many bytes all attempts have sent, Saved how many needed no sending, nor had been sent before for the same cache.
+	Moved int64          `json:"moved"`
+	Saved int64          `json:"saved"`
+	Took  layout.Seconds `json:"seconds"`
 	// Freed is what rules dropped of caches on their way, by rule.
 	Freed []buildcache.Freed `json:"freed,omitempty"`
 	// Exceeding is how many caches have larger layers than the rule about bytes says, now that they are recompressed, and Exceeds how large
@@ -56,40 +58,29 @@ func (s *Summary) addPruning(p *convert.Pruning) {
 
 // Counts are what became of caches.
 type Counts struct {
-	Planned     int `json:"planned"`       // caches that were to be at their targets
-	Done        int `json:"done"`          // brought there
-	There       int `json:"there"`         // there already
-	Before      int `json:"before"`        // done by an earlier run, and unchanged at the source
-	Failed      int `json:"failed"`        // those that can't succeed among them
-	NotTried    int `json:"notTried"`      // because a registry was given up
-	Others      int `json:"others"`        // what is no cache, and was passed over
-	LeftOut     int `json:"leftOut"`       // by tags
-	OtherShards int `json:"elsewhere"`     // those of other shards
-	NotMeant    int `json:"notMeant"`      // by Options.Only
-	Sources     int `json:"failedSources"` // that could not be looked at, or have too few tags
+	Planned int `json:"planned"` // caches that were to be at their targets
+	Became
+	Before      int `json:"before"`    // done by an earlier run, and unchanged at the source
+	Others      int `json:"others"`    // what is no cache, and was passed over
+	LeftOut     int `json:"leftOut"`   // by tags
+	OtherShards int `json:"elsewhere"` // those of other shards
+	NotMeant    int `json:"notMeant"`  // by Options.Only
 }
 
 func (c *Counts) add(d Counts) {
 	c.Planned += d.Planned
-	c.Done += d.Done
-	c.There += d.There
+	c.plus(d.Became)
 	c.Before += d.Before
-	c.Failed += d.Failed
-	c.NotTried += d.NotTried
 	c.Others += d.Others
 	c.LeftOut += d.LeftOut
 	c.OtherShards += d.OtherShards
 	c.NotMeant += d.NotMeant
-	c.Sources += d.Sources
 }
 
 // rest is what nothing became of yet.
 func (c Counts) rest() int {
-	return max(c.Planned-c.Done-c.There-c.Before-c.Failed-c.NotTried, 0)
+	return max(c.Planned-c.Done-c.There-c.Before-c.caches(), 0)
 }
-
-// Left is how much of what was planned is not at its target. A source that could not be looked at counts as one.
-func (c Counts) Left() int { return c.Failed + c.NotTried + c.Sources }
 
 // Result is what became of a migration.
 type Result struct {
@@ -104,15 +95,21 @@ type Result struct {
 
 // CauseGroup are the caches that failed for one kind of reason.
 type CauseGroup struct {
-	Cause    Cause `json:"cause"`
-	Count    int   `json:"count"`
-	Hopeless bool  `json:"hopeless"` // trying again does not help
+	Cause Cause `json:"cause"`
+	Count int   `json:"count"`
+	// Failed and NotTried are what these are counted as, with sources.
+	Failed   int  `json:"failed,omitempty"`
+	NotTried int  `json:"notTried,omitempty"`
+	Hopeless bool `json:"hopeless"` // trying again does not help
 	// Error is what was said of the first of them; Caches are some of them.
 	Error  string   `json:"error"`
 	Caches []string `json:"caches"`
 	// Advice is what in a plan may help, "" for nothing.
 	Advice string `json:"advice,omitempty"`
 }
+
+// InWords says how many of them failed and how many were not tried.
+func (g CauseGroup) InWords() string { return inWords(g.Failed, g.NotTried, 0) }
 
 // shownCaches is how many caches a group names.
 const shownCaches = 5
@@ -134,7 +131,7 @@ type IncompleteError struct{ Summary *Summary }
 
 func (e *IncompleteError) Error() string {
 	s, text := e.Summary, ""
-	if left := s.Failed + s.NotTried; left > 0 {
+	if left := s.caches(); left > 0 {
 		text = fmt.Sprintf("%d of %s not at %s", left, english.Plural(s.Planned, "planned cache", ""), english.PluralWord(s.Planned, "its target", "their targets"))
 	}
 	if s.Sources > 0 {
@@ -163,7 +160,11 @@ func (g groups) add(r Record) {
 		group = &CauseGroup{Cause: r.Cause, Hopeless: r.Cause.IsHopeless(), Error: r.Error, Advice: adviceFor(r)}
 		g[r.Cause] = group
 	}
-	group.Count++
+	if group.Count++; r.Event == EventNotTried {
+		group.NotTried++
+	} else {
+		group.Failed++
+	}
 	if len(group.Caches) < shownCaches {
 		group.Caches = append(group.Caches, r.Name())
 	}

@@ -41,7 +41,7 @@ func (r *Report) takeRuns(runs []RunLines) {
 
 // takeCut takes in what the last run about all of it, or the last one of all, said when it was interrupted.
 func (r *Report) takeCut(runs ...RunLines) {
-	r.Interrupted++
+	r.Cut++
 	for _, run := range runs {
 		if run.Cut == nil {
 			continue
@@ -101,7 +101,7 @@ func worked(runs []RunLines) layout.Seconds {
 
 // ToDo is how much is known not to be at its target.
 func (r *Report) ToDo() int {
-	return max(r.Failed+r.Left+r.Working+r.Sources, r.Remaining)
+	return max(r.Left(), r.Remaining)
 }
 
 // left says how much ToDo is: caches and sources, where they can be told apart.
@@ -111,7 +111,7 @@ func (r *Report) left() string {
 	switch {
 	case left == 0:
 		return ""
-	case r.Sources == 0 || r.Remaining > r.Failed+r.Left+r.Working+r.Sources:
+	case r.Sources == 0 || r.Remaining > r.Left():
 		return fmt.Sprintf("%d left", left)
 	case caches == 0:
 		return english.Plural(r.Sources, "source", "") + " left"
@@ -133,10 +133,10 @@ func (r *Report) Doubts() []string {
 	case r.Unended > 1:
 		doubts = append(doubts, fmt.Sprintf("%d runs did not end", r.Unended))
 	}
-	if r.Interrupted > 0 {
+	if r.Cut > 0 {
 		what := "the last run was interrupted"
-		if r.Interrupted > 1 {
-			what = fmt.Sprintf("%d runs were interrupted, the last", r.Interrupted)
+		if r.Cut > 1 {
+			what = fmt.Sprintf("%d runs were interrupted, the last", r.Cut)
 		}
 		doubts = append(doubts, fmt.Sprintf("%s at %s, before it came to %s that it knew of", what, r.CutOff.UTC().Format(time.DateTime+"Z"),
 			english.Plural(r.NotReached, "cache", "")))

@@ -365,20 +365,9 @@ func (w *work) end(r Record) {
 func (w *work) add(r Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch r.Event {
-	case EventDone:
-		w.result.Done++
-	case EventThere:
-		w.result.There++
-	case EventFailed:
-		w.result.Failed++
+	if w.result.take(r); r.hasFailed() {
 		w.causes.add(r)
-	case EventNotTried:
-		w.result.NotTried++
-		w.causes.add(r)
-	case EventRun, EventBegun, EventEnded:
 	}
-	w.summary.Moved += r.Moved
 	w.summary.Saved += r.Saved
 	w.summary.Freed = buildcache.AddFreed(w.summary.Freed, r.Freed)
 }

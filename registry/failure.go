@@ -64,6 +64,12 @@ func HostOf(repository string) string {
 	return reference.Domain(named)
 }
 
+// CheckName returns why something is no name of a repository, or nil.
+func CheckName(repository string) error {
+	_, err := reference.ParseNormalizedNamed(repository)
+	return err
+}
+
 // NameOf returns the full name of a repository, which can be spelled in several ways, or the text itself where it is none.
 func NameOf(repository string) string {
 	named, err := reference.ParseNormalizedNamed(repository)

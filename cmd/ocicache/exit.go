@@ -95,20 +95,6 @@ func (a *app) sayFitted(text string) {
 	fmt.Fprintln(a.stderr, text)
 }
 
-// interruptedText says what an interruption leaves.
-const interruptedText = "interrupted; each tag names what it named before or what it was to name, run it again to go on"
-
-func (a *app) sayInterrupted() {
-	if a.speaksJSON() {
-		a.sayLine(errorLine{Event: "error", Status: exitInterrupted, Error: interruptedText, Hint: a.hintResume()})
-		return
-	}
-	a.sayFitted("ocicache: error: " + interruptedText)
-	if hint := a.hintResume(); hint != "" {
-		a.sayFitted("ocicache: hint: " + clean(hint))
-	}
-}
-
 // isPipeGone reports whether the reader of standard output has gone, which is his business and no failure.
 func isPipeGone(err error) bool {
 	var path *fs.PathError

@@ -36,7 +36,7 @@ func (a *app) hintRegistry(err error) string {
 	case errors.As(err, &refused):
 		return a.hintRefused(refused)
 	case errors.Is(err, registry.ErrTooManyRequests):
-		return "the registry says that these are too many requests; wait, or go slower with fewer --jobs"
+		return "the registry says that these are too many requests; wait, or " + a.hintSlower()
 	case errors.As(err, &preflight):
 		return a.hintPreflight(preflight)
 	case errors.As(err, &unknown):
@@ -69,6 +69,14 @@ func (a *app) hintRefused(e *registry.RefusedError) string {
 	default:
 		return e.NextStep
 	}
+}
+
+// hintSlower names the flag by which the command asks less of a registry.
+func (a *app) hintSlower() string {
+	if a.running != nil && a.running.Flags().Lookup("rate") != nil {
+		return "send fewer a second with --rate N; what was done is not done again"
+	}
+	return "go slower with fewer --jobs"
 }
 
 // hintPreflight names the command that sends a cache in a form that is taken, where it is the form that is not.

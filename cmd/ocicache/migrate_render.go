@@ -54,7 +54,7 @@ func counted[T ~string](of map[T]int) string {
 type checkResult struct{ *migrate.Summary }
 
 func (r checkResult) render(w io.Writer) error {
-	if err := renderMigrations(w, r.Summary, "to bring over"); err != nil {
+	if err := renderMigrations(w, r.Summary, "to bring over", "would fail"); err != nil {
 		return err
 	}
 	if len(r.Registries) > 0 {
@@ -75,7 +75,7 @@ func (r checkResult) render(w io.Writer) error {
 	}
 	renderPrunedAll(w, r.Freed)
 	renderPruningNotes(w, r.Summary)
-	renderCauses(w, r.Causes, "would fail")
+	renderCauses(w, r.Causes, true)
 	say(w, "\n%s planned: %d to bring over, %d there already, %d done before, %d that would fail%s; looking took %s\n",
 		count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed+r.NotTried, failedSources(r.Summary), english.Plural(int(r.Requests), "request", ""))
 	return nil
@@ -107,18 +107,33 @@ func failedSources(s *migrate.Summary) string {
 	return "; besides, " + count(s.Sources, "source") + " failed"
 }
 
-// renderMigrations says what became of each migration.
-func renderMigrations(w io.Writer, s *migrate.Summary, done string) error {
-	return tableOf(w, columns{drop: []string{"done before", "not meant"}}, func(w io.Writer) {
-		say(w, "source\ttarget\t%s\tthere already\tdone before\tleft\tnot meant\n", done)
+// renderMigrations says what became of each migration. On a narrow terminal no column goes that has a number, so that they still add up.
+func renderMigrations(w io.Writer, s *migrate.Summary, done, left string) error {
+	const before, beside = "done before", "not meant"
+	var drop []string
+	if s.Before == 0 {
+		drop = append(drop, before)
+	}
+	if !slices.ContainsFunc(s.Migrations, func(m *migrate.Result) bool { return notMeant(m) != "-" }) {
+		drop = append(drop, beside)
+	}
+	return tableOf(w, columns{drop: drop}, func(w io.Writer) {
+		say(w, "source\ttarget\t%s\tthere already\t%s\t%s\t%s\n", done, before, left, beside)
 		for _, m := range s.Migrations {
-			left := fmt.Sprint(m.Left())
-			if m.Error != "" {
-				left = "ALL (" + string(m.Cause) + ")"
-			}
-			say(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Source, m.Target, m.Done, m.There, m.Before, left, notMeant(m))
+			say(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Source, m.Target, m.Done, m.There, m.Before, leftOf(s, m), notMeant(m))
 		}
 	})
+}
+
+// leftOf says how many caches of a migration are not at their targets, and why. Nothing fails or is tried in a check.
+func leftOf(s *migrate.Summary, m *migrate.Result) string {
+	switch {
+	case m.Error != "":
+		return "ALL (" + string(m.Cause) + ")"
+	case s.Dry:
+		return fmt.Sprint(m.Left())
+	}
+	return m.LeftInWords()
 }
 
 // notMeant says what of a source the plan leaves out.
@@ -143,13 +158,16 @@ func notMeant(m *migrate.Result) string {
 }
 
 // renderCauses says what failed, by its causes.
-func renderCauses(w io.Writer, causes []migrate.CauseGroup, what string) {
+func renderCauses(w io.Writer, causes []migrate.CauseGroup, dry bool) {
 	for _, c := range causes {
-		again := ""
+		again, what := "", c.InWords()
+		if dry {
+			what = fmt.Sprintf("%d would fail", c.Count)
+		}
 		if c.Hopeless {
 			again = ", not tried again unless the source or the plan changes"
 		}
-		say(w, "\n%s: %d %s%s\n", c.Cause, c.Count, what, again)
+		say(w, "\n%s: %s%s\n", c.Cause, what, again)
 		for _, name := range c.Caches {
 			say(w, "  %s\n", name)
 		}
@@ -181,21 +199,26 @@ func renderError(w io.Writer, c migrate.CauseGroup) {
 type runResult struct{ *migrate.Summary }
 
 func (r runResult) render(w io.Writer) error {
-	if err := renderMigrations(w, r.Summary, "brought over"); err != nil {
+	if err := renderMigrations(w, r.Summary, "brought over", "not brought over"); err != nil {
 		return err
 	}
 	renderPrunedAll(w, r.Freed)
 	renderPruningNotes(w, r.Summary)
-	renderCauses(w, r.Causes, "failed")
+	renderCauses(w, r.Causes, false)
 	shard := ""
 	if r.Shard != "" {
 		shard = "shard " + r.Shard + ": "
 	}
-	if r.Interrupted {
+	if r.Stopped {
 		shard = "interrupted: " + shard
 	}
-	say(w, "\n%s%s planned: %d brought over, %d there already, %d done before, %d failed, %d not tried%s; %s moved in %s\n",
-		shard, count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed, r.NotTried, failedSources(r.Summary), size(r.Moved), time.Duration(r.Took).Round(time.Second/10))
+	interrupted := ""
+	if r.Interrupted > 0 {
+		interrupted = fmt.Sprintf(", %d interrupted", r.Interrupted)
+	}
+	say(w, "\n%s%s planned: %d brought over, %d there already, %d done before, %d failed, %d not tried%s%s; %s moved in %s\n",
+		shard, count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed, r.NotTried, interrupted, failedSources(r.Summary), size(r.Moved),
+		time.Duration(r.Took).Round(time.Second/10))
 	return nil
 }
 
@@ -233,6 +256,22 @@ func (a *app) hasState() bool {
 	return state != nil && state.Value.String() != ""
 }
 
+// atLeast says that nobody knows what some attempts took.
+func atLeast(r *migrate.Report) string {
+	if r.Unmeasured > 0 {
+		return "at least "
+	}
+	return ""
+}
+
+// lost says how many bytes that were sent were not confirmed.
+func lost(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", of which %s were not confirmed", size(bytes))
+}
+
 // reportResult is what migrate report writes.
 type reportResult struct{ *migrate.Report }
 
@@ -244,21 +283,22 @@ func (r reportResult) render(w io.Writer) error {
 		row("brought over", r.Done)
 		row("there already", r.There)
 		row("failed", r.Failed)
-		row("not tried", r.Left)
-		row("begun, not ended", r.Working)
-		if r.Interrupted > 0 {
-			say(w, "not come to\t%d, when %s interrupted at %s\n", r.NotReached, english.PluralWord(r.Interrupted, "the last run was", "the last runs were"), r.CutOff.UTC().Format(time.RFC3339))
+		row("not tried", r.NotTried)
+		if r.NotReached > 0 {
+			say(w, "  of which not come to\t%d, when %s interrupted at %s\n", r.NotReached, english.PluralWord(r.Cut, "the last run was", "the last runs were"), r.CutOff.UTC().Format(time.RFC3339))
 		}
+		row("interrupted, or at work still", r.Interrupted)
 		row("failed sources", r.Sources)
-		say(w, "moved\t%s, besides %s that were there; by the newest line of each cache\n", size(r.Moved), size(r.Saved))
-		say(w, "requests\t%s, by the same lines\n", humanize.Comma(r.Requests))
+		say(w, "moved\t%s%s in all attempts%s\n", atLeast(r.Report), size(r.Moved), lost(r.Lost))
+		say(w, "not moved\t%s, which targets had from before or from other caches\n", size(r.Saved))
+		say(w, "requests\t%s%s in all attempts\n", atLeast(r.Report), humanize.Comma(r.Requests))
 		say(w, "time\t%s, of all %s\n", time.Duration(r.Worked), count(r.Runs, "run"))
 	})
 	if err != nil {
 		return err
 	}
 	renderPrunedAll(w, r.Freed)
-	renderCauses(w, r.Causes, "failed")
+	renderCauses(w, r.Causes, false)
 	if len(r.Slowest) > 0 {
 		say(w, "\nslowest:\n")
 		err = table(w, func(w io.Writer) {

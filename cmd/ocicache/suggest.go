@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ocicache/ocicache/internal/meant"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -24,64 +24,11 @@ func (e *wordError) Unwrap() error { return e.err }
 
 // unknownWord adds to an error what was probably meant by a word.
 func unknownWord(err error, typed string, words []string) error {
-	return &wordError{err, didYouMean(meant(typed, words))}
+	return &wordError{err, didYouMean(meant.Of(typed, words))}
 }
 
 // didYouMean asks for words, or returns "" where there are none.
-func didYouMean(words []string) string {
-	if len(words) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %s?", english.WordSeries(words, "or"))
-}
-
-// meant returns the words that somebody probably meant: those that begin so, else those with the fewest slips between, if
-// they are few.
-func meant(typed string, words []string) []string {
-	typed = strings.ToLower(typed)
-	var begun, near []string
-	fewest := max(1, len(typed)/3)
-	for _, word := range words {
-		if len(typed) > 1 && strings.HasPrefix(word, typed) {
-			begun = append(begun, word)
-		}
-		switch n := slips(typed, word); {
-		case n < fewest:
-			near, fewest = []string{word}, n
-		case n == fewest:
-			near = append(near, word)
-		}
-	}
-	if len(begun) > 0 && len(begun) <= 3 {
-		return begun
-	}
-	return near
-}
-
-// slips counts the letters that were added, left out, changed or swapped with their neighbours between two words: the optimal
-// string alignment distance.
-func slips(a, b string) int {
-	var before, last []int
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before, last, row = last, row, make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := last[j]
-			if a[i] != b[j] {
-				changed++
-			}
-			row[j+1] = min(changed, last[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-	}
-	return row[len(b)]
-}
+func didYouMean(words []string) string { return meant.Ask(words) }
 
 // commandsMeant says which commands below cmd somebody probably meant, or which topics, where help is wanted.
 func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
@@ -95,7 +42,7 @@ func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
 	if advice := adviceFor(aCommand, typed, there); advice != "" {
 		return advice
 	}
-	return didYouMean(meant(typed, words))
+	return didYouMean(meant.Of(typed, words))
 }
 
 // noArgs is for a command with others below it: any argument is none of those.
@@ -137,7 +84,7 @@ func flagsMeant(cmd *cobra.Command, typed string) string {
 	case len(typed) == 1: // any flag is near to a letter
 		return ""
 	}
-	return didYouMean(meant("--"+typed, words))
+	return didYouMean(meant.Of("--"+typed, words))
 }
 
 // isInsecure reports whether a flag is one by which oras, crane, regctl, curl or docker do without TLS, or without looking at it.
@@ -191,5 +138,5 @@ func profilesMeant(typed string) string {
 	if len(titled) > 0 {
 		return didYouMean(titled)
 	}
-	return didYouMean(meant(typed, names))
+	return didYouMean(meant.Of(typed, names))
 }

@@ -289,6 +289,8 @@ func (r syncResult) render(w io.Writer) error {
 		for _, c := range r.Caches {
 			what, instead, named := "brought over", "replacing", orNone(c.ToDigest.String())
 			switch {
+			case c.Interrupted:
+				what, instead, named = "interrupted", "not replacing", "-"
 			case c.Error != "":
 				what, instead, named = "FAILED", "not replacing", "-"
 			case c.Skipped:
@@ -307,6 +309,9 @@ func (r syncResult) render(w io.Writer) error {
 	}
 	r.renderPruned(w)
 	say(w, "%s to %s: %s, %d failed, %s %s", r.Source, r.Destination, count(len(r.Caches), "cache"), r.Failed, size(r.Moved), moved)
+	if r.Interrupted > 0 {
+		say(w, " (interrupted: %s)", count(r.Interrupted, "cache"))
+	}
 	if r.NotTried > 0 {
 		say(w, " (not tried: %s)", count(r.NotTried, "cache"))
 	}

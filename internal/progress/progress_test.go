@@ -166,6 +166,25 @@ func TestPlainAfterFailure(t *testing.T) {
 	}
 }
 
+// TestPlainDoneAgain says that a blob that failed, and is done when it is tried again, has not failed.
+func TestPlainDoneAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out log
+		handle, stop := progress.New(progress.Plain, &out)
+		handle(plan(1, 1e6))
+		time.Sleep(2 * time.Second)
+		for _, err := range []error{errors.New("down"), nil} {
+			handle(start(0, 1e6))
+			handle(done(0, err))
+		}
+		stop()
+		if lines := out.all(); lines[len(lines)-1] != "ocicache: done: 1 of 1 blobs, 0 B of 1.0 MB\n" {
+			t.Errorf("got %q", lines)
+		}
+	})
+}
+
 func TestTrace(t *testing.T) {
 	t.Parallel()
 	var out log

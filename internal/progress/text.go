@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
@@ -26,13 +27,13 @@ type text struct {
 	shown         bool // that something is going on
 	verb          string
 	blobs, count  int
-	failed        int // blobs, but for those that were only stopped
+	failed        map[digest.Digest]bool // blobs, but for those that were only stopped, or are done again
 	bytes, total  int64
 	done, stopped chan struct{}
 }
 
 func newText(w io.Writer, trace bool) (layout.Handler, func()) {
-	t := &text{w: w, trace: trace, done: make(chan struct{}), stopped: make(chan struct{})}
+	t := &text{w: w, trace: trace, done: make(chan struct{}), stopped: make(chan struct{}), failed: map[digest.Digest]bool{}}
 	go t.tick()
 	return t.handle, func() {
 		close(t.done)
@@ -49,7 +50,7 @@ func newText(w io.Writer, trace bool) (layout.Handler, func()) {
 // outcome is the word for how it ended.
 func (t *text) outcome() string {
 	switch {
-	case t.failed > 0:
+	case len(t.failed) > 0:
 		return "ended"
 	case t.blobs < t.count:
 		return "stopped"
@@ -58,13 +59,13 @@ func (t *text) outcome() string {
 }
 
 // finish counts a blob that is over.
-func (t *text) finish(err error) {
+func (t *text) finish(blob digest.Digest, err error) {
 	var stopped *parallel.StoppedError
 	switch {
 	case err == nil:
 		t.blobs++
 	case !errors.As(err, &stopped) && !errors.Is(err, context.Canceled):
-		t.failed++
+		t.failed[blob] = true
 	}
 }
 
@@ -93,10 +94,11 @@ func (t *text) handle(e layout.Event) {
 		t.verb = e.Verb
 	case layout.EventStart:
 		t.verb = e.Verb
+		delete(t.failed, e.Digest)
 	case layout.EventBytes:
 		t.bytes += e.Bytes
 	case layout.EventDone:
-		t.finish(e.Err)
+		t.finish(e.Digest, e.Err)
 	case layout.EventRetry:
 		if !t.ended {
 			fmt.Fprint(t.w, retryLine(e))
@@ -119,8 +121,8 @@ func (t *text) show() {
 
 func (t *text) print(what string) {
 	failed := ""
-	if t.failed > 0 {
-		failed = fmt.Sprintf(", %d failed", t.failed)
+	if len(t.failed) > 0 {
+		failed = fmt.Sprintf(", %d failed", len(t.failed))
 	}
 	fmt.Fprintf(t.w, "ocicache: %s: %d of %d blobs%s, %s of %s\n", what, t.blobs, t.count, failed,
 		humanize.Bytes(uint64(max(t.bytes, 0))), humanize.Bytes(uint64(max(t.total, 0))))
