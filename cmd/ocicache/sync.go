@@ -122,7 +122,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err := sync.checkEnds(t.src.Reference, t.dstRef); err != nil {
 		return &usageError{err}
 	}
-	if options.Tags = sync.tagsOf(t.src); options.Tags == nil || t.dstRef.Tag != "" || t.dstRef.IsLocal() || sync.remove.do {
+	if options.Tags = sync.tagsOf(t.src); options.Tags == nil || sync.needsEntries(t.dstRef) {
 		if err := sync.choose(ctx, t.src, &options); err != nil {
 			return err
 		}
@@ -232,6 +232,12 @@ func (f syncFlags) tagsOf(src *places.Opened) func(context.Context) ([]string, e
 		}
 		return tags, nil
 	}
+}
+
+// needsEntries reports whether all that is in the source has to be known first: to be one cache, to be there before a layout is made for
+// it, or to tell what it does not have.
+func (f syncFlags) needsEntries(to layout.Reference) bool {
+	return to.Tag != "" || to.IsLocal() || f.remove.do
 }
 
 // choose reads what is in the source, instead of one tag after the other.
