@@ -283,6 +283,25 @@ func (r syncResult) renderPruned(w io.Writer) {
 	}
 }
 
+// renderEntry says what became of a cache.
+func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
+	what, instead, named := "brought over", "replacing", orNone(c.ToDigest.String())
+	switch {
+	case c.Interrupted:
+		what, instead, named = "interrupted", "not replacing", "-"
+	case c.Error != "":
+		what, instead, named = "FAILED", "not replacing", "-"
+	case c.Skipped:
+		what = "there already"
+	case r.DryRun:
+		what = "would be brought over"
+	}
+	if c.Was != "" {
+		what += ", " + instead + " " + short(c.Was)
+	}
+	say(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, named, size(c.Moved))
+}
+
 func (r syncResult) render(w io.Writer) error {
 	moved := "moved"
 	if r.DryRun {
@@ -293,21 +312,7 @@ func (r syncResult) render(w io.Writer) error {
 	}
 	err := table(w, func(w io.Writer) {
 		for _, c := range r.Caches {
-			what, instead, named := "brought over", "replacing", orNone(c.ToDigest.String())
-			switch {
-			case c.Interrupted:
-				what, instead, named = "interrupted", "not replacing", "-"
-			case c.Error != "":
-				what, instead, named = "FAILED", "not replacing", "-"
-			case c.Skipped:
-				what = "there already"
-			case r.DryRun:
-				what = "would be brought over"
-			}
-			if c.Was != "" {
-				what += ", " + instead + " " + short(c.Was)
-			}
-			say(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, named, size(c.Moved))
+			r.renderEntry(w, c)
 		}
 	})
 	if err != nil {
