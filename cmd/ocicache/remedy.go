@@ -97,7 +97,7 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 		case isRegistry(from.Reference) && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
 			p.Remedy = s.of(*p).far()
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
-			p.Remedy = "mend what is missing first, which may be among them; " + s.whole().mention("gc") + " refuses until then"
+			p.Remedy = "mend what is missing first, which may be among them: gc refuses until then"
 		default:
 			p.Remedy = s.remedy(*p)
 		}
