@@ -22,7 +22,7 @@ type Surplus struct {
 // FindSurplus finds the tags that match in dst and not in src, once what is in src was brought there, as done says, by a whole sync
 // of src with the same match. Both places are looked at again: what came meanwhile stays. Images are no surplus.
 func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, match func(tag string) bool) (*Surplus, error) {
-	if done.Failed > 0 || done.NotTried > 0 {
+	if done.Failed > 0 || done.NotTried > 0 || done.Interrupted > 0 {
 		return nil, errUndone
 	}
 	wanted, before, err := tagsWanted(ctx, src, done)

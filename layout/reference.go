@@ -100,6 +100,12 @@ func ParseReference(text string) (Reference, error) {
 	return Reference{Transport: TransportPath, Path: text}, nil
 }
 
+// namesHost reports whether the name of a repository begins with a host that no directory is likely to be called.
+func namesHost(name string) bool {
+	host, _, below := strings.Cut(name, "/")
+	return below && (host == "localhost" || strings.ContainsAny(host, ".:") && !strings.HasPrefix(host, "."))
+}
+
 // misspelt returns what is meant by the ways in which other programs spell references, "" where nothing here is like it.
 func misspelt(text string) (meant string, ok bool) {
 	for _, other := range []struct{ prefix, ours string }{
@@ -118,6 +124,8 @@ func misspelt(text string) (meant string, ok bool) {
 	} {
 		if rest, ok := strings.CutPrefix(text, other.prefix); ok && other.ours == "" {
 			return "", true
+		} else if ok && other.prefix == "oci://" && namesHost(rest) { // so Helm and Flux write registries
+			return "docker://" + rest, true
 		} else if ok {
 			return other.ours + strings.TrimLeft(rest, "/"), true
 		}

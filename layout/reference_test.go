@@ -106,6 +106,8 @@ func TestMisspelt(t *testing.T) {
 		"https://x.example/y:1":           "docker://x.example/y:1",
 		"docker://team/cache:1":           "docker://docker.io/team/cache:1",
 		"oci://a/b":                       "oci:a/b",
+		"oci://127.0.0.1:5871/t/a:main":   "docker://127.0.0.1:5871/t/a:main",
+		"oci://./a/b":                     "oci:./a/b",
 		"oci-layout:a:v1":                 "oci:a:v1",
 		"dir:a":                           "",
 		"docker-archive:a.tar":            "",

@@ -33,19 +33,21 @@ const (
 	adviceLogin  = "the credentials are those of 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
 	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report what became of a plan"
 	advicePush   = "did you mean convert or copy? convert with --to auto makes what the registry takes of it, copy brings it as it is"
+	adviceForget = "did you mean rm? 'ocicache rm' deletes tags by age and number, 'ocicache prune' drops old results within a cache"
 	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
 	adviceAll    = "sync and pack bring all caches of a place, and a bare path stands for every cache in it"
 )
 
 // otherWords are the words of other programs. The first one counts whose command or flag is there.
 var otherWords = []otherWord{
-	{aCommand, "list tags", "ls", ""},
+	{aCommand, "list tags list-tags catalog", "ls", ""},
 	{aCommand, "delete remove untag", "rm", ""},
+	{aCommand, "forget", "rm", adviceForget},
 	{aCommand, "cp pull", "copy", ""},
 	{aCommand, "push", "copy", advicePush},
 	{aCommand, "mirror", "sync", ""},
 	{aCommand, "check fsck validate", "verify", ""},
-	{aCommand, "info show", "inspect", ""},
+	{aCommand, "info show stats digest", "inspect", ""},
 	{aCommand, "export save", "pack", ""},
 	{aCommand, "import load", "unpack", ""},
 	{aCommand, "fix", "repair", ""},
@@ -66,6 +68,13 @@ var otherWords = []otherWord{
 	{aFlag, "l level", "compression-level", ""},
 	{aFlag, "include filter", "match", ""},
 	{aFlag, "n", "dry-run", ""},
+	{aFlag, "dry-run", "state", "'ocicache migrate check PLAN' says what would be done"},
+	{aFlag, "form", "to", ""},
+	{aFlag, "force", "force-compression", ""},
+	{aFlag, "force", "overwrite", ""},
+	{aFlag, "keep-last", "keep", ""},
+	{aFlag, "keep-storage max-size max-used-space", "keep-bytes", ""},
+	{aFlag, "read-data", "deep", ""},
 	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "here it is --to artifact"},
 	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "convert with --to artifact makes it so"},
 	{aForm, "manifest image-manifest image", "to", "did you mean " + string(buildcache.Artifact) + "?"},
