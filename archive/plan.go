@@ -27,7 +27,7 @@ type TagConflictError struct {
 
 func (e *TagConflictError) Error() string {
 	return fmt.Sprintf("two roots have the tag %q: %s in %s and %s in %s; choose what to take with oci:DIR:TAG or --tag, "+
-		"or give one of them another tag first", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
+		"or give one of them a tag of its own and take it by that", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
 }
 
 // ErrTag marks roots that nobody could unpack again: with a tag that can be none, or without one where there are several.

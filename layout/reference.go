@@ -259,11 +259,15 @@ func cut(text string) string {
 	return fmt.Sprintf("%s... (%d bytes)", text[:shown], len(text))
 }
 
-// cutAll lists tags, none of them longer than cut leaves it.
+// cutAll lists the first tags, none of them longer than cut leaves it.
 func cutAll(tags []string) string {
-	short := make([]string, len(tags))
-	for i, tag := range tags {
-		short[i] = cut(tag)
+	const shown = 12
+	var short []string
+	for _, tag := range tags[:min(len(tags), shown)] {
+		short = append(short, cut(tag))
+	}
+	if more := len(tags) - len(short); more > 0 {
+		short = append(short, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(short, ", ")
 }

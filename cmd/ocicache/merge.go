@@ -283,7 +283,7 @@ func (a *app) hintMerge(err error) string {
 	var refused *buildcache.RefusedError
 	switch {
 	case errors.As(err, &loss):
-		return "nothing was written; name DST as a source too, or replace what it has with --overwrite: " + a.withTarget(loss.Tag)
+		return "nothing was written; replace what DST has with --overwrite, or keep it by naming DST as a source too: " + a.withTarget(loss.Tag)
 	case errors.As(err, &large):
 		return "--fit drops the oldest results until it fits; --older-than, --keep-records and --keep-bytes drop what you choose; or merge fewer caches into several tags"
 	case errors.Is(err, buildcache.ErrNoResults):
