@@ -211,12 +211,13 @@ func (e *ReceiptTakenError) Error() string {
 // as WriteReceipt would. It also fails, with an *OccupiedError, where the path lies in dir, or is part of one of the sources.
 // It writes nothing.
 func CheckReceipt(ctx context.Context, path, dir string, sources ...layout.Source) error {
-	resolved, err := durable.Resolve(filepath.Clean(path))
-	if err != nil {
-		return err
-	}
-	if layout.IsWithin(resolved, dir) {
+	path = filepath.Clean(path)
+	resolved, err := durable.Resolve(path)
+	switch {
+	case layout.IsWithin(path, dir), err == nil && layout.IsWithin(resolved, dir): // also where it is still to be made
 		return &OccupiedError{File: path, Place: dir, Use: "is unpacked to"}
+	case err != nil:
+		return err
 	}
 	for _, src := range sources {
 		if err := checkOccupied(path, src, "is unpacked from"); err != nil {

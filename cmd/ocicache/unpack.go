@@ -181,8 +181,10 @@ func checkReceipt(ctx context.Context, path, dir string, sources ...layout.Sourc
 	if path == "" {
 		return nil
 	}
-	if err := checkParent(path); err != nil {
-		return err
+	if !layout.IsWithin(path, dir) { // which is refused, and may still be made
+		if err := checkParent(path); err != nil {
+			return err
+		}
 	}
 	return archive.CheckReceipt(ctx, path, dir, sources...)
 }
