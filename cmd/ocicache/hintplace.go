@@ -138,6 +138,8 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 
 func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	switch {
+	case e.Images && a.running != nil && a.running.Name() == "rm":
+		return "there are images, which are never deleted"
 	case e.Partial:
 		return hintPartial(e.Unnamed)
 	case len(e.Unnamed) > 0:
