@@ -84,9 +84,16 @@ func (r *Repository) connect() (err error) {
 	if r.writes, err = r.newClient(r.name, insecure(configured.Insecure)); err != nil {
 		return err
 	}
+	if r.options.Push { // what was written is read where it went
+		r.reads = []*client{r.writes}
+		return nil
+	}
 	sources, err := configured.PullSourcesFromReference(r.name)
 	if err != nil {
 		return fmt.Errorf("registries.conf: %w", err)
+	}
+	if r.options.Direct {
+		sources = sources[len(sources)-1:] // behind the mirrors is the registry
 	}
 	for _, source := range sources {
 		c, err := r.newClient(source.Reference, insecure(source.Endpoint.Insecure))
@@ -202,7 +209,7 @@ func (c *client) tags(ctx context.Context, pages int, more func() error) ([]stri
 		switch {
 		case len(tags) > maxTags:
 			return nil, fmt.Errorf("there are more than %d tags", maxTags)
-		case len(page) == 0 || after == next || after == "": // or it would go on for ever
+		case after == next || after == "": // or it would go on for ever
 			return tags, nil
 		}
 		next = after

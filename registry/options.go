@@ -41,6 +41,9 @@ type Options struct {
 	GiveUp time.Duration
 	// Push asks for the right to push from the start, where tokens say what is allowed. Else that is asked for with the first push.
 	Push bool
+	// Direct asks the registry alone, and none of the mirrors that registries.conf has for it: what is read decides what is written or
+	// deleted, and mirrors may be late. So it is with Push, which reads where it writes.
+	Direct bool
 	// Shared says that others write to the repository at the same time, or have before: then it is asked for every blob, even
 	// where nothing in it has a tag.
 	Shared bool

@@ -181,6 +181,27 @@ func TestRegistriesConf(t *testing.T) {
 	if _, pulled, err := pull(t, mirrored); err != nil || pulled.Descriptor.Digest != entry.Descriptor.Digest {
 		t.Errorf("from the mirror: %v %v", pulled.Descriptor.Digest, err)
 	}
+
+	// What decides about writing is not asked of a mirror, which may be late.
+	itself := registrytest.New(t, registrytest.Options{})
+	write("[[registry]]\nlocation = \"" + itself.Host + "\"\ninsecure = true\n[[registry.mirror]]\nlocation = \"" + server.Host + "\"\ninsecure = true\n")
+	for name, change := range map[string]func(*registry.Options){
+		"Direct": func(o *registry.Options) { o.Direct = true },
+		"Push":   func(o *registry.Options) { o.Push = true },
+	} {
+		options := asConfigured
+		change(&options)
+		repo, err := registry.Open(itself.Host+"/cache", options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := repo.Resolve(t.Context(), "main"); err != nil || found != nil {
+			t.Errorf("%s: the mirror was asked: %+v, %v", name, found, err)
+		}
+		if has, err := repo.Has(t.Context(), entry.Descriptor); err != nil || has {
+			t.Errorf("%s: the mirror was asked for a root: %v, %v", name, has, err)
+		}
+	}
 }
 
 // upload is in the path of each request of an upload.

@@ -16,8 +16,19 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// openNamed opens what a command line names as its one place.
+// openNamed opens what a command line names as its one place, to read it.
 func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
+	return a.openAccessed(ctx, text, tag, access, access.options(either))
+}
+
+// openChanged opens what a command line names as its one place, to change it, be that only said: no mirror of a registry is asked what is there.
+func (a *app) openChanged(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
+	o := access.options(either)
+	o.Registry.Direct = true
+	return a.openAccessed(ctx, text, tag, access, o)
+}
+
+func (a *app) openAccessed(ctx context.Context, text, tag string, access *registryFlags, o places.Options) (*places.Opened, error) {
 	ref, err := parse(text, tag)
 	if err != nil {
 		return nil, err
@@ -25,7 +36,7 @@ func (a *app) openNamed(ctx context.Context, text, tag string, access *registryF
 	if err := access.check(ref); err != nil {
 		return nil, err
 	}
-	return a.open(ctx, ref, "", access.options(either))
+	return a.open(ctx, ref, "", o)
 }
 
 func (a *app) lsCommand() *cobra.Command {

@@ -76,7 +76,7 @@ func (a *app) openSource(
 		options := flags.registry.options(src)
 		if samePlace(ref, dst) {
 			options = flags.registry.options(dest)
-			options.Registry.Push = isRegistry(ref) && !flags.dryRun
+			options.Registry.Push, options.Registry.Direct = isRegistry(ref) && !flags.dryRun, true
 		}
 		base := merge.base
 		if !places.IsArchive(ref) {

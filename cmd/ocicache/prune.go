@@ -101,7 +101,7 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	if err != nil {
 		return err
 	}
-	from, err := a.openNamed(ctx, text, flags.tag, flags.access)
+	from, err := a.openChanged(ctx, text, flags.tag, flags.access)
 	if err != nil {
 		return err
 	}

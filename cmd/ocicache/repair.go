@@ -104,7 +104,7 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 			return &usageError{fmt.Errorf("--root: %w", err)}
 		}
 	}
-	from, err := a.openNamed(ctx, text, flags.tag, flags.access)
+	from, err := a.openChanged(ctx, text, flags.tag, flags.access)
 	if err != nil {
 		return err
 	}

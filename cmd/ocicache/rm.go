@@ -111,7 +111,7 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	from, err := a.openNamed(ctx, text, "", flags.access)
+	from, err := a.openChanged(ctx, text, "", flags.access)
 	if err != nil {
 		return err
 	}

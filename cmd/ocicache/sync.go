@@ -115,6 +115,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	if err != nil {
 		return &usageError{err}
 	}
+	flags.direct = sync.remove.do // a mirror may not have what is new
 	t, err := a.newTransfer(ctx, flags, args)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func (a *app) runTag(ctx context.Context, access *registryFlags, text, tag strin
 	if err := layout.CheckTag(tag); err != nil {
 		return &usageError{layout.CheckNewTag(tag)}
 	}
-	from, err := a.openNamed(ctx, text, "", access)
+	from, err := a.openChanged(ctx, text, "", access)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 type transferFlags struct {
 	tag         string
 	dryRun      bool
+	direct      bool // no mirror is asked for SRC
 	forRegistry string
 	noPreflight bool
 	trust       bool
@@ -139,16 +140,17 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 
 // openFrom opens SRC. What an archive was packed without is on the far side, as for unpack, where that is a registry.
 func (a *app) openFrom(ctx context.Context, from, to layout.Reference, flags *transferFlags) (*places.Opened, error) {
+	options := flags.registry.options(src)
+	options.Registry.Direct = flags.direct || from == to
 	if flags.base == "" && places.IsArchive(from) && isRegistry(to) {
 		under, err := a.open(ctx, to, "", flags.registry.options(dest))
 		if err != nil {
 			return nil, err
 		}
-		over := flags.registry.options(src)
-		over.Base = under.Source
-		return a.open(ctx, from, "", over)
+		options.Base = under.Source
+		return a.open(ctx, from, "", options)
 	}
-	return a.open(ctx, from, flags.base, flags.registry.options(src))
+	return a.open(ctx, from, flags.base, options)
 }
 
 // openDestination opens DST for writing, or for a dry run what is there of it.
