@@ -131,7 +131,8 @@ func Untag(ctx context.Context, place layout.Source, entries, all []layout.Entry
 			done.ByHand, done.Kept = kept.ByHand, len(kept.Sharing) > 0 || kept.ByHand != ""
 		}
 		if err != nil {
-			done.Err, done.Error, done.Deleted = err, err.Error(), false
+			var gone *layout.DeletedError
+			done.Err, done.Error, done.Deleted = err, err.Error(), errors.As(err, &gone)
 		}
 		results = append(results, done)
 	}

@@ -41,6 +41,19 @@ func (e *BlobError) Error() string {
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
+// DeletedError says what went wrong after a tag was deleted: it is gone.
+type DeletedError struct {
+	Place, Tag string
+	Err        error
+}
+
+func (e *DeletedError) Error() string {
+	return fmt.Sprintf("%s: the tag %q is deleted, but: %v", e.Place, e.Tag, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *DeletedError) Unwrap() error { return e.Err }
+
 // UnreadError says that the root or the config of a cache can't be read, without which there is none of it.
 type UnreadError struct {
 	What string // root or cache config

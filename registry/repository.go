@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
@@ -41,6 +42,8 @@ type Repository struct {
 	mu        sync.Mutex
 	manifests remembered
 	listed    map[string]digest.Digest // what the tags named when Entries was asked last
+	looked    time.Time                // when all tags were read again, to delete one
+	lookTook  time.Duration
 
 	user atomic.Pointer[string] // that Options.Credentials named last
 }

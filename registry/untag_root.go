@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -70,26 +71,57 @@ func (r *Repository) takeRoot(ctx context.Context, tag string, was digest.Digest
 	if err != nil || !gone {
 		return gone, said, err
 	}
-	return true, nil, r.putBackLate(ctx, before, tag, was, raw)
+	return true, nil, r.afterDeletion(tag, r.putBackLate(ctx, before, tag, was, raw))
 }
 
-// freshTags is up to how many tags are all read again before each deletion. Of more of them, only those are that are new.
-const freshTags = 50
+// afterDeletion says of what went wrong once a tag was gone that it is gone.
+func (r *Repository) afterDeletion(tag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &layout.DeletedError{Place: r.String(), Tag: tag, Err: err}
+}
+
+const (
+	// freshTags is up to how many tags are all read again before each deletion. Of more of them, only those are that are new, unless the
+	// last look at all is over for a while.
+	freshTags = 50
+	// freshFor is for how long a look at more tags counts, or ten times as long as it took.
+	freshFor = time.Second
+)
+
+// isFresh reports whether what so many tags name is known well enough.
+func (r *Repository) isFresh(tags int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return tags > freshTags && time.Since(r.looked) < max(freshFor, 10*r.lookTook)
+}
+
+// noteLook notes when all tags were read.
+func (r *Repository) noteLook(begun time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked, r.lookTook = time.Now(), time.Since(begun)
+}
 
 // needing returns the tags besides one that would not be whole without a root: those that name it and did not before, and those
 // whose roots name it.
 func (r *Repository) needing(ctx context.Context, tags []string, tag string, root digest.Digest) ([]string, error) {
+	fresh, begun := r.isFresh(len(tags)), time.Now()
 	entries, err := EntriesOf(ctx, tags, func(ctx context.Context, other string) (*layout.Entry, error) {
 		if other == tag {
 			return nil, nil
 		}
-		if knew, ok := r.knew(other); ok && len(tags) > freshTags {
+		if knew, ok := r.knew(other); ok && fresh {
 			return &layout.Entry{Tag: other, Descriptor: buildcache.Descriptor{Digest: knew}}, nil
 		}
 		return r.entry(ctx, other)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if !fresh {
+		r.noteLook(begun)
 	}
 	var needing []string
 	for _, entry := range entries {

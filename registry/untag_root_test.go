@@ -118,6 +118,34 @@ func TestUntagKeepsLateTags(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `the tag "moved", which named `+other.Descriptor.Digest.String()) {
 			t.Errorf("%v", err)
 		}
+		var gone *layout.DeletedError
+		if !errors.As(err, &gone) {
+			t.Errorf("it is not said to be deleted: %v", err)
+		}
+	})
+	t.Run("among many, listed a while ago", func(t *testing.T) {
+		t.Parallel()
+		tags := []string{"a"}
+		for i := range 60 {
+			tags = append(tags, fmt.Sprintf("t%02d", i))
+		}
+		repo, root := deletingByDigest(t, func(func(string, string, []byte), []byte) { t.Error("deleted") }, tags...)
+		src, other := fixture(t, "artifact-zstd")
+		if _, err := convert.Convert(t.Context(), src, other, repo, "b", convert.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := repo.Entries(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := repo.Tag(t.Context(), "t07", other.Descriptor, root.Descriptor.Digest); err != nil {
+			t.Fatal(err)
+		}
+		results, err := convert.Untag(t.Context(), repo, []layout.Entry{{Descriptor: other.Descriptor, Tag: "b"}}, entries)
+		var kept *layout.KeptError
+		if err != nil || len(results) != 1 || !errors.As(results[0].Err, &kept) || !slices.Equal(kept.Sharing, []string{"t07"}) {
+			t.Errorf("%+v, %v", results, err)
+		}
 	})
 }
 
