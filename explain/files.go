@@ -49,7 +49,7 @@ func (l *localTrees) load(source *llb.SourceOp) (*contenthash.Tree, error) {
 	if filter.Exclude, err = source.Patterns(excludePatterns); err != nil {
 		return nil, err
 	}
-	if filter.Include, err = source.Patterns("local.includepattern"); err != nil {
+	if filter.Include, err = source.Patterns(includePatterns); err != nil {
 		return nil, err
 	}
 	return contenthash.FromDir(dir, filter)

@@ -1,8 +1,11 @@
 package explain
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,14 +19,17 @@ import (
 // excludePatterns is the attribute of a local source with what its .dockerignore said.
 const excludePatterns = "local.excludepatterns"
 
+// includePatterns is the attribute of one of which another client than that of a Dockerfile chooses what is sent.
+const includePatterns = "local.includepattern"
+
 // markIgnored tells files that are left out of what a client sends from those that are gone, and those that no longer are from those
 // that are new, where it is known what was left out before.
 func (r *reasons) markIgnored(source *llb.SourceOp, tree *contenthash.Tree, changes []FileChange) {
-	if source.Attrs["local.includepattern"] != "" {
+	if source.Attrs[includePatterns] != "" {
 		return
 	}
 	_, name := source.Scheme()
-	file := r.contents.locals.ignoreFile(r.plan.Build, name)
+	file := r.contents.locals.ignoreFile(r.plan.Build, name).name
 	was := r.ignoredBefore(source)
 	for i, c := range changes {
 		switch {
@@ -43,16 +49,12 @@ func (l *localTrees) isLeftOut(name string, tree *contenthash.Tree, path string)
 	if _, err := tree.Checksum(llb.Selection{Path: path}); !errors.Is(err, contenthash.ErrNotFound) {
 		return false
 	}
-	_, err := os.Lstat(filepath.Join(l.contexts[name], path))
+	dir, above := l.contexts[name], filepath.Dir(path)
+	if at, err := contenthash.Resolve(dir, above); err != nil || at != above { // what a link leads to is elsewhere
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(dir, path))
 	return err == nil
-}
-
-// areThere reports whether all of some paths are in a directory, be they sent or not.
-func (l *localTrees) areThere(name string, paths []string) bool {
-	return !slices.ContainsFunc(paths, func(path string) bool {
-		_, err := os.Lstat(filepath.Join(l.contexts[name], filepath.Join("/", path)))
-		return err != nil
-	})
 }
 
 // leavesOut reports whether patterns surely leave a file out.
@@ -89,18 +91,21 @@ func (r *reasons) ignoredBefore(source *llb.SourceOp) (all []contenthash.Ignores
 }
 
 // ignoringNow returns an operation, that of a local source with what is to be left out of it by now, as far as its directory is known.
-func ignoringNow(b *provenance.Build, op *llb.Op, contexts Contexts) *llb.Op {
+func ignoringNow(b *provenance.Build, op *llb.Op, contexts Contexts) (*llb.Op, error) {
 	if op.Source == nil || !op.Source.IsLocal() {
-		return op
+		return op, nil
 	}
 	l := &localTrees{contexts: contexts}
-	_, patterns, err := l.ignoredNow(b, op.Source)
+	at, patterns, err := l.ignoredNow(b, op.Source)
+	if errors.Is(err, errNoContext) {
+		return op, nil
+	}
 	if err != nil {
-		return op
+		return nil, fmt.Errorf("read what is left out of a context: %s: %w", at, err)
 	}
 	text, err := json.Marshal(patterns)
 	if err != nil {
-		return op
+		return nil, err
 	}
 	source, next := *op.Source, *op
 	source.Attrs = maps.Clone(source.Attrs)
@@ -111,34 +116,90 @@ func ignoringNow(b *provenance.Build, op *llb.Op, contexts Contexts) *llb.Op {
 		source.Attrs[excludePatterns] = string(text)
 	}
 	next.Source = &source
-	return &next
+	return &next, nil
 }
 
 // ignoredNow returns the patterns of what is to be left out of a source by now, and the path of the file that says so. It fails with
-// errNoContext where the directory is not known, or another client than BuildKit's frontend for Dockerfiles chooses what is sent.
+// errNoContext where the directory is not known, or that file, or another client than BuildKit's frontend for Dockerfiles chooses what is sent.
 func (l *localTrees) ignoredNow(b *provenance.Build, source *llb.SourceOp) (path string, patterns []string, err error) {
 	_, name := source.Scheme()
-	dir, ok := l.contexts[name]
-	if !ok || source.Attrs["local.includepattern"] != "" {
+	if _, ok := l.contexts[name]; !ok || source.Attrs[includePatterns] != "" {
 		return "", nil, errNoContext
 	}
 	file := l.ignoreFile(b, name)
-	if file != contenthash.IgnoreName {
-		dir = l.contexts.dockerfiles()
+	if file.dir == "" {
+		return "", nil, errNoContext
 	}
-	patterns, err = contenthash.ReadIgnore(dir, file)
-	return filepath.Join(dir, file), patterns, err
+	patterns, err = contenthash.ReadIgnore(file.dir, file.name)
+	return filepath.Join(file.dir, file.name), patterns, err
 }
 
-// ignoreFile is the name of the file that says what of a context is left out: the one of the Dockerfile, where that is there.
-func (l *localTrees) ignoreFile(b *provenance.Build, name string) string {
-	if name == mainContext && len(b.Files) > 0 && filepath.IsLocal(b.Files[0].Name) {
-		own := b.Files[0].Name + contenthash.IgnoreName
-		if _, err := os.Stat(filepath.Join(l.contexts.dockerfiles(), own)); err == nil {
-			return own
+// ignoreFile is the file that says what of a context is left out. Without a directory it is not known which it is, for nobody knows
+// where the Dockerfile is; the name then says which may be meant.
+type ignoreFile struct{ dir, name string }
+
+// ignoreFile returns that file: the one of the Dockerfile, where that is there.
+func (l *localTrees) ignoreFile(b *provenance.Build, name string) ignoreFile {
+	common := ignoreFile{l.contexts[name], contenthash.IgnoreName}
+	if name != mainContext || len(b.Files) == 0 || !filepath.IsLocal(b.Files[0].Name) {
+		return common
+	}
+	own := ignoreFile{l.contexts.dockerfiles(), b.Files[0].Name + contenthash.IgnoreName}
+	if !l.contexts.haveDockerfile(b) {
+		return ignoreFile{name: own.name + " or " + common.name}
+	}
+	if _, err := contenthash.ReadInside(own.dir, own.name); errors.Is(err, fs.ErrNotExist) {
+		return common
+	}
+	return own
+}
+
+// haveDockerfile reports whether the Dockerfile of a build is where it is looked for. One that is in the context may be another than the one
+// that the build was given (docker build -f DIR/Dockerfile), which provenance calls by the same name: the bytes tell.
+func (c Contexts) haveDockerfile(b *provenance.Build) bool {
+	_, isTold := c["dockerfile"]
+	dir, base := filepath.Split(b.Files[0].Name)
+	names := []string{b.Files[0].Name}
+	if base == "Dockerfile" {
+		names = append(names, filepath.Join(dir, "dockerfile")) // as BuildKit does
+	}
+	for _, name := range names {
+		if data, err := contenthash.ReadInside(c.dockerfiles(), name); err == nil {
+			return isTold || bytes.Equal(data, b.Files[0].Data)
 		}
 	}
-	return contenthash.IgnoreName
+	return false
+}
+
+// unplaced returns the names of Dockerfiles of which nobody knows where they are, so that nobody knows what is left out of the build context.
+func unplaced(builds []*provenance.Build, contexts Contexts) (names []string) {
+	if _, ok := contexts[mainContext]; !ok {
+		return nil
+	}
+	l := &localTrees{contexts: contexts}
+	for _, b := range builds {
+		if l.ignoreFile(b, mainContext).dir != "" || slices.Contains(names, b.Files[0].Name) {
+			continue
+		}
+		if slices.ContainsFunc(b.Steps, func(s provenance.Step) bool {
+			source := s.Op.Source
+			return source != nil && source.Identifier == "local://"+mainContext && source.Attrs[includePatterns] == ""
+		}) {
+			names = append(names, b.Files[0].Name)
+		}
+	}
+	return names
+}
+
+// unplacedNotes says why the build context does not count.
+func unplacedNotes(names []string, contexts Contexts, redact bool) []string {
+	dir := (&words{redact: redact}).shown([]string{contexts.dockerfiles()})[0]
+	var notes []string
+	for _, name := range names {
+		notes = append(notes, fmt.Sprintf("the %s of the build is not in %s, and a %s%s beside it would say what is left out of the context, which is "+
+			"not used for that: say with --context dockerfile=DIR where the Dockerfile is", name, dir, filepath.Base(name), contenthash.IgnoreName))
+	}
+	return notes
 }
 
 // dockerfiles is the directory where Dockerfiles are.
@@ -173,14 +234,17 @@ func (l *localTrees) ignoreNote(b *provenance.Build, source *llb.SourceOp, redac
 		return ""
 	}
 	at, now, err := l.ignoredNow(b, source)
-	if err != nil {
+	if redact {
+		at = filepath.Base(at)
+	}
+	switch {
+	case errors.Is(err, errNoContext):
 		return ""
+	case err != nil:
+		return fmt.Sprintf("%s can't be read, so that no build takes this context: %v", at, err)
 	}
 	if was, err = contenthash.CleanIgnore(was); err != nil || slices.Equal(was, now) {
 		return ""
-	}
-	if redact {
-		at = filepath.Base(at)
 	}
 	return at + " is not what it was when the build ran: files are left out as they were then"
 }

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,20 +31,41 @@ func isSince(b *provenance.Build, made buildcache.Time) bool {
 	return !b.Started.IsZero() && !made.IsZero() && !made.Before(b.Started)
 }
 
+// next returns the builds that are asked about. Where nobody knows what would be left out of the build context, that does not count any
+// more, and notes say so.
+func (o *ReportOptions) next(builds []*provenance.Build) (next []*provenance.Build, notes []string, err error) {
+	if !o.Next {
+		return builds, nil, nil
+	}
+	if next, err = again(builds, o.Contexts); err != nil {
+		return nil, nil, err
+	}
+	if lost := unplaced(builds, o.Contexts); len(lost) > 0 {
+		notes = unplacedNotes(lost, o.Contexts, o.Redact)
+		o.Contexts = maps.Clone(o.Contexts)
+		delete(o.Contexts, mainContext)
+	}
+	return next, notes, nil
+}
+
 // again returns the builds as ones that are still to begin, for which everything in the cache is there before, and of whose contexts is
 // left out what is to be left out now.
-func again(builds []*provenance.Build, contexts Contexts) []*provenance.Build {
+func again(builds []*provenance.Build, contexts Contexts) ([]*provenance.Build, error) {
 	all := make([]*provenance.Build, len(builds))
 	for i, b := range builds {
 		next := *b
 		next.Started = time.Time{}
 		next.Steps = slices.Clone(b.Steps)
 		for i, step := range next.Steps {
-			next.Steps[i].Op = ignoringNow(b, step.Op, contexts)
+			op, err := ignoringNow(b, step.Op, contexts)
+			if err != nil {
+				return nil, err
+			}
+			next.Steps[i].Op = op
 		}
 		all[i] = &next
 	}
-	return all
+	return all, nil
 }
 
 // madeWarning warns of a cache that the builds themselves have exported.

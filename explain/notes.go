@@ -2,10 +2,10 @@ package explain
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/ocicache/ocicache/explain/contenthash"
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
@@ -27,7 +27,7 @@ func dockerfileNotes(builds []*provenance.Build, contexts Contexts, redact bool)
 		}
 		seen[b.Files[0].Name] = true
 		at := filepath.Join(dir, b.Files[0].Name)
-		if now, err := os.ReadFile(at); err == nil && !bytes.Equal(now, b.Files[0].Data) {
+		if now, err := contenthash.ReadInside(dir, b.Files[0].Name); err == nil && !bytes.Equal(now, b.Files[0].Data) {
 			if redact {
 				at = b.Files[0].Name
 			}

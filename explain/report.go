@@ -125,9 +125,10 @@ type ReportOptions struct {
 // NewReport names the records of a cache by the steps of some builds, mostly one
 // for each platform, and says why they miss if that is asked for.
 func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build, o ReportOptions) (*Report, error) {
-	last := builds
-	if o.Next {
-		builds = again(builds, o.Contexts)
+	last, given := builds, o.Contexts
+	builds, notes, err := o.next(builds)
+	if err != nil {
+		return nil, err
 	}
 	naming := o.Options
 	if o.Why {
@@ -141,9 +142,9 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Records: []RecordReport{}, Steps: []StepReport{}, Missing: missingContexts(builds, o.Contexts)}
+	r := &Report{Records: []RecordReport{}, Steps: []StepReport{}, Missing: missingContexts(builds, given)}
 	r.Warnings = g.warnings(c, names, builds, o)
-	r.Notes = append(dockerfileNotes(builds, o.Contexts, o.Redact), ignoreNotes(builds, o.Contexts, o.Redact)...)
+	r.Notes = slices.Concat(dockerfileNotes(builds, given, o.Redact), ignoreNotes(builds, given, o.Redact), notes)
 	for i, b := range builds {
 		platform := ""
 		if len(builds) > 1 {

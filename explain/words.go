@@ -2,6 +2,7 @@ package explain
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -46,19 +47,43 @@ func (w *words) unchanged(step int, several bool) string {
 	}
 }
 
-// absent says that a local source does not have some paths, or that they are left out of it.
+// absent says that a local source does not have some paths, that they are left out of it, or that links to them lead nowhere.
 func (w *words) absent(source int, paths []string) string {
 	_, name := w.build.Steps[source].Op.Source.Scheme()
-	verb := "is"
+	origin, dir := w.origin(source), w.contexts[name]
+	var out, linked, gone []string
+	for _, p := range paths {
+		switch _, err := contenthash.Resolve(dir, p); {
+		case err == nil:
+			out = append(out, p)
+		case errors.Is(err, contenthash.ErrLink):
+			linked = append(linked, p)
+		default:
+			gone = append(gone, p)
+		}
+	}
+	dir = w.shown([]string{dir})[0]
+	var all []string
+	if len(out) > 0 {
+		file := (&localTrees{contexts: w.contexts}).ignoreFile(w.build, name).name
+		all = append(all, fmt.Sprintf("%s left out of %s by %s", w.are(out), origin, file))
+	}
+	if len(linked) > 0 {
+		all = append(all, fmt.Sprintf("%s behind a symbolic link that leads to nothing in %s %s: none leads out of it", w.are(linked), origin, dir))
+	}
+	if len(gone) > 0 {
+		all = append(all, fmt.Sprintf("%s not in %s %s: is it the right directory?", w.are(gone), origin, dir))
+	}
+	return strings.Join(all, "; ")
+}
+
+// are begins a sentence about paths.
+func (w *words) are(paths []string) string {
+	verb := " is"
 	if len(paths) > 1 {
-		verb = "are"
+		verb = " are"
 	}
-	l := &localTrees{contexts: w.contexts}
-	if l.areThere(name, paths) {
-		return fmt.Sprintf("%s %s left out of %s by %s", strings.Join(w.shown(paths), ", "), verb, w.origin(source), l.ignoreFile(w.build, name))
-	}
-	dir := w.shown([]string{w.contexts[name]})[0]
-	return fmt.Sprintf("%s %s not in %s %s: is it the right directory?", strings.Join(w.shown(paths), ", "), verb, w.origin(source), dir)
+	return strings.Join(w.shown(paths), ", ") + verb
 }
 
 // line names a step by its line, or by its ID.
