@@ -123,8 +123,11 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 	}
 	if len(e.Unnamed) == 0 {
 		const again = "export the cache again, in a build that exports no other local cache"
-		if isArchive(e.Place) {
+		switch {
+		case isArchive(e.Place):
 			return again
+		case isRegistryPlace(e.Place): // which tells of the tag only
+			return "bring the cache there again, or export it again; rm deletes the tag where the registry does that"
 		}
 		return "where another place has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from PLACE; else " + again
 	}

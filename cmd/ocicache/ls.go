@@ -18,17 +18,15 @@ import (
 
 // openNamed opens what a command line names as its one place, to read it.
 func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
-	return a.openAccessed(ctx, text, tag, access, access.options(either))
+	return a.openAccessed(ctx, text, tag, access, false)
 }
 
 // openChanged opens what a command line names as its one place, to change it, be that only said: no mirror of a registry is asked what is there.
 func (a *app) openChanged(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
-	o := access.options(either)
-	o.Registry.Direct = true
-	return a.openAccessed(ctx, text, tag, access, o)
+	return a.openAccessed(ctx, text, tag, access, true)
 }
 
-func (a *app) openAccessed(ctx context.Context, text, tag string, access *registryFlags, o places.Options) (*places.Opened, error) {
+func (a *app) openAccessed(ctx context.Context, text, tag string, access *registryFlags, direct bool) (*places.Opened, error) {
 	ref, err := parse(text, tag)
 	if err != nil {
 		return nil, err
@@ -36,6 +34,8 @@ func (a *app) openAccessed(ctx context.Context, text, tag string, access *regist
 	if err := access.check(ref); err != nil {
 		return nil, err
 	}
+	o := access.options(either) // which check has read
+	o.Registry.Direct = direct
 	return a.open(ctx, ref, "", o)
 }
 
