@@ -62,6 +62,9 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	result := &syncDeletion{Tags: []convert.Untagged{}}
 	surplus, err := convert.FindSurplus(ctx, t.src.Source, t.dst, done, options.Match)
 	if surplus != nil {
+		if surplus.Spared {
+			done.Notes = append(done.Notes, noteSpared)
+		}
 		result.Before, result.Unreadable = surplus.Before, len(surplus.Unread)
 		if err = surplus.Check(f.most); err == nil {
 			result.Tags, err = surplus.Delete(ctx, t.dst, options.DryRun)
@@ -82,6 +85,10 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	}
 	return result, errors.Join(append(keptTogether(errs), err)...)
 }
+
+// noteSpared says why a tag stays that the source lacks.
+const noteSpared = "latest is kept in DST, though SRC has no such tag: SRC has a cache without a tag, and may have been synced when that became latest; " +
+	"rm deletes it by its name"
 
 func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) error {
 	if d == nil {
