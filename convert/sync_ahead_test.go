@@ -53,3 +53,24 @@ func TestSyncAheadGoesOn(t *testing.T) {
 		t.Errorf("failing fast: %+v, %v", result, err)
 	}
 }
+
+// denying is a place that says of the root of one tag that it does not give it away.
+type denying struct{ manyTags }
+
+func (d denying) LenientEntry(ctx context.Context, tag string) (*layout.Entry, error) {
+	if tag != "b" {
+		return d.Resolve(ctx, tag)
+	}
+	return &layout.Entry{Tag: tag, Kind: layout.KindInvalid, Err: &layout.BlobError{Place: d.String(), Err: errRefused}}, nil
+}
+
+// TestSyncErrorNamesOnce says that an error has the tag and the place of a cache once.
+func TestSyncErrorNamesOnce(t *testing.T) {
+	t.Parallel()
+	place := manyTags{tags: []string{"a", "b"}}
+	result := syncAll(t, denying{place}, place, convert.SyncOptions{Tags: place.Tags})
+	const want = "1 cache of 2 failed:\ntag \"b\": many: refused"
+	if err := result.Err(); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
