@@ -45,21 +45,26 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 		if entry.Tag == "" || wanted[entry.Tag] || match != nil && !match(entry.Tag) {
 			continue
 		}
-		entry, err := layout.Classify(ctx, dst, entry)
-		switch {
-		case err != nil:
+		if entry, err = layout.Classify(ctx, dst, entry); err != nil {
 			return nil, err
-		case entry.Kind == layout.KindCache && entry.Tag == layout.DefaultTag && untagged:
-			s.Spared = true
-			s.Before++
-		case entry.Kind == layout.KindCache:
-			s.Entries = append(s.Entries, entry)
-		case !entry.Kind.IsImage():
-			s.Unread = append(s.Unread, entry)
 		}
+		s.add(entry, untagged)
 	}
 	s.Before += len(s.Entries)
 	return s, nil
+}
+
+// add adds an entry that the source lacks, which may have entries without a tag.
+func (s *Surplus) add(entry layout.Entry, untagged bool) {
+	switch {
+	case entry.Kind == layout.KindCache && entry.Tag == layout.DefaultTag && untagged:
+		s.Spared = true
+		s.Before++
+	case entry.Kind == layout.KindCache:
+		s.Entries = append(s.Entries, entry)
+	case !entry.Kind.IsImage():
+		s.Unread = append(s.Unread, entry)
+	}
 }
 
 // tagsWanted returns the tags that stay, and how many caches of those that were brought over the destination had before.

@@ -22,7 +22,10 @@ type stopping struct {
 	stop context.CancelCauseFunc
 }
 
-func (s stopping) Untag(context.Context, string, digest.Digest, []string) error {
+func (s stopping) Untag(_ context.Context, tag string, _ digest.Digest, _ []string) error {
+	if tag != "a" {
+		return errStop
+	}
 	s.stop(errStop)
 	return nil
 }
