@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -98,10 +99,18 @@ func (r *SyncResult) Err() error {
 	e := &SyncError{Failed: r.Failed, Of: len(r.Caches)}
 	for _, cache := range r.Caches {
 		if cache.Err != nil && !cache.Interrupted {
-			e.Errs = append(e.Errs, fmt.Errorf("tag %q: %w", cache.From, cache.Err))
+			e.Errs = append(e.Errs, ofTag(cache.From, cache.Err))
 		}
 	}
 	return e
+}
+
+// ofTag is an error about a tag, which it names.
+func ofTag(tag string, err error) error {
+	if strings.Contains(err.Error(), fmt.Sprintf("tag %q", tag)) {
+		return err
+	}
+	return fmt.Errorf("tag %q: %w", tag, err)
 }
 
 // SyncError says that of several caches some failed.

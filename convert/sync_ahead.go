@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -68,7 +69,8 @@ func (s *syncer) stream(ctx context.Context, result *SyncResult) error {
 	result.Caches = make([]SyncEntry, 0, len(a.tags))
 	err = s.bringAll(ctx, a.caches(ctx), result)
 	result.Others = a.others
-	if result.NotTried = len(a.tags) - a.passed - len(result.Caches); err == nil && a.read == 0 && result.NotTried == 0 && a.unread != nil {
+	result.NotTried = len(a.tags) - a.passed - len(result.Caches)
+	if stopped := s.o.FailFast && result.NotTried > 0; err == nil && a.read == 0 && a.unread != nil && !stopped {
 		result.Caches, err = nil, a.unread // nothing can be read, so that it is not about one
 	}
 	return err
@@ -89,7 +91,7 @@ type lookahead struct {
 	missed                  []string // tags that named nothing
 	passed, others          int      // tags that have gone, or name no cache; and those of them that name something else
 	read                    int      // roots
-	unread                  error    // of the first root that could not be read
+	unread                  error    // of the first root that could not be read, or of which the destination could not be asked
 }
 
 // list lists the tags of both places.
@@ -151,8 +153,8 @@ func (a *lookahead) caches(ctx context.Context) iter.Seq[*candidate] {
 			_ = group.Wait() // each candidate has its error
 		}()
 		for c := range upcoming {
-			if err := c.wait(ctx); err != nil && a.read > 0 && ctx.Err() == nil {
-				c.failed, c.err = c.err, nil // which may pass
+			if err := c.wait(ctx); err != nil && ctx.Err() == nil {
+				c.failed, c.err = c.err, nil // it is about this one, until it turns out to be about all
 			}
 			if (c.err != nil || ctx.Err() != nil || a.wants(c)) && !yield(c) {
 				return
@@ -242,6 +244,7 @@ func within(ctx context.Context, room chan struct{}, do func() error) error {
 func (a *lookahead) wants(c *candidate) bool {
 	switch {
 	case c.failed != nil:
+		a.unread = cmp.Or(a.unread, c.failed)
 		return true
 	case c.gone:
 		a.missed = append(a.missed, c.entry.Tag)
@@ -279,7 +282,9 @@ func (a *lookahead) again(ctx context.Context) iter.Seq[*candidate] {
 				a.passed++
 				continue
 			}
-			if c.err = a.look(ctx, c); c.gone {
+			if err := a.look(ctx, c); ctx.Err() != nil {
+				c.err = err
+			} else if c.failed = err; c.gone {
 				c.gone, c.entry.Kind, c.entry.Err = false, layout.KindDangling, layout.ErrListedOnly
 			}
 			if !yield(c) {

@@ -13,10 +13,13 @@ type Surplus struct {
 	Entries []layout.Entry // those that are caches
 	// Unread are those that can't be read as a cache, and of which nobody knows what they named. They are not among Entries.
 	Unread []layout.Entry
+	// Spared says that layout.DefaultTag, which the source lacks, is not among Entries: the source has a cache without a tag, which a
+	// sync may have brought there as that.
+	Spared bool
 	// Before is how many caches the destination had that were chosen, before the sync.
 	Before int
-
-	all []layout.Entry // of the destination
+	// All are the entries of the destination.
+	All []layout.Entry
 }
 
 // FindSurplus finds the tags that match in dst and not in src, once what is in src was brought there, as done says, by a whole sync
@@ -25,34 +28,47 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	if done.Failed > 0 || done.NotTried > 0 || done.Interrupted > 0 {
 		return nil, errUndone
 	}
-	wanted, before, err := tagsWanted(ctx, src, done)
+	named, err := src.Entries(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look again for what is in %s: %w", src, err)
+	}
+	untagged, err := hasUntagged(ctx, src, named)
 	if err != nil {
 		return nil, err
 	}
+	wanted, before := tagsWanted(named, done)
 	s := &Surplus{Before: before}
-	if s.all, err = dst.Entries(ctx); err != nil {
+	if s.All, err = dst.Entries(ctx); err != nil {
 		return nil, err
 	}
-	for _, entry := range layout.WithoutShadowed(s.all) {
+	for _, entry := range layout.WithoutShadowed(s.All) {
 		if entry.Tag == "" || wanted[entry.Tag] || match != nil && !match(entry.Tag) {
 			continue
 		}
-		entry, err := layout.Classify(ctx, dst, entry)
-		switch {
-		case err != nil:
+		if entry, err = layout.Classify(ctx, dst, entry); err != nil {
 			return nil, err
-		case entry.Kind == layout.KindCache:
-			s.Entries = append(s.Entries, entry)
-		case !entry.Kind.IsImage():
-			s.Unread = append(s.Unread, entry)
 		}
+		s.add(entry, untagged)
 	}
 	s.Before += len(s.Entries)
 	return s, nil
 }
 
+// add adds an entry that the source lacks, which may have entries without a tag.
+func (s *Surplus) add(entry layout.Entry, untagged bool) {
+	switch {
+	case entry.Kind == layout.KindCache && entry.Tag == layout.DefaultTag && untagged:
+		s.Spared = true
+		s.Before++
+	case entry.Kind == layout.KindCache:
+		s.Entries = append(s.Entries, entry)
+	case !entry.Kind.IsImage():
+		s.Unread = append(s.Unread, entry)
+	}
+}
+
 // tagsWanted returns the tags that stay, and how many caches of those that were brought over the destination had before.
-func tagsWanted(ctx context.Context, src layout.Source, done *SyncResult) (wanted map[string]bool, before int, err error) {
+func tagsWanted(named []layout.Entry, done *SyncResult) (wanted map[string]bool, before int) {
 	wanted = map[string]bool{}
 	for _, cache := range done.Caches {
 		wanted[cache.To] = true
@@ -60,14 +76,27 @@ func tagsWanted(ctx context.Context, src layout.Source, done *SyncResult) (wante
 			before++
 		}
 	}
-	named, err := src.Entries(ctx)
-	if err != nil {
-		return nil, 0, fmt.Errorf("look again for what is in %s: %w", src, err)
-	}
 	for _, entry := range named { // whatever it is
 		wanted[entry.Tag] = true
 	}
-	return wanted, before, nil
+	return wanted, before
+}
+
+// hasUntagged reports whether something without a tag is there that is or was a cache.
+func hasUntagged(ctx context.Context, src layout.Source, named []layout.Entry) (bool, error) {
+	for _, entry := range named {
+		if entry.Tag != "" {
+			continue
+		}
+		entry, err := layout.Classify(ctx, src, entry)
+		if err != nil {
+			return false, fmt.Errorf("look again for what is in %s: %w", src, err)
+		}
+		if !entry.Kind.IsImage() {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // errUndone says that not everything was brought over, so that nobody knows whether what is there besides is wanted.
@@ -88,9 +117,9 @@ func (s *Surplus) Check(most int) error {
 // Delete takes the tags away as Untag does: never another one that names the same root. A dry run says what would be.
 func (s *Surplus) Delete(ctx context.Context, dst layout.Source, dryRun bool) ([]Untagged, error) {
 	if dryRun {
-		return PlanUntag(dst, s.Entries, s.all)
+		return PlanUntag(dst, s.Entries, s.All)
 	}
-	return Untag(ctx, dst, s.Entries, s.all)
+	return Untag(ctx, dst, s.Entries, s.All)
 }
 
 // SurplusError says that more tags would be deleted than is allowed. None was.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -298,7 +299,10 @@ func unnamed(ctx context.Context, src Source) (roots []digest.Digest, partial bo
 }
 
 func invalid(src Source, entry Entry) error {
-	if entry.Descriptor.Digest == "" {
+	switch {
+	case entry.Descriptor.Digest == "" && strings.HasPrefix(entry.Err.Error(), src.String()+": "): // as it is the place that said it
+		return fmt.Errorf("tag %q: %w", cut(entry.Tag), entry.Err)
+	case entry.Descriptor.Digest == "":
 		return fmt.Errorf("%s: tag %q: %w", src, cut(entry.Tag), entry.Err)
 	}
 	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, cut(entry.Tag), entry.Err)

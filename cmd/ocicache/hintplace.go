@@ -237,6 +237,8 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
 		return a.unmoved() + archiveRemedy
+	case errors.As(err, &unread) && errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
+		return a.at(e.Place).far() + "; " + a.at(e.Place).listsAll()
 	case errors.As(err, &unread):
 		return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.ConfigMissing, "", "")) + "; " + a.at(e.Place).listsAll()
 	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):

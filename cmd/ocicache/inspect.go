@@ -133,7 +133,7 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	if flags.raw.root {
 		return a.writeStored(ctx, from, flags.raw)
 	}
-	entries, err := from.Covered(ctx)
+	entries, err := covered(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -170,11 +170,14 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 
 // inspectOne returns what is in a cache, or why that can't be told.
 func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, namer *namer, listed bool) inspectedCache {
-	detailed, named, err := namer.detail(ctx, from.Source, entry, listed)
+	err := entry.Check(ctx, from.Source)
 	if err == nil {
-		return inspectedCache{Summary: detailed.Summary, Steps: named, Remedy: a.remedyOf(from, detailed.Summary), detailed: detailed}
+		detailed, named, unread := namer.detail(ctx, from.Source, entry, listed)
+		if unread == nil {
+			return inspectedCache{Summary: detailed.Summary, Steps: named, Remedy: a.remedyOf(from, detailed.Summary), detailed: detailed}
+		}
+		err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), unread)
 	}
-	err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), err)
 	unread := &inspect.Summary{Tag: entry.Tag, Digest: entry.Descriptor.Digest, MediaType: entry.Descriptor.MediaType}
 	return inspectedCache{Summary: unread, Error: err.Error(), err: err}
 }
@@ -299,7 +302,7 @@ func (r *inspectResult) render(w io.Writer, now time.Time) error {
 func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) error {
 	name := inspectedName(of.Path, s.Tag)
 	if s.Error != "" {
-		say(w, "%s: NOT READ: %s\n", name, strings.TrimPrefix(s.Error, name+": "))
+		say(w, "%s: NOT READ: %s\n", name, strings.TrimPrefix(strings.TrimPrefix(s.Error, name+": "), of.Path+": "))
 		return nil
 	}
 	say(w, "%s\n", name)

@@ -44,7 +44,7 @@ func (a *app) writeStored(ctx context.Context, from *places.Opened, f rawFlags) 
 	}
 	raw, err := layout.ReadBlob(ctx, from.Source, entry.Descriptor, buildcache.MaxRoot)
 	if err != nil {
-		return fmt.Errorf("read root: %w", err)
+		return &layout.UnreadError{What: "root", Err: err}
 	}
 	if f.config {
 		root, err := buildcache.ParseRoot(raw)
@@ -52,7 +52,7 @@ func (a *app) writeStored(ctx context.Context, from *places.Opened, f rawFlags) 
 			return fmt.Errorf("read root: %w", err)
 		}
 		if raw, err = layout.ReadBlob(ctx, from.Source, root.Config, buildcache.MaxConfig); err != nil {
-			return fmt.Errorf("read config: %w", err)
+			return &layout.UnreadError{What: "config", Err: err}
 		}
 	}
 	if _, err := a.stdout.Write(raw); err != nil {

@@ -144,7 +144,7 @@ func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Pl
 	if from.Reference.Digest != "" {
 		return &usageError{errors.New("what is pruned gets another digest; name a tag")}
 	}
-	entries, err := toPrune(ctx, from)
+	entries, err := covered(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Pl
 	return err
 }
 
-// toPrune returns the caches that are meant, those that can't be read among them.
-func toPrune(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
+// covered returns the caches that are meant, those that can't be read among them.
+func covered(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
 	if !places.Covers(from.Reference) {
 		return from.Caches(ctx)
 	}

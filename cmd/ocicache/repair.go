@@ -347,6 +347,6 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		say(w, "  can't be mended: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
 	}
 	if r.wouldBase(c) {
-		say(w, "  '%s' takes what is missing from PLACE, which has it: a layout, an archive or a repository\n", r.withBase)
+		say(w, "  %s takes what is missing from PLACE, which has it: a layout, an archive or a repository\n", mention(r.withBase))
 	}
 }

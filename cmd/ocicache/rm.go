@@ -275,7 +275,7 @@ func (r *rmResult) delete(ctx context.Context, place layout.Source, chosen []ins
 		r.Tags = append(r.Tags, rmTag{t, chosen[i].Newest})
 		if t.Deleted {
 			r.Deleted++
-			r.uncover(t, all)
+			r.Uncovered = uncover(r.Uncovered, t, all)
 		}
 	}
 	return err

@@ -66,9 +66,7 @@ func (r rmResult) render(w io.Writer) error {
 		return err
 	}
 	r.renderByHand(w)
-	for _, u := range r.Uncovered {
-		say(w, "  another entry had the tag %s behind it, which the tag names then: %s\n", u.Tag, u.Digest)
-	}
+	renderUncovered(w, r.Uncovered)
 	say(w, "%s: %d of %s %s", r.Path, r.Deleted, count(r.Caches, "cache"), r.deleted())
 	if n := r.doubtful(); n > 0 {
 		say(w, " (%d of them only if the registry deletes single tags)", n)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -20,16 +21,23 @@ type uncovered struct {
 	Digest digest.Digest `json:"digest"`
 }
 
-// uncover notes what a tag that is deleted names then.
-func (r *rmResult) uncover(gone convert.Untagged, all []layout.Entry) {
-	for _, other := range all {
-		u := uncovered{other.Tag, other.Descriptor.Digest}
-		if gone.Tag != "" && u.Tag == gone.Tag && u.Digest != gone.Digest {
-			if !slices.Contains(r.Uncovered, u) {
-				r.Uncovered = append(r.Uncovered, u)
-			}
-			return // the first of them
-		}
+// uncover adds what a tag that is deleted names then to what others do.
+func uncover(found []uncovered, gone convert.Untagged, all []layout.Entry) []uncovered {
+	at := slices.IndexFunc(all, func(e layout.Entry) bool {
+		return gone.Tag != "" && e.Tag == gone.Tag && e.Descriptor.Digest != gone.Digest
+	})
+	if at < 0 {
+		return found
+	}
+	if u := (uncovered{gone.Tag, all[at].Descriptor.Digest}); !slices.Contains(found, u) { // the first of them
+		found = append(found, u)
+	}
+	return found
+}
+
+func renderUncovered(w io.Writer, found []uncovered) {
+	for _, u := range found {
+		say(w, "  another entry had the tag %s behind it, which the tag names then: %s\n", u.Tag, u.Digest)
 	}
 }
 

@@ -50,8 +50,12 @@ type syncDeletion struct {
 	Before  int                `json:"before"`  // caches in the destination before the sync, of those that are chosen
 	// Unreadable are tags whose roots are not there or can't be read: they are kept.
 	Unreadable int `json:"unreadable,omitempty"`
-	// Refused says why nothing was deleted.
+	// Uncovered are entries that deleted tags name then, and hid before.
+	Uncovered []uncovered `json:"uncovered,omitempty"`
+	// Refused says why nothing was deleted. In a dry run Tags are all the same what would go.
 	Refused string `json:"refused,omitempty"`
+	// Error is what ended it, besides what was wrong with tags.
+	Error string `json:"error,omitempty"`
 }
 
 // deleteSurplus deletes what the source does not have, after all that it has was brought over.
@@ -62,19 +66,16 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	result := &syncDeletion{Tags: []convert.Untagged{}}
 	surplus, err := convert.FindSurplus(ctx, t.src.Source, t.dst, done, options.Match)
 	if surplus != nil {
-		result.Before, result.Unreadable = surplus.Before, len(surplus.Unread)
-		if err = surplus.Check(f.most); err == nil {
-			result.Tags, err = surplus.Delete(ctx, t.dst, options.DryRun)
+		if surplus.Spared {
+			done.Notes = append(done.Notes, noteSpared)
 		}
-	}
-	if err != nil {
+		result.Before, result.Unreadable = surplus.Before, len(surplus.Unread)
+		err = result.delete(ctx, t.dst, surplus, f.most, options.DryRun)
+	} else {
 		result.Refused = err.Error()
 	}
 	var errs []error
 	for _, tag := range result.Tags {
-		if tag.Deleted {
-			result.Deleted++
-		}
 		errs = append(errs, tag.Err)
 	}
 	if done.Failed > 0 { // which says more
@@ -83,23 +84,54 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	return result, errors.Join(append(keptTogether(errs), err)...)
 }
 
+// delete deletes a surplus, if it is not too much; a dry run lists it in any case.
+func (d *syncDeletion) delete(ctx context.Context, place layout.Source, surplus *convert.Surplus, most int, dryRun bool) error {
+	refused := surplus.Check(most)
+	if refused != nil {
+		d.Refused = refused.Error()
+	}
+	if refused != nil && !dryRun {
+		return refused
+	}
+	tags, err := surplus.Delete(ctx, place, dryRun)
+	for _, tag := range tags {
+		d.Tags = append(d.Tags, tag)
+		if tag.Deleted {
+			d.Deleted++
+			d.Uncovered = uncover(d.Uncovered, tag, surplus.All)
+		}
+	}
+	if err != nil {
+		d.Error = err.Error()
+	}
+	return errors.Join(refused, err)
+}
+
+// noteSpared says why a tag stays that the source lacks.
+const noteSpared = "latest is kept in DST, though SRC has no such tag: SRC has a cache without a tag, and may have been synced when that became latest; " +
+	"rm deletes it by its name"
+
 func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) error {
 	if d == nil {
 		return nil
 	}
-	outcome := rmResult{DryRun: dryRun, local: to.IsLocal()}
+	outcome, allowed := rmResult{DryRun: dryRun, local: to.IsLocal()}, ""
+	if d.Refused != "" {
+		allowed = ", if so many were allowed"
+	}
 	for _, tag := range d.Tags {
 		outcome.Tags = append(outcome.Tags, rmTag{Untagged: tag})
 	}
 	err := table(w, func(w io.Writer) {
 		for _, tag := range outcome.Tags {
-			say(w, "%s\t%s\t%s\n", tag.Tag, outcome.outcome(tag), tag.Digest)
+			say(w, "%s\t%s%s\t%s\n", tag.Tag, outcome.outcome(tag), allowed, tag.Digest)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	outcome.renderByHand(w)
+	renderUncovered(w, d.Uncovered)
 	if d.Refused != "" {
 		say(w, "not in the source: %s\n", d.Refused)
 		return nil
@@ -112,6 +144,9 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 		say(w, "; %s", frees(to.Path))
 	}
 	say(w, "\n")
+	if d.Error != "" {
+		say(w, "not all were looked at: %s\n", d.Error)
+	}
 	return nil
 }
 
@@ -120,6 +155,9 @@ func (a *app) hintSurplus(e *convert.SurplusError) string {
 	if a.running == nil || a.running.Flags().Lookup(flagMaxDelete) == nil {
 		return ""
 	}
-	return "what was brought over stays; is SRC whole? --dry-run lists what would go, and this allows it: " +
-		a.repeated(a.running.CommandPath(), flagMaxDelete, fmt.Sprint(e.Tags))
+	listed := "--dry-run lists what would go"
+	if a.onlyReads() {
+		listed = "these would go"
+	}
+	return "what was brought over stays; is SRC whole? " + listed + ", and this allows it: " + a.repeated(a.running.CommandPath(), flagMaxDelete, fmt.Sprint(e.Tags))
 }
