@@ -99,14 +99,13 @@ func (r *repairer) weigh(ctx context.Context, src layout.Source, layer buildcach
 // read reads a layer to its end, and returns its size.
 func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
 	err = r.o.OnEvent.Track("verify", layer.Digest, layer.Size, func(done func(int64)) (err error) {
-		raw, err := src.Open(ctx, layer)
+		raw, err := layout.Counted(ctx, func() (io.ReadCloser, error) { return src.Open(ctx, layer) }, done)()
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, raw.Close()) }()
 		verifier := layer.Digest.Verifier()
-		counted := &countedReader{ctx: ctx, r: raw, done: done}
-		if size, err = io.Copy(verifier, counted); err == nil && !verifier.Verified() {
+		if size, err = io.Copy(verifier, raw); err == nil && !verifier.Verified() {
 			err = layout.ErrBlobDamaged
 		}
 		return err
@@ -116,22 +115,6 @@ func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache
 		err = &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
 	}
 	return size, err
-}
-
-// countedReader reads until its context is done, and tells how much.
-type countedReader struct {
-	ctx  context.Context //nolint:containedctx // it lives no longer than the call that made it
-	r    io.Reader
-	done func(int64)
-}
-
-func (c *countedReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	n, err := c.r.Read(p)
-	c.done(int64(n))
-	return n, err
 }
 
 // look finds out how a layer is packed, and what is in it where nobody says.

@@ -2,15 +2,14 @@ package main
 
 import "github.com/ocicache/ocicache/convert"
 
-// failedOf makes one error of those of several caches, which are nil for a cache that did not fail: nil where none did, and that of
-// a cache alone as it is.
-func failedOf(errs []error) error {
-	if len(errs) == 1 {
-		return errs[0]
+// failedOf makes one error of those of several caches: nil where none failed, and that of a cache alone as it is.
+func failedOf[T any](caches []T, errOf func(T) error) error {
+	if len(caches) == 1 {
+		return errOf(caches[0])
 	}
-	failed := &convert.SyncError{Of: len(errs)}
-	for _, err := range errs {
-		if err != nil {
+	failed := &convert.SyncError{Of: len(caches)}
+	for _, cache := range caches {
+		if err := errOf(cache); err != nil {
 			failed.Failed++
 			failed.Errs = append(failed.Errs, err)
 		}

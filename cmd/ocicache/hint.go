@@ -10,6 +10,7 @@ import (
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/explain/provenance"
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/meant"
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/migrate"
@@ -59,7 +60,7 @@ func (a *app) hintUsage(err error) string {
 	)
 	switch {
 	case errors.As(err, &age) && age.Meant != "":
-		return didYouMean([]string{age.Meant})
+		return meant.Ask([]string{age.Meant})
 	case errors.As(err, &word):
 		return word.advice
 	case errors.As(err, &notWritable), errors.As(err, &isFile) && !a.writesArchives():

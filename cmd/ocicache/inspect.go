@@ -209,11 +209,7 @@ func inspectedName(place, tag string) string {
 
 // err says which caches could not be read, nil for none.
 func (r *inspectResult) err() error {
-	errs := make([]error, len(r.Caches))
-	for i, c := range r.Caches {
-		errs[i] = c.err
-	}
-	return failedOf(errs)
+	return failedOf(r.Caches, func(c inspectedCache) error { return c.err })
 }
 
 // inspectDrawn is what inspect writes beside its result.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/meant"
 )
 
 // wordKind is what a word of the command line stands for.
@@ -91,9 +92,9 @@ func adviceFor(kind wordKind, typed string, there func(name string) bool) string
 		case word.advice != "":
 			return word.advice
 		case kind == aFlag:
-			return didYouMean([]string{"--" + word.here})
+			return meant.Ask([]string{"--" + word.here})
 		default:
-			return didYouMean([]string{word.here})
+			return meant.Ask([]string{word.here})
 		}
 	}
 	return ""

@@ -186,11 +186,7 @@ func (r *pruneResult) done() (n int) {
 
 // err says which caches failed, nil for none.
 func (r *pruneResult) err() error {
-	errs := make([]error, len(r.Caches))
-	for i, c := range r.Caches {
-		errs[i] = c.Err
-	}
-	return failedOf(errs)
+	return failedOf(r.Caches, func(c prunedCache) error { return c.Err })
 }
 
 // collection is what is to be collected behind the pruning, or would be.

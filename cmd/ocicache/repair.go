@@ -161,11 +161,7 @@ func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) 
 
 // err says which caches could not be looked at or mended, nil for none.
 func (r *repairResult) err() error {
-	errs := make([]error, len(r.Caches))
-	for i, c := range r.Caches {
-		errs[i] = c.Err
-	}
-	return failedOf(errs)
+	return failedOf(r.Caches, func(c *convert.RepairResult) error { return c.Err })
 }
 
 // uses reports whether a tag has a root now, or would have it.

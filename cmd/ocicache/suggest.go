@@ -24,11 +24,8 @@ func (e *wordError) Unwrap() error { return e.err }
 
 // unknownWord adds to an error what was probably meant by a word.
 func unknownWord(err error, typed string, words []string) error {
-	return &wordError{err, didYouMean(meant.Of(typed, words))}
+	return &wordError{err, meant.Ask(meant.Of(typed, words))}
 }
-
-// didYouMean asks for words, or returns "" where there are none.
-func didYouMean(words []string) string { return meant.Ask(words) }
 
 // commandsMeant says which commands below cmd somebody probably meant, or which topics, where help is wanted.
 func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
@@ -42,7 +39,7 @@ func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
 	if advice := adviceFor(aCommand, typed, there); advice != "" {
 		return advice
 	}
-	return didYouMean(meant.Of(typed, words))
+	return meant.Ask(meant.Of(typed, words))
 }
 
 // noArgs is for a command with others below it: any argument is none of those.
@@ -84,7 +81,7 @@ func flagsMeant(cmd *cobra.Command, typed string) string {
 	case len(typed) == 1: // any flag is near to a letter
 		return ""
 	}
-	return didYouMean(meant.Of("--"+typed, words))
+	return meant.Ask(meant.Of("--"+typed, words))
 }
 
 // isInsecure reports whether a flag is one by which oras, crane, regctl, curl or docker do without TLS, or without looking at it.
@@ -122,7 +119,7 @@ func profilesMeant(typed string) string {
 	}
 	if host, _, more := strings.Cut(place, "/"); isURL || more {
 		if _, known := registry.ProfileForHost(host); known {
-			return didYouMean([]string{host})
+			return meant.Ask([]string{host})
 		}
 	}
 	if strings.EqualFold(typed, "aws") {
@@ -136,7 +133,7 @@ func profilesMeant(typed string) string {
 		}
 	}
 	if len(titled) > 0 {
-		return didYouMean(titled)
+		return meant.Ask(titled)
 	}
-	return didYouMean(meant.Of(typed, names))
+	return meant.Ask(meant.Of(typed, names))
 }
