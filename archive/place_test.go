@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,24 +17,33 @@ import (
 	"github.com/ocicache/ocicache/layout/placetest"
 )
 
+// classified returns entries of a place as what is to be packed.
+func classified(ctx context.Context, src layout.Source, entries []layout.Entry) ([]archive.Chosen, error) {
+	var roots []archive.Chosen
+	for _, e := range entries {
+		entry, err := layout.Classify(ctx, src, e)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, archive.Chosen{Source: src, Entry: entry})
+	}
+	return roots, nil
+}
+
 // TestArchiveIsAPlace packs what is to be there, and reads it from the tar.
 func TestArchiveIsAPlace(t *testing.T) {
 	t.Parallel()
 	placetest.Run(t, placetest.Subject{
 		Holding: func(t *testing.T, contents placetest.Contents) (layout.Source, error) {
 			src := layout.NewMemory("memory")
-			var roots []archive.Chosen
 			for _, tree := range contents.Trees {
 				if err := tree.Put(t.Context(), src); err != nil {
 					return nil, err
 				}
 			}
-			for _, e := range contents.Entries {
-				entry, err := layout.Classify(t.Context(), src, e)
-				if err != nil {
-					return nil, err
-				}
-				roots = append(roots, archive.Chosen{Source: src, Entry: entry})
+			roots, err := classified(t.Context(), src, contents.Entries)
+			if err != nil {
+				return nil, err
 			}
 			file := filepath.Join(t.TempDir(), "cache.tar")
 			if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{}); err != nil {
@@ -67,7 +77,6 @@ func TestArchiveWithABaseIsAPlace(t *testing.T) {
 	placetest.Run(t, placetest.Subject{
 		Holding: func(t *testing.T, contents placetest.Contents) (layout.Source, error) {
 			src, base := layout.NewMemory("memory"), layout.NewMemory("base")
-			var roots []archive.Chosen
 			var held []archive.Blob
 			for _, tree := range contents.Trees {
 				half := placetest.Tree{}
@@ -78,16 +87,13 @@ func TestArchiveWithABaseIsAPlace(t *testing.T) {
 					return nil, err
 				}
 			}
-			for _, e := range contents.Entries {
-				entry, err := layout.Classify(t.Context(), src, e)
-				if err != nil {
-					return nil, err
-				}
-				roots = append(roots, archive.Chosen{Source: src, Entry: entry})
+			roots, err := classified(t.Context(), src, contents.Entries)
+			if err != nil {
+				return nil, err
 			}
 			file := filepath.Join(t.TempDir(), "cache.tar")
 			bases.Store(file, base)
-			_, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{Have: []archive.Holder{archive.HeldList(held)}})
+			_, err = archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{Have: []archive.Holder{archive.HeldList(held)}})
 			if err != nil {
 				return nil, err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -68,10 +69,10 @@ func TestSyncSpent(t *testing.T) {
 	}
 	small = all - largest.Size
 	dst := &breaking{Memory: layout.NewMemory("memory"), blob: layers[1], breaks: func() {}}
-	var told amounts
+	var told layouttest.Amounts
 	arrived := map[digest.Digest]int{}
 	o := convert.SyncOptions{Tries: &convert.Tries{}, OnLayer: func(_ layout.Entry, layer digest.Digest) { arrived[layer]++ }}
-	o.OnEvent, o.Jobs = told.take, 1
+	o.OnEvent, o.Jobs = told.Take, 1
 	first := syncAll(t, src, dst, o)
 	broken := layers[1].Size / 2
 	if first.Failed != 1 || first.Moved <= broken || first.Moved > all {
@@ -79,38 +80,17 @@ func TestSyncSpent(t *testing.T) {
 	}
 	wantEffort(t, "of the cache", first.Caches[0].Effort, first.Moved, broken, 0)
 	wantEffort(t, "of the sync", first.Effort, first.Moved, broken, 0)
-	wantEqual(t, "planned", told.blobs, len(layers))
+	wantEqual(t, "planned", told.Blobs, len(layers))
 	dst.breaks = nil
 	again := syncAll(t, src, dst, o)
 	had := first.Moved - broken
 	wantEffort(t, "again", again.Effort, all-had, 0, had)
-	wantEqual(t, "told", told, amounts{blobs: len(layers), total: all, done: len(layers), bytes: all})
+	wantEqual(t, "told", told, layouttest.Amounts{Blobs: len(layers), Total: all, Done: len(layers), Bytes: all})
 	for _, layer := range layers {
 		wantEqual(t, "arrived", arrived[layer.Digest], 1)
 	}
 	dst = &breaking{Memory: layout.NewMemory("memory"), blob: largest, inside: true, breaks: func() {}}
 	wantEffort(t, "in two attempts", syncAll(t, src, dst, convert.SyncOptions{}).Effort, small+largest.Size+largest.Size/2, largest.Size/2, 0)
-}
-
-// amounts are what events add up to.
-type amounts struct {
-	blobs, done  int
-	total, bytes int64
-}
-
-func (a *amounts) take(e layout.Event) {
-	switch e.Kind {
-	case layout.EventPlan:
-		a.blobs += e.Count
-		a.total += e.Total
-	case layout.EventBytes:
-		a.bytes += e.Bytes
-	case layout.EventDone:
-		if e.Err == nil {
-			a.done++
-		}
-	case layout.EventStart, layout.EventRetry:
-	}
 }
 
 // TestSyncInterruptedCounts says of a cache that an interruption ends that it was begun, what of it was sent, and what is to do still.
@@ -120,10 +100,10 @@ func TestSyncInterruptedCounts(t *testing.T) {
 	layers := layersOf(load(t, src, "artifact-gzip"))
 	ctx, cancel := context.WithCancel(t.Context())
 	dst := &breaking{Memory: layout.NewMemory("memory"), blob: layers[1], breaks: cancel}
-	var told amounts
+	var told layouttest.Amounts
 	var heard []convert.SyncEntry
 	o := convert.SyncOptions{OnEntry: func(e convert.SyncEntry) { heard = append(heard, e) }}
-	o.OnEvent, o.Jobs = told.take, 1
+	o.OnEvent, o.Jobs = told.Take, 1
 	result, err := convert.Sync(ctx, src, dst, o)
 	if !errors.Is(err, context.Canceled) || result == nil {
 		t.Fatalf("%+v, %v", result, err)
@@ -133,7 +113,7 @@ func TestSyncInterruptedCounts(t *testing.T) {
 	if len(result.Caches) != 1 || len(heard) != 1 || !cache.Interrupted || cache.Error != "interrupted" || cache.Moved == 0 || result.Moved != cache.Moved {
 		t.Errorf("%+v, heard %+v", result, heard)
 	}
-	if told.done >= told.blobs || told.bytes >= told.total {
+	if told.Done >= told.Blobs || told.Bytes >= told.Total {
 		t.Errorf("told as done: %+v", told)
 	}
 }

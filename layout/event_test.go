@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -239,19 +240,19 @@ func TestPartAgain(t *testing.T) {
 			})
 		}
 	}
-	var whole amounts
+	var whole layouttest.Amounts
 	sizes := []int64{10, 20, 40, 80}
 	announced := layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 3, Total: 70} // one less than it turns out to be
-	whole.take(announced)
-	part := layout.Handler(whole.take).NewPart(announced)
+	whole.Take(announced)
+	part := layout.Handler(whole.Take).NewPart(announced)
 	for _, test := range []struct {
 		fails int
-		want  amounts
+		want  layouttest.Amounts
 	}{
-		{2, amounts{planned: 4, total: 150, done: 2, bytes: 30 + 20 + 40}},
-		{2, amounts{planned: 4, total: 150, done: 2, bytes: 30 + 20 + 40}},
-		{3, amounts{planned: 4, total: 150, done: 3, bytes: 70 + 40}},
-		{4, amounts{planned: 4, total: 150, done: 4, bytes: 150}},
+		{2, layouttest.Amounts{Blobs: 4, Total: 150, Done: 2, Bytes: 30 + 20 + 40}},
+		{2, layouttest.Amounts{Blobs: 4, Total: 150, Done: 2, Bytes: 30 + 20 + 40}},
+		{3, layouttest.Amounts{Blobs: 4, Total: 150, Done: 3, Bytes: 70 + 40}},
+		{4, layouttest.Amounts{Blobs: 4, Total: 150, Done: 4, Bytes: 150}},
 	} {
 		attempt(part.Begin(), sizes, test.fails)
 		part.End(test.fails == len(sizes))
@@ -262,27 +263,6 @@ func TestPartAgain(t *testing.T) {
 	part = layout.Handler(nil).NewPart(announced)
 	attempt(part.Begin(), sizes, 0)
 	part.End(true)
-}
-
-// amounts are what events add up to.
-type amounts struct {
-	planned, done int
-	total, bytes  int64
-}
-
-func (a *amounts) take(e layout.Event) {
-	switch e.Kind {
-	case layout.EventPlan:
-		a.planned += e.Count
-		a.total += e.Total
-	case layout.EventBytes:
-		a.bytes += e.Bytes
-	case layout.EventDone:
-		if e.Err == nil {
-			a.done++
-		}
-	case layout.EventStart, layout.EventRetry:
-	}
 }
 
 func TestSecondsJSON(t *testing.T) {
