@@ -29,7 +29,7 @@ const (
 // find says where a blob is. In the archive it must have the size that it is needed with.
 func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origin, damaged bool, err error) {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
-		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest names what can't be: %w", err)}
+		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest names a blob by something that is no digest: %w", err)}
 	}
 	if size, ok := j.archive.sizeIn(blob.Digest); ok {
 		if size != blob.Size {

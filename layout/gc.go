@@ -80,7 +80,7 @@ type IncompleteError struct {
 func (e *IncompleteError) Error() string {
 	first := e.Missing[0]
 	if first.Digest == "" {
-		return fmt.Sprintf("%s: nobody can know what is needed: %v", first.Place, first.Err)
+		return fmt.Sprintf("%s: it can't be known what is needed: %v", first.Place, first.Err)
 	}
 	text := fmt.Sprintf("%s: not everything that its entries reach is there: %v", e.Path, first)
 	if more := len(e.Missing) - 1; more > 0 {

@@ -78,7 +78,8 @@ type Lenient interface {
 	// says more of the place than of an entry: where it is down, and where nothing can be read. It is for reading caches only: what is
 	// not known must not be replaced.
 	LenientEntries(ctx context.Context) ([]Entry, error)
-	// LenientEntry is the entry of a tag, classified, with which it is as with those; nil where there is none.
+	// LenientEntry looks up one tag and treats a root that can't be read as LenientEntries does. The entry is classified, and nil
+	// where there is no such tag.
 	LenientEntry(ctx context.Context, tag string) (*Entry, error)
 }
 

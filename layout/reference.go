@@ -41,6 +41,10 @@ func (r Reference) IsLocal() bool {
 	return false
 }
 
+// IsFar reports whether the reference names a place that is reached over a network: what is done there takes requests, and its bytes
+// are on no disk of this machine.
+func (r Reference) IsFar() bool { return r.Transport == TransportRegistry }
+
 // ErrReference marks text that is no reference.
 var ErrReference = errors.New("not a reference")
 

@@ -11,7 +11,8 @@ import (
 
 // place is where something is, spelled in one way: two references to one place have the same. It names no cache in it.
 type place struct {
-	host string // of a registry, "" on this machine
+	far  layout.Transport // "" on this machine
+	host string           // of a registry
 	path string
 }
 
@@ -20,7 +21,10 @@ func placeOf(ref layout.Reference) place {
 	if ref.IsLocal() {
 		return place{path: resolved(ref.Path)}
 	}
-	return place{host: hostOf(ref), path: registry.NameOf(ref.Path)}
+	if host := hostOf(ref); host != "" {
+		return place{far: ref.Transport, host: host, path: registry.NameOf(ref.Path)}
+	}
+	return place{far: ref.Transport, path: ref.Path}
 }
 
 // resolved returns a path without links. What is not there yet, and what can't be looked at, is taken as it is spelled.

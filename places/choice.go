@@ -12,9 +12,9 @@ func MeansAll(ref layout.Reference) bool {
 }
 
 // Covers reports whether a reference stands for every cache in its place where they are looked at or mended one by one, so that nothing
-// has to be chosen: a bare path does, and a repository without tag or digest.
+// has to be chosen: a bare path does, and a place that is far, as a repository, without tag or digest.
 func Covers(ref layout.Reference) bool {
-	return MeansAll(ref) || ref.Transport == layout.TransportRegistry && ref.Tag == "" && ref.Digest == ""
+	return MeansAll(ref) || ref.IsFar() && ref.Tag == "" && ref.Digest == ""
 }
 
 // Entries returns what the reference names, classified: the root of its tag or digest, else everything in the place but

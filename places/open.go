@@ -57,7 +57,7 @@ func (o *Opened) Place() (layout.Place, error) {
 func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Transport == layout.TransportStream:
-		return nil, fmt.Errorf("%w: a stream (-) is no place", layout.ErrReference)
+		return nil, fmt.Errorf("%w: standard input (-) cannot be used here", layout.ErrReference)
 	case IsArchive(ref):
 		return openArchive(ctx, ref, o)
 	case o.Base != nil:
@@ -147,6 +147,11 @@ func openRegistry(ref layout.Reference, o Options) (*Opened, error) {
 		return nil, err
 	}
 	return &Opened{Source: repository, Reference: ref, close: repository.Close}, nil
+}
+
+// Same reports whether two references name one place: by the file, or where it is far by the name.
+func Same(a, b layout.Reference) bool {
+	return SameFile(a, b) || a.IsFar() && a.Transport == b.Transport && a.Path == b.Path
 }
 
 // SameFile reports whether two references name one directory or one file. What is elsewhere is never the same: there may be

@@ -17,7 +17,7 @@ import (
 // maxAnswer bounds what is read of an answer that is an error, in bytes.
 const maxAnswer = 64 << 10
 
-// answerError is an answer of a registry that is none of those that were hoped for.
+// answerError is an answer of a registry that was not expected.
 type answerError struct {
 	status     int
 	said       errcode.Errors // what it says in the way of the specification

@@ -22,7 +22,7 @@ type effort struct {
 // effortOf tells what was written here from what was sent elsewhere.
 func effortOf(e layout.Effort, to layout.Reference) effort {
 	all := effort{Read: e.Read, Written: e.Moved, Saved: e.Saved}
-	if isRegistry(to) {
+	if to.IsFar() {
 		all.Written, all.Sent = 0, e.Moved
 	}
 	return all

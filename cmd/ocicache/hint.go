@@ -170,7 +170,7 @@ func (a *app) hintSystem(err error) string {
 	case errors.As(err, &caught):
 		return "please report this with the command and what 'ocicache version' says; no tag was moved to something that was not proved"
 	case errors.As(err, &output):
-		return "only the telling failed; what was to be done besides was done"
+		return "the work was completed; only writing its result failed"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "the disk is full; what was published is whole, run it again when there is room"
 	case errors.Is(err, syscall.EROFS):

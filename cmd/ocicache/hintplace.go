@@ -79,7 +79,7 @@ func hintKept(e *layout.KeptError) string {
 	case len(e.Sharing) > 0:
 		return "delete the tags that name the same root together, or leave them"
 	case errors.As(e.Err, new(*registry.AuthError)):
-		return "it does not allow that to this user, or to nobody (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); those who run it can say"
+		return "it does not let this user delete tags, or lets nobody (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); those who run it know"
 	default:
 		return "those who run the registry can allow deleting (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), or delete it themselves"
 	}
@@ -103,7 +103,7 @@ func (a *app) hintIndex(err error) string {
 	)
 	switch {
 	case errors.As(err, &nameless) && layout.ArePartial(nameless.Caches):
-		return "nothing was removed; not all blobs of what lies there are there: " + inspect.RemedyInterrupted
+		return "nothing was removed; some blobs of the caches in this directory are missing: " + inspect.RemedyInterrupted
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; %s gives the newest one a tag, %s this one; where all is to go, remove the directory",
 			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))

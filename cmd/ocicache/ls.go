@@ -16,29 +16,6 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// openNamed opens what a command line names as its one place, to read it.
-func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
-	return a.openAccessed(ctx, text, tag, access, false)
-}
-
-// openChanged opens what a command line names as its one place, to change it, be that only said: no mirror of a registry is asked what is there.
-func (a *app) openChanged(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
-	return a.openAccessed(ctx, text, tag, access, true)
-}
-
-func (a *app) openAccessed(ctx context.Context, text, tag string, access *registryFlags, direct bool) (*places.Opened, error) {
-	ref, err := parse(text, tag)
-	if err != nil {
-		return nil, err
-	}
-	if err := access.check(ref); err != nil {
-		return nil, err
-	}
-	o := access.options(either) // which check has read
-	o.Registry.Direct = direct
-	return a.open(ctx, ref, "", o)
-}
-
 func (a *app) lsCommand() *cobra.Command {
 	var access *registryFlags
 	cmd := &cobra.Command{

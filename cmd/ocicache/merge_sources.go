@@ -21,7 +21,7 @@ type mergeSources struct {
 
 // find returns where a place is among those that were opened, or -1.
 func (m *mergeSources) find(ref layout.Reference) int {
-	return slices.IndexFunc(m.opened, func(o *places.Opened) bool { return samePlace(o.Reference, ref) })
+	return slices.IndexFunc(m.opened, func(o *places.Opened) bool { return places.Same(o.Reference, ref) })
 }
 
 // openSources opens the places of the sources, each once, and finds the caches in them. What DST names as well is opened as it is
@@ -47,7 +47,7 @@ func (a *app) openSources(
 
 // isTarget reports whether a source is what DST names, by its name.
 func isTarget(ref, dst layout.Reference) bool {
-	same := samePlace(ref, dst) || ref.IsLocal() && dst.IsLocal() && filepath.Clean(ref.Path) == filepath.Clean(dst.Path)
+	same := places.Same(ref, dst) || ref.IsLocal() && dst.IsLocal() && filepath.Clean(ref.Path) == filepath.Clean(dst.Path)
 	return same && ref.Digest == "" && cmp.Or(ref.Tag, layout.DefaultTag) == cmp.Or(dst.Tag, layout.DefaultTag)
 }
 
@@ -74,9 +74,9 @@ func (a *app) openSource(
 	at := m.find(ref)
 	if at < 0 {
 		options := flags.registry.options(src)
-		if samePlace(ref, dst) {
+		if places.Same(ref, dst) {
 			options = flags.registry.options(dest)
-			options.Registry.Push, options.Registry.Direct = isRegistry(ref) && !flags.dryRun, true
+			options.Registry.Push, options.Registry.Direct = ref.IsFar() && !flags.dryRun, true
 		}
 		base := merge.base
 		if !places.IsArchive(ref) {
@@ -100,15 +100,10 @@ func (a *app) openSource(
 	return nil
 }
 
-// samePlace reports whether two references name one place: by the file, or in a registry by the name.
-func samePlace(a, b layout.Reference) bool {
-	return places.SameFile(a, b) || isRegistry(a) && isRegistry(b) && a.Path == b.Path
-}
-
 // distinct returns a reference for every place.
 func distinct(refs []layout.Reference) (all []layout.Reference) {
 	for _, ref := range refs {
-		if !slices.ContainsFunc(all, func(other layout.Reference) bool { return samePlace(ref, other) }) {
+		if !slices.ContainsFunc(all, func(other layout.Reference) bool { return places.Same(ref, other) }) {
 			all = append(all, ref)
 		}
 	}

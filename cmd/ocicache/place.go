@@ -77,6 +77,29 @@ type noCacheThereError struct{ err error }
 func (e *noCacheThereError) Error() string { return e.err.Error() }
 func (e *noCacheThereError) Unwrap() error { return e.err }
 
+// openNamed opens what a command line names as its one place, to read it.
+func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
+	return a.openAccessed(ctx, text, tag, access, false)
+}
+
+// openChanged opens what a command line names as its one place, to change it, be that only said: no mirror of a registry is asked what is there.
+func (a *app) openChanged(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
+	return a.openAccessed(ctx, text, tag, access, true)
+}
+
+func (a *app) openAccessed(ctx context.Context, text, tag string, access *registryFlags, direct bool) (*places.Opened, error) {
+	ref, err := parse(text, tag)
+	if err != nil {
+		return nil, err
+	}
+	if err := access.check(ref); err != nil {
+		return nil, err
+	}
+	o := access.options(either) // which check has read
+	o.Registry.Direct = direct
+	return a.open(ctx, ref, "", o)
+}
+
 // create opens what a reference names, for writing, and makes a layout where there is nothing, but in a dry run. It is closed
 // when the command ends.
 func (a *app) create(ctx context.Context, ref layout.Reference, dryRun bool, o places.Options) (*places.Opened, error) {

@@ -66,7 +66,7 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 	}
 	f.set.BoolVar(&f.password, "password-stdin", false, "read the password of --creds USER from standard input")
 	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "try a request to a registry again `N` times")
-	f.set.Float64Var(&f.rate, "rate", 0, "at most `N` requests a second (default as it bears)")
+	f.set.Float64Var(&f.rate, "rate", 0, "at most `N` requests a second (default: as many as it takes)")
 	f.set.DurationVar(&f.idle, "idle-timeout", registry.DefaultIdle, "how long a registry may be silent")
 	for _, name := range names {
 		f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}

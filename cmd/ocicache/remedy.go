@@ -92,9 +92,9 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 			p.Remedy = a.requiredRemedy(from.Reference.Path)
 		case places.IsArchive(from.Reference) && isMended(p.Kind):
 			p.Remedy = archiveRemedy
-		case isRegistry(from.Reference) && p.Kind == buildcache.BlobDamaged:
+		case from.Reference.IsFar() && p.Kind == buildcache.BlobDamaged:
 			p.Remedy = s.of(*p).kept()
-		case isRegistry(from.Reference) && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
+		case from.Reference.IsFar() && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
 			p.Remedy = s.of(*p).far()
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
 			p.Remedy = "mend what is missing first, which may be among them: gc refuses until then"

@@ -124,7 +124,7 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: isRegistry(from.Reference)}
+	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: from.Reference.IsFar()}
 	if len(flags.base) == 0 {
 		result.withBase = a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	}

@@ -107,7 +107,7 @@ var errPruneInPlace = errors.New("SRC would be pruned itself; prune does that, a
 // isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
 func isInPlace(from, to layout.Reference) bool {
 	apart := from.Digest != "" && to.Tag != "" || from.Tag != "" && to.Tag != "" && from.Tag != to.Tag
-	return samePlace(from, to) && !apart
+	return places.Same(from, to) && !apart
 }
 
 func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferFlags, sync syncFlags, args []string) error {

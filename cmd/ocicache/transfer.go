@@ -142,7 +142,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 func (a *app) openFrom(ctx context.Context, from, to layout.Reference, flags *transferFlags) (*places.Opened, error) {
 	options := flags.registry.options(src)
 	options.Registry.Direct = flags.direct || from == to
-	if flags.base == "" && places.IsArchive(from) && isRegistry(to) {
+	if flags.base == "" && places.IsArchive(from) && to.IsFar() {
 		under, err := a.open(ctx, to, "", flags.registry.options(dest))
 		if err != nil {
 			return nil, err

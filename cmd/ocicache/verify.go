@@ -66,7 +66,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := flags.registry.check(ref); err != nil {
 		return err
 	}
-	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref), CachesOnly: isRegistry(ref)}
+	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref), CachesOnly: ref.IsFar()}
 	options.Checks = append(options.Checks, explain.CheckKeys)
 	if flags.forRegistry != "" {
 		profile, err := profileFor(flags.forRegistry)

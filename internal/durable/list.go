@@ -15,7 +15,7 @@ type Item struct {
 	Name     string
 	Type     fs.FileMode // 0 for a regular file, fs.ModeDir, fs.ModeSymlink, or fs.ModeIrregular for all else
 	Size     int64       // in bytes
-	Modified time.Time   // when its bytes changed, or what is said of it: a copy can have the old time for its bytes, if not for that
+	Modified time.Time   // the later of mtime and ctime: a copy may keep the old mtime, but not the ctime
 }
 
 // listBatch is how many names are read at a time.

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// mayUnmake notes a layout that is removed again if this command made it and it then turns out that nothing goes there.
+func (a *app) mayUnmake(place layout.Source) {
+	if dir, ok := place.(*layout.Dir); ok {
+		a.made = append(a.made, dir)
+	}
+}
+
+// unmake removes the layouts that were made for what has no room there, of which rules leave nothing, or what is too large for BuildKit,
+// as long as they are empty.
+func (a *app) unmake(ctx context.Context, err error) error {
+	var room *layout.RoomError
+	var large *convert.TooLargeError
+	if !errors.As(err, &room) && !errors.As(err, &large) && !errors.Is(err, buildcache.ErrNoResults) {
+		return nil
+	}
+	var errs []error
+	for _, dir := range a.made {
+		errs = append(errs, dir.Unmake(ctx))
+	}
+	return errors.Join(errs...)
+}
