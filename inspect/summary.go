@@ -59,7 +59,7 @@ type Layer struct {
 
 // Totals add up the layers.
 type Totals struct {
-	Layers        int                              `json:"layers"` // places in the config
+	Layers        int                              `json:"layers"` // positions in the config, a layer counts once for each
 	Blobs         int                              `json:"blobs"`  // distinct ones
 	Duplicates    int                              `json:"duplicates"`
 	Bytes         int64                            `json:"bytes"` // of the distinct blobs

@@ -57,7 +57,7 @@ type GCResult struct {
 	Kept      Amount          `json:"kept"`      // blobs that some entry reaches
 	// Unnamed are the whole caches that are removed with what no other one needs: no entry leads to them.
 	Unnamed []UnnamedCache `json:"unnamed,omitempty"`
-	// Young is what nothing reaches, but is too young, or may be about to be named by what is.
+	// Young is what nothing reaches, but is too young, or may be about to be named by what is: blobs and files in ingest/.
 	Young Amount `json:"young"`
 	// Writing is something in ingest/ that was written to so lately that an export without a lock may be going on, "" for none. All
 	// blobs stay then, and those that nothing reaches count as young.

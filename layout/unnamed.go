@@ -281,8 +281,8 @@ func (d *Dir) modified(blob buildcache.Descriptor) (int64, error) {
 	return info.ModTime().UnixNano(), nil
 }
 
-// Leftovers returns the files that interrupted writers left: BuildKit's in ingest/, ours in .ocicache/. Some may
-// still be written to.
+// Leftovers returns the paths of files that interrupted writers left: BuildKit's in ingest/, ours in .ocicache/. Some may still be written
+// to: GC removes those that are old enough and locked by nobody.
 func (d *Dir) Leftovers() ([]string, error) {
 	names, err := d.stale()
 	if err != nil {

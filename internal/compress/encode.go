@@ -40,7 +40,7 @@ const (
 	zstdLevel = 3
 )
 
-// Level returns a level, or 0 where it gives the bytes that the default gives.
+// Level returns a level as it is noted of a layer: 0 where it gives the bytes that the default gives.
 func Level(c buildcache.Compression, level int) int {
 	if c == buildcache.Zstd && zstd.EncoderLevelFromZstd(level) == zstd.EncoderLevelFromZstd(zstdLevel) || c == buildcache.Gzip && level == gzipLevel {
 		return 0
