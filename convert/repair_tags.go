@@ -307,7 +307,7 @@ func repairTags(ctx context.Context, place layout.Place, writes bool) (repairs [
 // notRead returns the error of the system that kept an entry's root from being read. Nobody knows then what it is.
 func notRead(entry layout.Entry) error {
 	var number syscall.Errno
-	if entry.Kind == layout.KindInvalid && errors.As(entry.Err, &number) {
+	if entry.IsUnread() || entry.Kind == layout.KindInvalid && errors.As(entry.Err, &number) {
 		return entry.Err
 	}
 	return nil

@@ -163,7 +163,7 @@ func covered(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
 	if !places.Covers(from.Reference) {
 		return from.Caches(ctx)
 	}
-	entries, err := from.Entries(ctx)
+	entries, err := from.LenientEntries(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -232,7 +232,7 @@ func (r *repairResult) entries(ctx context.Context, from *places.Opened, place l
 		r.Layout = append(r.Layout, done...)
 		return entries, err
 	}
-	entries, err := from.Entries(ctx)
+	entries, err := from.LenientEntries(ctx)
 	var none *layout.NotFoundError
 	if tag := from.Reference.Tag; o.Root != "" && tag != "" && errors.As(err, &none) {
 		return []layout.Entry{{Tag: tag, Kind: layout.KindDangling}}, nil

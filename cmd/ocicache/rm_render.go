@@ -74,8 +74,11 @@ func (r rmResult) render(w io.Writer) error {
 	if r.Undated > 0 {
 		say(w, " (kept, as their age is unknown: %d)", r.Undated)
 	}
-	if r.Unreadable > 0 {
-		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", r.Unreadable)
+	if n := r.Unreadable - r.unreachable; n > 0 {
+		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", n)
+	}
+	if r.unreachable > 0 {
+		say(w, " (kept, as nobody knows what they name: %d)", r.unreachable)
 	}
 	switch unnamed := r.unnamed(); {
 	case r.DryRun || !r.local || r.Deleted == 0:
