@@ -88,17 +88,29 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 	if r.DryRun || !r.local || r.Deleted == 0 {
 		return nil
 	}
+	var err error
+	r.GCRefuses, err = foreseeGC(ctx, place)
+	return err
+}
+
+// foreseeGC returns why gc will refuse to remove anything in a directory, by its tags, or "" where they are no reason.
+func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	left, err := place.Entries(ctx)
 	if err == nil && len(left) == 0 {
-		r.GCRefuses = noTagLeft
+		return noTagLeft, nil
 	}
-	for i := 0; i < len(left) && err == nil && r.GCRefuses == ""; i++ {
+	for i := 0; i < len(left) && err == nil; i++ {
 		var entry layout.Entry
 		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
-			r.GCRefuses = fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag))
+			return fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag)), nil
 		}
 	}
-	return err
+	return "", err
+}
+
+// mendsForGC says what helps where a tag makes gc refuse.
+func mendsForGC(why, dir string) string {
+	return why + ": " + mention(onPath("repair", dir, "--write")) + " may mend it, and rm deletes that tag, too"
 }
 
 // rmTag is a tag that was chosen, and what became of it.

@@ -85,7 +85,7 @@ func (r rmResult) render(w io.Writer) error {
 	case r.GCRefuses == noTagLeft:
 		say(w, "; %s: where all is to go, remove the directory", r.GCRefuses)
 	case r.GCRefuses != "":
-		say(w, "; %s: %s may mend it, and rm deletes that tag, too", r.GCRefuses, mention(onPath("repair", r.Path, "--write")))
+		say(w, "; %s", mendsForGC(r.GCRefuses, r.Path))
 	case unnamed == 0:
 		say(w, "; nothing can be freed, as other tags name the same")
 	default:
