@@ -84,6 +84,9 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 	}
 	view := dir.Assume(salvaged.Index)
 	done, err := nameNewest(ctx, view, o.Root)
+	if err == nil && done != nil && salvaged.Fault != layout.IndexUnreadable {
+		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
