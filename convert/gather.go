@@ -31,7 +31,7 @@ func gather(ctx context.Context, src layout.Source, dst layout.Place, cache *lay
 		}
 	}
 	if known.held = o.held; known.held == nil {
-		entries, err := dst.Entries(ctx)
+		entries, err := layout.LenientEntries(ctx, dst)
 		if err != nil {
 			return known, err
 		}

@@ -93,9 +93,13 @@ func Prune(ctx context.Context, place layout.Place, entry layout.Entry, o PruneO
 // an error means that it could not go on: it was interrupted, or the place is locked.
 func PruneAll(ctx context.Context, place layout.Place, entries []layout.Entry, o PruneOptions) ([]*PruneResult, error) {
 	results := []*PruneResult{}
-	for _, entry := range entries {
+	checks := make([]error, len(entries)) // before roots of others lie there unnamed, which are not those that tags lack
+	for i, entry := range entries {
+		checks[i] = entry.Check(ctx, place)
+	}
+	for i, entry := range entries {
 		var done *PruneResult
-		err := entry.Check(ctx, place)
+		err := checks[i]
 		if err == nil {
 			done, err = Prune(ctx, place, entry, o)
 		}

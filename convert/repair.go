@@ -268,6 +268,9 @@ func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout
 			"it may have been an image's, or of a cache that is none of those that lie there unnamed; --root gives it one, the newest is %s", other.Descriptor.Digest))
 		return nil, nil
 	}
+	if err := r.o.checkFinished(ctx, r.place, other.Descriptor.Digest); err != nil {
+		return nil, err
+	}
 	if entry.Descriptor.Digest == "" {
 		r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "there is no such tag, and it is given to the root %s", other.Descriptor.Digest)
 		return other, nil

@@ -84,6 +84,9 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 	}
 	view := dir.Assume(salvaged.Index)
 	done, err := nameNewest(ctx, view, o.Root)
+	if err == nil && done != nil && salvaged.Fault != layout.IndexUnreadable {
+		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -307,7 +310,7 @@ func repairTags(ctx context.Context, place layout.Place, writes bool) (repairs [
 // notRead returns the error of the system that kept an entry's root from being read. Nobody knows then what it is.
 func notRead(entry layout.Entry) error {
 	var number syscall.Errno
-	if entry.Kind == layout.KindInvalid && errors.As(entry.Err, &number) {
+	if entry.IsUnread() || entry.Kind == layout.KindInvalid && errors.As(entry.Err, &number) {
 		return entry.Err
 	}
 	return nil

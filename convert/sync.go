@@ -196,7 +196,7 @@ type syncer struct {
 
 // lookAtDestination finds out what is there.
 func (s *syncer) lookAtDestination(ctx context.Context) error {
-	entries, err := s.dst.Entries(ctx)
+	entries, err := layout.LenientEntries(ctx, s.dst)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Co
 		return fail(err)
 	}
 	old := c.old
-	if old.Kind == layout.KindInvalid && old.Descriptor.Digest == "" {
+	if old.IsUnread() {
 		return fail(old.Check(ctx, s.dst)) // what is not known must not be replaced
 	}
 	if options.listed = &old; old.Tag != "" {

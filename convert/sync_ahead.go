@@ -254,7 +254,7 @@ func (a *lookahead) wants(c *candidate) bool {
 		a.others++
 		a.read++
 		return false
-	case c.entry.Kind != layout.KindInvalid || c.entry.Descriptor.Digest != "":
+	case !c.entry.IsUnread():
 		a.read++
 	case a.unread == nil:
 		a.unread = c.entry.Err

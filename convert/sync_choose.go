@@ -14,7 +14,7 @@ func (s *syncer) choose(ctx context.Context, result *SyncResult) ([]layout.Entry
 	all := s.o.Entries
 	if all == nil {
 		var err error
-		if all, err = layout.Survey(ctx, s.src); err != nil {
+		if all, err = layout.LenientSurvey(ctx, s.src); err != nil {
 			return nil, err
 		}
 	}

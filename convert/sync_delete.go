@@ -28,7 +28,7 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	if done.Failed > 0 || done.NotTried > 0 || done.Interrupted > 0 {
 		return nil, errUndone
 	}
-	named, err := src.Entries(ctx)
+	named, err := layout.LenientEntries(ctx, src)
 	if err != nil {
 		return nil, fmt.Errorf("look again for what is in %s: %w", src, err)
 	}
@@ -38,7 +38,7 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	}
 	wanted, before := tagsWanted(named, done)
 	s := &Surplus{Before: before}
-	if s.All, err = dst.Entries(ctx); err != nil {
+	if s.All, err = layout.LenientEntries(ctx, dst); err != nil {
 		return nil, err
 	}
 	for _, entry := range layout.WithoutShadowed(s.All) {

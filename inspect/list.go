@@ -27,7 +27,7 @@ type Listed struct {
 	Compressions []buildcache.Compression `json:"compressions,omitempty"` // by what the descriptors say
 	Size         int64                    `json:"size,omitempty"`         // of root, config, where it can be read, and distinct layers
 	// Own is what of it no other entry reaches, and would be free without this one: 0 where another tag names the same root. It is
-	// nil where not all entries were looked at.
+	// nil where not all entries were looked at, or could be read.
 	Own     *int64       `json:"own,omitempty"`
 	Records int          `json:"records,omitempty"`
 	Results int          `json:"results,omitempty"`
@@ -47,12 +47,16 @@ func listWith(ctx context.Context, src layout.Source, entries []layout.Entry, o 
 	type root struct {
 		digest    digest.Digest
 		mediaType string // by which a registry looks for it
+		tag       string // where there is no digest
 	}
 	roots := make([]*Listed, len(entries))
 	looked := map[root]*Listed{} // a root can have thousands of tags
 	group, inGroup := parallel.New(ctx, looksAtOnce)
 	for i, entry := range entries {
-		at := root{entry.Descriptor.Digest, entry.Descriptor.MediaType}
+		at := root{digest: entry.Descriptor.Digest, mediaType: entry.Descriptor.MediaType}
+		if at.digest == "" {
+			at.tag = entry.Tag
+		}
 		if roots[i] = looked[at]; roots[i] != nil {
 			continue
 		}

@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -19,18 +20,21 @@ type Listing struct {
 }
 
 // ListAll says what all entries of a place are, as List does, and what belongs to each cache alone. In places that lie near,
-// images count as those who share.
+// images count as those who share. Where one can't be read, nobody knows what the others share with it.
 func ListAll(ctx context.Context, src layout.Source, entries []layout.Entry) (Listing, error) {
 	o := &owners{blobs: map[digest.Digest]owned{}}
 	listed, err := listWith(ctx, src, entries, o)
 	if err != nil {
 		return Listing{}, err
 	}
+	bytes, own := o.addUp()
+	if slices.ContainsFunc(entries, layout.Entry.IsUnread) { // which may be of the same blobs
+		return Listing{Entries: listed, Bytes: bytes}, nil
+	}
 	named := map[digest.Digest]int{}
 	for _, l := range listed {
 		named[l.Digest]++
 	}
-	bytes, own := o.addUp()
 	for i := range listed {
 		l := &listed[i]
 		if l.Form == "" {

@@ -20,9 +20,24 @@ type Report struct {
 	Caches   int                  `json:"caches"` // how many were verified
 	Others   int                  `json:"others"` // how many entries are no caches, and were passed over
 	Problems []buildcache.Problem `json:"problems"`
+	// Unread are tags of which the place does not give all that has to be looked at: of these nobody knows whether they are well.
+	Unread []Unread `json:"unread,omitempty"`
 	// Unnamed are the whole caches of a layout that no entry leads to, such as what conversions leave. They are no problem, but
 	// gc removes them.
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
+}
+
+// Unread is a tag that could not be looked at, and why.
+type Unread struct {
+	Tag   string `json:"tag"`
+	Error string `json:"error"`
+	Err   error  `json:"-"`
+}
+
+// UnreadOf says why the entry of a place could not be looked at.
+func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread {
+	err := entry.Check(ctx, src)
+	return Unread{entry.Tag, err.Error(), err}
 }
 
 // RemedyInterrupted is what helps where caches lie unnamed and are not all there: tags come last, so that this is how a command or an export
@@ -34,7 +49,7 @@ const RemedyInterrupted = "run what was writing there again, if it was interrupt
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
-	entries, err := layout.Survey(ctx, src)
+	entries, err := layout.LenientSurvey(ctx, src)
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
@@ -45,27 +60,8 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	}
 	done := map[digest.Digest]bool{}
 	o.announceAll(entries)
-	shadowed := shadowedIn(entries)
-	blobs, byRoot := newBlobReader(src, o), map[digest.Digest][]buildcache.Problem{}
-	for i, f := range entries {
-		if f.Kind.IsImage() {
-			report.Others++
-			continue
-		}
-		report.Caches++
-		problems, ok := byRoot[f.Descriptor.Digest]
-		if !ok {
-			if problems, err = verifyPart(ctx, blobs, f, o); err != nil {
-				return report, err
-			}
-			byRoot[f.Descriptor.Digest] = problems
-			markVerified(ctx, src, f, done)
-		}
-		problems = taggedAs(problems, f.Tag)
-		if shadowed[i] {
-			soften(problems)
-		}
-		report.Problems = append(report.Problems, problems...)
+	if err := report.verifyEach(ctx, src, entries, done, o); err != nil {
+		return report, err
 	}
 	dir, ok := src.(*layout.Dir)
 	if !ok && o.CachesOnly {
@@ -82,6 +78,53 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 		return report, err
 	}
 	return report, report.addUnnamed(ctx, dir, len(entries) == 0)
+}
+
+// verifyEach verifies the caches among some entries. It goes on after one that a registry does not give, and fails where it gives none.
+func (r *Report) verifyEach(ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
+	shadowed := shadowedIn(entries)
+	blobs, byRoot := newBlobReader(src, o), map[digest.Digest][]buildcache.Problem{}
+	for i, f := range entries {
+		if f.Kind.IsImage() {
+			r.Others++
+			continue
+		}
+		if f.IsUnread() {
+			r.Unread = append(r.Unread, UnreadOf(ctx, src, f))
+			continue
+		}
+		problems, ok := byRoot[f.Descriptor.Digest]
+		if !ok {
+			var err error
+			problems, err = verifyPart(ctx, blobs, f, o)
+			if err != nil && isAboutOne(ctx, src) {
+				err = fmt.Errorf("tag %q: %w", f.Tag, err)
+				r.Unread = append(r.Unread, Unread{f.Tag, err.Error(), err})
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			byRoot[f.Descriptor.Digest] = problems
+			markVerified(ctx, src, f, done)
+		}
+		r.Caches++
+		problems = taggedAs(problems, f.Tag)
+		if shadowed[i] {
+			soften(problems)
+		}
+		r.Problems = append(r.Problems, problems...)
+	}
+	if r.Caches == 0 && len(r.Unread) > 0 {
+		return r.Unread[0].Err
+	}
+	return nil
+}
+
+// isAboutOne reports whether what can't be read of one cache may still be had of another one.
+func isAboutOne(ctx context.Context, src layout.Source) bool {
+	_, lenient := src.(layout.Lenient)
+	return lenient && ctx.Err() == nil
 }
 
 // addSalvaged adds what lies in a layout whose index.json can't be read, beside what stands whole in that.

@@ -97,16 +97,43 @@ func isForeignRoot(d buildcache.Descriptor) bool {
 	return d.MediaType != "" && !buildcache.IsManifestType(d.MediaType) || slices.ContainsFunc(d.Extra, isForeign) || d.NamesImage()
 }
 
+// IsUnread reports whether the place could not even say what an entry names, as a Lenient one lists it: it may be anything.
+func (e Entry) IsUnread() bool {
+	var blob *BlobError // which is about an entry that says it
+	return e.Kind == KindInvalid && e.Descriptor.Digest == "" && !errors.As(e.Err, &blob)
+}
+
 // Survey lists the entries of a place and says what each of them is. Roots are not verified.
 func Survey(ctx context.Context, src Source) ([]Entry, error) {
 	entries, err := src.Entries(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return classifyAll(ctx, src, entries)
+}
+
+// LenientSurvey is Survey for those who go on without what can't be read: see LenientEntries.
+func LenientSurvey(ctx context.Context, src Source) ([]Entry, error) {
+	entries, err := LenientEntries(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return classifyAll(ctx, src, entries)
+}
+
+// LenientEntries lists the entries of a place, those among them that it can't read (Entry.IsUnread), where it is Lenient.
+func LenientEntries(ctx context.Context, src Source) ([]Entry, error) {
+	if lenient, ok := src.(Lenient); ok {
+		return lenient.LenientEntries(ctx)
+	}
+	return src.Entries(ctx)
+}
+
+func classifyAll(ctx context.Context, src Source, entries []Entry) (_ []Entry, err error) {
 	known := map[digest.Digest]Entry{} // a root can have thousands of tags
 	for i, entry := range entries {
 		like, ok := known[entry.Descriptor.Digest]
-		if !ok || like.Descriptor.MediaType != entry.Descriptor.MediaType {
+		if !ok || like.Descriptor.MediaType != entry.Descriptor.MediaType || entry.Descriptor.Digest == "" {
 			if like, err = Classify(ctx, src, entry); err != nil {
 				return nil, err
 			}

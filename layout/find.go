@@ -113,7 +113,7 @@ func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []En
 	if entry, err := quickly(ctx, src, tag, is); err != nil || entry != nil {
 		return entry, nil, err
 	}
-	entries, err := Survey(ctx, src)
+	entries, err := surveyFor(ctx, src, tag)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,6 +138,14 @@ func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []En
 	default:
 		return nil, entries, nil
 	}
+}
+
+// surveyFor lists the entries for a tag. Where one is to be chosen without one, what can't be read may be another one, and all has to be read.
+func surveyFor(ctx context.Context, src Source, tag string) ([]Entry, error) {
+	if tag == "" {
+		return Survey(ctx, src)
+	}
+	return LenientSurvey(ctx, src)
 }
 
 // quickly finds the entry without listing everything, if the place can do that and the entry is of the right kind.

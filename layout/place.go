@@ -74,9 +74,9 @@ type Lister interface {
 
 // Lenient is a Source that may be unable to read the root of one entry, and reads those of the others all the same.
 type Lenient interface {
-	// LenientEntries is Entries, but what can't be read is of KindInvalid, with its error and without a digest. It fails where that
-	// says more of the place than of an entry: where it is down, and where nothing can be read. It is for reading caches only: what is
-	// not known must not be replaced.
+	// LenientEntries is Entries, but what can't be read is of KindInvalid, with its error and without a digest (Entry.IsUnread). It fails
+	// where that says more of the place than of an entry: where it is down, and where nothing can be read. What is not known must not be
+	// replaced or deleted.
 	LenientEntries(ctx context.Context) ([]Entry, error)
 	// LenientEntry looks up one tag and treats a root that can't be read as LenientEntries does. The entry is classified, and nil
 	// where there is no such tag.

@@ -40,19 +40,12 @@ func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return []layout.Entry{*entry}, nil
 }
 
-// LenientEntries is Entries for those who go on without what can't be read: where the place can tell, it is of
-// layout.KindInvalid, with its error.
+// LenientEntries is Entries for those who go on without what can't be read: see layout.LenientEntries.
 func (o *Opened) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
-	lenient, ok := o.Source.(layout.Lenient)
-	if !ok || o.Reference.Tag != "" || o.Reference.Digest != "" {
+	if o.Reference.Tag != "" || o.Reference.Digest != "" {
 		return o.Entries(ctx)
 	}
-	entries, err := lenient.LenientEntries(ctx)
-	for i := range entries {
-		if err == nil {
-			entries[i], err = layout.Classify(ctx, o.Source, entries[i])
-		}
-	}
+	entries, err := layout.LenientSurvey(ctx, o.Source)
 	return layout.WithoutShadowed(entries), err
 }
 

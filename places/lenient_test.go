@@ -22,6 +22,8 @@ func TestLenient(t *testing.T) {
 		{registrytest.Fault{Path: "/manifests/b$", Status: http.StatusInternalServerError}, 1},
 		{registrytest.Fault{Path: "/manifests/b$", Status: http.StatusForbidden}, 1},
 		{registrytest.Fault{Path: "/manifests/b$", Status: http.StatusBadRequest}, 1},
+		{registrytest.Fault{Path: "/manifests/b$", Status: http.StatusServiceUnavailable}, 1},
+		{registrytest.Fault{Path: "/manifests/", Status: http.StatusServiceUnavailable}, -1},
 		{registrytest.Fault{Path: "/manifests/", Status: http.StatusForbidden}, -1},
 		{registrytest.Fault{Path: "/manifests/b$", Drop: true}, -1},
 	} {

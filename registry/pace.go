@@ -75,7 +75,8 @@ func newPace(most float64, delay time.Duration) *pace {
 // burst is how many requests go at once.
 const burst = 8
 
-// GivenUpError says that a registry did nothing for too long, as it had enough of requests or was out of service.
+// GivenUpError says that a registry did nothing for too long, as it had enough of requests or was out of service: see Options.GiveUp. That of
+// package migrate is about a registry that may not even be there.
 type GivenUpError struct {
 	Host string
 	For  time.Duration

@@ -42,6 +42,7 @@ type Repository struct {
 	mu        sync.Mutex
 	manifests remembered
 	listed    map[string]digest.Digest // what the tags named when Entries was asked last
+	unread    []string                 // tags of which that could not be read
 	looked    time.Time                // when all tags were read again, to delete one
 	lookTook  time.Duration
 
@@ -100,11 +101,14 @@ func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 // about all of them.
 func (r *Repository) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
 	entries, err := r.entries(ctx, r.LenientEntry)
-	unread := func(e layout.Entry) bool { return e.Kind == layout.KindInvalid && e.Descriptor.Digest == "" }
-	if err == nil && len(entries) > 0 && !slices.ContainsFunc(entries, func(e layout.Entry) bool { return !unread(e) }) {
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e layout.Entry) bool { return !e.IsUnread() }) {
 		return nil, entries[0].Err
 	}
-	return entries, err
+	r.noteListed(entries)
+	return entries, nil
 }
 
 // LenientEntry is Resolve, but a tag about which the registry answers with an error is of layout.KindInvalid.
@@ -116,13 +120,14 @@ func (r *Repository) LenientEntry(ctx context.Context, tag string) (*layout.Entr
 	return entry, err
 }
 
-// isAboutOne reports whether an error may be about one tag only: the registry has answered, and is neither out of service nor busy.
+// isAboutOne reports whether an error may be about one tag only: the registry has answered, and does not do the same to all that is asked.
 func isAboutOne(err error) bool {
+	var givenUp *GivenUpError
 	switch httpStatus(err) {
-	case 0, http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusUnauthorized:
+	case 0, http.StatusUnauthorized:
 		return errors.Is(err, layout.ErrReference) // a tag that can't be one
 	}
-	return true
+	return !errors.As(err, &givenUp)
 }
 
 // entries returns the roots of all tags, as resolve finds them.

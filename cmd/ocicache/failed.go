@@ -4,18 +4,22 @@ import "github.com/ocicache/ocicache/convert"
 
 // failedOf makes one error of those of several caches: nil where none failed, and that of a cache alone as it is.
 func failedOf[T any](caches []T, errOf func(T) error) error {
-	if len(caches) == 1 {
-		return errOf(caches[0])
-	}
-	failed := &convert.SyncError{Of: len(caches)}
+	var errs []error
 	for _, cache := range caches {
 		if err := errOf(cache); err != nil {
-			failed.Failed++
-			failed.Errs = append(failed.Errs, err)
+			errs = append(errs, err)
 		}
 	}
-	if failed.Failed == 0 {
+	return failedAmong(errs, len(caches))
+}
+
+// failedAmong is failedOf for the errors of so many caches.
+func failedAmong(errs []error, of int) error {
+	switch {
+	case len(errs) == 0:
 		return nil
+	case of == 1:
+		return errs[0]
 	}
-	return failed
+	return &convert.SyncError{Failed: len(errs), Of: of, Errs: errs}
 }

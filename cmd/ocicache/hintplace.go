@@ -30,10 +30,13 @@ func (a *app) hintPlace(err error) string {
 		taken     *layout.TakenError
 		kept      *layout.KeptError
 		surplus   *convert.SurplusError
+		half      *convert.UnfinishedError
 	)
 	switch {
 	case errors.As(err, &surplus):
 		return a.hintSurplus(surplus)
+	case errors.As(err, &half):
+		return inspect.RemedyInterrupted + ", and " + mention(a.repeated(a.running.CommandPath(), "root", half.Root.String())) + " drops it"
 	case errors.As(err, &kept):
 		return hintKept(kept)
 	case errors.Is(err, convert.ErrNoUntag):

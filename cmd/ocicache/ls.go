@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -65,7 +66,17 @@ func (a *app) runLs(ctx context.Context, access *registryFlags, text string) err
 		}
 	}
 	now := time.Now()
-	return a.write(result, func(w io.Writer) error { return result.render(w, now) })
+	return errors.Join(a.write(result, func(w io.Writer) error { return result.render(w, now) }), result.unread(ctx, from.Source))
+}
+
+// unread says which tags could not be read, nil for none.
+func (r *lsResult) unread(ctx context.Context, src layout.Source) error {
+	return failedOf(r.Entries, func(l inspect.Listed) error {
+		if !l.Entry.IsUnread() {
+			return nil
+		}
+		return l.Entry.Check(ctx, src)
+	})
 }
 
 // list lists what was chosen.
@@ -80,7 +91,7 @@ func (r *lsResult) list(ctx context.Context, from *places.Opened) error {
 
 // listAll lists everything in a place, with what no tag finds, and adds it up.
 func (r *lsResult) listAll(ctx context.Context, src layout.Source) error {
-	entries, err := src.Entries(ctx)
+	entries, err := layout.LenientEntries(ctx, src)
 	if err == nil && len(entries) == 0 {
 		err = layout.CheckThere(ctx, src)
 	}

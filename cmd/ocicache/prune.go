@@ -82,6 +82,8 @@ type pruneResult struct {
 	Path   string           `json:"path"`
 	Caches []prunedCache    `json:"caches"`
 	GC     *layout.GCResult `json:"gc,omitempty"`
+	// GCRefuses says why gc will remove nothing of what no tag names any more, "" where it will, or where there is nothing.
+	GCRefuses string `json:"gcRefuses,omitempty"`
 	// Error is what ended it, besides what was wrong with caches: --gc that removed nothing, or not all.
 	Error string `json:"error,omitempty"`
 
@@ -121,6 +123,9 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 		if result.GC, err = dir.GC(ctx, result.collection(grace, flags.dryRun)); err == nil {
 			result.forgetPruned()
 		}
+	}
+	if err == nil && isDir && slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
+		result.GCRefuses, err = foreseeGC(ctx, place)
 	}
 	return a.writePruned(result, err)
 }
@@ -163,7 +168,7 @@ func covered(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
 	if !places.Covers(from.Reference) {
 		return from.Caches(ctx)
 	}
-	entries, err := from.Entries(ctx)
+	entries, err := from.LenientEntries(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +236,11 @@ func (r pruneResult) render(w io.Writer) error {
 		if c.From.Digest != c.To.Digest {
 			say(w, "  root %s\n", c.To.Digest)
 		}
-		if c.Unnamed > 0 && !r.collects {
+		switch {
+		case c.Unnamed == 0 || r.collects:
+		case r.GCRefuses != "":
+			say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), mendsForGC(r.GCRefuses, r.Path))
+		default:
 			say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), frees(r.Path))
 		}
 	}

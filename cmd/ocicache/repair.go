@@ -37,7 +37,7 @@ It gives a tag that names nothing --root, or where it is the only entry the newe
 a lost index.json anew, takes a cache out of an index that it is wrapped in, takes missing and damaged blobs from --base, drops layers that are nowhere with
 the results that need them, measures sizes, media types and diffIDs that are wrong or missing, finds layers whose digests
 were not changed in the config when they were recompressed, and saves what can be read of a torn index.json. Whole caches that
-no tag names are listed. In a registry, layers are only asked for without --deep: damage is not found then.
+no tag names are listed. What interrupted work leaves, no tag and not all layers, it only takes for a cache with --root or --base. In a registry, layers are only asked for without --deep: damage is not found then.
 
 Exit status 3 says that something was found that was not mended: everything without --write.`,
 		Example: `  ocicache repair ./cache
@@ -232,7 +232,7 @@ func (r *repairResult) entries(ctx context.Context, from *places.Opened, place l
 		r.Layout = append(r.Layout, done...)
 		return entries, err
 	}
-	entries, err := from.Entries(ctx)
+	entries, err := from.LenientEntries(ctx)
 	var none *layout.NotFoundError
 	if tag := from.Reference.Tag; o.Root != "" && tag != "" && errors.As(err, &none) {
 		return []layout.Entry{{Tag: tag, Kind: layout.KindDangling}}, nil
@@ -295,7 +295,8 @@ func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 		of(c.Lost.Layers, c.Rest.Layers, "layer"))
 	say(w, "\n")
 	if r.wasUnnamed(c) && !c.Written {
-		say(w, "  no tag named it, and blobs of it are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost\n")
+		say(w, "  no tag named it, and blobs of it are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost; "+
+			"--write alone refuses this, with --root %s it is done\n", c.From)
 	}
 }
 

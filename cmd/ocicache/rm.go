@@ -76,6 +76,8 @@ type rmResult struct {
 	local  bool
 	now    time.Time
 	unread []error // why roots could not be read, where that is not what is wrong with them
+	// unreachable are those of the unreadable tags whose roots the place does not give: they don't go by their names either.
+	unreachable int
 }
 
 // noTagLeft says why gc refuses where the last tag went.
@@ -86,17 +88,29 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 	if r.DryRun || !r.local || r.Deleted == 0 {
 		return nil
 	}
+	var err error
+	r.GCRefuses, err = foreseeGC(ctx, place)
+	return err
+}
+
+// foreseeGC returns why gc will refuse to remove anything in a directory, by its tags, or "" where they are no reason.
+func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	left, err := place.Entries(ctx)
 	if err == nil && len(left) == 0 {
-		r.GCRefuses = noTagLeft
+		return noTagLeft, nil
 	}
-	for i := 0; i < len(left) && err == nil && r.GCRefuses == ""; i++ {
+	for i := 0; i < len(left) && err == nil; i++ {
 		var entry layout.Entry
 		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
-			r.GCRefuses = fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag))
+			return fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag)), nil
 		}
 	}
-	return err
+	return "", err
+}
+
+// mendsForGC says what helps where a tag makes gc refuse.
+func mendsForGC(why, dir string) string {
+	return why + ": " + mention(onPath("repair", dir, "--write")) + " may mend it, and rm deletes that tag, too"
 }
 
 // rmTag is a tag that was chosen, and what became of it.
@@ -181,7 +195,7 @@ func (c rmChoice) chooses() bool { return len(c.filter.match) > 0 || !c.before.I
 
 // choose finds the entries to delete, and all entries there are.
 func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmChoice) (chosen []inspect.Listed, all []layout.Entry, err error) {
-	if all, err = from.Source.Entries(ctx); err != nil {
+	if all, err = layout.LenientEntries(ctx, from.Source); err != nil {
 		return nil, nil, err
 	}
 	if len(all) == 0 {
@@ -283,11 +297,15 @@ func (r *rmResult) delete(ctx context.Context, place layout.Source, chosen []ins
 
 // err is what went wrong with tags that are still there, also where the result says how to delete them by another interface.
 func (r *rmResult) err() error {
-	errs := slices.Clone(r.unread)
+	var errs []error
 	for _, t := range r.Tags {
 		if t.Err != nil {
 			errs = append(errs, t.Err)
 		}
 	}
-	return errors.Join(keptTogether(errs)...)
+	errs = slices.Concat(r.unread, keptTogether(errs))
+	if r.unreachable > 0 {
+		return failedAmong(errs, r.Caches+r.Unreadable)
+	}
+	return errors.Join(errs...)
 }

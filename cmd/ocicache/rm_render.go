@@ -74,15 +74,18 @@ func (r rmResult) render(w io.Writer) error {
 	if r.Undated > 0 {
 		say(w, " (kept, as their age is unknown: %d)", r.Undated)
 	}
-	if r.Unreadable > 0 {
-		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", r.Unreadable)
+	if n := r.Unreadable - r.unreachable; n > 0 {
+		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", n)
+	}
+	if r.unreachable > 0 {
+		say(w, " (kept, as nobody knows what they name: %d)", r.unreachable)
 	}
 	switch unnamed := r.unnamed(); {
 	case r.DryRun || !r.local || r.Deleted == 0:
 	case r.GCRefuses == noTagLeft:
 		say(w, "; %s: where all is to go, remove the directory", r.GCRefuses)
 	case r.GCRefuses != "":
-		say(w, "; %s: %s may mend it, and rm deletes that tag, too", r.GCRefuses, mention(onPath("repair", r.Path, "--write")))
+		say(w, "; %s", mendsForGC(r.GCRefuses, r.Path))
 	case unnamed == 0:
 		say(w, "; nothing can be freed, as other tags name the same")
 	default:

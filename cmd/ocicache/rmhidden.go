@@ -93,6 +93,11 @@ func checkNamed(ctx context.Context, place layout.Source, entry layout.Entry, al
 
 // noteUnread keeps why a root could not be read, where it may be a cache that is to go: what was to be done is not done then.
 func (r *rmResult) noteUnread(entry layout.Entry) {
+	if entry.IsUnread() {
+		r.unreachable++
+		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept, as nobody knows what it names: %w", r.Path, entry.Tag, entry.Err))
+		return
+	}
 	var blob *layout.BlobError
 	ofPlace := errors.As(entry.Err, &blob) && !errors.Is(entry.Err, layout.ErrBlobMissing) && !errors.Is(entry.Err, layout.ErrBlobDamaged)
 	if ofPlace || !entry.IsForeign() {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -50,6 +52,8 @@ type syncDeletion struct {
 	Before  int                `json:"before"`  // caches in the destination before the sync, of those that are chosen
 	// Unreadable are tags whose roots are not there or can't be read: they are kept.
 	Unreadable int `json:"unreadable,omitempty"`
+	// Unread are those of them that the place does not give, and why.
+	Unread []inspect.Unread `json:"unread,omitempty"`
 	// Uncovered are entries that deleted tags name then, and hid before.
 	Uncovered []uncovered `json:"uncovered,omitempty"`
 	// Refused says why nothing was deleted. In a dry run Tags are all the same what would go.
@@ -70,6 +74,11 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 			done.Notes = append(done.Notes, noteSpared)
 		}
 		result.Before, result.Unreadable = surplus.Before, len(surplus.Unread)
+		for _, entry := range surplus.Unread {
+			if entry.IsUnread() {
+				result.Unread = append(result.Unread, inspect.UnreadOf(ctx, t.dst, entry))
+			}
+		}
 		err = result.delete(ctx, t.dst, surplus, f.most, options.DryRun)
 	} else {
 		result.Refused = err.Error()
@@ -81,7 +90,15 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	if done.Failed > 0 { // which says more
 		err = nil
 	}
-	return result, errors.Join(append(keptTogether(errs), err)...)
+	errs = append(keptTogether(errs), err)
+	if len(result.Unread) == 0 {
+		return result, errors.Join(errs...)
+	}
+	for _, unread := range result.Unread {
+		errs = append(errs, unread.Err)
+	}
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	return result, failedAmong(errs, result.Before+result.Unreadable)
 }
 
 // delete deletes a surplus, if it is not too much; a dry run lists it in any case.
@@ -137,8 +154,11 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 		return nil
 	}
 	say(w, "not in the source: %d of %s %s", d.Deleted, count(d.Before, "cache"), outcome.deleted())
-	if d.Unreadable > 0 {
-		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", d.Unreadable)
+	if n := d.Unreadable - len(d.Unread); n > 0 {
+		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", n)
+	}
+	if n := len(d.Unread); n > 0 {
+		say(w, " (kept, as nobody knows what they name: %d)", n)
 	}
 	if to.IsLocal() && !dryRun && outcome.unnamed() > 0 {
 		say(w, "; %s", frees(to.Path))

@@ -33,7 +33,7 @@ func (a *app) verifyCommand() *cobra.Command {
 layer and compares its diffID.
 
 A problem is an error if builds fail or lose hits by it, else a warning. A cache that BuildKit imports in full has no
-error. Exit status 3 says that there is an error, with --strict also that there is a warning.
+error. Exit status 3 says that there is an error, with --strict also that there is a warning; 1 that a cache could not be read.
 
 A bare path stands for every cache in it, and for the layout itself; docker://REPOSITORY for every cache there.`,
 		Example: `  ocicache verify ./cache --deep
@@ -99,6 +99,9 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := a.write(result, result.render); err != nil {
 		return err
 	}
+	if len(result.Unread) > 0 {
+		return result.unread()
+	}
 	switch {
 	case result.Errors > 0 || flags.strict && result.Warnings > 0:
 		return errFound
@@ -107,6 +110,15 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 		return err
 	}
 	return nil
+}
+
+// unread says which tags could not be looked at.
+func (r verifyResult) unread() error {
+	var errs []error
+	for _, u := range r.Unread {
+		errs = append(errs, u.Err)
+	}
+	return failedAmong(errs, r.Caches+len(errs))
 }
 
 func verify(ctx context.Context, from *places.Opened, o inspect.Options) (inspect.Report, error) {
@@ -185,6 +197,9 @@ func isUnreadable(problems []buildcache.Problem) bool {
 func (r verifyResult) render(w io.Writer) error {
 	for _, alike := range groups(r.Problems) {
 		renderProblems(w, alike)
+	}
+	for _, u := range r.Unread {
+		say(w, "%s: NOT VERIFIED: %s\n", inspectedName(r.Path, u.Tag), u.Error)
 	}
 	fate := removedByGC(r.Path)
 	if gcRefuses(r.Problems) {

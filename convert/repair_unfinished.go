@@ -1,0 +1,66 @@
+package convert
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// UnfinishedError says that a tag would go to a root only because it is the newest that lies in a place unnamed, and that blobs of it are
+// missing: tags come last, so that this is how an interrupted command or export leaves a cache, and what needs the blobs would be dropped.
+type UnfinishedError struct {
+	Place   string
+	Root    digest.Digest
+	Missing int // layers that are neither there nor in a base
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("%s: no tag names the root %s, and layers of it are missing (%d), as interrupted work leaves a cache: nothing was mended", e.Place, e.Root, e.Missing)
+}
+
+// checkFinished fails with an *UnfinishedError where a root that was not asked for is to be named in earnest, and is not all there.
+func (o RepairOptions) checkFinished(ctx context.Context, place layout.Source, root digest.Digest) error {
+	dir, ok := place.(interface {
+		UnnamedCaches(ctx context.Context) ([]layout.UnnamedCache, error)
+	})
+	if !ok || !o.Write || o.Root != "" {
+		return nil
+	}
+	caches, err := dir.UnnamedCaches(ctx)
+	if err != nil {
+		return err
+	}
+	e := &UnfinishedError{Place: place.String(), Root: root}
+	for _, cache := range caches {
+		if cache.Digest != root || cache.Missing == 0 {
+			continue
+		}
+		for _, layer := range cache.Layers() {
+			has, err := hasAny(ctx, append([]layout.Source{place}, o.Base...), layer)
+			if err != nil {
+				return err
+			}
+			if !has {
+				e.Missing++
+			}
+		}
+	}
+	if e.Missing == 0 {
+		return nil
+	}
+	return e
+}
+
+// hasAny reports whether one of some places has a blob.
+func hasAny(ctx context.Context, places []layout.Source, blob buildcache.Descriptor) (bool, error) {
+	for _, place := range places {
+		if has, err := place.Has(ctx, blob); has || err != nil {
+			return has, err
+		}
+	}
+	return false, nil
+}
