@@ -128,6 +128,7 @@ func FuzzParseRoot(f *testing.F) {
 				t.Error(err)
 			}
 		}
+		samePlain(t, raw)
 		root, err := buildcache.ParseRoot(raw)
 		if err != nil {
 			return

@@ -90,25 +90,7 @@ func ParseRoot(raw []byte) (*Root, error) {
 	if err := checkValues("root", raw, maxRootValues); err != nil {
 		return nil, err
 	}
-	mediaType, err := DetectMediaType(raw)
-	if err != nil {
-		return nil, err
-	}
-	root := &Root{}
-	switch mediaType {
-	case MediaTypeDockerList, MediaTypeOCIIndex:
-		root.Form = OCIIndex
-		if mediaType == MediaTypeDockerList {
-			root.Form = DockerList
-		}
-		err = root.decodeList(raw)
-	default:
-		root.Form = Artifact
-		if mediaType == MediaTypeDockerManifest {
-			root.Form = DockerManifest
-		}
-		err = root.decodeManifest(raw)
-	}
+	root, err := decodeRoot(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +98,46 @@ func ParseRoot(raw []byte) (*Root, error) {
 		return nil, ErrNotCache
 	}
 	return root, nil
+}
+
+func decodeRoot(raw []byte) (*Root, error) {
+	if plain, ok := parsePlain(raw); ok {
+		return plain.root(), nil
+	}
+	mediaType, err := DetectMediaType(raw)
+	if err != nil {
+		return nil, err
+	}
+	root := &Root{Form: formOf(mediaType)}
+	if root.Form.IsList() {
+		return root, root.decodeList(raw)
+	}
+	return root, root.decodeManifest(raw)
+}
+
+// formOf returns the form of a root of a media type that DetectMediaType returns.
+func formOf(mediaType string) Form {
+	switch mediaType {
+	case MediaTypeDockerList:
+		return DockerList
+	case MediaTypeOCIIndex:
+		return OCIIndex
+	case MediaTypeDockerManifest:
+		return DockerManifest
+	default:
+		return Artifact
+	}
+}
+
+// root returns the root that was read.
+func (p *plainRoot) root() *Root {
+	root := &Root{Form: formOf(p.mediaType), MediaType: p.mediaType, Layers: p.layers, version: int(p.version)}
+	if root.Form.IsList() {
+		root.takeList(p.manifests)
+	} else {
+		root.takeConfig(*p.config)
+	}
+	return root
 }
 
 func (r *Root) decodeList(raw []byte) error {
@@ -129,6 +151,12 @@ func (r *Root) decodeList(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	r.takeList(entries)
+	return nil
+}
+
+// takeList tells the layers in a list from its configs.
+func (r *Root) takeList(entries []Descriptor) {
 	for _, d := range entries {
 		if d.MediaType != MediaTypeConfig {
 			r.Layers = append(r.Layers, d)
@@ -139,7 +167,6 @@ func (r *Root) decodeList(raw []byte) error {
 		}
 		r.Config = d
 	}
-	return nil
 }
 
 func (r *Root) decodeManifest(raw []byte) error {
@@ -152,10 +179,15 @@ func (r *Root) decodeManifest(raw []byte) error {
 	if err != nil {
 		return err
 	}
+	r.takeConfig(config)
+	return nil
+}
+
+// takeConfig takes the config of a manifest, if it is that of a cache.
+func (r *Root) takeConfig(config Descriptor) {
 	if config.MediaType == MediaTypeConfig {
 		r.Config = config
 	}
-	return nil
 }
 
 // MarshalJSON writes the root. For a cache that BuildKit exported these are the bytes BuildKit wrote, and after

@@ -49,6 +49,9 @@ type SyncOptions struct {
 	OnBegin func(ctx context.Context, entry layout.Entry) (context.Context, error)
 	// OnEntry hears of each cache as it is done with, and of those that an interruption ends.
 	OnEntry func(SyncEntry)
+	// Keep says which caches the result has, for those who hear of each anyway, and keep less of it; nil keeps all. Those that failed, or
+	// were interrupted, are kept.
+	Keep func(SyncEntry) bool
 	// OnLayer hears of each layer that was sent and has arrived.
 	OnLayer func(entry layout.Entry, layer digest.Digest)
 	// Tries are what an earlier sync of some of these caches has told; nil stands for none.
@@ -77,6 +80,8 @@ type SyncEntry struct {
 // SyncResult is what a sync did.
 type SyncResult struct {
 	Caches []SyncEntry `json:"caches"`
+	// Tried is how many caches there are of which something became, whether they are kept or not.
+	Tried  int `json:"-"`
 	Others int         `json:"others"` // chosen entries that are no caches, and were passed over
 	Failed int         `json:"failed"`
 	// Interrupted is how many were begun and not ended, because the sync was interrupted.
@@ -96,7 +101,7 @@ func (r *SyncResult) Err() error {
 	if r.Failed == 0 {
 		return nil
 	}
-	e := &SyncError{Failed: r.Failed, Of: len(r.Caches)}
+	e := &SyncError{Failed: r.Failed, Of: r.Tried}
 	for _, cache := range r.Caches {
 		if cache.Err != nil && !cache.Interrupted {
 			e.Errs = append(e.Errs, ofTag(cache.From, cache.Err))
@@ -154,7 +159,7 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 	if o.Tags != nil {
 		err := s.stream(ctx, result)
 		result.Took = layout.Seconds(time.Since(begun))
-		if err != nil && len(result.Caches) == 0 {
+		if err != nil && result.Tried == 0 {
 			return nil, err
 		}
 		return result, err
@@ -170,19 +175,22 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 	}
 	s.o.Tries.announce(s.o.OnEvent, entries)
 	err = s.bringAll(ctx, s.listed(entries), result)
-	result.NotTried = len(entries) - len(result.Caches)
+	result.NotTried = len(entries) - result.Tried
 	result.Took = layout.Seconds(time.Since(begun))
 	return result, err
 }
 
-func (r *SyncResult) add(done SyncEntry) {
+func (r *SyncResult) add(done SyncEntry, keep func(SyncEntry) bool) {
+	r.Tried++
 	switch {
 	case done.Interrupted:
 		r.Interrupted++
 	case done.Err != nil:
 		r.Failed++
 	}
-	r.Caches = append(r.Caches, done)
+	if keep == nil || done.Err != nil || keep(done) {
+		r.Caches = append(r.Caches, done)
+	}
 	r.Effort = r.Plus(done.Effort)
 }
 
@@ -241,6 +249,9 @@ func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Co
 		}
 		if current {
 			done.ToDigest, done.Was, done.Skipped = old.Descriptor.Digest, "", true
+			if done.ToDigest == done.FromDigest {
+				done.ToDigest = done.FromDigest // in one place in memory: it is most of what is kept
+			}
 			return done
 		}
 	}

@@ -66,12 +66,14 @@ func (s *syncer) stream(ctx context.Context, result *SyncResult) error {
 	if s.o.Match != nil {
 		a.tags = slices.DeleteFunc(a.tags, func(tag string) bool { return !s.o.Match(tag) })
 	}
-	result.Caches = make([]SyncEntry, 0, len(a.tags))
+	if s.o.Keep == nil {
+		result.Caches = make([]SyncEntry, 0, len(a.tags))
+	}
 	err = s.bringAll(ctx, a.caches(ctx), result)
 	result.Others = a.others
-	result.NotTried = len(a.tags) - a.passed - len(result.Caches)
+	result.NotTried = len(a.tags) - a.passed - result.Tried
 	if stopped := s.o.FailFast && result.NotTried > 0; err == nil && a.read == 0 && a.unread != nil && !stopped {
-		result.Caches, err = nil, a.unread // nothing can be read, so that it is not about one
+		result.Caches, result.Tried, err = nil, 0, a.unread // nothing can be read, so that it is not about one
 	}
 	return err
 }

@@ -103,7 +103,7 @@ func (s *syncer) ended(ctx context.Context, t *turn, became SyncEntry, result *S
 		became.Interrupted, became.Err, became.Error = true, interrupted, wordInterrupted
 	}
 	t.failed = became.Err != nil
-	result.add(became)
+	result.add(became, s.o.Keep)
 	if s.o.OnEntry != nil {
 		s.o.OnEntry(became)
 	}

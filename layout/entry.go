@@ -179,19 +179,21 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	return entry, nil
 }
 
-// Look says what the root is, by its bytes. Places that read roots to list them call it, so that nobody has to read them again.
-func (e *Entry) Look(raw []byte) {
+// Look says what the root is, by its bytes. Places that read roots to list them call it, so that nobody has to read them again. It returns
+// the media type that the root of a cache says it has, else "".
+func (e *Entry) Look(raw []byte) (mediaType string) {
 	root, err := buildcache.ParseRoot(raw)
 	if err != nil {
 		e.Kind, e.Err = kindOfOther(raw, err)
 		e.other = e.Kind == KindInvalid && saysOther(raw)
-		return
+		return ""
 	}
 	e.Kind = KindCache
 	for _, layer := range root.LayersByDigest() {
 		e.Layers++
 		e.LayerBytes += layer.Size
 	}
+	return root.MediaType
 }
 
 // kindOfOther says what a root is that can't be read as a cache's, for the reason err.

@@ -26,15 +26,22 @@ type destination struct {
 	ref    layout.Reference // without a tag
 	opened *places.Opened
 	place  layout.Place // nil in a check, for one that is not there
-	names  []string     // of the tags, sorted
-	tags   map[string]bool
-	lists  bool // tags are those that are there
+	names  []string     // of the tags that were there, sorted
+	lists  bool         // names are those
+	// added are the tags of the batch that are there since.
+	added map[string]bool
+}
+
+// has reports whether a tag is there.
+func (d *destination) has(tag string) bool {
+	_, listed := slices.BinarySearch(d.names, tag)
+	return listed || d.added[tag]
 }
 
 // openTarget opens a place to write to, or for a check what is there of it.
 func (w *work) openTarget(ctx context.Context, ref layout.Reference) (*destination, error) {
 	ref.Tag = ""
-	d := &destination{ref: ref, tags: map[string]bool{}}
+	d := &destination{ref: ref, added: map[string]bool{}}
 	open, options := places.Create, w.o.places(w.plan, ref)
 	if w.dry {
 		open = places.Open
@@ -60,9 +67,6 @@ func (w *work) openTarget(ctx context.Context, ref layout.Reference) (*destinati
 	err = w.hosts.try(ctx, hostsOf(ref), func() error {
 		var err error
 		d.names, err = lister.Tags(ctx)
-		for _, tag := range d.names {
-			d.tags[tag] = true
-		}
 		return err
 	})
 	if err != nil {
@@ -92,7 +96,7 @@ func (d *destination) only(tags []string, more int) layout.Place {
 	if !d.lists || !ok {
 		return d.place
 	}
-	tags = slices.DeleteFunc(tags, func(tag string) bool { return !d.tags[tag] })
+	tags = slices.DeleteFunc(tags, func(tag string) bool { return !d.has(tag) })
 	wanted := map[string]bool{}
 	for _, tag := range tags {
 		wanted[tag] = true
@@ -148,6 +152,9 @@ func (w *work) bringAll(ctx context.Context, entries []layout.Entry) error {
 // bringTo brings caches to one place, which is kept open where more may go there.
 func (w *work) bringTo(ctx context.Context, ref layout.Reference, entries []layout.Entry, stays bool) (err error) {
 	dst := w.dst
+	if dst != nil {
+		clear(dst.added)
+	}
 	if dst == nil || dst.ref != ref || !stays {
 		dst, err = w.openTarget(ctx, ref)
 	}
@@ -326,8 +333,11 @@ func (t *transfer) ended(e convert.SyncEntry) {
 		line.Event, t.tries[k].parts = EventDone, nil
 		t.work.hosts.well(brought, t.hosts)
 	}
-	if t.dst.tags[e.To] = t.dst.tags[e.To] || err == nil && !t.dry; t.dry {
+	switch {
+	case t.dry:
 		t.forecast(k, line, e)
+	case err == nil:
+		t.dst.added[e.To] = true
 	}
 	t.record(line)
 	t.became[k] = line

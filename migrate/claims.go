@@ -3,6 +3,8 @@ package migrate
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,9 +18,10 @@ type rivals struct {
 	members int
 	listed  chan struct{} // closed when all have said so, or can't
 
-	mu      sync.Mutex
-	waits   int
-	targets map[goal][]claim
+	mu     sync.Mutex
+	waits  int
+	seed   maphash.Seed
+	claims map[uint64]*claim // by a hash of their goals, as there may be very many
 }
 
 // goal is where a cache goes.
@@ -31,6 +34,7 @@ type goal struct {
 type claim struct {
 	by          *work
 	tag, digest string // digest only of what has no tag
+	next        *claim // with the same hash of its goal
 }
 
 // works returns what there is to do for each migration, with its rivals.
@@ -57,7 +61,7 @@ func (r *runner) works() []*work {
 			in.path = ""
 		}
 		if groups[in] == nil {
-			groups[in] = &rivals{listed: make(chan struct{}), targets: map[goal][]claim{}}
+			groups[in] = &rivals{listed: make(chan struct{}), seed: maphash.MakeSeed(), claims: map[uint64]*claim{}}
 		}
 		w.rivals = groups[in]
 		w.rivals.members++
@@ -103,26 +107,34 @@ func (w *work) claimOf(c candidate) claim {
 func (v *rivals) add(at goal, c claim) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.targets[at] = append(v.targets[at], c)
+	hash := maphash.Comparable(v.seed, at)
+	c.next = v.claims[hash]
+	v.claims[hash] = &c
 }
 
 // rivalOf returns another cache that goes where this one goes.
 func (v *rivals) rivalOf(at goal, c claim) (claim, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, other := range v.targets[at] {
-		if other.isRival(c) {
-			return other, true
+	for other := v.claims[maphash.Comparable(v.seed, at)]; other != nil; other = other.next {
+		if other.isRival(c) && other.goesTo(at) {
+			return *other, true
 		}
 	}
 	return claim{}, false
+}
+
+// goesTo reports whether a cache goes somewhere.
+func (c claim) goesTo(at goal) bool {
+	ref, err := c.by.targetOf(c.tag)
+	return err == nil && goal{placeOf(ref), ref.Tag} == at
 }
 
 // isRival reports whether one of two caches would replace the other: not where they are one, and become the same. What has no tag gives
 // way to what has the tag that it would get.
 func (c claim) isRival(of claim) bool {
 	if c.by == of.by {
-		return c != of && (c.tag != "" || of.tag == "")
+		return (c.tag != of.tag || c.digest != of.digest) && (c.tag != "" || of.tag == "")
 	}
 	return c.by.place() != of.by.place() || c.tag != of.tag || c.digest != of.digest || c.by.m.Change != of.by.m.Change
 }
@@ -152,8 +164,7 @@ func (e *ClaimedError) Error() string {
 
 // unclaimed returns the caches that no other one would replace. The others have failed.
 func (w *work) unclaimed(ours []candidate) []candidate {
-	var free []candidate
-	for _, c := range ours {
+	return slices.DeleteFunc(ours, func(c candidate) bool {
 		ref, err := w.targetOf(c.tag)
 		if err == nil {
 			if other, ok := w.rivals.rivalOf(goal{placeOf(ref), ref.Tag}, w.claimOf(c)); ok {
@@ -161,14 +172,13 @@ func (w *work) unclaimed(ours []candidate) []candidate {
 			}
 		}
 		if err == nil {
-			free = append(free, c)
-			continue
+			return false
 		}
 		line := Record{Source: w.m.Source, Tag: c.tag}
 		if c.entry != nil {
 			line.From = c.entry.Descriptor.Digest
 		}
 		w.end(w.failure(line, err))
-	}
-	return free
+		return true
+	})
 }

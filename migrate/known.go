@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -19,16 +20,17 @@ type State struct {
 	// Skipped is how many lines are none of a state: torn by a crash, or of another program in a log.
 	Skipped int
 
-	last map[job]*known
-	all  spent     // by all attempts at all caches
+	last map[uint64]*known // by a hash of the job
+	sum  spent     // by all attempts at all caches
 	sent []sending // in the order of the lines
-	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log.
-	lineOf map[uint64]int
+	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log. It is nil where there is one file.
+	lineOf map[uint64]int32
 	seed   maphash.Seed
-	at     map[string][]job  // by target
+	at     map[uint64]*known // by a hash of the target, the newest first
 	listed map[string]moment // when a source was last known to be listed, by listedKey
 
-	words map[string]string // those that lines repeat, once each
+	words   []string // those that lines repeat
+	numbers map[string]word
 
 	reader, lines int
 	run           int // the one that lines belong to, an index of Runs; less than 0 for none
@@ -46,13 +48,16 @@ type RunLines struct {
 
 // known is what is known of a job.
 type known struct {
-	Record          // the last line
+	line            // the last one
 	at      moment  // of that line
-	run     int     // of that line, an index of Runs
+	run     int32   // of that line, an index of Runs
 	first   moment  // of the first line
 	touched moment  // when it was last begun, or found at its target; the zero moment for never
-	brought *effort // by the line that it was brought there
+	brought *effort // by the line that it was brought there, if that is not the last one
 	spent   spent   // by all attempts
+
+	next   *known // with the same hash of the job
+	beside *known // with the same hash of the target
 }
 
 // effort is what a line says that brought something to its target.
@@ -63,24 +68,9 @@ type effort struct {
 	freed []buildcache.Freed
 }
 
-// word returns the one copy of a text that many lines have. There are many lines, and each was read into memory of its own.
-func (s *State) word(text string) string {
-	if known, ok := s.words[text]; ok {
-		return known
-	}
-	s.words[text] = text
-	return text
-}
-
-// moment says when a line was written. Those of one second have the order of their file.
-type moment struct {
-	time         time.Time
-	reader, line int
-}
-
 // compare compares by time, and lines of one file by their order.
 func (m moment) compare(o moment) int {
-	if c := m.time.Compare(o.time); c != 0 || m.reader != o.reader {
+	if c := cmp.Compare(m.micros, o.micros); c != 0 || m.reader != o.reader {
 		return c
 	}
 	return cmp.Compare(m.line, o.line)
@@ -89,8 +79,8 @@ func (m moment) compare(o moment) int {
 // NewState returns the state of what has not begun.
 func NewState() *State {
 	return &State{
-		last: map[job]*known{}, at: map[string][]job{}, listed: map[string]moment{}, words: map[string]string{}, run: -1,
-		lineOf: map[uint64]int{}, seed: maphash.MakeSeed(),
+		last: map[uint64]*known{}, at: map[uint64]*known{}, listed: map[string]moment{}, numbers: map[string]word{}, run: -1,
+		lineOf: map[uint64]int32{}, seed: maphash.MakeSeed(),
 	}
 }
 
@@ -100,7 +90,7 @@ func (s *State) next() { s.reader, s.run = s.reader+1, -1 }
 // Add adds what a line says.
 func (s *State) Add(r Record) {
 	s.lines++
-	at := moment{r.Time, s.reader, s.lines}
+	at := momentOf(r.Time, s.reader, s.lines)
 	switch r.Event {
 	case EventRun:
 		s.run = len(s.Runs)
@@ -116,7 +106,7 @@ func (s *State) Add(r Record) {
 func (s *State) end(r Record) {
 	for i := len(s.Runs) - 1; i >= 0; i-- {
 		run := &s.Runs[i]
-		if run.at.reader == s.reader && run.End == nil && run.Cut == nil && run.Shard == r.Shard {
+		if int(run.at.reader) == s.reader && run.End == nil && run.Cut == nil && run.Shard == r.Shard {
 			if run.Last = latest(run.Last, r.Time); r.Interrupted {
 				run.Cut = &r
 			} else {
@@ -139,49 +129,77 @@ func (s *State) add(r Record, at moment) {
 	if s.run >= 0 {
 		s.Runs[s.run].Last = latest(s.Runs[s.run].Last, r.Time)
 	}
-	r.Source, r.As, r.Event = s.word(r.Source), s.word(r.As), Event(s.word(string(r.Event)))
-	r.Form, r.Cause = buildcache.Form(s.word(string(r.Form))), Cause(s.word(string(r.Cause)))
-	if r.To == r.From {
-		r.To = r.From
-	}
-	j := r.job()
-	k := s.last[j]
-	if k != nil {
-		r.Tag, r.Target = k.Tag, k.Target
-	} else {
-		k = &known{Record: r, at: at, run: s.run, first: at}
-		s.last[j] = k
-		s.at[r.Target] = append(s.at[r.Target], j)
+	k := s.find(r.job())
+	switch {
+	case k == nil:
+		k = s.begin(r, at)
+	case s.isLater(at, r, k):
+		k.keepBrought(s.record(&k.line, k.at))
+		k.line, k.at, k.run = s.newLine(r), at, int32(s.run) //nolint:gosec // nobody has as many
+	default:
+		k.keepBrought(r)
 	}
 	s.spend(k, r, at)
 	if at.compare(k.first) < 0 {
 		k.first = at
 	}
-	if later(at, r, k) {
-		k.Record, k.at, k.run = r, at, s.run
-	}
-	if r.Event == EventBegun || r.isOver() {
-		if k.touched.compare(at) < 0 {
-			k.touched = at
-		}
-	}
-	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.time)) {
-		k.brought = &effort{r.Time, r.From, r.Saved, r.Freed}
+	if (r.Event == EventBegun || r.isOver()) && k.touched.compare(at) < 0 {
+		k.touched = at
 	}
 	if !r.isSource() {
-		if key := s.listedKey(s.run, r); s.listed[key].compare(at) < 0 {
+		if key := s.listedKey(s.run, r.Source, r.As); s.listed[key].compare(at) < 0 {
 			s.listed[key] = at
 		}
 	}
 }
 
-// later reports whether a line counts rather than the one that is known. Where files disagree about one second, that counts which
+// begin takes the first line about a job in.
+func (s *State) begin(r Record, at moment) *known {
+	k := &known{line: s.newLine(r), at: at, run: int32(s.run), first: at} //nolint:gosec // nobody has as many
+	j := maphash.Comparable(s.seed, r.job())
+	k.next, s.last[j] = s.last[j], k
+	target := maphash.String(s.seed, r.Target)
+	k.beside, s.at[target] = s.at[target], k
+	return k
+}
+
+// find returns what is known of a job, or nil.
+func (s *State) find(j job) *known {
+	k := s.last[maphash.Comparable(s.seed, j)]
+	for k != nil && !s.isOf(&k.line, j) {
+		k = k.next
+	}
+	return k
+}
+
+// all returns what is known of each job.
+func (s *State) all() iter.Seq[*known] {
+	return func(yield func(*known) bool) {
+		for _, k := range s.last {
+			for ; k != nil; k = k.next {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// keepBrought takes note of a line that is not the last one: that something was brought to its target.
+func (k *known) keepBrought(r Record) {
+	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.time)) {
+		k.brought = &effort{r.Time, r.From, r.Saved, r.Freed}
+	}
+}
+
+// isLater reports whether a line counts rather than the one that is known. Where files disagree about one second, that counts which
 // says more.
-func later(at moment, r Record, k *known) bool {
+func (s *State) isLater(at moment, r Record, k *known) bool {
 	if c := at.compare(k.at); c != 0 {
 		return c > 0
 	}
-	return cmp.Or(cmp.Compare(rank(r.Event), rank(k.Event)), strings.Compare(string(r.From+r.To), string(k.From+k.To))) > 0
+	before := s.record(&k.line, k.at)
+	return cmp.Or(cmp.Compare(rank(r.Event), rank(before.Event)), strings.Compare(string(r.From+r.To), string(before.From+before.To))) > 0
 }
 
 func rank(e Event) int {
@@ -191,16 +209,16 @@ func rank(e Event) int {
 // of returns what a run may go by. What was brought to a target counts for nothing where something else was begun there since: that
 // may have replaced it.
 func (s *State) of(j job) (Record, bool) {
-	k := s.last[j]
+	k := s.find(j)
 	if k == nil {
 		return Record{}, false
 	}
-	r := k.Record
+	r := s.record(&k.line, k.at)
 	if !r.isOver() {
 		return r, true
 	}
-	for _, other := range s.at[r.Target] {
-		if touched := s.last[other].touched; other != j && k.at.compare(touched) < 0 {
+	for other := s.at[maphash.String(s.seed, j.target)]; other != nil; other = other.beside {
+		if other != k && s.isAt(&other.line, j.target) && k.at.compare(other.touched) < 0 {
 			r.Event = EventBegun
 		}
 	}
@@ -209,8 +227,8 @@ func (s *State) of(j job) (Record, bool) {
 
 // hasFailed reports whether something of a source has failed for a cause.
 func (s *State) hasFailed(source string, cause Cause) bool {
-	for _, k := range s.last {
-		if k.Source == source && !k.isOver() && k.Cause == cause {
+	for k := range s.all() {
+		if r := s.record(&k.line, k.at); r.Source == source && !r.isOver() && r.Cause == cause {
 			return true
 		}
 	}
@@ -220,84 +238,87 @@ func (s *State) hasFailed(source string, cause Cause) bool {
 // Caches returns the last line of each cache, with what all attempts took together, and of each source that could not be listed, in the order in which they were begun. What
 // became another's, by a later plan, is left out, and so are sources that were listed later.
 func (s *State) Caches() []Record {
-	var all []*known
+	type begun struct {
+		Record
+		first moment
+	}
+	var all []begun
 	newest := s.newest()
-	for _, k := range s.last {
-		if newest.replaced(k) || k.isSource() && s.wasListed(k) {
+	for k := range s.all() {
+		r := s.record(&k.line, k.at)
+		if newest.replaced(r, k.at) || r.isSource() && s.wasListed(r, k) {
 			continue
 		}
-		all = append(all, k)
+		r.Moved, r.Lost, r.Requests, r.Took = k.spent.moved, k.spent.lost, k.spent.requests, k.spent.took
+		if before := k.brought; r.Event == EventThere && before != nil && before.from == r.From {
+			r.Time, r.Saved, r.Freed = before.time, before.saved, before.freed
+		}
+		all = append(all, begun{r, k.first})
 	}
-	byLine := func(*known, *known) int { return 0 }
+	byLine := func(begun, begun) int { return 0 }
 	if s.reader <= 1 {
-		byLine = func(a, b *known) int { return a.first.compare(b.first) }
+		byLine = func(a, b begun) int { return a.first.compare(b.first) }
 	}
-	slices.SortFunc(all, func(a, b *known) int {
-		return cmp.Or(a.first.time.Compare(b.first.time), byLine(a, b), strings.Compare(a.Source, b.Source), strings.Compare(a.Tag, b.Tag), strings.Compare(a.Target, b.Target),
-			strings.Compare(a.As, b.As))
+	slices.SortFunc(all, func(a, b begun) int {
+		return cmp.Or(cmp.Compare(a.first.micros, b.first.micros), byLine(a, b), strings.Compare(a.Source, b.Source), strings.Compare(a.Tag, b.Tag),
+			strings.Compare(a.Target, b.Target), strings.Compare(a.As, b.As))
 	})
 	records := make([]Record, len(all))
-	for i, k := range all {
-		records[i] = k.Record
-		records[i].Moved, records[i].Lost, records[i].Requests, records[i].Took = k.spent.moved, k.spent.lost, k.spent.requests, k.spent.took
-		if before := k.brought; k.Event == EventThere && before != nil && before.from == k.From {
-			records[i].Time, records[i].Saved, records[i].Freed = before.time, before.saved, before.freed
-		}
+	for i, b := range all {
+		records[i] = b.Record
 	}
 	return records
 }
 
-// newest are the jobs that count, of those about one cache and its target, and of those whose caches were brought to one target.
+// newest is when the jobs that count were last heard of: of those about one cache and its target, and of those whose caches were
+// brought to one target.
 type newest struct {
-	of map[job]*known // without Record.As
-	at map[string]*known
+	of map[job]moment // without Record.As
+	at map[string]moment
 }
 
 func (s *State) newest() newest {
-	n := newest{of: map[job]*known{}, at: map[string]*known{}}
-	for _, k := range s.last {
-		j := k.job()
-		j.as = ""
-		if before := n.of[j]; before == nil || before.at.compare(k.at) < 0 {
-			n.of[j] = k
+	n := newest{of: map[job]moment{}, at: map[string]moment{}}
+	for k := range s.all() {
+		r := s.record(&k.line, k.at)
+		if before, ok := n.of[r.anyJob()]; !ok || before.compare(k.at) < 0 {
+			n.of[r.anyJob()] = k.at
 		}
-		if before := n.at[k.Target]; k.isOver() && (before == nil || before.at.compare(k.at) < 0) {
-			n.at[k.Target] = k
+		if before, ok := n.at[r.Target]; r.isOver() && (!ok || before.compare(k.at) < 0) {
+			n.at[r.Target] = k.at
 		}
 	}
 	return n
 }
 
+// anyJob is what lines about one cache and its target have in common, whatever it becomes.
+func (r Record) anyJob() job { return job{source: r.Source, tag: r.Tag, target: r.Target} }
+
 // replaced reports whether what is known of a job is true no more: the plan makes something else of the cache, or something else was
 // brought to its target.
-func (n newest) replaced(k *known) bool {
-	j := k.job()
-	j.as = ""
-	if k.at.compare(n.of[j].at) < 0 {
-		return true
-	}
-	return k.isOver() && k.at.compare(n.at[k.Target].at) < 0
+func (n newest) replaced(r Record, at moment) bool {
+	return at.compare(n.of[r.anyJob()]) < 0 || r.isOver() && at.compare(n.at[r.Target]) < 0
 }
 
 // wasListed reports whether a source that could not be worked on could be later, by the same shard: it has lines of caches since, or
 // there is a run since that ended without saying so again.
-func (s *State) wasListed(k *known) bool {
-	if listed, ok := s.listed[s.listedKey(k.run, k.Record)]; ok && k.at.compare(listed) < 0 {
+func (s *State) wasListed(r Record, k *known) bool {
+	if listed, ok := s.listed[s.listedKey(int(k.run), r.Source, r.As)]; ok && k.at.compare(listed) < 0 {
 		return true
 	}
 	return slices.ContainsFunc(s.Runs, func(run RunLines) bool {
-		looked := run.isWhole() || run.Only == k.Cause
+		looked := run.isWhole() || run.Only == r.Cause
 		return run.End != nil && looked && k.at.compare(run.at) < 0 && k.run >= 0 && run.of() == s.Runs[k.run].of()
 	})
 }
 
 // listedKey is a source at a target, and who works on it.
-func (s *State) listedKey(run int, r Record) string {
+func (s *State) listedKey(run int, source, as string) string {
 	who := ""
 	if run >= 0 {
 		who = s.Runs[run].of()
 	}
-	return who + "\x00" + r.Source + "\x00" + r.As
+	return who + "\x00" + source + "\x00" + as
 }
 
 // of tells apart who works on what: a shard, wherever its lines are, or the runs of one file.

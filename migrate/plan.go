@@ -143,8 +143,7 @@ func (m Migration) targetFor(source layout.Reference, tag string) (layout.Refere
 	if tag != "" && layout.CheckNewTag(tag) != nil && hasTagInPlace(m.Target) {
 		return layout.Reference{}, &BadTagError{Tag: tag, Target: m.Target}
 	}
-	text := strings.NewReplacer(wordRepository, m.repositoryOf(source), wordTag, cmp.Or(tag, layout.DefaultTag)).Replace(m.Target)
-	ref, err := layout.ParseReference(text)
+	ref, err := layout.ParseReference(fill(m.Target, m.repositoryOf(source), cmp.Or(tag, layout.DefaultTag)))
 	switch {
 	case err != nil:
 		return ref, err
@@ -154,6 +153,29 @@ func (m Migration) targetFor(source layout.Reference, tag string) (layout.Refere
 		return ref, fmt.Errorf("%w: %s: what is written gets a tag, and its digest by its bytes", layout.ErrReference, ref)
 	}
 	return ref, nil
+}
+
+// fill puts a repository and a tag into a target. It is done some times for each cache, for which a strings.Replacer takes too long.
+func fill(target, repository, tag string) string {
+	var filled strings.Builder
+	for {
+		before, rest, found := strings.Cut(target, "{")
+		filled.WriteString(before)
+		if !found {
+			return filled.String()
+		}
+		target = rest
+		switch {
+		case strings.HasPrefix(rest, wordRepository[1:]):
+			filled.WriteString(repository)
+			target = rest[len(wordRepository)-1:]
+		case strings.HasPrefix(rest, wordTag[1:]):
+			filled.WriteString(tag)
+			target = rest[len(wordTag)-1:]
+		default:
+			filled.WriteByte('{')
+		}
+	}
 }
 
 // ParsePlan reads a plan: YAML, or lines of SOURCE and TARGET. name is for messages. It fails with a *PlanError that names all

@@ -77,7 +77,7 @@ func NewReport(s *State) *Report {
 	}
 	r.takeRuns(s.Runs)
 	r.Caches, r.NotTried = r.NotReached, r.NotReached
-	r.Moved, r.Lost, r.Requests, r.Unmeasured = s.all.moved, s.all.lost, s.all.requests, s.unmeasured()
+	r.Moved, r.Lost, r.Requests, r.Unmeasured = s.sum.moved, s.sum.lost, s.sum.requests, s.unmeasured()
 	causes := groups{}
 	var done []Record
 	for _, c := range s.Caches() {

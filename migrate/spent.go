@@ -12,7 +12,7 @@ type spent struct {
 	moved, lost, requests int64
 	took                  layout.Seconds
 	// begun is how many attempts were begun, ended of how many lines say what they took.
-	begun, ended int
+	begun, ended int32
 }
 
 // sending is how many bytes an attempt sent.
@@ -32,18 +32,20 @@ type lineKey struct {
 
 // spend takes in what a line says that an attempt took. A line that another file had is the same one.
 func (s *State) spend(k *known, r Record, at moment) {
-	key := maphash.Comparable(s.seed, lineKey{r.job(), r.Time, r.Event, r.Moved, r.Lost, r.Requests, r.Took})
-	if reader, ok := s.lineOf[key]; ok && reader != at.reader {
-		return
+	if s.lineOf != nil {
+		key := maphash.Comparable(s.seed, lineKey{r.job(), r.Time, r.Event, r.Moved, r.Lost, r.Requests, r.Took})
+		if reader, ok := s.lineOf[key]; ok && reader != at.reader {
+			return
+		}
+		s.lineOf[key] = at.reader
 	}
-	s.lineOf[key] = at.reader
 	switch {
 	case r.Event == EventBegun:
 		k.spent.begun++
 	case !r.hasFailed() || r.Took > 0 || r.Requests > 0 || r.Moved > 0: // else it failed before it was begun
 		k.spent.ended++
 	}
-	for _, sum := range []*spent{&k.spent, &s.all} {
+	for _, sum := range []*spent{&k.spent, &s.sum} {
 		sum.moved += r.Moved
 		sum.lost += r.Lost
 		sum.requests += r.Requests
@@ -56,7 +58,7 @@ func (s *State) spend(k *known, r Record, at moment) {
 
 // sentOf is how many bytes earlier attempts at a cache have sent. Of those that were not confirmed some may be there all the same.
 func (s *State) sentOf(j job) int64 {
-	if k := s.last[j]; k != nil {
+	if k := s.find(j); k != nil {
 		return k.spent.moved
 	}
 	return 0
@@ -64,8 +66,8 @@ func (s *State) sentOf(j job) int64 {
 
 // unmeasured is how many attempts there were of which no line says what they took: they were killed, or are at work still.
 func (s *State) unmeasured() (n int) {
-	for _, k := range s.last {
-		n += max(k.spent.begun-k.spent.ended, 0)
+	for k := range s.all() {
+		n += int(max(k.spent.begun-k.spent.ended, 0))
 	}
 	return n
 }

@@ -109,6 +109,7 @@ func OpenState(ctx context.Context, path string, timeout time.Duration) (*StateF
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	f := &StateFile{State: NewState(), log: log, path: path}
+	f.lineOf = nil // nothing else is read
 	err = f.Read(path, log.Reader())
 	var none *NoStateError
 	if errors.As(err, &none) && f.Skipped == 1 && log.Torn() && beginsAsOurs(log.Reader()) {

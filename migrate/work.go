@@ -99,7 +99,7 @@ func (w *work) close() error { return errors.Join(w.closeTarget(), w.src.Close()
 // bring brings over what is to be of what was chosen.
 func (w *work) bring(ctx context.Context) error {
 	chosen := len(w.chosen)
-	ours := w.unclaimed(w.share())
+	ours := w.unclaimed(w.share(w.chosen))
 	w.chosen = nil
 	for some := range slices.Chunk(ours, batch) {
 		entries, err := w.look(ctx, some)
@@ -121,8 +121,9 @@ func (w *work) list(ctx context.Context) ([]candidate, error) {
 	var all []candidate
 	if lister, ok := w.src.Source.(layout.Lister); ok && w.source.Tag == "" && w.source.Digest == "" {
 		tags, err := lister.Tags(ctx)
-		for _, tag := range tags {
-			all = append(all, candidate{tag: tag})
+		all = make([]candidate, len(tags))
+		for i, tag := range tags {
+			all[i].tag = tag
 		}
 		return all, err
 	}
@@ -135,14 +136,13 @@ func (w *work) list(ctx context.Context) ([]candidate, error) {
 
 // choose leaves out what the plan does.
 func (w *work) choose(all []candidate) ([]candidate, error) {
-	var chosen []candidate
-	for _, c := range all {
-		if ok, filter := w.m.Tags.Chooses(c.tag); !ok {
+	chosen := slices.DeleteFunc(all, func(c candidate) bool {
+		ok, filter := w.m.Tags.Chooses(c.tag)
+		if !ok {
 			w.leaveOut(filter)
-			continue
 		}
-		chosen = append(chosen, c)
-	}
+		return !ok
+	})
 	if len(chosen) < w.m.Tags.Min {
 		return nil, &TooFewError{Source: w.m.Source, Found: len(chosen), Min: w.m.Tags.Min}
 	}
@@ -160,12 +160,12 @@ func (w *work) choose(all []candidate) ([]candidate, error) {
 	return chosen, nil
 }
 
-// share leaves out what the shard and Options.Only do.
-func (w *work) share() []candidate {
-	ours := slices.DeleteFunc(slices.Clone(w.chosen), func(c candidate) bool { return !w.o.Shard.Has(w.m.Source, c.tag) })
-	meant := slices.DeleteFunc(slices.Clone(ours), func(c candidate) bool { return !w.isMeant(c.tag) })
+// share leaves out of what was chosen what the shard and Options.Only do.
+func (w *work) share(chosen []candidate) []candidate {
+	ours := slices.DeleteFunc(chosen, func(c candidate) bool { return !w.o.Shard.Has(w.m.Source, c.tag) })
+	meant := slices.DeleteFunc(ours, func(c candidate) bool { return !w.isMeant(c.tag) })
 	w.count(func(c *Counts) {
-		c.OtherShards += len(w.chosen) - len(ours)
+		c.OtherShards += len(chosen) - len(ours)
 		c.NotMeant += len(ours) - len(meant)
 		c.Planned += len(meant)
 	})

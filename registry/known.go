@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
 )
 
 // maxKnown bounds how many blobs are remembered. What is not remembered is asked for.
@@ -30,12 +32,18 @@ func sumOf(blob digest.Digest) (s sum, ok bool) {
 type known struct {
 	mu    sync.Mutex
 	sizes map[sum]int64
+	// passing are the newest roots and configs, the oldest first. Nearly each is one cache's own, and wanted soon after it was written, or
+	// never: of many caches they would take most of the room.
+	passing []sum
 	// misses is how many blobs were asked for in vain, one after the other.
 	misses int
 }
 
-func (k *known) add(blob digest.Digest, size int64) {
-	s, ok := sumOf(blob)
+// maxPassing is how many roots and configs are remembered.
+const maxPassing = 1 << 10
+
+func (k *known) add(blob buildcache.Descriptor) {
+	s, ok := sumOf(blob.Digest)
 	if !ok {
 		return
 	}
@@ -44,9 +52,22 @@ func (k *known) add(blob digest.Digest, size int64) {
 	if k.sizes == nil {
 		k.sizes = map[sum]int64{}
 	}
-	if len(k.sizes) < maxKnown {
-		k.sizes[s] = size
+	_, again := k.sizes[s]
+	if !again && len(k.sizes) >= maxKnown {
+		return
 	}
+	k.sizes[s] = blob.Size
+	if again {
+		return
+	}
+	if blob.MediaType != buildcache.MediaTypeConfig && !buildcache.IsManifestType(blob.MediaType) {
+		return
+	}
+	if len(k.passing) == maxPassing {
+		delete(k.sizes, k.passing[0])
+		k.passing = append(k.passing[:0], k.passing[1:]...)
+	}
+	k.passing = append(k.passing, s)
 }
 
 // asked notes whether a blob that was asked for is there.

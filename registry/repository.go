@@ -276,8 +276,12 @@ func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, erro
 		return &entry, nil
 	}
 	r.remember(root, raw)
-	entry.Descriptor = buildcache.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: root, Size: int64(len(raw))}
-	entry.Look(raw)
+	entry.Descriptor = buildcache.Descriptor{Digest: root, Size: int64(len(raw))}
+	if said := entry.Look(raw); buildcache.IsManifestType(said) {
+		entry.Descriptor.MediaType = said
+	} else {
+		entry.Descriptor.MediaType = manifest.GuessMIMEType(raw)
+	}
 	r.options.Hosts.sights.add(entry)
 	return &entry, nil
 }

@@ -47,7 +47,7 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 		return false, err
 	}
 	if r.known.asked(has); has && size == blob.Size {
-		r.known.add(blob.Digest, size)
+		r.known.add(blob)
 	}
 	return has && size == blob.Size, nil
 }
@@ -71,7 +71,7 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 	if err := r.upload(ctx, blob, open); err != nil {
 		return r.refusal(blob, err)
 	}
-	r.known.add(blob.Digest, blob.Size)
+	r.known.add(blob)
 	return nil
 }
 
@@ -87,7 +87,7 @@ func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (mou
 		return err
 	}
 	if err := r.try(ctx, "mount blob "+blob.Digest.String(), r.writes.host, writing, ask); err == nil && mounted {
-		r.known.add(blob.Digest, blob.Size)
+		r.known.add(blob)
 		return true, nil
 	}
 	holders.forget(blob.Digest)
@@ -135,7 +135,7 @@ func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, op
 	if err != nil {
 		return r.refusal(root, err)
 	}
-	r.known.add(root.Digest, root.Size)
+	r.known.add(root)
 	// The next read must come from the registry, to show what it made of it.
 	r.mu.Lock()
 	r.manifests.forget(root.Digest)
@@ -166,7 +166,7 @@ func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (b
 		})
 	})
 	if err == nil {
-		r.known.add(blob.Digest, blob.Size)
+		r.known.add(blob)
 	}
 	return blob, r.refusal(blob, err)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -213,15 +214,36 @@ func (a *app) writeTo(to io.Writer, result any, text func(io.Writer) error) erro
 	if done, ok := result.(interface{ effort() effort }); ok {
 		a.effort = done.effort()
 	}
-	out := &page{width: widthOf(to)}
+	if width := widthOf(to); width > 0 && !a.json {
+		return writePage(to, width, text)
+	}
+	kept := &keeper{Writer: to}
+	out := bufio.NewWriterSize(kept, resultBuffer)
 	var err error
 	if a.json {
-		out.width = 0
 		err = writeJSON(out, result)
 	} else {
 		err = text(out)
 	}
+	if err == nil {
+		err = out.Flush()
+	}
+	if kept.err != nil {
+		return &outputError{kept.err}
+	}
 	if err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// resultBuffer is how much of a result is written at once.
+const resultBuffer = 64 << 10
+
+// writePage puts a result on a terminal.
+func writePage(to io.Writer, width int, text func(io.Writer) error) error {
+	out := &page{width: width}
+	if err := text(out); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	shown := out.text()

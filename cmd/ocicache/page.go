@@ -14,10 +14,10 @@ import (
 	"golang.org/x/term"
 )
 
-// page takes a result as text for a terminal, which nothing is to be wider than.
+// page takes a result as text for a terminal, which nothing is to be wider than. Text for anything else is as wide as it comes.
 type page struct {
 	bytes.Buffer
-	width    int      // of the terminal; 0 for no terminal, on which text is as wide as it comes
+	width    int      // of the terminal; 0 for text that stays as wide as it is
 	verbatim []string // lines to be copied, which stay as they are
 }
 
@@ -109,12 +109,25 @@ func tableOf(w io.Writer, c columns, write func(io.Writer)) error {
 }
 
 func writeRows(w io.Writer, write func(io.Writer), narrow func(t *rows, width int)) error {
+	if p, ok := w.(*page); ok {
+		var raw bytes.Buffer
+		write(&raw)
+		return align(w, []byte(fitted(shorten(raw.String()), p.width, narrow)))
+	}
+	m := measure(write)
+	switch {
+	case !m.long:
+		return align(w, m.kept.Bytes())
+	case !m.ragged:
+		return writeAligned(w, m.widths, write)
+	}
 	var raw bytes.Buffer
 	write(&raw)
-	text := raw.Bytes()
-	if p, ok := w.(*page); ok && p.width > 0 {
-		text = []byte(fitted(shorten(string(text)), p.width, narrow))
-	}
+	return align(w, raw.Bytes())
+}
+
+// align writes rows whose columns are parted by tabs.
+func align(w io.Writer, text []byte) error {
 	var aligned strings.Builder
 	t := tabwriter.NewWriter(&aligned, 0, 0, gap, ' ', 0)
 	if _, err := t.Write(text); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"time"
 
@@ -79,7 +80,16 @@ type syncResult struct {
 	// Deletion is what became of the tags that the source does not have, where they were to be deleted.
 	Deletion *syncDeletion `json:"deletion,omitempty"`
 
-	to layout.Reference
+	to   layout.Reference
+	rows *syncRows // of all caches, where the result does not have all; else nil
+}
+
+// all returns the caches, as far as the table tells of them.
+func (r syncResult) all() iter.Seq[convert.SyncEntry] {
+	if r.rows == nil {
+		return slices.Values(r.Caches)
+	}
+	return r.rows.all(r.Caches)
 }
 
 // options reads the flags.
@@ -135,14 +145,19 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		return err
 	}
 	options.Tag, options.Parallel = t.tag, sync.atOnce(t.src.Reference, t.dstRef)
+	var rows *syncRows
+	if !a.json && flags.digestFile == "" && !sync.remove.do {
+		rows = &syncRows{}
+		options.OnEntry, options.Keep = rows.add, rows.keeps
+	}
 	done, err := a.syncAll(ctx, t, sync, options)
 	if done == nil {
 		return err
 	}
-	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, CacheFrom: []string{}, SyncResult: done, to: t.dstRef}
+	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, CacheFrom: []string{}, SyncResult: done, to: t.dstRef, rows: rows}
 	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && t.dstRef.IsLocal(), t.dstRef.Path, t.src.Source, done.Moved)...)
 	for _, cache := range done.Caches {
-		if cache.Err == nil {
+		if a.json && cache.Err == nil {
 			result.CacheFrom = append(result.CacheFrom, places.CacheFrom(t.dstRef, cache.To, cache.ToDigest))
 		}
 	}
@@ -180,7 +195,7 @@ func (a *app) syncAll(ctx context.Context, t *transfer, flags syncFlags, options
 	}
 	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
 	byTags := options.Tags != nil
-	if byTags && (errors.Is(err, errChoosesNone) || done != nil && err == nil && len(done.Caches) == 0) {
+	if byTags && (errors.Is(err, errChoosesNone) || done != nil && err == nil && done.Tried == 0) {
 		if err := flags.choose(ctx, t.src, &options); err != nil { // which says what is wrong
 			return nil, err
 		}
@@ -312,7 +327,7 @@ func (r syncResult) render(w io.Writer) error {
 		moved += ", besides layers that are recompressed"
 	}
 	err := table(w, func(w io.Writer) {
-		for _, c := range r.Caches {
+		for c := range r.all() {
 			r.renderEntry(w, c)
 		}
 	})
@@ -320,7 +335,7 @@ func (r syncResult) render(w io.Writer) error {
 		return err
 	}
 	r.renderPruned(w)
-	say(w, "%s to %s: %s, %d failed, %s %s", r.Source, r.Destination, count(len(r.Caches), "cache"), r.Failed, size(r.Moved), moved)
+	say(w, "%s to %s: %s, %d failed, %s %s", r.Source, r.Destination, count(r.Tried, "cache"), r.Failed, size(r.Moved), moved)
 	if r.Interrupted > 0 {
 		say(w, " (interrupted: %s)", count(r.Interrupted, "cache"))
 	}
@@ -330,7 +345,10 @@ func (r syncResult) render(w io.Writer) error {
 	if r.Others > 0 {
 		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
 	}
-	skipped := slices.ContainsFunc(r.Caches, func(c convert.SyncEntry) bool { return c.Skipped })
+	skipped := false
+	for c := range r.all() {
+		skipped = skipped || c.Skipped
+	}
 	if skipped && r.Checked == convert.CheckedRoots {
 		say(w, " (those that are there: by their roots; --check asks for every layer)")
 	}
