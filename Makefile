@@ -29,7 +29,7 @@ build: ## build bin/ocicache (OUT): static, and the same bytes wherever and when
 
 .PHONY: test
 test: ## run the tests in random order, on a disk, with the race detector where there is a C compiler
-	@export TMPDIR=$${TMPDIR:-/tmp} OCICACHE_TEST_TAGS=$${OCICACHE_TEST_TAGS:-550}; \
+	@export TMPDIR=$${TMPDIR:-/tmp} OCICACHE_TEST_TAGS=$${OCICACHE_TEST_TAGS:-550} OCICACHE_TEST_WHOLE=1; \
 	cc=$$(go env CC); if command -v "$${cc%% *}" >/dev/null; then \
 	  set -x; CGO_ENABLED=1 go test -race -shuffle=on -parallel $$(nproc) -timeout 30m ./...; \
 	else \

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
 func diff(t testing.TB, a, b buildcache.Cache) *buildcache.Difference {
@@ -122,7 +123,7 @@ func TestDiff(t *testing.T) {
 
 // TestDiffRandom compares caches one way, the other way, and with themselves.
 func TestDiffRandom(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(quicktest.Rounds(80, 300)) {
 		w := newWorld(seed)
 		w.keys = 20
 		a, b := w.cache(t, 8, 8), w.cache(t, 8, 8)

@@ -2,7 +2,6 @@ package buildcache
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,7 +89,7 @@ func (c Cache) checkSizes() error {
 	if size := c.Root.Config.Size; size > MaxImport {
 		return &SizeError{What: "cache config", Size: size, Limit: MaxImport}
 	}
-	raw, err := json.Marshal(c.Root)
+	raw, err := c.Root.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("write root: %w", err)
 	}

@@ -2,7 +2,6 @@ package buildcache
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -69,7 +68,7 @@ func (m *merger) cache() (*Merged, error) {
 	for _, record := range m.sortedRecords() {
 		config.Records = append(config.Records, m.write(record))
 	}
-	raw, err := json.Marshal(config)
+	raw, err := config.MarshalJSON()
 	if err != nil {
 		return nil, fmt.Errorf("write cache config: %w", err)
 	}

@@ -25,7 +25,7 @@ type Member struct {
 // field ties a member's name to the Go value that holds it. The order of a list of fields is the order on output.
 type field struct {
 	name  string
-	value any  // a pointer
+	value any  // a pointer, on output also a value
 	omit  bool // leave it out on output
 }
 
@@ -219,43 +219,4 @@ func find(fields []field, name string) *field {
 		}
 	}
 	return nil
-}
-
-// encodeObject writes fields, then extra, as compact JSON. The bytes are those that encoding/json gives for a struct
-// with the same members, which is how BuildKit writes them.
-func encodeObject(extra Extra, fields ...field) ([]byte, error) {
-	var out bytes.Buffer
-	member := func(name string, value any) error {
-		if out.Len() > 1 {
-			out.WriteByte(',')
-		}
-		key, err := json.Marshal(name)
-		if err != nil {
-			return err
-		}
-		data, err := json.Marshal(value)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		out.Write(key)
-		out.WriteByte(':')
-		out.Write(data)
-		return nil
-	}
-	out.WriteByte('{')
-	for _, f := range fields {
-		if f.omit {
-			continue
-		}
-		if err := member(f.name, f.value); err != nil {
-			return nil, err
-		}
-	}
-	for _, m := range extra {
-		if err := member(m.Name, m.Value); err != nil {
-			return nil, err
-		}
-	}
-	out.WriteByte('}')
-	return out.Bytes(), nil
 }

@@ -1,12 +1,17 @@
 package buildcache_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
 // Texts of many tiny values are refused before they fill the memory, and what has as many as may be is not.
@@ -41,11 +46,14 @@ func TestTooManyValues(t *testing.T) {
 				return []byte(test.head + strings.Repeat(test.item+",", n-1) + test.item + test.tail)
 			}
 			var values *buildcache.ValuesError
-			if err := test.parse(text(test.limit/test.each - 20)); errors.As(err, &values) {
-				t.Errorf("some less than the limit: %v", err)
+			// Those of a config are the same count, but for the limit, and many to read.
+			if test.limit == few || test.item == "0" || quicktest.Rounds(0, 1) > 0 {
+				if err := test.parse(text(test.limit/test.each - 20)); errors.As(err, &values) {
+					t.Errorf("some less than the limit: %v", err)
+				}
 			}
 			err := test.parse(text(test.limit/test.each + 1))
-			if !errors.As(err, &values) || values.Limit != test.limit || values.Count <= test.limit {
+			if !errors.As(err, &values) || values.Limit != test.limit || values.Count <= test.limit || values.Count > test.limit+20 {
 				t.Errorf("some more than the limit: %v", err)
 			}
 		})
@@ -84,5 +92,77 @@ func TestOddObjects(t *testing.T) {
 		if err := new(buildcache.Layer).UnmarshalJSON([]byte(raw)); err == nil {
 			t.Errorf("%q: no error", raw)
 		}
+	}
+}
+
+// TestWrittenAsByJSON writes objects in objects as encoding/json writes structs with their members, whatever texts and lists hold.
+func TestWrittenAsByJSON(t *testing.T) {
+	t.Parallel()
+	type input struct {
+		Selector string `json:"selector,omitempty"`
+		Link     int    `json:"link"`
+	}
+	type chain struct {
+		Layers    []int     `json:"layers"`
+		CreatedAt time.Time `json:"createdAt"`
+	}
+	type result struct {
+		Layer     int       `json:"layer"`
+		CreatedAt time.Time `json:"createdAt"`
+	}
+	type record struct {
+		Results []result  `json:"layers,omitempty"`
+		Chains  []chain   `json:"chains,omitempty"`
+		Digest  string    `json:"digest,omitempty"`
+		Inputs  [][]input `json:"inputs,omitempty"`
+	}
+	type annotations struct {
+		MediaType string    `json:"mediaType,omitempty"`
+		DiffID    string    `json:"diffID,omitempty"`
+		Size      int64     `json:"size,omitempty"`
+		CreatedAt time.Time `json:"createdAt"`
+	}
+	type layer struct {
+		Blob        string       `json:"blob,omitempty"`
+		Parent      int          `json:"parent,omitempty"`
+		Annotations *annotations `json:"annotations,omitempty"`
+	}
+	type config struct {
+		Layers  []layer  `json:"layers,omitempty"`
+		Records []record `json:"records,omitempty"`
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	for _, text := range []string{"plain", "", `"\`, "<a&b>", "ü\u2028\u2029", "\x00\n\x1f\x7f", "\xff\xc3", "\U0001f40b"} {
+		want, err := json.Marshal(config{
+			[]layer{{}, {text, -1, &annotations{text, text, 1 << 40, at}}},
+			[]record{
+				{Digest: text, Inputs: [][]input{nil, {}, {{text, 1}, {"x", 2}}}},
+				{[]result{{1, at}, {}}, []chain{{nil, at}, {[]int{}, at}, {[]int{1, 2}, at}}, text, [][]input{}},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, when := digest.Digest(text), buildcache.Time{Time: at}
+		c := buildcache.Config{
+			Layers: []buildcache.Layer{{}, {Blob: d, Parent: -1, Annotations: &buildcache.LayerAnnotations{
+				MediaType: text, DiffID: d, Size: 1 << 40, CreatedAt: when,
+			}}},
+			Records: []buildcache.Record{
+				{Digest: d, Inputs: [][]buildcache.Input{nil, {}, {{Selector: text, Link: 1}, {Selector: "x", Link: 2}}}},
+				{
+					Results: []buildcache.Result{{Layer: 1, CreatedAt: when}, {}},
+					Chains:  []buildcache.Chain{{CreatedAt: when}, {Layers: []int{}, CreatedAt: when}, {Layers: []int{1, 2}, CreatedAt: when}},
+					Digest:  d, Inputs: [][]buildcache.Input{},
+				},
+			},
+		}
+		if got, err := c.MarshalJSON(); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q: %v\n%s\n%s", text, err, got, want)
+		}
+	}
+	late := &buildcache.Config{Records: []buildcache.Record{{Results: []buildcache.Result{{CreatedAt: buildcache.Time{Time: at.AddDate(9000, 0, 0)}}}}}}
+	if got, err := late.MarshalJSON(); err == nil {
+		t.Errorf("a year of five digits became %s", got)
 	}
 }

@@ -2,7 +2,6 @@ package buildcache
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -289,7 +288,7 @@ func (p *pruner) fit() error {
 func (p *pruner) write(n *needs) (Cache, error) {
 	config, root := n.config(), *p.Root
 	root.Layers = n.rootLayers(config)
-	raw, err := json.Marshal(config)
+	raw, err := config.MarshalJSON()
 	if err != nil {
 		return Cache{}, fmt.Errorf("write cache config: %w", err)
 	}

@@ -199,10 +199,10 @@ func (r *Root) MarshalJSON() ([]byte, error) {
 		layers = []Descriptor{} // never null: BuildKit would call the root ambiguous, registries refuse it
 	}
 	if !r.Form.IsList() {
-		return encodeObject(r.Extra, append(head, field{"config", r.Config, false}, field{"layers", layers, false})...)
+		return encodeObject(r.Extra, append(head, field{"config", r.Config, false}, field{"layers", &layers, false})...)
 	}
 	entries := append(layers[:len(layers):len(layers)], r.Config)
-	return encodeObject(r.Extra, append(head, field{"manifests", entries, false})...)
+	return encodeObject(r.Extra, append(head, field{"manifests", &entries, false})...)
 }
 
 // WithForm returns the root in another form: the same config and the same layers in the same order, with the media

@@ -15,14 +15,14 @@ func TestMergeFitsBefore(t *testing.T) {
 	for _, compression := range []buildcache.Compression{buildcache.Zstd, buildcache.Uncompressed} {
 		t.Run(string(compression), func(t *testing.T) {
 			t.Parallel()
-			old, now, dst := layersFrom(t, 0, 200), layersFrom(t, 200, 200), layout.NewMemory("memory")
+			old, now, dst := layersFrom(t, 0, 40), layersFrom(t, 40, 40), layout.NewMemory("memory")
 			o := convert.MergeOptions{Options: convert.Options{Compression: compression}}
 			o.Prune.Fit, o.DryRun = true, true
 			foreseen := merged(t, dst, "latest", o, sourcesOf(t, old, now)...)
 			o.DryRun = false
 			result := merged(t, dst, "latest", o, sourcesOf(t, old, now)...)
 			wantClean(t, dst, "latest")
-			if result.Result.Results <= 200 || result.Result.Results >= 400 {
+			if result.Result.Results <= 40 || result.Result.Results >= 80 {
 				t.Fatalf("%+v", result.Result)
 			}
 			wantEqual(t, "layers foreseen", recompressed(foreseen), result.Result.Blobs)

@@ -2,7 +2,6 @@ package convert
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -17,7 +16,7 @@ func assemble(cache *layout.Cache, p *plan) (*layout.Cache, error) {
 	out := &layout.Cache{Root: cache.Root, Config: cache.Config, RawRoot: cache.RawRoot, RawConfig: cache.RawConfig}
 	if blobs := p.blobs(); len(blobs) > 0 {
 		out.Root, out.Config = buildcache.ReplaceLayers(out.Root, out.Config, blobs)
-		raw, err := json.Marshal(out.Config)
+		raw, err := out.Config.MarshalJSON()
 		if err != nil {
 			return nil, fmt.Errorf("write cache config: %w", err)
 		}
@@ -28,7 +27,7 @@ func assemble(cache *layout.Cache, p *plan) (*layout.Cache, error) {
 	}
 	if p.changed(cache.Root) {
 		out.Root = out.Root.WithForm(p.form)
-		raw, err := json.Marshal(out.Root)
+		raw, err := out.Root.MarshalJSON()
 		if err != nil {
 			return nil, fmt.Errorf("write root: %w", err)
 		}

@@ -2,7 +2,6 @@ package convert
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -186,7 +185,7 @@ func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[di
 	if len(told) == 0 {
 		return nil
 	}
-	raw, err := json.Marshal(cache.Config)
+	raw, err := cache.Config.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("write cache config: %w", err)
 	}

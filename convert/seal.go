@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -14,10 +13,10 @@ import (
 func seal(value buildcache.Cache) (*layout.Cache, error) {
 	cache := &layout.Cache{Root: value.Root, Config: value.Config}
 	var err error
-	if cache.RawConfig, err = json.Marshal(cache.Config); err != nil {
+	if cache.RawConfig, err = cache.Config.MarshalJSON(); err != nil {
 		return nil, fmt.Errorf("write cache config: %w", err)
 	}
-	if cache.RawRoot, err = json.Marshal(cache.Root); err != nil {
+	if cache.RawRoot, err = cache.Root.MarshalJSON(); err != nil {
 		return nil, fmt.Errorf("write root: %w", err)
 	}
 	cache.Entry.Descriptor = buildcache.Descriptor{

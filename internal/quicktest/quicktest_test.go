@@ -25,3 +25,17 @@ func TestInMemory(t *testing.T) {
 		t.Errorf("files are in %s, want %s", got, dir)
 	}
 }
+
+// TestRounds draws a few samples, and all where somebody wants them.
+func TestRounds(t *testing.T) { //nolint:paralleltest // the environment
+	for _, test := range []struct {
+		whole, ci string
+		want      int
+	}{{"", "", 2}, {"1", "", 9}, {"", "true", 9}} {
+		t.Setenv(wholeVariable, test.whole)
+		t.Setenv("CI", test.ci)
+		if got := Rounds(2, 9); got != test.want {
+			t.Errorf("%+v: %d rounds", test, got)
+		}
+	}
+}
