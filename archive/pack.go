@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/volumes"
 	"github.com/ocicache/ocicache/layout"
@@ -236,10 +237,29 @@ func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, e
 	plan.notes = notes
 	for _, entry := range plan.entries {
 		if err := entry.look(ctx); err != nil {
-			return nil, err
+			return nil, entry.blame(err)
 		}
 	}
 	return plan, nil
+}
+
+// blame says of a blob that can't be read of which root it is, and whether there is none of a cache without it.
+func (e *tarEntry) blame(err error) error {
+	var blob *layout.BlobError
+	if !errors.As(err, &blob) {
+		return err
+	}
+	switch {
+	case e.of.Kind != layout.KindCache:
+	case e.blob.Digest == e.of.Descriptor.Digest:
+		err = &layout.UnreadError{What: "root", Err: err}
+	case e.blob.MediaType == buildcache.MediaTypeConfig:
+		err = &layout.UnreadError{What: "cache config", Err: err}
+	}
+	if e.of.Tag == "" {
+		return err
+	}
+	return fmt.Errorf("%s, tag %s: %w", e.source, e.of.Tag, err)
 }
 
 // look fails where a blob is missing or has another size, as far as that can be told cheaply: better now than after
@@ -335,7 +355,7 @@ func (p *packPlan) write(ctx context.Context, out io.Writer, handler layout.Hand
 			return err
 		}
 		if err := entry.writeTo(ctx, tar, buffer, handler); err != nil {
-			return err
+			return entry.blame(err)
 		}
 		if err := tar.end(entry.size); err != nil {
 			return err

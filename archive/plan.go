@@ -63,6 +63,7 @@ type tarEntry struct {
 	data   []byte
 	blob   buildcache.Descriptor
 	source layout.Source // nil for a file
+	of     layout.Entry  // the first root that reaches the blob
 }
 
 // packPlan is everything about an archive but the bytes of its blobs.
@@ -202,7 +203,7 @@ func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 			sizes[blob.Digest] = blob.Size
 			blobs = append(blobs, tarEntry{
 				name: path.Join(blobsName, blob.Digest.Algorithm().String(), blob.Digest.Encoded()),
-				size: blob.Size, blob: blob, source: root.Source,
+				size: blob.Size, blob: blob, source: root.Source, of: root.Entry,
 			})
 		}
 	}

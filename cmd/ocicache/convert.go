@@ -125,18 +125,3 @@ func (a *app) checkPaths(ctx context.Context, args []string) error {
 	}
 	return nil
 }
-
-// convertResult is what convert and copy write with --json.
-type convertResult struct {
-	Source      string            `json:"source"`
-	Destination string            `json:"destination"`
-	Caches      []*convert.Result `json:"caches"`
-	// CacheFrom is the value of --cache-from that imports each of the caches, in their order; empty where BuildKit can't
-	// read the destination, and "" for a cache without a tag whose digest a dry run can't know.
-	CacheFrom []string `json:"cacheFrom"`
-	// Error is what ended it, after caches were converted.
-	Error string `json:"error,omitempty"`
-
-	to     layout.Reference
-	itself bool // DST is SRC, and its tag that of the cache
-}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -48,12 +47,4 @@ func (f *transferFlags) writeDigests(ctx context.Context, lines ...string) error
 		return fmt.Errorf("write the digest to %s: %w", f.digestFile, err)
 	}
 	return nil
-}
-
-func digestsOf(results []*convert.Result) []string {
-	var lines []string
-	for _, r := range results {
-		lines = append(lines, string(r.To.Digest))
-	}
-	return lines
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/progress"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -40,7 +39,7 @@ func (r unpackResult) effort() effort {
 	return effort{Read: r.Written.Bytes + r.FromBase.Bytes, Written: r.Written.Bytes + r.FromBase.Bytes, Saved: r.Present.Bytes}
 }
 
-func sumOf(results []*convert.Result) (sum layout.Effort) {
+func sumOf(results []convertedCache) (sum layout.Effort) {
 	for _, r := range results {
 		sum.Read, sum.Moved, sum.Saved = sum.Read+r.Read, sum.Moved+r.Moved, sum.Saved+r.Saved
 	}

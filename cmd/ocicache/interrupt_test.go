@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -54,7 +55,8 @@ func TestInterrupted(t *testing.T) {
 			ended := waitFor(cmd)
 			waitUntil(t, c.busy, ended, &said)
 			start := time.Now()
-			if err := cmd.Process.Signal([]os.Signal{syscall.SIGINT, syscall.SIGTERM}[i%2]); err != nil {
+			signals := interruptions() // with a hangup, where the test itself does not ignore it
+			if err := cmd.Process.Signal(signals[i%len(signals)]); err != nil {
 				t.Fatal(err)
 			}
 			select {
@@ -321,6 +323,42 @@ func TestInterruptedTwice(t *testing.T) {
 	<-ended
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v", cmd.ProcessState)
+	}
+}
+
+// TestHangup has a terminal go: that is an interruption, and none for what nohup runs.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	for _, ignored := range []bool{false, true} {
+		args := []string{"ocicache", "inspect", killedCache, "--json"}
+		if ignored {
+			args = append([]string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}, args...)
+		} else if signal.Ignored(syscall.SIGHUP) {
+			continue // nor would it be heard then
+		}
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = fullPipe(t), &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := waitFor(cmd)
+		waitUntil(t, nil, ended, &bytes.Buffer{})
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if ignored {
+			select {
+			case <-ended:
+				t.Errorf("a hangup that is ignored ended it with %v", cmd.ProcessState)
+			case <-time.After(grace * 2):
+			}
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+		}
+		<-ended
+		if status := cmd.ProcessState.ExitCode(); status != exitInterrupted || !strings.Contains(said.String(), "interrupted; nothing was changed") {
+			t.Errorf("ignored %v: status %d: %s", ignored, status, said.String())
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ const grace = 800 * time.Millisecond
 // run is the whole program. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	a := &app{stdout: stdout, stderr: stderr}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interruptions()...)
 	defer stop()
 	ended := make(chan struct{})
 	defer close(ended)
@@ -45,6 +45,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer signal.Stop(pipe)
 
 	return a.run(ctx, args)
+}
+
+// interruptions are the signals that a command ends by as it should. Where a hangup is ignored, as behind nohup, it stays ignored.
+func interruptions() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run is the program for a context that ends when it is interrupted. It returns the exit status.

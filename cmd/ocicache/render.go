@@ -39,19 +39,22 @@ func (r convertResult) render(w io.Writer) error {
 			return err
 		}
 		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
-		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
+		if i < len(r.CacheFrom) && cache.err == nil && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
 			sayImport(w, r.CacheFrom[i])
 		}
 	}
 	return nil
 }
 
-func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
+func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
 	name := r.Destination
 	if c.Tag != "" {
 		name += ", tag " + c.Tag
 	}
 	switch {
+	case c.err != nil:
+		say(w, "%s: NOT CONVERTED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
+		return nil
 	case c.Unchanged && (r.itself || r.Source == r.Destination):
 		say(w, "%s: nothing to do\n", name)
 	case c.Skipped:
@@ -73,12 +76,12 @@ func (r convertResult) renderCache(w io.Writer, c *convert.Result) error {
 		}
 		row("root", c.From.Digest.String(), orUnknown(c.To.Digest))
 		row("config", c.From.Config.String(), orUnknown(c.To.Config))
-		row("layers", layersLine(c, false), layersLine(c, true))
+		row("layers", layersLine(c.Result, false), layersLine(c.Result, true))
 	})
 	if err != nil {
 		return err
 	}
-	say(w, "  %s\n", actionsLine(c))
+	say(w, "  %s\n", actionsLine(c.Result))
 	if c.Was != "" {
 		say(w, "  replaced what the tag named: %s\n", c.Was)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ocicache/ocicache/archive"
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
@@ -78,6 +77,7 @@ type transfer struct {
 	srcName string
 	dstName string
 	tag     string // of the result, "" for the source's
+	inPlace bool   // there is no DST
 	jobs    int
 }
 
@@ -129,7 +129,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	}
 	t.srcName, t.dstName, t.jobs = t.src.Source.String(), t.dstRef.String(), a.jobsFor(from, t.dstRef)
 	if len(args) == 1 {
-		t.dstName = t.srcName
+		t.dstName, t.inPlace = t.srcName, true
 		if t.dst, err = t.src.Place(); err != nil {
 			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", from)}
 		}
@@ -254,34 +254,24 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if err := flags.complete(t, &options); err != nil {
 		return err
 	}
-	result := convertResult{Source: t.srcName, Destination: t.dstName, to: t.dstRef, Caches: []*convert.Result{}, CacheFrom: []string{}}
+	result := convertResult{Source: t.srcName, Destination: t.dstName, to: t.dstRef, Caches: []convertedCache{}, CacheFrom: []string{}}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	for _, entry := range entries {
-		result.itself = places.SameFile(t.src.Reference, t.dstRef) && cmp.Or(t.tag, entry.Tag) == entry.Tag
-		var done *convert.Result
-		if done, err = a.convertOne(ctx, t, flags, entry, options); err != nil {
-			break
-		}
-		here := t.dstRef.IsLocal() && t.file == ""
-		done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && here, t.dstRef.Path, t.src.Source, done.Moved)...)
-		result.Caches = append(result.Caches, done)
-		if t.file == "" {
-			result.CacheFrom = append(result.CacheFrom, places.CacheFrom(t.dstRef, done.Tag, done.To.Digest))
-		}
-	}
+	err = a.convertAll(ctx, t, flags, entries, options, &result)
 	stop()
-	// What was done before an error is said all the same.
-	if err == nil {
-		err = flags.writeDigests(ctx, digestsOf(result.Caches)...)
+	failed := result.err()
+	if err == nil && failed == nil {
+		err = flags.writeDigests(ctx, result.digests()...)
 	}
 	if err != nil {
 		result.Error = err.Error()
 	}
-	if err == nil || len(result.Caches) > 0 {
+	// What was done before an error is said all the same. Of one cache that failed the error says all, but not to those who read JSON.
+	told := len(result.Caches) > 1 || len(result.Caches) == 1 && (a.json || failed == nil)
+	if err == nil && failed == nil || told {
 		err = errors.Join(err, a.write(result, result.render))
 	}
-	return err
+	return errors.Join(err, failed)
 }
 
 // toBring opens what is needed, and finds the caches that are to be converted: all of SRC where it is changed in place, else one.
@@ -293,7 +283,7 @@ func (a *app) toBring(ctx context.Context, flags *transferFlags, args []string) 
 		return nil, nil, &usageError{errors.New("--overwrite is for a DST that is an archive: oci-archive:FILE")}
 	}
 	if len(args) == 1 {
-		entries, err = t.src.Caches(ctx)
+		entries, err = cachesInPlace(ctx, t.src)
 	} else {
 		entries, err = a.oneToBring(ctx, t, flags)
 	}
@@ -313,31 +303,4 @@ func (a *app) oneToBring(ctx context.Context, t *transfer, flags *transferFlags)
 	}
 	t.tag = cmp.Or(t.tag, entry.Tag, layout.DefaultTag)
 	return []layout.Entry{entry}, nil
-}
-
-// convertOne converts one cache of a transfer.
-func (a *app) convertOne(
-	ctx context.Context, t *transfer, flags *transferFlags, entry layout.Entry, options convert.Options,
-) (*convert.Result, error) {
-	tag := cmp.Or(t.tag, entry.Tag)
-	if t.file == "" {
-		return convert.Convert(ctx, t.src.Source, entry, t.dst, tag, options)
-	}
-	to := archive.PackOptions{Layout: a.layoutOptions(), Overwrite: flags.overwrite, OnEvent: options.OnEvent}
-	if options.DryRun {
-		if err := archive.CheckTarget(ctx, t.file, to, t.src.Source); err != nil {
-			return nil, err
-		}
-		return convert.Convert(ctx, t.src.Source, entry, nil, tag, options)
-	}
-	var done *convert.Result
-	to.Change = func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (_ layout.Entry, err error) {
-		done, err = convert.Convert(ctx, src, entry, dst, tag, options)
-		if err != nil {
-			return layout.Entry{}, err
-		}
-		return done.Entry(), nil
-	}
-	_, err := archive.Pack(ctx, []archive.Chosen{{Source: t.src.Source, Entry: entry}}, archive.Target{File: t.file}, to)
-	return done, err
 }

@@ -23,6 +23,8 @@ type foundFiles struct {
 	path              string // FILE
 	volumes, recovery map[int][]candidate
 	lists             []string
+	// absent are names of volumes that were given and are not there, where others of their archive are.
+	absent []string
 
 	// What readLists finds out.
 	list      *listing // nil where there is none
@@ -40,10 +42,13 @@ func findFiles(names []string) (*foundFiles, error) {
 	for _, name := range names {
 		file := name
 		if parsed, ok := parseVolumeName(filepath.Base(name)); ok {
-			if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
 			file = filepath.Join(filepath.Dir(name), parsed.stem)
+			if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+				if !Exist(file) {
+					return nil, err
+				}
+				found.absent = append(found.absent, name)
+			}
 		}
 		if found.path == "" {
 			found.path = file
@@ -67,6 +72,24 @@ func findFiles(names []string) (*foundFiles, error) {
 		return nil, &fs.PathError{Op: "open", Path: found.path, Err: fs.ErrNotExist}
 	}
 	return found, nil
+}
+
+// checkAbsent fails where a file was named that is not there and is none of those that were lost.
+func (f *foundFiles) checkAbsent() error {
+	for _, path := range f.absent {
+		name, _ := parseVolumeName(filepath.Base(path)) // which was one
+		known := f.list != nil
+		switch {
+		case known && name.kind == kindVolume:
+			known = name.number <= len(f.list.sums) && name.digits == f.list.digits()
+		case known && name.kind == kindRecovery:
+			known = name.number <= len(f.list.recovery)
+		}
+		if !known {
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+	}
+	return nil
 }
 
 func (f *foundFiles) addDir(dir string) error {

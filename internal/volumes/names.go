@@ -122,10 +122,10 @@ func IsVolume(path string) bool {
 }
 
 // Exist reports whether there are volumes or recovery volumes of an archive of the name file, or a list that Commit
-// wrote.
+// wrote. file may be named like one of them that is not there.
 func Exist(file string) bool {
 	entries, err := family(file)
-	return err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
+	there := err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
 		name, ok := parseVolumeName(entry.Name())
 		switch {
 		case !ok || entry.Name() == filepath.Base(file) || entry.Type()&^fs.ModeSymlink != 0:
@@ -136,4 +136,6 @@ func Exist(file string) bool {
 		}
 		return true
 	})
+	name, ok := parseVolumeName(filepath.Base(file))
+	return there || ok && Exist(filepath.Join(filepath.Dir(file), name.stem))
 }

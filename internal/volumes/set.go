@@ -117,6 +117,9 @@ func Open(ctx context.Context, names []string) (*Set, error) {
 	if err := found.readLists(); err != nil {
 		return nil, err
 	}
+	if err := found.checkAbsent(); err != nil {
+		return nil, err
+	}
 	set := &Set{fs: durable.On(ctx), path: found.path, notes: found.notes, files: found.all()}
 	if found.list == nil {
 		err = set.concatenate(found)

@@ -19,7 +19,9 @@ import (
 // checked is what became of looking for a volume or a recovery volume.
 type checked struct {
 	shard shard
-	err   error // why it is lost, if it is
+	err   error  // why it is lost, if it is
+	holds int    // of what volume, from 1, the file has the bytes that has its name, where that is another one; 0 for none
+	under string // the name of another volume that it lies under, "" for its own
 }
 
 // verify looks at all volumes and recovery volumes that the list names, hashes them, and takes those that are right.
@@ -47,6 +49,9 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	problems := slices.Clone(found.listFails)
 	lost, left := 0, 0
 	for i, volume := range volumes {
+		if volume.under != "" {
+			s.notes = append(s.notes, fmt.Sprintf("%s: it holds what %s should hold, and is read as that", volume.under, found.list.volumeFile(stem, i)))
+		}
 		if volume.err == nil {
 			continue
 		}
@@ -101,35 +106,63 @@ func (f *foundFiles) leftovers() (notes []string) {
 func (f *foundFiles) check(ctx context.Context) (volumes, recovery []checked, err error) {
 	list := f.list
 	volumes, recovery = make([]checked, len(list.sums)), make([]checked, len(list.recovery))
-	places := make(map[string]string, len(list.sums)) // where a sum belongs
+	places := make(map[string]int, len(list.sums)) // where a sum belongs, from 1
 	for i, sum := range slices.Backward(list.sums) {
-		places[sum] = list.volumeFile(filepath.Base(f.path), i)
+		places[sum] = i + 1
 	}
-	group, ctx := parallel.New(ctx, min(runtime.GOMAXPROCS(0), 8))
+	group, together := parallel.New(ctx, min(runtime.GOMAXPROCS(0), 8))
 	for i := range volumes {
 		group.Go(func() (err error) {
-			volumes[i], err = f.checkVolume(ctx, i, places)
+			volumes[i], err = f.checkVolume(together, i, places)
 			return err
 		})
 	}
 	for i := range recovery {
 		group.Go(func() (err error) {
-			recovery[i], err = f.checkRecovery(ctx, i)
+			recovery[i], err = f.checkRecovery(together, i)
 			return err
 		})
 	}
-	err = group.Wait()
+	if err = group.Wait(); err == nil {
+		err = f.findMisnamed(ctx, volumes)
+	}
 	return volumes, recovery, err
 }
 
+// findMisnamed takes volumes that are lost from files that have the names of others, where some were exchanged.
+func (f *foundFiles) findMisnamed(ctx context.Context, volumes []checked) error {
+	for at := range volumes {
+		i := volumes[at].holds - 1
+		if i < 0 || volumes[i].err == nil {
+			continue
+		}
+		for _, c := range f.volumes[at+1] {
+			file, sum, err := hashFile(ctx, c.path, 0, f.list.volumeSize(i))
+			if interrupted := context.Cause(ctx); interrupted != nil {
+				return errors.Join(interrupted, closeFile(file))
+			}
+			if err == nil && sum == f.list.sums[i] {
+				shard := shard{path: c.path, file: keepFile(file, i)}
+				volumes[i] = checked{shard: shard, holds: volumes[i].holds, under: filepath.Base(c.path)}
+				break
+			}
+			if err := closeFile(file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // checkVolume looks for the volume i, from 0.
-func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]string) (checked, error) {
+func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]int) (checked, error) {
 	result := checked{err: ErrMissing}
 	for _, c := range f.volumes[i+1] {
 		if c.digits != f.list.digits() {
 			continue
 		}
-		file, sum, err := hashFile(ctx, c.path, 0, f.list.volumeSize(i))
+		size := f.likelySize(c.path, i)
+		file, sum, err := hashFile(ctx, c.path, 0, size)
 		if interrupted := context.Cause(ctx); interrupted != nil {
 			return checked{}, errors.Join(interrupted, closeFile(file))
 		}
@@ -139,8 +172,11 @@ func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]s
 		switch place := places[sum]; {
 		case err != nil:
 			result.err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		case place != "":
-			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrDamaged, place)
+		case place != 0:
+			result.holds = place
+			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrDamaged, f.list.volumeFile(filepath.Base(f.path), place-1))
+		case size != f.list.volumeSize(i):
+			result.err = fmt.Errorf("%w: %d bytes instead of %d", ErrDamaged, size, f.list.volumeSize(i))
 		default:
 			result.err = fmt.Errorf("%w, or %w: its sum is not in the list", ErrDamaged, ErrForeign)
 		}
@@ -149,6 +185,15 @@ func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]s
 		}
 	}
 	return result, nil
+}
+
+// likelySize is the size of volume i, or of the last one or of those before it, where the file has that: it may be one of these.
+func (f *foundFiles) likelySize(path string, i int) int64 {
+	size, last := f.list.volumeSize(i), f.list.volumeSize(len(f.list.sums)-1)
+	if info, err := os.Stat(path); err == nil && (info.Size() == last || info.Size() == f.list.size) {
+		return info.Size()
+	}
+	return size
 }
 
 // checkRecovery looks for the recovery volume i, from 0.

@@ -434,22 +434,48 @@ func TestVolumesWithoutAnyList(t *testing.T) {
 
 func TestVolumesSwapped(t *testing.T) {
 	t.Parallel()
-	for _, parity := range []int{0, 1, 2} {
-		s := split{someBytes(4*2000, 4), 2000, parity}
+	for _, more := range []int{0, 7} { // bytes in a last volume, which is shorter
+		s := split{someBytes(4*2000+more, 4), 2000, 0}
+		last := s.count() - 1
 		file := filepath.Join(t.TempDir(), "c")
 		s.mustPack(t, file)
 		must(t, os.Rename(s.name(file, 1), file+".x"))
-		must(t, os.Rename(s.name(file, 2), s.name(file, 1)))
-		must(t, os.Rename(file+".x", s.name(file, 2)))
-		if parity == 2 {
-			wantOpen(t, s.data, file)
-			continue
+		must(t, os.Rename(s.name(file, last), s.name(file, 1)))
+		must(t, os.Rename(file+".x", s.name(file, last)))
+		set := wantOpen(t, s.data, file)
+		says := filepath.Base(s.name(file, last)) + ": it holds what c.002 should hold, and is read as that"
+		if notes := strings.Join(set.Notes(), "\n"); len(set.Notes()) != 2 || !strings.Contains(notes, says) {
+			t.Errorf("notes %q", notes)
 		}
+
+		// One that is gone has no name that another one could have.
+		must(t, os.Remove(s.name(file, 1)))
 		got := wantVolumesError(t, file)
-		wantProblems(t, got, map[string]error{"c.002": ErrDamaged, "c.003": ErrDamaged})
-		if !strings.Contains(got["c.002"].Error(), "it holds what c.003 should hold") {
-			t.Error(got["c.002"])
+		wantProblems(t, got, map[string]error{filepath.Base(s.name(file, last)): ErrDamaged})
+		if got := got[filepath.Base(s.name(file, last))].Error(); !strings.Contains(got, "it holds what c.002 should hold") {
+			t.Error(got)
 		}
+	}
+}
+
+// One that is lost may be named all the same, where the others tell that there is one.
+func TestVolumesNamedLost(t *testing.T) {
+	t.Parallel()
+	s := split{someBytes(4*2000+9, 8), 2000, 1}
+	file := filepath.Join(t.TempDir(), "c")
+	s.mustPack(t, file)
+	must(t, os.Remove(s.name(file, 0)))
+	wantOpen(t, s.data, s.name(file, 0))
+	must(t, os.Remove(file+listSuffix))
+	wantOpen(t, s.data, s.name(file, 0), s.name(file, 1))
+	for _, name := range []string{".006", ".0001", ".parity.002"} {
+		if _, err := Open(t.Context(), []string{file + name}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	must(t, os.Remove(recoveryFile(file, 1)))
+	if _, err := Open(t.Context(), []string{s.name(file, 0)}); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }
 
