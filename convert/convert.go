@@ -110,7 +110,10 @@ func prepare(
 	if err != nil {
 		return nil, nil, err
 	}
-	p := newPlan(cache, o, known)
+	cache, pruning, p, err := o.fitFirst(cache, pruning, known)
+	if err != nil {
+		return nil, nil, err
+	}
 	warnings, err := preflight(cache, p, o)
 	if err != nil {
 		return nil, nil, err

@@ -99,3 +99,42 @@ func (o Options) mayFitLess(cache *layout.Cache, p *plan) (bool, error) {
 	}
 	return len(result.RawRoot) > buildcache.MaxImport || len(result.RawConfig) > buildcache.MaxImport, nil
 }
+
+// least is what a layer becomes at least: described by no more bytes than what it really becomes, and one with all that have its diffID.
+func (p *plan) least(layer buildcache.Descriptor) *buildcache.Blob {
+	blob := &buildcache.Blob{Digest: layer.Digest, Compression: p.compression, DiffID: layer.DiffID()}
+	if d := blob.DiffID; buildcache.CheckDigest(d) == nil && d.Algorithm() == digest.SHA256 {
+		blob.Digest = d
+	}
+	if p.compression == buildcache.Estargz {
+		blob.TOCDigest = blob.Digest
+	}
+	return blob
+}
+
+// fitFirst drops the oldest results that can't fit whatever their layers become, so that these are not recompressed for nothing. What is left
+// is cut down to what really fits in the end: the outcome is the same.
+func (o Options) fitFirst(cache *layout.Cache, pruning *Pruning, known knowledge) (*layout.Cache, *Pruning, *plan, error) {
+	p := newPlan(cache, o, known)
+	recompresses := func(s step) bool { return s.action == Recompress }
+	if !o.Prune.Fit || !slices.ContainsFunc(p.steps, recompresses) {
+		return cache, pruning, p, nil
+	}
+	guess := *p
+	guess.steps = slices.Clone(p.steps)
+	for i := range guess.steps {
+		if s := &guess.steps[i]; recompresses(*s) {
+			s.to = guess.least(s.from)
+		}
+	}
+	_, fits, err := o.assemble(cache, &guess)
+	if err != nil || fits == nil {
+		return cache, pruning, p, err
+	}
+	left, cutDown, err := cut(cache, buildcache.PruneRules{Newest: fits.Kept.Results})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	both := pruning.then(cutDown)
+	return left, &both, newPlan(left, o, known), nil
+}

@@ -3,6 +3,7 @@ package convert_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +38,8 @@ func layersFrom(t *testing.T, first, n int) *layout.Dir {
 	return s.tag()
 }
 
-// TestSyncFitted cuts down what recompressing made too large, with the numbers of the source, and knows it again.
+// TestSyncFitted cuts down what recompressing made too large, with the numbers of the source, and knows it again. No layer is made that goes
+// then.
 func TestSyncFitted(t *testing.T) {
 	t.Parallel()
 	src, dst := manyLayers(t), layout.NewMemory("memory")
@@ -48,11 +50,14 @@ func TestSyncFitted(t *testing.T) {
 		t.Fatalf("%+v", foreseen)
 	}
 	o.DryRun = false
+	var made atomic.Int64
+	o.OnLayer = func(layout.Entry, digest.Digest) { made.Add(1) }
 	less := o
 	less.Prune.MaxRecords = 100
 	if done := syncAll(t, src, dst, less).Caches[0]; done.Err != nil || done.Pruned.Estimated {
 		t.Fatalf("%+v", done)
 	}
+	made.Store(0)
 	first := syncAll(t, src, dst, o).Caches[0]
 	if first.Err != nil || first.Skipped {
 		t.Fatalf("after what had fewer results: %+v", first)
@@ -64,6 +69,9 @@ func TestSyncFitted(t *testing.T) {
 	}
 	if p.Kept.Results <= 100 || p.Kept.Results >= 320 || bytes != p.Before.Bytes || blobs != p.Before.Blobs || p.Kept.Blobs < p.Kept.Results {
 		t.Errorf("%+v", p)
+	}
+	if n := made.Load(); n > int64(p.Kept.Blobs)+4 {
+		t.Errorf("%d layers were made, of which %d are left", n, p.Kept.Blobs)
 	}
 	wantClean(t, dst, "latest")
 	again := syncAll(t, src, dst, o).Caches[0]
