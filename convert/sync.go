@@ -82,8 +82,8 @@ type SyncResult struct {
 	Caches []SyncEntry `json:"caches"`
 	// Tried is how many caches there are of which something became, whether they are kept or not.
 	Tried  int `json:"-"`
-	Others int         `json:"others"` // chosen entries that are no caches, and were passed over
-	Failed int         `json:"failed"`
+	Others int `json:"others"` // chosen entries that are no caches, and were passed over
+	Failed int `json:"failed"`
 	// Interrupted is how many were begun and not ended, because the sync was interrupted.
 	Interrupted int `json:"interrupted,omitempty"`
 	// NotTried is how many caches were left out because an earlier one failed, with FailFast, because OnBegin said so, or because the

@@ -21,8 +21,8 @@ type State struct {
 	Skipped int
 
 	last map[uint64]*known // by a hash of the job
-	sum  spent     // by all attempts at all caches
-	sent []sending // in the order of the lines
+	sum  spent             // by all attempts at all caches
+	sent []sending         // in the order of the lines
 	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log. It is nil where there is one file.
 	lineOf map[uint64]int32
 	seed   maphash.Seed
