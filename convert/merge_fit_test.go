@@ -15,7 +15,7 @@ func TestMergeFitsBefore(t *testing.T) {
 	for _, compression := range []buildcache.Compression{buildcache.Zstd, buildcache.Uncompressed} {
 		t.Run(string(compression), func(t *testing.T) {
 			t.Parallel()
-			old, now, dst := layersFrom(t, 0, 40), layersFrom(t, 40, 40), layout.NewMemory("memory")
+			old, now, dst := layersFrom(t, 0, 40, 15_000), layersFrom(t, 40, 40, 15_000), layout.NewMemory("memory")
 			o := convert.MergeOptions{Options: convert.Options{Compression: compression}}
 			o.Prune.Fit, o.DryRun = true, true
 			foreseen := merged(t, dst, "latest", o, sourcesOf(t, old, now)...)

@@ -17,18 +17,18 @@ import (
 // manyLayers returns a cache whose root is just not too large, as long as its layers are gzip.
 func manyLayers(t *testing.T) *layout.Dir {
 	t.Helper()
-	return layersFrom(t, 0, 320)
+	return layersFrom(t, 0, 320, 2900)
 }
 
 // layersFrom returns a cache with results that are the newer the higher their numbers, each of a layer with a large descriptor.
-func layersFrom(t *testing.T, first, n int) *layout.Dir {
+func layersFrom(t *testing.T, first, n, padding int) *layout.Dir {
 	t.Helper()
 	s := newSynthetic(t, buildcache.Artifact)
 	for i := range n {
 		tar := tarOf(t, uint64(first+i), 10)
 		d, size := s.blob(gzipBytes(t, tar))
 		s.layer(d, size, buildcache.Gzip, digest.FromBytes(tar))
-		s.root.Layers[i].Annotations["padding"] = strings.Repeat("x", 2900) // in place of thousands of layers
+		s.root.Layers[i].Annotations["padding"] = strings.Repeat("x", padding) // in place of thousands of layers
 		if i%2 == 0 {
 			s.conf.Layers[i].Parent = buildcache.NoParent
 		}

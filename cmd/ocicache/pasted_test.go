@@ -52,6 +52,9 @@ func printedCommands(text string) (commands []string) {
 
 // shellWords returns what a shell makes of a command.
 func shellWords(command string) ([]string, error) {
+	if !strings.ContainsAny(command, "'\"\\`$*?[]{}()<>|&;#~!\n") {
+		return strings.Fields(command), nil // what any shell makes of it
+	}
 	said, err := exec.Command("bash", "-uc", `printf '%s\0' `+command).Output()
 	return strings.Split(strings.TrimSuffix(string(said), "\x00"), "\x00"), err
 }

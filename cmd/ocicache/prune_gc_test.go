@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -17,10 +18,12 @@ func TestPruneForeseesGC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, entry := range entries {
+	rules := [][]string{{"--leaves"}, {"--keep-bytes", "90KB"}, {"--keep-records", "12"}, {"--fit"}, {"--leaves", "--keep-since", "24h"}}
+	for i, entry := range entries {
 		t.Run(entry.Name(), func(t *testing.T) {
 			t.Parallel()
-			for _, rule := range [][]string{{"--leaves"}, {"--keep-bytes", "90KB"}, {"--keep-records", "12"}, {"--fit"}, {"--leaves", "--keep-since", "24h"}} {
+			for n := range quicktest.Rounds(2, len(rules)) { // others with each cache
+				rule := rules[(i+n)%len(rules)]
 				wantForeseen(t, corpusCopy(t, entry.Name()), rule)
 				wantForeseen(t, crowded(t, entry.Name()), rule)
 			}

@@ -116,7 +116,7 @@ const tagsOnPage = 250
 // TestTagMemory says how little memory grows with the number of tags of a repository, and that they are listed in pages.
 func TestTagMemory(t *testing.T) {
 	t.Parallel()
-	few, many := 50, 300
+	few, many := 50, 200
 	if text := os.Getenv(tagsVariable); text != "" {
 		var err error
 		if many, err = strconv.Atoi(text); err != nil {
