@@ -103,11 +103,17 @@ func (c *contents) absent(out output, paths []llb.Selection) []string {
 	}
 	var absent []string
 	for _, p := range paths {
-		if _, err := tree.Checksum(p); errors.Is(err, contenthash.ErrNotFound) {
+		if _, err := tree.Checksum(p); errors.Is(err, contenthash.ErrNotFound) || err == nil && !tree.Has(p) {
 			absent = append(absent, pathsOf([]llb.Selection{p})...)
 		}
 	}
 	return absent
+}
+
+// matchesNothing reports whether a local source has nothing that a wildcard is for. Builds don't fail by that, and where another one had
+// files there the directory may be a wrong one, as where a path is absent.
+func (c *contents) matchesNothing(out output, paths []llb.Selection) bool {
+	return slices.ContainsFunc(paths, func(p llb.Selection) bool { return p.Wildcard }) && len(c.absent(out, paths)) > 0
 }
 
 func recordOf(paths []llb.Selection, checksum func(llb.Selection) (digest.Digest, error)) (digest.Digest, error) {

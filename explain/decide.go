@@ -353,6 +353,9 @@ func (d *decider) fitContent(ctx context.Context, record int, in output, dep llb
 	}
 	switch same {
 	case 0:
+		if d.contents.matchesNothing(in, dep.Paths) {
+			return fitsMaybe, nil
+		}
 		return fitsNot, nil
 	case len(known.records):
 		return fitsSurely, nil

@@ -219,6 +219,8 @@ func (n *namer) nameContent(ctx context.Context, c *contents, in contentInput) e
 		r.Absent = c.absent(in.out, in.dep.Paths)
 	case slices.Contains(known.records, r.Digest), slices.Contains(known.older, r.Digest):
 		name.How = known.how
+	case c.matchesNothing(in.out, in.dep.Paths):
+		r.Absent = c.absent(in.out, in.dep.Paths)
 	case known.how == ByContent:
 		r.Differs = true
 	}

@@ -74,8 +74,8 @@ func TestWrongContext(t *testing.T) {
 			t.Errorf("line 6: %s, want what line 5 decides", v.Verdict)
 		}
 	}
-	if absent[5] != "unknown /src" || absent[16] != "unknown /conf" {
-		t.Errorf("%v, want /src and /conf not to be there", absent)
+	if absent[5] != "unknown /src" || absent[10] != "unknown /assets/*.css" || absent[16] != "unknown /conf" {
+		t.Errorf("%v, want /src, /assets/*.css and /conf not to be there", absent)
 	}
 	records, err := explain.NameRecords(t.Context(), cache.Cache, []*provenance.Build{b}, o.Options)
 	if err != nil {
@@ -85,7 +85,7 @@ func TestWrongContext(t *testing.T) {
 		t.Errorf("%+v, %+v, want the files of the first not to be there", records[1], records[0])
 	}
 	report, err := explain.NewReport(t.Context(), cache.Cache, []*provenance.Build{b}, explain.ReportOptions{WhyOptions: o})
-	want := "/conf, /src are not in the context " + o.Contexts["context"] + ": is it the right directory?"
+	want := "/assets/*.css, /conf, /src are not in the context " + o.Contexts["context"] + ": is it the right directory?"
 	if err != nil || len(report.Warnings) != 1 || report.Warnings[0] != want {
 		t.Errorf("%q, %v, want %q", report.Warnings, err, want)
 	}

@@ -23,6 +23,15 @@ func (t *Tree) OldChecksum(s llb.Selection) (digest.Digest, error) {
 	return t.checksum(s, true)
 }
 
+// Has reports whether there is anything that a wildcard is for. Of other selections Checksum tells.
+func (t *Tree) Has(s llb.Selection) bool {
+	if !s.Wildcard {
+		return true
+	}
+	w, err := t.walk(path.Join("/", s.Path), s)
+	return err != nil || len(w.found) > 0
+}
+
 func (t *Tree) checksum(s llb.Selection, old bool) (digest.Digest, error) {
 	p := path.Join("/", s.Path)
 	if !s.Filtered() {
