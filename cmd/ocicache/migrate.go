@@ -81,8 +81,8 @@ causes, with the command that tries it again, and the exit status is 1. It is 0 
 
 With --state FILE a run goes on from where the one before ended: what is done and unchanged at its source is not looked at again, but
 for targets that are layouts; a tag that was deleted in a registry is found by a run without --state. What failed is tried again, what
-can't succeed is not. Without it, --json writes the lines of a state to standard output, and the
-summary to standard error.`,
+can't succeed is not. --json writes the summary then. Without a state, --json writes the lines of one to standard output, each as it
+happens (docs/schema/migrate-run-lines.json), and the summary as text to standard error.`,
 		Example: `  ocicache migrate run plan.yaml --state night.jsonl
   ocicache migrate run plan.yaml --state night.jsonl --only failed
   ocicache migrate run plan.yaml --shard 3/16 --json >shard-3.jsonl`,
@@ -289,7 +289,8 @@ func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrate
 	if err != nil {
 		return err
 	}
-	show := func(s *migrate.Summary) error { return a.write(s, runResult{s}.render) }
+	all := listing{text: "--json writes a line for each of these, with its error"}
+	show := func(s *migrate.Summary) error { return a.write(s, runResult{s, all}.render) }
 	switch {
 	case flags.state != "":
 		state, err := migrate.OpenState(ctx, flags.state, a.lockTimeout)
@@ -297,10 +298,11 @@ func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrate
 			return err
 		}
 		a.closers = append(a.closers, state)
-		o.State, o.Record = state.State, state.Record
+		o.State, o.Record, o.Args = state.State, state.Record, a.argsAgain()
+		all = listing{"each of these with its error, as unfinished:", "ocicache migrate report " + pathArgument(flags.state) + " --json"}
 	case a.json:
 		o.Record = migrate.RecordTo(a.stdout)
-		show = func(s *migrate.Summary) error { return runResult{s}.render(a.stderr) }
+		show = func(s *migrate.Summary) error { return runResult{Summary: s}.render(a.stderr) }
 	}
 	handler, stop := a.show()
 	o.OnEvent = handler
