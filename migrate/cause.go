@@ -69,6 +69,17 @@ func causeOf(err error) Cause {
 	return CauseOther
 }
 
+// causeOfBroken is the cause of an entry whose root is not there, or can't be read, as far as the entry tells.
+func causeOfBroken(entry layout.Entry) Cause {
+	if entry.Kind == layout.KindDangling {
+		return CauseDamaged
+	}
+	if cause, ok := causeInCache(entry.Err); ok {
+		return cause
+	}
+	return CauseNoCache
+}
+
 // causeAtTarget is about who else writes there, and what the system says.
 func causeAtTarget(err error) (Cause, bool) {
 	var (

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/meant"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -41,10 +44,31 @@ func (d *decoder) checkMigration(at, form *yaml.Node, m Migration) {
 		d.say(at, "target: %v", err)
 		return
 	}
+	if wrong := m.misspelled(to); wrong != "" {
+		d.say(at, "target: %s", wrong)
+		return
+	}
 	if isInPlace(source, to) && (source.IsLocal() || m.To == "" && m.Compression == "") {
 		d.say(at, "source and target are the same place")
 	}
 	d.checkChange(at, form, m, source, to)
+}
+
+// misspelled says what is wrong with the spelling of a target, and what was probably meant, or "".
+func (m Migration) misspelled(to layout.Reference) string {
+	err := places.CheckName(to)
+	var host *places.HostError
+	var spelling *layout.SpellingError
+	switch {
+	case errors.As(err, &host):
+		host.Path = m.Target // as it is in the plan
+		return fmt.Sprintf("%v; %s", host, meant.Ask([]string{string(layout.TransportRegistry) + "://" + m.Target}))
+	case errors.As(err, &spelling) && spelling.Meant != "":
+		return fmt.Sprintf("%v; %s", err, meant.Ask([]string{spelling.Meant}))
+	case err != nil:
+		return err.Error()
+	}
+	return ""
 }
 
 // checkChange says whether a change makes sense, and where it is made. to is where the tag "tag" goes.

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type Found struct {
 	Caches int    `json:"caches"`
 	Others int    `json:"others"` // entries that are no caches
 	Broken int    `json:"broken"` // entries whose roots are not there, or can't be read
+	// Cause is why a plan would bring nothing of it over, "" where there is a cache.
+	Cause Cause `json:"cause,omitempty"`
 	// Layers and Bytes are those of the distinct layers that the roots name.
 	Layers       int                            `json:"layers"`
 	Bytes        int64                          `json:"bytes"`
@@ -53,6 +56,12 @@ func Look(ctx context.Context, source string, o Options) (found *Found, err erro
 			return nil, err
 		}
 	}
+	switch {
+	case found.Caches > 0:
+		found.Cause = ""
+	case found.Broken == 0:
+		found.Cause = CauseTooFew
+	}
 	return found, nil
 }
 
@@ -64,6 +73,7 @@ func (f *Found) add(ctx context.Context, src layout.Source, entry layout.Entry, 
 		return nil
 	case entry.Kind != layout.KindCache:
 		f.Broken++
+		f.Cause = cmp.Or(f.Cause, causeOfBroken(entry))
 		return nil
 	}
 	raw, err := layout.ReadUnverified(ctx, src, entry.Descriptor, buildcache.MaxRoot)

@@ -25,6 +25,8 @@ type Options struct {
 	State *State
 	// Record hears of all that happens, as lines of a state. An error ends the run.
 	Record func(Record) error
+	// Args are what a program is called with to go on with the run, for the state: a report has it from there. nil where it can't be told.
+	Args []string
 	// GiveUp is how long a registry may be down before its caches are left out; 0 means DefaultGiveUp.
 	GiveUp time.Duration
 	// Trust is convert.Options.TrustDestination.

@@ -51,7 +51,9 @@ type Record struct {
 	Ocicache string `json:"ocicache,omitempty"` // the program's version
 	Shard    string `json:"shard,omitempty"`
 	Only     Cause  `json:"only,omitempty"` // Options.Only
-	Left     int    `json:"left,omitempty"` // of what was planned, what is not at its target
+	// Args is Options.Args.
+	Args []string `json:"args,omitempty"`
+	Left int      `json:"left,omitempty"` // of what was planned, what is not at its target
 	// Interrupted says of an end that the run was ended before it: what it had not come to counts as not tried, as far as it is known.
 	Interrupted bool `json:"interrupted,omitempty"`
 	NotTried    int  `json:"notTried,omitempty"` // of Left, those of which no line says anything
@@ -77,6 +79,8 @@ type Record struct {
 
 	Cause Cause  `json:"cause,omitempty"`
 	Error string `json:"error,omitempty"`
+
+	err error // what Error says, of a failure of this run
 }
 
 // job is what lines about one cache have in common.

@@ -22,6 +22,8 @@ type Report struct {
 	Cut        int       `json:"cut,omitempty"`
 	CutOff     time.Time `json:"cutOff,omitzero"`
 	NotReached int       `json:"notReached,omitempty"`
+	// Again are what the program is called with to go on with runs that left something, as far as states tell.
+	Again [][]string `json:"again,omitempty"`
 	// Shards is how many shares the plan was cut into, ShardsSeen how many of them have run; 0 where all of it was run at once.
 	Shards     int `json:"shards,omitempty"`
 	ShardsSeen int `json:"shardsSeen,omitempty"`
@@ -42,9 +44,11 @@ type Report struct {
 	// Saved is how many bytes needed no sending, nor had been sent before for the same cache.
 	Saved int64 `json:"saved"`
 	// Freed is what rules dropped of caches on their way, by rule.
-	Freed   []buildcache.Freed `json:"freed,omitempty"`
-	Causes  []CauseGroup       `json:"causes,omitempty"`
-	Slowest []Record           `json:"slowest"`
+	Freed  []buildcache.Freed `json:"freed,omitempty"`
+	Causes []CauseGroup       `json:"causes,omitempty"`
+	// Unfinished are the newest lines of all caches and sources that are not at their targets, but for those that no line tells of.
+	Unfinished []Record `json:"unfinished"`
+	Slowest    []Record `json:"slowest"`
 	// Throughput is what was done over time, in equal steps.
 	Throughput []Step `json:"throughput"`
 	// Skipped is how many lines are none of a state, such as torn ones.
@@ -70,7 +74,7 @@ const (
 
 // NewReport makes a report of a state.
 func NewReport(s *State) *Report {
-	r := &Report{Runs: len(s.Runs), Skipped: s.Skipped, Slowest: []Record{}, Throughput: []Step{}}
+	r := &Report{Runs: len(s.Runs), Skipped: s.Skipped, Unfinished: []Record{}, Slowest: []Record{}, Throughput: []Step{}}
 	for _, run := range s.Runs {
 		r.span(run.Time)
 		r.span(run.Last)
@@ -87,6 +91,7 @@ func NewReport(s *State) *Report {
 			done = append(done, c)
 		}
 	}
+	slices.SortStableFunc(r.Unfinished, func(a, b Record) int { return cmp.Compare(a.Name(), b.Name()) })
 	r.Complete = r.isComplete()
 	r.Causes = causes.sorted()
 	r.Throughput = r.steps(done, s.sent)
@@ -108,6 +113,9 @@ func (r *Report) span(at time.Time) {
 func (r *Report) count(c Record, causes groups) {
 	if r.take(c); c.isSource() || c.hasFailed() {
 		causes.add(c)
+	}
+	if !c.isOver() {
+		r.Unfinished = append(r.Unfinished, c)
 	}
 	if c.isSource() {
 		return

@@ -50,10 +50,10 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	r := &runner{
 		plan: plan, o: o, dry: dry, begun: begun, fail: fail, hosts: &hosts{giveUp: o.GiveUp, alive: o.alive(ctx)}, slots: newSlots(o.Jobs, plan.Registries),
 		caches:  make(chan struct{}, o.Parallel),
-		summary: &Summary{Shard: o.Shard.String(), Only: o.Only, Dry: dry, Migrations: []*Result{}},
+		summary: &Summary{Shard: o.Shard.String(), Only: o.Only, Dry: dry, Plan: plan, Migrations: []*Result{}},
 		causes:  groups{}, uses: uses{},
 	}
-	r.record(Record{Event: EventRun, Version: StateVersion, Ocicache: o.Version, Shard: o.Shard.String(), Only: o.Only})
+	r.record(Record{Event: EventRun, Version: StateVersion, Ocicache: o.Version, Shard: o.Shard.String(), Only: o.Only, Args: o.Args})
 	err := r.all(ctx)
 	r.summary.Stopped = err != nil
 	notReached := 0 // no line says anything of these
@@ -139,7 +139,7 @@ func (w *work) isMeantSource(err error) bool {
 
 // failedSource takes note of a source that could not be worked on.
 func (r *runner) failedSource(m Migration, result *Result, err error) {
-	record := Record{Event: eventOf(err), Source: m.Source, Target: m.Target, As: m.Change.String(), Cause: causeOf(err), Error: brief(err)}
+	record := Record{Event: eventOf(err), Source: m.Source, Target: m.Target, As: m.Change.String(), Cause: causeOf(err), Error: brief(err), err: err}
 	r.record(record)
 	r.blame(err, record.Error)
 	r.mu.Lock()

@@ -20,6 +20,7 @@ type Summary struct {
 	Shard string `json:"shard,omitempty"`
 	Only  Cause  `json:"only,omitempty"`
 	Dry   bool   `json:"-"` // it is that of a check
+	Plan  *Plan  `json:"-"`
 	// Stopped says that it was interrupted: what it did not come to counts as not tried, as far as sources were listed.
 	Stopped bool `json:"stopped,omitempty"`
 	Counts
@@ -101,11 +102,27 @@ type CauseGroup struct {
 	Failed   int  `json:"failed,omitempty"`
 	NotTried int  `json:"notTried,omitempty"`
 	Hopeless bool `json:"hopeless"` // trying again does not help
-	// Error is what was said of the first of them; Caches are some of them.
+	// First is one of them, with its tag, and Error what was said of it; Caches are some of them.
+	First  string   `json:"first"`
 	Error  string   `json:"error"`
 	Caches []string `json:"caches"`
 	// Advice is what in a plan may help, "" for nothing.
 	Advice string `json:"advice,omitempty"`
+
+	first Record
+}
+
+// Err is what went wrong with the first of them, nil where only a state tells.
+func (g CauseGroup) Err() error { return g.first.err }
+
+// Ends returns where the first of them is, and where it was to go, without what a plan can't tell.
+func (g CauseGroup) Ends() (source, target layout.Reference) {
+	source, err := layout.ParseReference(g.first.Source)
+	if err == nil && source.Digest == "" {
+		source.Tag = cmp.Or(source.Tag, g.first.Tag)
+	}
+	target, _ = layout.ParseReference(g.first.Target) // "" names nothing
+	return source, target
 }
 
 // InWords says how many of them failed and how many were not tried.
@@ -157,7 +174,7 @@ type groups map[Cause]*CauseGroup
 func (g groups) add(r Record) {
 	group := g[r.Cause]
 	if group == nil {
-		group = &CauseGroup{Cause: r.Cause, Hopeless: r.Cause.IsHopeless(), Error: r.Error, Advice: adviceFor(r)}
+		group = &CauseGroup{Cause: r.Cause, Hopeless: r.Cause.IsHopeless(), First: r.Name(), Error: r.Error, Advice: adviceFor(r), first: r}
 		g[r.Cause] = group
 	}
 	if group.Count++; r.Event == EventNotTried {

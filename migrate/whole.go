@@ -26,6 +26,9 @@ func (r *Report) takeRuns(runs []RunLines) {
 	}
 	for of, run := range last {
 		all, ok := whole[of]
+		if run.Args != nil && (run.End == nil || run.End.Left > 0 || !ok || all.End == nil) {
+			r.Again = append(r.Again, run.Args)
+		}
 		switch {
 		case run.End == nil && run.Cut != nil, run.End != nil && ok && all.Cut != nil:
 			r.takeCut(all, run)
@@ -35,6 +38,7 @@ func (r *Report) takeRuns(runs []RunLines) {
 			r.Remaining += run.End.Left
 		}
 	}
+	slices.SortFunc(r.Again, slices.Compare)
 	r.takeShards(last)
 	r.Worked = worked(runs)
 }
@@ -138,8 +142,11 @@ func (r *Report) Doubts() []string {
 		if r.Cut > 1 {
 			what = fmt.Sprintf("%d runs were interrupted, the last", r.Cut)
 		}
-		doubts = append(doubts, fmt.Sprintf("%s at %s, before it came to %s that it knew of", what, r.CutOff.UTC().Format(time.DateTime+"Z"),
-			english.Plural(r.NotReached, "cache", "")))
+		what += " at " + r.CutOff.UTC().Format(time.DateTime+"Z")
+		if r.NotReached > 0 {
+			what += fmt.Sprintf(", before it came to %s that it knew of", english.Plural(r.NotReached, "cache", ""))
+		}
+		doubts = append(doubts, what)
 	}
 	switch {
 	case r.ShardsSeen == 1 && r.Shards > 1:

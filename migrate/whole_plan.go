@@ -2,7 +2,9 @@ package migrate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -10,6 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // Check says what makes no sense in a plan as a whole, with the pairs that were added to it: that it has no migrations, and that caches of
@@ -39,6 +43,33 @@ func (p *Plan) Check(name string) error {
 		return &PlanError{Name: name, Problems: d.sorted()}
 	}
 	return nil
+}
+
+// CheckFiles says which files with credentials, and which directories with certificates, can't be read that a plan has for registries of its
+// migrations. name is for messages. It wraps a *places.NotThereError where one is not there.
+func (p *Plan) CheckFiles(name string) error {
+	var wrong []error
+	for _, host := range p.Hosts() {
+		said := p.Registries[host]
+		for _, named := range []struct {
+			key, path string
+			check     func(string) error
+		}{{"authfile", said.AuthFile, registry.CheckAuthFile}, {"cert_dir", said.CertDir, registry.CheckCertDir}} {
+			if named.path == "" {
+				continue
+			}
+			err := named.check(named.path)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = &places.NotThereError{Path: named.path}
+			}
+			if err != nil {
+				at := p.registriesAt[host]
+				at.Text = fmt.Sprintf("%s of %s", named.key, host)
+				wrong = append(wrong, fmt.Errorf("plan %s: %v: %w", name, at, err))
+			}
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // place returns the target without {repository}.

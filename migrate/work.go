@@ -330,6 +330,7 @@ func (w *work) count(change func(*Counts)) {
 // failure completes the line about a cache that failed.
 func (w *work) failure(r Record, err error) Record {
 	r.Event, r.Cause, r.Error = eventOf(err), causeOf(err), brief(err)
+	r.err = err
 	if target, err := w.targetOf(r.Tag); err == nil && r.Target == "" {
 		r.Target, r.As = nameOf(target), w.m.Change.String()
 	}

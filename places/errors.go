@@ -82,6 +82,19 @@ func checkAddress(ref layout.Reference) error {
 	return spelling
 }
 
+// CheckName says what is wrong with the name of a place to write to, as far as that can be told before it is opened: nothing is there,
+// and it begins like the name of a registry, or is meant for an archive or a tag. It fails as Create does then.
+func CheckName(ref layout.Reference) error {
+	if _, err := os.Stat(ref.Path); !isDir(ref) || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var none *NotThereError
+	if err := notThere(ref); !errors.As(err, &none) {
+		return err
+	}
+	return checkNew(ref)
+}
+
 // checkNew refuses names for a new layout that are meant for something else: that of an archive, and a tag behind a colon.
 // What begins with ./ or a slash is meant as it is.
 func checkNew(ref layout.Reference) error {

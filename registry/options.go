@@ -2,9 +2,12 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containers/image/v5/pkg/cli/environment"
@@ -110,14 +113,13 @@ func (o Options) system() (*types.SystemContext, error) {
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*o.TLSVerify)
 	}
 	if o.AuthFile != "" {
-		// The library takes a file that is not there for one without credentials.
-		if _, err := os.Stat(o.AuthFile); err != nil {
+		if err := CheckAuthFile(o.AuthFile); err != nil {
 			return nil, fmt.Errorf("authentication file: %w", err)
 		}
 		sys.AuthFilePath = o.AuthFile
 	}
 	if o.CertDir != "" {
-		if _, err := os.ReadDir(o.CertDir); err != nil {
+		if err := CheckCertDir(o.CertDir); err != nil {
 			return nil, fmt.Errorf("certificate directory: %w", err)
 		}
 	}
@@ -129,4 +131,29 @@ func (o Options) system() (*types.SystemContext, error) {
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
 	}
 	return sys, nil
+}
+
+// CheckAuthFile says why a file with credentials can't be read. The library takes one that is not there for one without credentials.
+func CheckAuthFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() { // a pipe, which may be read once
+		return nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		err = &fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}
+	}
+	return errors.Join(err, file.Close())
+}
+
+// CheckCertDir says why a directory with certificates can't be read.
+func CheckCertDir(path string) error {
+	_, err := os.ReadDir(path)
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -82,8 +81,8 @@ causes, with the command that tries it again, and the exit status is 1. It is 0 
 
 With --state FILE a run goes on from where the one before ended: what is done and unchanged at its source is not looked at again, but
 for targets that are layouts; a tag that was deleted in a registry is found by a run without --state. What failed is tried again, what
-can't succeed is not. Without it, --json writes the lines of a state to standard output, and the
-summary to standard error.`,
+can't succeed is not. --json writes the summary then. Without a state, --json writes the lines of one to standard output, each as it
+happens (docs/schema/migrate-run-lines.json), and the summary as text to standard error.`,
 		Example: `  ocicache migrate run plan.yaml --state night.jsonl
   ocicache migrate run plan.yaml --state night.jsonl --only failed
   ocicache migrate run plan.yaml --shard 3/16 --json >shard-3.jsonl`,
@@ -145,15 +144,18 @@ func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, err
 	if err := f.registry.check(); err != nil {
 		return migrate.Options{}, err
 	}
+	if len(plan.Hosts()) > 0 {
+		if err := f.registry.checkEnvironment(); err != nil {
+			return migrate.Options{}, err
+		}
+	}
 	o := migrate.Options{
 		Layout: a.layoutOptions(), Registry: f.registry.options(either).Registry, Parallel: f.parallel, Jobs: a.jobs, GiveUp: f.giveUp,
 		Trust: f.trust, Version: versionName(),
 	}
 	o.Registry.Hosts, o.Registry.OnEvent = &a.hosts, a.retried
-	for _, name := range secretFlags {
-		if f.registry.set.Changed(name) && len(plan.Hosts()) > 1 {
-			return o, &usageError{fmt.Errorf("--%s would go to each of %d registries: use --authfile, or authfile in the plan", name, len(plan.Hosts()))}
-		}
+	if err := a.checkSecrets(f.registry, plan.Hosts()); err != nil {
+		return o, err
 	}
 	if f.parallel < 1 {
 		return o, &usageError{fmt.Errorf("--parallel %d: want 1 or more", f.parallel)}
@@ -214,56 +216,28 @@ func (f *migrateFlags) readPlan(stdin io.Reader, name string) (*migrate.Plan, er
 			return nil, err
 		}
 	}
-	return plan, plan.Check(name)
-}
-
-// stdinName stands for standard input.
-const stdinName = "-"
-
-// readInput reads a file, or standard input, that may be as large as a plan.
-func readInput(stdin io.Reader, name string) ([]byte, error) {
-	if name == stdinName {
-		raw, err := io.ReadAll(io.LimitReader(stdin, migrate.MaxPlan+1))
-		if err != nil {
-			return nil, fmt.Errorf("read standard input: %w", err)
-		}
-		return raw, nil
+	if err := plan.Check(name); err != nil {
+		return nil, err
 	}
-	raw, err := durable.ReadRegular(name, migrate.MaxPlan+1)
-	if err != nil {
-		return nil, notThereOr(err, name)
+	var notThere *places.NotThereError
+	if err := plan.CheckFiles(name); err != nil && !errors.As(err, &notThere) {
+		return nil, &usageError{err}
+	} else if err != nil {
+		return nil, err
 	}
-	return raw, nil
-}
-
-// notThereOr says that a file is not there, where that is what went wrong; else it is one that can't be what was asked for.
-func notThereOr(err error, name string) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &places.NotThereError{Path: name}
-	}
-	return &usageError{err}
+	return plan, nil
 }
 
 func (a *app) runMigrateInit(ctx context.Context, flags *migrateFlags, args []string) error {
-	var found []*migrate.Found
 	sources, to := args[:len(args)-1], args[len(args)-1]
-	if err := flags.registry.check(); err != nil {
+	if err := a.checkDraft(flags.registry, sources, to); err != nil {
 		return err
 	}
 	o := migrate.Options{Layout: a.layoutOptions(), Registry: flags.registry.options(either).Registry}
 	o.Registry.Hosts, o.Registry.OnEvent = &a.hosts, a.retried
-	for _, source := range sources {
-		if _, err := parse(source, ""); err != nil {
-			return err
-		}
-		one, err := migrate.Look(ctx, source, o)
-		if err != nil {
-			return err
-		}
-		if one.Caches == 0 {
-			a.note(source + ": there is no cache in it; the plan would fail with too-few-tags")
-		}
-		found = append(found, one)
+	found, err := a.lookAt(ctx, sources, o)
+	if err != nil {
+		return err
 	}
 	draft := migrate.Draft(found, to, o, foundLine)
 	plan, err := migrate.ParsePlan("drafted", []byte(draft))
@@ -273,6 +247,7 @@ func (a *app) runMigrateInit(ctx context.Context, flags *migrateFlags, args []st
 	if err != nil { // DST is none, or one of SRC is there twice
 		return err
 	}
+	a.noteSecrets(flags.registry, plan.Hosts())
 	result := initResult{Sources: found, Plan: draft}
 	return a.write(result, func(w io.Writer) error {
 		if p, ok := w.(*page); ok {
@@ -314,7 +289,8 @@ func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrate
 	if err != nil {
 		return err
 	}
-	show := func(s *migrate.Summary) error { return a.write(s, runResult{s}.render) }
+	all := listing{text: "--json writes a line for each of these, with its error"}
+	show := func(s *migrate.Summary) error { return a.write(s, runResult{s, all}.render) }
 	switch {
 	case flags.state != "":
 		state, err := migrate.OpenState(ctx, flags.state, a.lockTimeout)
@@ -322,10 +298,11 @@ func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrate
 			return err
 		}
 		a.closers = append(a.closers, state)
-		o.State, o.Record = state.State, state.Record
+		o.State, o.Record, o.Args = state.State, state.Record, a.argsAgain()
+		all = listing{"each of these with its error, as unfinished:", "ocicache migrate report " + pathArgument(flags.state) + " --json"}
 	case a.json:
 		o.Record = migrate.RecordTo(a.stdout)
-		show = func(s *migrate.Summary) error { return runResult{s}.render(a.stderr) }
+		show = func(s *migrate.Summary) error { return runResult{Summary: s}.render(a.stderr) }
 	}
 	handler, stop := a.show()
 	o.OnEvent = handler

@@ -16,7 +16,7 @@ func TestNarrowAddsUp(t *testing.T) {
 	s.Migrations = []*migrate.Result{{Source: "docker://old.example.com/team/app/cache", Target: "docker://new.example.com/caches/team/app", Counts: s.Counts}}
 	number := regexp.MustCompile(`(?m)^ +(?:brought over|there already|done before|not brought over|to bring over|would fail) +(.*)$`)
 	for name, render := range map[string]func(*page) error{
-		"run":   func(p *page) error { return runResult{s}.render(p) },
+		"run":   func(p *page) error { return runResult{Summary: s}.render(p) },
 		"check": func(p *page) error { d := *s; d.Dry = true; return checkResult{&d}.render(p) },
 	} {
 		p := &page{width: 80}

@@ -178,15 +178,19 @@ func renderCauses(w io.Writer, causes []migrate.CauseGroup, dry bool) {
 	}
 }
 
-// renderError says what was said of the first cache of a group, whose name stands above, and what may help.
+// renderError says what was said of the first cache of a group, by its name where there are others, and what may help.
 func renderError(w io.Writer, c migrate.CauseGroup) {
-	text, last := c.Error, ""
+	text, last, indent := c.Error, "", "  "
 	for _, name := range c.Caches {
 		text = strings.TrimPrefix(text, name+": ")
 	}
+	if c.Count > 1 && c.First != "" {
+		say(w, "  of the first, %s:\n", c.First)
+		indent += indent
+	}
 	for line := range strings.Lines(text) {
 		if line = strings.TrimRight(line, "\n"); line != last { // a registry may say the same of each blob
-			say(w, "  %s\n", line)
+			say(w, "%s%s\n", indent, line)
 		}
 		last = line
 	}
@@ -195,8 +199,25 @@ func renderError(w io.Writer, c migrate.CauseGroup) {
 	}
 }
 
+// listing says where all failures stand, each with its error.
+type listing struct{ text, command string }
+
+// render says it where not all stand above.
+func (l listing) render(w io.Writer, causes []migrate.CauseGroup) {
+	if l.text == "" || !slices.ContainsFunc(causes, func(c migrate.CauseGroup) bool { return c.Count > 1 }) {
+		return
+	}
+	say(w, "\n%s\n", l.text)
+	if l.command != "" {
+		sayCommand(w, l.command)
+	}
+}
+
 // runResult is what migrate run writes.
-type runResult struct{ *migrate.Summary }
+type runResult struct {
+	*migrate.Summary
+	listing listing // of all failures, the zero value where they are written besides
+}
 
 func (r runResult) render(w io.Writer) error {
 	if err := renderMigrations(w, r.Summary, "brought over", "not brought over"); err != nil {
@@ -205,6 +226,7 @@ func (r runResult) render(w io.Writer) error {
 	renderPrunedAll(w, r.Freed)
 	renderPruningNotes(w, r.Summary)
 	renderCauses(w, r.Causes, false)
+	r.listing.render(w, r.Causes)
 	shard := ""
 	if r.Shard != "" {
 		shard = "shard " + r.Shard + ": "
@@ -220,23 +242,6 @@ func (r runResult) render(w io.Writer) error {
 		shard, count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed, r.NotTried, interrupted, failedSources(r.Summary), size(r.Moved),
 		time.Duration(r.Took).Round(time.Second/10))
 	return nil
-}
-
-// hintAgain returns the command that tries again what is left, where that may help.
-func (a *app) hintAgain(s *migrate.Summary) string {
-	hopeless, failed := true, 0
-	for _, c := range s.Causes {
-		hopeless = hopeless && (c.Hopeless || c.Cause == migrate.CauseTooFew || c.Cause == migrate.CauseNotThere)
-		failed += c.Count
-	}
-	switch {
-	case hopeless && failed > 0:
-		return "trying again does not help as long as neither the plan nor the sources change; verify says of a cache what is wrong with it, 'ocicache registries' what targets take"
-	case !a.hasState():
-		return "the same command tries again; with --state FILE a run goes on where the one before ended"
-	default:
-		return "try again what is left: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
-	}
 }
 
 // hintResume returns the command that goes on with a run that was interrupted, or "" for other commands.
@@ -299,6 +304,7 @@ func (r reportResult) render(w io.Writer) error {
 	}
 	renderPrunedAll(w, r.Freed)
 	renderCauses(w, r.Causes, false)
+	listing{text: "--json lists each of these with its error, as unfinished"}.render(w, r.Causes)
 	if len(r.Slowest) > 0 {
 		say(w, "\nslowest:\n")
 		err = table(w, func(w io.Writer) {
@@ -307,6 +313,7 @@ func (r reportResult) render(w io.Writer) error {
 			}
 		})
 	}
+	renderAgain(w, r.Report)
 	if r.Skipped > 0 {
 		say(w, "\n%s that are none of a state were passed over\n", count(r.Skipped, "line"))
 	}

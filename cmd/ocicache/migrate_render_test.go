@@ -13,7 +13,7 @@ func TestPruningNotes(t *testing.T) {
 	s := &migrate.Summary{Exceeding: 2, Exceeds: 3_000_000, Estimated: 1}
 	for what, render := range map[string]func(*strings.Builder) error{
 		"check": func(w *strings.Builder) error { return checkResult{s}.render(w) },
-		"run":   func(w *strings.Builder) error { return runResult{s}.render(w) },
+		"run":   func(w *strings.Builder) error { return runResult{Summary: s}.render(w) },
 	} {
 		var out strings.Builder
 		if err := render(&out); err != nil {

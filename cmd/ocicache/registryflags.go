@@ -114,6 +114,9 @@ func (f *registryFlags) check(refs ...layout.Reference) error {
 	if err := f.checkNumbers(); err != nil {
 		return err
 	}
+	if err := f.checkFiles(); err != nil {
+		return err
+	}
 	for _, name := range accessFlags() {
 		if f.set.Changed(name) && len(hosts) > 1 && name != "authfile" { // whose entries name their registries
 			if err := f.ambiguous(name); err != nil {
@@ -137,6 +140,57 @@ func (f *registryFlags) checkNumbers() error {
 		return &usageError{fmt.Errorf("--idle-timeout %v: want more than 0", f.idle)}
 	}
 	return nil
+}
+
+// checkFiles refuses files and directories that are named and can't be read, before anything is asked of a registry. What each side has of
+// its own is not looked for.
+func (f *registryFlags) checkFiles() error {
+	for _, s := range []side{either, src, dest} {
+		a, ok := f.access[s]
+		if !ok {
+			continue
+		}
+		for _, named := range []struct {
+			flag, path string
+			check      func(string) error
+		}{{"authfile", a.authFile, registry.CheckAuthFile}, {"cert-dir", a.certDir, registry.CheckCertDir}} {
+			if named.path == "" || s == either && f.isSetForAll(named.flag) {
+				continue
+			}
+			if err := named.check(named.path); err != nil {
+				return fmt.Errorf("--%s%s: %w", s, named.flag, notThereOr(err, named.path))
+			}
+		}
+	}
+	return nil
+}
+
+// checkEnvironment refuses a file with credentials that the environment names and that can't be read.
+func (f *registryFlags) checkEnvironment() error {
+	path := os.Getenv(authVariable)
+	if path == "" || f.set.Changed("authfile") {
+		return nil
+	}
+	if err := registry.CheckAuthFile(path); err != nil {
+		return fmt.Errorf("%s: %w", authVariable, notThereOr(err, path))
+	}
+	return nil
+}
+
+// authVariable names the file with credentials, where no flag does.
+const authVariable = "REGISTRY_AUTH_FILE"
+
+// isSetForAll reports whether each of several sides has a flag of its own.
+func (f *registryFlags) isSetForAll(name string) bool {
+	if len(f.access) == 1 {
+		return false
+	}
+	for s := range f.access {
+		if s != either && !f.set.Changed(string(s)+name) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkAll is check for all that a command names, be it an argument or the value of a flag. What is no reference is said where it is opened.
@@ -229,7 +283,7 @@ func (f *registryFlags) readPassword() error {
 // options returns how to open a place on one side.
 func (f *registryFlags) options(s side) places.Options {
 	o := registry.Options{
-		AuthFile: os.Getenv("REGISTRY_AUTH_FILE"), UserAgent: "ocicache/" + versionName(), Retries: f.retry, Idle: f.idle, Rate: f.rate,
+		AuthFile: os.Getenv(authVariable), UserAgent: "ocicache/" + versionName(), Retries: f.retry, Idle: f.idle, Rate: f.rate,
 		GiveUp: f.giveUp,
 	}
 	if f.retry == 0 {

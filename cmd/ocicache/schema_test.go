@@ -32,7 +32,7 @@ var results = map[string]any{
 	"extract": extractResult{}, "ls": lsResult{}, "inspect": inspectResult{}, "diff": diffResult{}, "verify": verifyResult{},
 	"explain": explainResult{}, "explain-caches": explainCachesResult{}, "tag": tagResult{}, "rm": rmResult{}, "prune": pruneResult{}, "gc": gcResult{},
 	"repair": repairResult{}, "registries": registriesResult{}, "registries-one": registry.Profile{}, "version": versionResult{},
-	"migrate-init": initResult{}, "migrate-check": migrate.Summary{}, "migrate-run": migrate.Summary{}, "migrate-report": migrate.Report{},
+	"migrate-init": initResult{}, "migrate-check": migrate.Summary{}, "migrate-run": migrate.Summary{}, "migrate-run-lines": migrate.Record{}, "migrate-report": migrate.Report{},
 }
 
 // schema is as much of JSON schema as is needed to say what a Go type becomes.
@@ -262,10 +262,11 @@ var schemaLines = [][2]string{
 	{"migrate-init", "migrate init many $REGISTRY/new"},
 	{"migrate-check", "migrate check plan.yaml"},
 	{"migrate-run", "migrate run plan.yaml --state state"},
+	{"migrate-run-lines", "migrate run plan.yaml"},
 	{"migrate-report", "migrate report state"},
 }
 
-// TestSchemasOfOutput holds what commands really write against the schemas in the repository: one object, whose lists are never null and
+// TestSchemasOfOutput holds what commands really write against the schemas in the repository: one object, or one in each line, whose lists are never null and
 // whose times have no fractions.
 func TestSchemasOfOutput(t *testing.T) {
 	t.Parallel()
@@ -294,13 +295,19 @@ func TestSchemasOfOutput(t *testing.T) {
 			args = append(args, "--tls-verify=false")
 		}
 		stdout, stderr := runIn(t, dir, append(args, "--json")...)
-		var value any
-		if err := json.Unmarshal(stdout, &value); err != nil {
-			t.Errorf("%s: %v: %s%s", line[1], err, stdout, stderr)
-			continue
+		values := [][]byte{stdout}
+		if strings.HasSuffix(name, "-lines") {
+			values = bytes.SplitAfter(bytes.TrimSpace(stdout), []byte("\n"))
 		}
-		if where := readSchema(t, name).check(value, ""); where != "" {
-			t.Errorf("%s: %s", line[1], where)
+		for _, raw := range values {
+			var value any
+			if err := json.Unmarshal(raw, &value); err != nil {
+				t.Errorf("%s: %v: %s%s", line[1], err, raw, stderr)
+				continue
+			}
+			if where := readSchema(t, name).check(value, ""); where != "" {
+				t.Errorf("%s: %s", line[1], where)
+			}
 		}
 	}
 	for name := range results {

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/migrate"
+	"github.com/ocicache/ocicache/registry"
+)
+
+// hintAgain says what helps against what is left of a run, and which command tries it again.
+func (a *app) hintAgain(s *migrate.Summary) string {
+	var first []string // what is to be done before
+	passing, hopeless := false, false
+	for _, c := range s.Causes {
+		switch {
+		case c.Cause == migrate.CauseNotThere:
+			first = append(first, "make the source that is not there, or correct its name in the plan")
+		case c.Cause == migrate.CauseTooFew:
+			first = append(first, "add caches to the source, or lower min in the plan")
+		case c.Cause == migrate.CauseDamaged:
+			first = append(first, a.hintDamaged(s, c))
+		case c.Hopeless:
+			hopeless = true
+		}
+		passing = passing || mayPass(c)
+	}
+	switch {
+	case passing || len(s.Causes) == 0:
+		return strings.Join(append([]string{a.tryAgain()}, first...), "; ")
+	case len(first) == 0:
+		return "trying again does not help as long as neither the plan nor the sources change; verify says of a cache what is wrong with it, 'ocicache registries' what targets take"
+	case hopeless:
+		first = append(first, "what is not tried again needs another plan or source")
+	}
+	return strings.Join(append(first, "then "+a.tryAgain()), "; ")
+}
+
+// mayPass reports whether trying again may help against a failure, though nobody does anything about it.
+func mayPass(c migrate.CauseGroup) bool {
+	return !c.Hopeless && c.Cause != migrate.CauseNotThere && c.Cause != migrate.CauseTooFew && c.Cause != migrate.CauseDamaged
+}
+
+// tryAgain says which command tries again what is left.
+func (a *app) tryAgain() string {
+	if !a.hasState() {
+		return "run the same command again; with --state FILE a run goes on where the one before ended"
+	}
+	return "try again what is left: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
+}
+
+// hintDamaged says what helps against the first of the caches that are damaged, be it at the source or at the target.
+func (a *app) hintDamaged(s *migrate.Summary, c migrate.CauseGroup) string {
+	ref, target := c.Ends()
+	var blob *layout.BlobError
+	if errors.As(c.Err(), &blob) {
+		if at, err := layout.ParseReference(blob.Place); err == nil && at.Path == target.Path && at.Path != ref.Path {
+			ref = target
+		}
+	}
+	if isArchive(ref.String()) {
+		return archiveRemedy
+	}
+	damaged := subject{ref, a.accessOf(s.Plan, ref)}
+	return fmt.Sprintf("trying again does not help until it is mended; of %s, %s lists what is wrong, and %s mends what can be mended, with --base PLACE from a place that has it whole",
+		c.First, damaged.mention("verify"), damaged.mention("repair", "--write"))
+}
+
+// accessOf returns the flags that reach the registry of a reference, as the plan says, and where it says nothing the command.
+func (a *app) accessOf(plan *migrate.Plan, ref layout.Reference) []string {
+	if !isRegistry(ref) {
+		return nil
+	}
+	words, said := a.accessTo(either), migrate.Registry{}
+	if plan != nil {
+		said = plan.Registries[registry.HostOf(ref.Path)]
+	}
+	instead := func(flag, word string) {
+		words = slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "--"+flag) })
+		words = append(words, word)
+	}
+	if said.TLSVerify != nil {
+		instead("tls-verify", fmt.Sprintf("--tls-verify=%v", *said.TLSVerify))
+	}
+	if said.AuthFile != "" {
+		instead("authfile", "--authfile "+quoted(said.AuthFile))
+	}
+	if said.CertDir != "" {
+		instead("cert-dir", "--cert-dir "+quoted(said.CertDir))
+	}
+	return words
+}
+
+// argsAgain returns the words after 'migrate run' that go on with the run, for its state: without what is secret, and nil where the plan is
+// standard input.
+func (a *app) argsAgain() []string {
+	flags := a.running.Flags()
+	if pairs := flags.Lookup("pairs"); flags.Arg(0) == stdinName || pairs.Value.String() == stdinName {
+		return nil
+	}
+	args := []string{flags.Arg(0)}
+	if strings.HasPrefix(args[0], "-") { // a path, which stood behind --
+		args[0] = "./" + args[0]
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		switch value := f.Value.String(); f.Name {
+		case "only", "json", "password-stdin", "registry-token":
+		case "creds":
+			user, _, _ := strings.Cut(value, ":")
+			args = append(args, "--creds="+user, "--password-stdin")
+		default:
+			args = append(args, "--"+f.Name+"="+value)
+		}
+	})
+	return args
+}
+
+// mostAgain is how many commands a report prints.
+const mostAgain = 3
+
+// renderAgain prints the commands that go on with what is left, where that may help.
+func renderAgain(w io.Writer, r *migrate.Report) {
+	going, only := "go on", ""
+	switch {
+	case r.Unended > 0:
+		going = "go on, where no run is still at work"
+	case r.Cut == 0:
+		going, only = "try again what is left", " --only "+string(migrate.OnlyFailed)
+		if !slices.ContainsFunc(r.Causes, mayPass) {
+			going = "once that is mended, " + going
+		}
+	}
+	hopeless := !slices.ContainsFunc(r.Causes, func(c migrate.CauseGroup) bool { return !c.Hopeless })
+	if r.Complete || only != "" && hopeless {
+		return
+	}
+	for i, args := range r.Again {
+		if i == mostAgain {
+			say(w, "  and %d more of this kind\n", len(r.Again)-i)
+			break
+		}
+		words := []string{"ocicache migrate run"}
+		for _, arg := range args {
+			words = append(words, quoted(arg))
+		}
+		if i == 0 {
+			say(w, "\n%s:\n", going)
+		}
+		sayCommand(w, strings.Join(words, " ")+only)
+	}
+}
