@@ -31,7 +31,7 @@ type otherWord struct {
 }
 
 const (
-	adviceLogin  = "ocicache uses the credentials of 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
+	adviceLogin  = "credentials come from 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
 	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report shows how a migration went"
 	advicePush   = "did you mean convert or copy? convert --to auto sends the form that the registry accepts, copy sends the cache as it is"
 	adviceForget = "did you mean rm? 'ocicache rm' deletes tags by age and number, 'ocicache prune' drops old results within a cache"
