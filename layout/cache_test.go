@@ -366,7 +366,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// A place that is not a directory is a Source all the same: whoever reads from it verifies.
+// A place that is no directory is a Source all the same: whoever reads from it verifies.
 type memory map[digest.Digest]string
 
 func (memory) String() string { return "memory" }

@@ -319,7 +319,7 @@ func twoUnnamed(t *testing.T) (h handmade, first, second buildcache.Descriptor) 
 	}
 }
 
-// TestGCTellsOfCaches says of complete caches only that they went where they did: not of one that got a tag meanwhile, nor of one that a
+// TestGCTellsOfCaches says of whole caches only that they went where they did: not of one that got a tag meanwhile, nor of one that a
 // failure has spared, but of the one that was removed before.
 func TestGCTellsOfCaches(t *testing.T) {
 	t.Parallel()

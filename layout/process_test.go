@@ -315,7 +315,7 @@ func playReader(path string) error {
 		"lock": lockErr, "put": dir.Put(ctx, root, bytes), "ingest": ingestErr, "tag": dir.Tag(ctx, "new", root, ""),
 	} {
 		if !errors.Is(err, os.ErrPermission) {
-			return fmt.Errorf("%s: want permission, got %w", what, err)
+			return fmt.Errorf("%s: want no permission, got %w", what, err)
 		}
 	}
 	return nil

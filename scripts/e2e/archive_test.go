@@ -174,7 +174,7 @@ func requireNothingOf(t *testing.T, name, layout string) {
 		}
 		blobs++
 		if _, err := os.Stat(filepath.Join(layout, header.Name)); err == nil {
-			t.Errorf("%s has %s, already on the far side", filepath.Base(name), header.Name)
+			t.Errorf("%s has %s, which the far side has", filepath.Base(name), header.Name)
 		}
 	}
 	if blobs == 0 {

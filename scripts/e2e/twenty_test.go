@@ -20,7 +20,7 @@ type generated struct {
 	images  images
 }
 
-// generate makes up a build: some of its steps are those from other builds, in other places too, and the rest are its own.
+// generate makes up a build: some of its steps are those of other builds, in other places too, and the rest are its own.
 func generate(t *testing.T, n int) *generated {
 	t.Helper()
 	g := &generated{context: filepath.Join(t.TempDir(), "context"), cache: filepath.Join(t.TempDir(), "cache")}
