@@ -100,7 +100,7 @@ func hasUntagged(ctx context.Context, src layout.Source, named []layout.Entry) (
 }
 
 // errUndone says that not everything was brought over, so that nobody knows whether what is there besides is wanted.
-var errUndone = errors.New("nothing was deleted, as not every cache was brought over")
+var errUndone = errors.New("nothing was deleted, because not every cache was copied")
 
 // HalfAtMost has Check take up to half of what was there.
 const HalfAtMost = -1

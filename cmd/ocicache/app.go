@@ -53,13 +53,13 @@ func (a *app) command() *cobra.Command {
 		Short: "Make BuildKit cache exports usable anywhere",
 		Long: `ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
 layers, copies and syncs them to and from registries, packs them into archives that cross an air gap, and inspects and
-verifies them. A cache that it wrote is a cache that BuildKit still hits.
+verifies them. BuildKit still hits every cache that it writes.
 
 A reference names a cache in a place: a bare path (a directory is a layout, a file is an archive), oci:DIR[:TAG|@DIGEST],
 oci-archive:FILE[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
 
-Exit status: 0 done, 1 failed (sync: any cache failed), 2 wrong usage, 3 verify found an error, diff a difference, repair damage or
-explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
+Exit status: 0 done, 1 failed (sync: at least one cache failed), 2 wrong usage, 3 verify found an error, diff a difference, repair damage
+or explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -77,7 +77,7 @@ explain a miss, 4 not found (unpack: parts are missing), 5 locked by another pro
 	root.SetOut(&a.help)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.Flags().Bool("version", false, "show the version, as the command of that name does")
+	root.Flags().Bool("version", false, "show the version, like 'ocicache version'")
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(a.convertCommand(), a.copyCommand(), a.syncCommand(), a.migrateCommand(), a.mergeCommand(), a.packCommand(), a.unpackCommand(),
 		a.extractCommand(), a.lsCommand(), a.inspectCommand(), a.diffCommand(), a.verifyCommand(), a.explainCommand(), a.tagCommand(), a.rmCommand(),
@@ -102,11 +102,11 @@ explain a miss, 4 not found (unpack: parts are missing), 5 locked by another pro
 }
 
 func (a *app) addFlags(flags *pflag.FlagSet) {
-	flags.BoolVar(&a.json, "json", false, "write the result as one JSON object; errors go to standard error, with --progress json as JSON, too")
-	flags.StringVar(&a.progress, "progress", string(progress.Auto), "show progress on standard error, in this `MODE`: auto, plain, json or none")
-	flags.IntVar(&a.jobs, "jobs", 0, "`N` blobs to work on at once (default one for each processor)")
-	flags.DurationVar(&a.lockTimeout, "lock-timeout", layout.DefaultLockTimeout, "how long to wait for another process's lock; 0 not at all")
-	flags.BoolVar(&a.debug, "debug", false, "say what happens to each blob, and errors with their types")
+	flags.BoolVar(&a.json, "json", false, "write the result as one JSON object; for errors as JSON on standard error, add --progress json")
+	flags.StringVar(&a.progress, "progress", string(progress.Auto), "how to show progress on standard error: `MODE` is auto, plain, json or none")
+	flags.IntVar(&a.jobs, "jobs", 0, "work on `N` blobs at once (default one per processor)")
+	flags.DurationVar(&a.lockTimeout, "lock-timeout", layout.DefaultLockTimeout, "how long to wait for another process's lock; 0 to not wait")
+	flags.BoolVar(&a.debug, "debug", false, "report what happens to each blob, and the types of errors")
 }
 
 // close closes what commands opened.
@@ -123,7 +123,7 @@ func (a *app) check() error {
 		logrus.SetLevel(logrus.ErrorLevel)
 	}
 	if a.jobs < 0 {
-		return &usageError{fmt.Errorf("--jobs %d: want 1 or more, or 0 for one for each processor", a.jobs)}
+		return &usageError{fmt.Errorf("--jobs %d: want 1 or more, or 0 for one per processor", a.jobs)}
 	}
 	if a.lockTimeout < 0 {
 		return &usageError{fmt.Errorf("--lock-timeout %v: want 0 or more", a.lockTimeout)}

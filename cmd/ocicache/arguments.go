@@ -47,11 +47,11 @@ func argumentsError(cmd *cobra.Command, args []string, err error) error {
 	for _, arg := range args[len(want.most):] {
 		more = append(more, fmt.Sprintf("%q", arg))
 	}
-	are := "this is"
+	noun := "argument"
 	if len(more) > 1 {
-		are = "these are"
+		noun = "arguments"
 	}
-	return fmt.Errorf("%s: %s, and %s too many: %s", name, want.say(), are, strings.Join(more, ", "))
+	return fmt.Errorf("%s takes %s; unexpected %s: %s", name, want.say(), noun, strings.Join(more, ", "))
 }
 
 // say says what a command takes.
@@ -66,7 +66,7 @@ func (a arguments) say() string {
 		parts = append(parts, name)
 	}
 	if len(parts) == 0 {
-		return "it takes no arguments"
+		return "no arguments"
 	}
 	return english.WordSeries(parts, "and")
 }

@@ -12,19 +12,19 @@ func TestArgumentsError(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
 		"convert":              "convert: SRC is missing",
-		"convert a b c":        `convert: one SRC and at most one DST, and this is too many: "c"`,
+		"convert a b c":        `convert takes one SRC and at most one DST; unexpected argument: "c"`,
 		"copy":                 "copy: SRC and DST are missing",
 		"copy a":               "copy: DST is missing",
 		"merge":                "merge: SRC and DST are missing",
 		"merge a":              "merge: DST is missing",
 		"pack a":               "pack: FILE is missing",
 		"unpack a":             "unpack: DIR is missing",
-		"prune cache 10 GB":    `prune: one REF, and these are too many: "10", "GB"`,
+		"prune cache 10 GB":    `prune takes one REF; unexpected arguments: "10", "GB"`,
 		"migrate run":          "migrate run: PLAN is missing",
 		"migrate report":       "migrate report: FILE is missing",
-		"registries ecr quay":  `registries: at most one NAME|HOST, and this is too many: "quay"`,
-		"version now":          `version: it takes no arguments, and this is too many: "now"`,
-		"completion bash more": `completion bash: it takes no arguments, and this is too many: "more"`,
+		"registries ecr quay":  `registries takes at most one NAME|HOST; unexpected argument: "quay"`,
+		"version now":          `version takes no arguments; unexpected argument: "now"`,
+		"completion bash more": `completion bash takes no arguments; unexpected argument: "more"`,
 	} {
 		args := strings.Fields(line)
 		a := &app{stdout: io.Discard, stderr: io.Discard, args: args}

@@ -29,7 +29,7 @@ const headSize = 512
 
 // overwriteFlag adds the flag that lets files be replaced which are none of ours.
 func overwriteFlag(cmd *cobra.Command, names string) *bool {
-	return cmd.Flags().Bool("overwrite", false, "let "+names+" replace any file")
+	return cmd.Flags().Bool("overwrite", false, "let "+names+" replace any existing file")
 }
 
 // check says whether the file can be written, before there is anything to write.
@@ -38,7 +38,7 @@ func (f *besideFile) check() error {
 	case "":
 		return nil
 	case "-":
-		return &usageError{errors.New("want a FILE, not -: standard output has the result")}
+		return &usageError{errors.New("want a FILE, not -: standard output is for the result")}
 	}
 	if (durable.Output{Path: f.path, Spared: f.spared}).IsSpared() { // which --overwrite does not help
 		return &durable.OutputTakenError{Path: f.path, Spared: true}
@@ -62,7 +62,7 @@ func (f *besideFile) check() error {
 func (f *besideFile) checkIrregular() error {
 	info, err := os.Stat(f.path)
 	if err == nil && info.IsDir() {
-		err = &usageError{fmt.Errorf("%s is a directory, and no file", f.path)}
+		err = &usageError{fmt.Errorf("%s is a directory, not a file", f.path)}
 	}
 	return err
 }

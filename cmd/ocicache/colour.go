@@ -25,7 +25,7 @@ type painter struct {
 
 var painted = sync.OnceValue(func() []painter {
 	return []painter{
-		{regexp.MustCompile(`(?m)^(?:ocicache: )?error:|\b(?:FAILED|MISSING|NOT MENDED|NOT DELETED)\b`), red},
+		{regexp.MustCompile(`(?m)^(?:ocicache: )?error:|\b(?:FAILED|MISSING|NOT REPAIRED|NOT DELETED)\b`), red},
 		{regexp.MustCompile(`(?m)^warning:`), yellow},
 		{regexp.MustCompile(`(?m)^- .*$`), red},
 		{regexp.MustCompile(`(?m)^\+ .*$`), green},

@@ -29,8 +29,8 @@ func (f *changeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", "`FORM`: "+english.WordSeries(append(names(buildcache.Forms()), auto), "or"))
 	flags.StringVar(&f.compression, "compression", "", "`TYPE` of layers: "+english.WordSeries(names(buildcache.Compressions()), "or"))
-	flags.IntVar(&f.level, "compression-level", 0, "`N`: zstd 1-22, gzip and estargz 1-9 (default its own)")
-	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that have the compression already")
+	flags.IntVar(&f.level, "compression-level", 0, "`N`: zstd 1-22, gzip and estargz 1-9 (default by TYPE)")
+	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that already have this compression")
 }
 
 // options reads the flags into the library's options.
@@ -72,12 +72,13 @@ func (a *app) convertCommand() *cobra.Command {
 	change, flags := &changeFlags{}, &transferFlags{}
 	cmd := &cobra.Command{
 		Use:   "convert SRC [DST]",
-		Short: "Change the form of caches, and the compression of their layers",
-		Long: `Change the form of caches and the compression of their layers: in place those of SRC, or the one of --tag; with DST one
-cache on its way there. The tag moves last, to what was proved to be what BuildKit imports.
+		Short: "Change the form of caches and the compression of their layers",
+		Long: `Change the form of caches and the compression of their layers. Without DST, the caches in SRC, or the one chosen
+with --tag, are converted in place; with DST, one cache is written there. The tag moves last, once the result passes the checks of
+BuildKit's importer.
 
-Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since then; most registries take it), auto (what DST's
-registry takes; the default).`,
+Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since v0.21; most registries accept it), auto (what DST's
+registry accepts; the default).`,
 		Example: `  ocicache convert ./cache --to artifact
   ocicache convert ./cache ./small --compression zstd --compression-level 19
   ocicache convert ./cache docker://registry.example.com/team/cache:main`,

@@ -11,8 +11,8 @@ func (a *app) copyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy SRC DST",
 		Short: "Copy one cache from any place to any place, unchanged",
-		Long: `Copy one cache from any place to any place. Its bytes stay as they are: every digest is the same on the other side.
-Digests and sizes of what is copied are checked on the way, what was pushed is read again, and the tag moves last.`,
+		Long: `Copy one cache from any place to any place. Its bytes stay as they are, so every digest is the same in both places.
+Digests and sizes are checked while copying, what was pushed is read back, and the tag moves last.`,
 		Example: `  ocicache copy ./cache docker://registry.example.com/team/cache:main
   ocicache copy docker://registry.example.com/team/cache:main oci:./cache:main`,
 		Args: cobra.ExactArgs(2),

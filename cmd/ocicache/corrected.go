@@ -23,7 +23,7 @@ func (a *app) corrected(form buildcache.Form) string {
 		name = "convert"
 	case a.running.Flags().Lookup("to") == nil: // nor has it another form
 		first := a.commandLine("ocicache convert", a.running.Flags().Args()[:1], notOfRegistries) + " --to " + string(form)
-		return mention(first) + ", and then this again"
+		return mention(first) + " first, then run this again"
 	}
 	return a.repeated("ocicache "+name, "to", string(form))
 }

@@ -31,15 +31,15 @@ func (a *app) diffCommand() *cobra.Command {
 	flags := &diffFlags{page: besideFile{isOurs: webpage.IsOurs}}
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Show what has changed from one cache to another",
-		Long: `Show what has changed from one cache to another, in any places: layers that are new, gone, recompressed (the same content
-in another blob) or moved (the same content on other layers), records that are new or gone, records that both have with
-different results, and how much a transfer would move each way. Both are taken as BuildKit imports them; form and order
-are no difference. It reads roots and configs, no layers.
+		Short: "Show what changed from one cache to another",
+		Long: `Show what changed from one cache to another, wherever they are: layers that are new, gone, recompressed (the same content
+in another blob) or moved (the same content on other layers), records that are new, gone or have different results, and how
+much data a transfer would move each way. Caches are compared as BuildKit imports them: form and order make no difference.
+diff reads roots and configs, but no layers.
 
-With --provenance, records are called by the steps that they stand for, where a build of either cache has them. ` + provenanceHelp + `
+With --provenance, records are shown as the build steps that they stand for, if a build of either cache has them. ` + provenanceHelp + `
 
-Exit status 3 says that they differ.`,
+The exit status is 3 if the caches differ.`,
 		Example: `  ocicache diff ./yesterday ./today
   ocicache diff ./cache docker://registry.example.com/team/cache:main --json
   ocicache diff ./yesterday ./today --provenance yesterday.dockerbuild --provenance today.dockerbuild
@@ -47,9 +47,9 @@ Exit status 3 says that they differ.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runDiff(cmd.Context(), flags, args) },
 	}
-	cmd.Flags().BoolVar(&flags.all, "all", false, "list everything, instead of the first of each kind")
-	cmd.Flags().BoolVarP(&flags.quiet, "quiet", "q", false, "write nothing; the exit status says whether they differ")
-	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE` as well, also with --quiet")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "list everything, not just the first of each kind")
+	cmd.Flags().BoolVarP(&flags.quiet, "quiet", "q", false, "print nothing; the exit status tells whether they differ")
+	cmd.Flags().StringVar(&flags.page.path, "html", "", "also write a self-contained HTML page to this `FILE`, even with --quiet")
 	flags.naming.add(cmd.Flags())
 	flags.page.overwrite = overwriteFlag(cmd, "--html")
 	flags.registry = addRegistryFlags(cmd, src, dest)
@@ -225,7 +225,7 @@ func (r diffResult) render(w io.Writer) error {
 		say(w, "layers: %d gone, %d new, %d recompressed, %d moved; records: %d gone, %d new, %d with another result", l.Gone, l.New, l.Recompressed, l.Moved,
 			c.Gone, c.New, c.Changed)
 	}
-	say(w, "\nto move: %s, %s from - to +; %s, %s from + to -\n", count(r.ToB.Blobs, "blob"), size(r.ToB.Bytes), count(r.ToA.Blobs, "blob"),
+	say(w, "\nto transfer: %s, %s from - to +; %s, %s from + to -\n", count(r.ToB.Blobs, "blob"), size(r.ToB.Bytes), count(r.ToA.Blobs, "blob"),
 		size(r.ToA.Bytes))
 	return nil
 }

@@ -18,7 +18,7 @@ func (f *transferFlags) checkDigestFile(refs ...layout.Reference) error {
 	}
 	for _, ref := range refs {
 		if ref.IsLocal() && layout.IsWithin(f.digestFile, ref.Path) {
-			return &usageError{fmt.Errorf("--digestfile %s is part of %s, which is at work", f.digestFile, ref)}
+			return &usageError{fmt.Errorf("--digestfile %s is inside %s, which this command is using", f.digestFile, ref)}
 		}
 	}
 	return checkParent(f.digestFile)
@@ -30,7 +30,7 @@ func (f *transferFlags) checkDigestFileIn(place layout.Source) error {
 	if f.digestFile == "" || !ok || !occupier.Occupies(f.digestFile) {
 		return nil
 	}
-	return &usageError{fmt.Errorf("--digestfile %s is part of %s, which is at work", f.digestFile, place)}
+	return &usageError{fmt.Errorf("--digestfile %s is inside %s, which this command is using", f.digestFile, place)}
 }
 
 // writeDigests writes the file of --digestfile as skopeo does: the digest alone, of several one a line, without a newline at the end. A file that is there is replaced. A

@@ -110,7 +110,7 @@ func TestExampleRewrite(t *testing.T) {
 	e.cache(t, "oci-index-zstd", "docker://"+web+":main")
 	e.cache(t, "artifact-gzip", "docker://"+web+":done")
 	e.old.Forget()
-	wantText(t, e.script(t, "rewrite-as-artifacts.sh", app, web), "3 caches planned: 2 brought over, 1 there already")
+	wantText(t, e.script(t, "rewrite-as-artifacts.sh", app, web), "3 caches planned: 2 copied, 1 already there")
 	if n := e.old.Count("PUT", "/blobs/uploads/"); n > 0 {
 		t.Errorf("%d blobs were sent", n)
 	}
@@ -118,7 +118,7 @@ func TestExampleRewrite(t *testing.T) {
 		wantText(t, e.run(t, nil, "ocicache", "inspect", "docker://"+repository+":main"), "artifact")
 		e.run(t, nil, "ocicache", "verify", "docker://"+repository+":main", "--deep")
 	}
-	wantText(t, e.script(t, "rewrite-as-artifacts.sh", app, web), "0 brought over, 0 there already, 3 done before")
+	wantText(t, e.script(t, "rewrite-as-artifacts.sh", app, web), "0 copied, 0 already there, 3 done before")
 }
 
 // TestExampleZstd recompresses on the way.
@@ -128,8 +128,8 @@ func TestExampleZstd(t *testing.T) {
 	e.cache(t, "docker-list-gzip", "docker://"+e.old.Host+"/team/app-cache:release-1")
 	e.cache(t, "artifact-gzip", "docker://"+e.old.Host+"/team/app-cache:scratch")
 	e.plan(t, "zstd-plan.yaml")
-	wantText(t, e.run(t, nil, "ocicache", "migrate", "check", "plan.yaml"), "1 to bring over", "1 by allow")
-	wantText(t, e.run(t, nil, "ocicache", "migrate", "run", "plan.yaml", "--state", "zstd.jsonl"), "1 cache planned: 1 brought over")
+	wantText(t, e.run(t, nil, "ocicache", "migrate", "check", "plan.yaml"), "1 to copy", "1 by allow")
+	wantText(t, e.run(t, nil, "ocicache", "migrate", "run", "plan.yaml", "--state", "zstd.jsonl"), "1 cache planned: 1 copied")
 	wantText(t, e.run(t, nil, "ocicache", "inspect", "docker://"+e.new.Host+"/team/app-cache:release-1"), "artifact", "zstd")
 }
 
@@ -142,13 +142,13 @@ func TestExampleMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.cache(t, "artifact-gzip", "docker://"+e.old.Host+"/team/app:one")
-	wantText(t, e.script(t, "mirror-out.sh", "plan.yaml", "near", "w1.tar"), "1 brought over")
-	wantText(t, e.script(t, "mirror-in.sh", "w1.tar", "far", e.new.Host+"/mirror"), "1 brought over")
+	wantText(t, e.script(t, "mirror-out.sh", "plan.yaml", "near", "w1.tar"), "1 copied")
+	wantText(t, e.script(t, "mirror-in.sh", "w1.tar", "far", e.new.Host+"/mirror"), "1 copied")
 	e.run(t, nil, "cp", "far.receipt", "near.receipt")
 
 	e.cache(t, "stale-blobs", "docker://"+e.old.Host+"/team/app:two")
-	wantText(t, e.script(t, "mirror-out.sh", "plan.yaml", "near", "w2.tar"), "1 brought over, 0 there already, 1 done before", "left out")
-	wantText(t, e.script(t, "mirror-in.sh", "w2.tar", "far", e.new.Host+"/mirror"), "1 brought over, 0 there already, 1 done before")
+	wantText(t, e.script(t, "mirror-out.sh", "plan.yaml", "near", "w2.tar"), "1 copied, 0 already there, 1 done before", "left out")
+	wantText(t, e.script(t, "mirror-in.sh", "w2.tar", "far", e.new.Host+"/mirror"), "1 copied, 0 already there, 1 done before")
 	for _, tag := range []string{"app-one", "app-two"} {
 		e.run(t, nil, "ocicache", "verify", "docker://"+e.new.Host+"/mirror:"+tag, "--deep")
 	}
@@ -231,7 +231,7 @@ func TestExamplePipelines(t *testing.T) {
 				}
 			}
 			if caches != 6 {
-				t.Errorf("%d caches were brought over by the shards, want 6", caches)
+				t.Errorf("%d caches were copied by the shards, want 6", caches)
 			}
 		})
 	}

@@ -30,21 +30,20 @@ func (a *app) explainCommand() *cobra.Command {
 	flags := &explainFlags{}
 	cmd := &cobra.Command{
 		Use:   "explain REF [REF2]",
-		Short: "Say which step each record stands for, and why a step misses",
-		Long: `Say which step of a build each record of a cache stands for and, with --why, why a build does not find a step in it.
+		Short: "Show which step each record stands for, and why a step misses",
+		Long: `Show which step of a build each record of a cache stands for and, with --why, why a build does not find a step in it.
 
---provenance names what a build told of its steps: a file (provenance as a statement or a bare predicate, what 'docker
-buildx history export' wrote, the file of buildx's --metadata-file, LLB as protobuf), - for standard input, what
---output type=local wrote, or an image with an attestation in a layout, an archive or a registry. It needs provenance of mode=max. BuildKit's history keeps one of every
-successful build:
+--provenance takes the steps of a build: a file (provenance as a statement or a bare predicate, the output of 'docker
+buildx history export' or of buildx's --metadata-file, LLB as protobuf), - for standard input, a directory that --output type=local
+wrote, or an image with an attestation in a layout, an archive or a registry. The provenance must have mode=max. BuildKit's history
+keeps it for every successful build:
 
   docker buildx history export -o build.dockerbuild
 
-Contents are proved with --context, and with the layers of the cache. With two caches and no provenance, it says what
-kind of changes are between them.
+File contents are checked with --context, and with the layers of the cache. Given two caches and no provenance, it shows what
+kinds of changes there are between them.
 
-Exit status 3 says that a step misses, with --strict also that there is one of which it can't be told; of two caches, that they
-differ.`,
+The exit status is 3 if a step misses, with --strict also if explain can't tell for some step; for two caches, if they differ.`,
 		Example: `  ocicache explain ./cache --provenance build.dockerbuild
   ocicache explain ./cache --provenance new.dockerbuild --why --context . --old-provenance old.dockerbuild
   ocicache explain docker://registry.example.com/team/cache:main --provenance docker://registry.example.com/team/app:main
@@ -53,15 +52,15 @@ differ.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExplain(cmd.Context(), flags, args) },
 	}
 	cmd.Flags().StringArrayVar(&flags.provenance, "provenance", nil, provenanceUsage)
-	cmd.Flags().BoolVar(&flags.why, "why", false, "say whether the build finds each step, and why not")
-	cmd.Flags().StringArrayVar(&flags.old, "old-provenance", nil, "`FILE`: the same of the build that the cache is from")
-	cmd.Flags().StringArrayVar(&flags.contexts, "context", nil, "the build's context: `DIR`, or NAME=DIR for a named one")
-	cmd.Flags().StringVar(&flags.newCache, "new-cache", "", "`PLACE` of the cache that the build exported itself")
-	cmd.Flags().BoolVar(&flags.all, "all", false, "list every step with its verdict, and fold nothing")
-	cmd.Flags().BoolVar(&flags.next, "next", false, "ask what the next build of the same steps would find")
-	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 also where it can't be told of a step")
+	cmd.Flags().BoolVar(&flags.why, "why", false, "show whether the build finds each step, and if not, why")
+	cmd.Flags().StringArrayVar(&flags.old, "old-provenance", nil, "`FILE`: provenance of the build that the cache is from")
+	cmd.Flags().StringArrayVar(&flags.contexts, "context", nil, "the build context: `DIR`, or NAME=DIR for a named one")
+	cmd.Flags().StringVar(&flags.newCache, "new-cache", "", "`PLACE` of the cache that this build exported")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "list every step with its verdict, without folding any")
+	cmd.Flags().BoolVar(&flags.next, "next", false, "show what the next build of the same steps would find")
+	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 also if explain can't tell for some step")
 	cmd.Flags().BoolVar(&flags.redact, "redact", false, redactUsage)
-	cmd.Flags().StringVar(&flags.sort, "sort", "line", "`ORDER` of the steps: line, or size, the largest first")
+	cmd.Flags().StringVar(&flags.sort, "sort", "line", "`ORDER` of the steps: line, or size (largest first)")
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to explain")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
 	flags.registry = addRegistryFlags(cmd)
@@ -72,21 +71,21 @@ differ.`,
 type noProvenanceError struct{}
 
 func (*noProvenanceError) Error() string {
-	return "records hold digests only: --provenance is needed, or a second cache"
+	return "records only hold digests: give --provenance, or a second cache"
 }
 
 func (f *explainFlags) check(args []string) error {
 	switch {
 	case f.sort != "line" && f.sort != "size":
-		return &usageError{fmt.Errorf("--sort %s: it is line or size", f.sort)}
+		return &usageError{fmt.Errorf("--sort %s: want line or size", f.sort)}
 	case len(args) == 2:
 		return f.checkCaches()
 	case len(f.provenance) == 0:
 		return &usageError{&noProvenanceError{}}
 	case !f.why && (len(f.old) > 0 || f.newCache != "" || f.strict || f.all || f.next):
-		return &usageError{errors.New("--old-provenance, --new-cache, --next, --all and --strict are for --why")}
+		return &usageError{errors.New("--old-provenance, --new-cache, --next, --all and --strict need --why")}
 	case f.next && f.newCache != "":
-		return &usageError{errors.New("--next is about a build that is still to run, and --new-cache is what one exported")}
+		return &usageError{errors.New("--next is for a build that has not run yet, so it can't be used with --new-cache")}
 	}
 	return nil
 }
@@ -95,12 +94,12 @@ func (f *explainFlags) check(args []string) error {
 func (f *explainFlags) checkCaches() error {
 	switch {
 	case f.why && len(f.provenance) == 0:
-		return &usageError{errors.New("--why is about one build: give its --provenance, and REF2 as --new-cache if it is what the build exported; " +
-			"without --why, the two caches are compared")}
+		return &usageError{errors.New("--why is about one build: give its --provenance, and if REF2 is the cache that it exported, give that as --new-cache; " +
+			"to compare two caches, leave out --why")}
 	case f.strict || f.all || f.next:
-		return &usageError{errors.New("--next, --all and --strict are for --why")}
+		return &usageError{errors.New("--next, --all and --strict need --why")}
 	case f.why, len(f.provenance)+len(f.old)+len(f.contexts) > 0, f.newCache != "":
-		return &usageError{errors.New("two caches are compared without provenance: give REF2 as --new-cache REF2")}
+		return &usageError{errors.New("comparing two caches takes no provenance; if the build exported REF2, give it as --new-cache REF2")}
 	}
 	return nil
 }
@@ -215,7 +214,7 @@ func parseContexts(values []string) (explain.Contexts, error) {
 			name, dir = before, after
 		}
 		if _, ok := contexts[name]; ok {
-			return nil, &usageError{fmt.Errorf("--context: two directories for %q", name)}
+			return nil, &usageError{fmt.Errorf("--context: two directories given for %q", name)}
 		}
 		if err := checkDirectory(dir); err != nil {
 			return nil, fmt.Errorf("--context: %w", err)

@@ -22,16 +22,16 @@ var kindWords = []struct {
 	one   string // of one
 }{
 	{
-		explain.NewOperation, "new operations, on steps that both caches have: a command, a variable, an option was changed or added",
-		"new operation, on steps that both caches have: a command, a variable, an option was changed or added",
+		explain.NewOperation, "new operations on steps that both caches have: a command, variable or option was changed or added",
+		"new operation on steps that both caches have: a command, variable or option was changed or added",
 	},
-	{explain.NewContent, "known operations with other files, or first on another base", "known operation with other files, or first on another base"},
+	{explain.NewContent, "known operations with different files or a different base", "known operation with different files or a different base"},
 	{
-		explain.NewPlace, "known operations in another place: the order, or what they stand on, was changed",
-		"known operation in another place: the order, or what it stands on, was changed",
+		explain.NewPlace, "known operations in another position: their order, or the steps before them, changed",
+		"known operation in another position: its order, or the steps before it, changed",
 	},
-	{explain.NewSource, "new sets of files, or bases", "new set of files, or base"},
-	{explain.Follows, "steps that only follow one of these", "step that only follows one of these"},
+	{explain.NewSource, "new sets of files or bases", "new set of files or base"},
+	{explain.Follows, "steps that only depend on one of these", "step that only depends on one of these"},
 }
 
 func (r explainCachesResult) render(w io.Writer) error {
@@ -57,6 +57,6 @@ func (r explainCachesResult) render(w io.Writer) error {
 		}
 		say(w, "  records of the first that are gone: %s\n", shortText(indexes(at), ""))
 	}
-	say(w, "Digests alone do not tell which steps these are, nor that a step was told not to use the cache; --provenance does.\n")
+	say(w, "Digests alone don't tell which steps these are, or whether a step was told not to use the cache; --provenance does.\n")
 	return nil
 }

@@ -84,7 +84,7 @@ func (a *app) readProvenance(ctx context.Context, text string, access *registryF
 func readStandard() ([]*provenance.Build, error) {
 	builds, err := readOne("standard input", os.Stdin)
 	if builds == nil && err == nil {
-		return nil, &usageError{errors.New("standard input is an archive: name the file")}
+		return nil, &usageError{errors.New("standard input is an archive; give it as a file")}
 	}
 	return builds, err
 }
@@ -183,7 +183,7 @@ func checkDirectory(path string) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return &usageError{fmt.Errorf("%s is no directory", path)}
+		return &usageError{fmt.Errorf("%s is not a directory", path)}
 	}
 	return nil
 }

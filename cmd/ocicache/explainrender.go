@@ -64,9 +64,9 @@ func (r explainResult) renderWarnings(w io.Writer) {
 
 // recordsLine says how many records are named.
 func (r explainResult) recordsLine() string {
-	text := fmt.Sprintf("%s, %d of a step of this build", count(len(r.Records), "record"), len(r.Records)-r.Foreign)
+	text := fmt.Sprintf("%s, %d from a step of this build", count(len(r.Records), "record"), len(r.Records)-r.Foreign)
 	if r.Foreign > 0 {
-		text += fmt.Sprintf(", %d foreign, of other builds", r.Foreign)
+		text += fmt.Sprintf(", %d from other builds", r.Foreign)
 	}
 	return text
 }
@@ -82,14 +82,14 @@ func (r explainResult) renderContents(w io.Writer) {
 			say(w, "\n  files\n")
 			first = false
 		}
-		how := "by where it stands"
+		how := "by position"
 		switch {
 		case len(record.Absent) > 0:
-			how = "not in the context that was given"
+			how = "not in the given context"
 		case record.Differs:
-			how = "with other files than now: of an older build"
+			how = "with other files than now: from an older build"
 		case record.How != explain.ByPosition:
-			how = "proved by " + map[explain.How]string{
+			how = "confirmed by " + map[explain.How]string{
 				explain.ByContent: "the context", explain.ByLayers: "layers", explain.ByDefinition: "the definition",
 			}[record.How]
 		}
@@ -104,9 +104,9 @@ func (r explainResult) renderNotes(w io.Writer) {
 			break
 		}
 		if name == "context" {
-			say(w, "note: without --context DIR the files of the build context are not compared\n")
+			say(w, "note: without --context DIR, files of the build context are not compared\n")
 		} else {
-			say(w, "note: without --context %s=DIR its files are not compared\n", name)
+			say(w, "note: without --context %s=DIR, its files are not compared\n", name)
 		}
 	}
 	for _, note := range r.Notes {
@@ -122,7 +122,7 @@ func (r explainResult) renderNotes(w io.Writer) {
 		}
 	}
 	for _, version := range slices.Sorted(maps.Keys(before)) {
-		say(w, "note: %s with keys of BuildKit before %s, which newer ones do not make\n", count(before[version], "record"), version)
+		say(w, "note: %s with keys of BuildKit before %s, which newer versions don't make\n", count(before[version], "record"), version)
 	}
 }
 

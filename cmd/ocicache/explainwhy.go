@@ -13,7 +13,7 @@ import (
 
 // renderWhy says what misses, the first cause at the top. What only follows is folded, unless all steps are wanted.
 func (r explainResult) renderWhy(w io.Writer, name string) error {
-	say(w, "%s: of %s %s\n", name, count(len(r.Steps), "step"), r.verdictsLine())
+	say(w, "%s: %s: %s\n", name, count(len(r.Steps), "step"), r.verdictsLine())
 	r.renderWarnings(w)
 	if r.all {
 		if err := r.renderSteps(w); err != nil {
@@ -48,17 +48,17 @@ func because(s explain.StepReport) string {
 	case s.IsDouble():
 		return s.Cause.Text + ", unless " + conditions(s, false)
 	case s.Cause != nil && s.Cause.Own != nil:
-		return s.Cause.Text + ", and is changed itself: " + s.Cause.Own.Text
+		return s.Cause.Text + ", and changed itself: " + s.Cause.Own.Text
 	case s.Cause != nil:
 		return s.Cause.Text
 	case s.Made:
-		return "its results were made since the build began"
+		return "its results were made after the build began"
 	case s.Verdict == explain.Maybe:
 		return "hits if " + conditions(s, false)
 	case s.Verdict == explain.Unknown:
 		return unknown(s)
 	case s.Verdict == explain.KeyOnly:
-		return "has no result, and none is needed"
+		return "has no result, and doesn't need one"
 	default:
 		return ""
 	}
@@ -94,7 +94,7 @@ func (r explainResult) renderHints(w io.Writer) {
 		all = append(all, h.String())
 	}
 	if len(all) > 0 {
-		say(w, "to tell more: %s\n", strings.Join(all, ", "))
+		say(w, "to find out more, add: %s\n", strings.Join(all, ", "))
 	}
 }
 
@@ -109,12 +109,12 @@ func followVerb(n int) string {
 func (r explainResult) verdictsLine() string {
 	parts := []string{fmt.Sprintf("%d hit", r.Count(explain.Hit)-r.Made()), fmt.Sprintf("%d miss", r.Count(explain.Miss))}
 	if n := r.Made(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d made since it began", n))
+		parts = append(parts, fmt.Sprintf("%d made after it began", n))
 	}
 	for _, more := range []struct {
 		explain.Verdict
 		words string
-	}{{explain.Maybe, "can't be told"}, {explain.KeyOnly, "are not needed"}, {explain.Unknown, "unknown"}} {
+	}{{explain.Maybe, "undecided"}, {explain.KeyOnly, "not needed"}, {explain.Unknown, "unknown"}} {
 		if n := r.Count(more.Verdict); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, more.words))
 		}
@@ -152,7 +152,7 @@ func (g missGroup) render(w io.Writer) {
 		say(w, "  and so %s: %s\n", followVerb(len(only)), lines(only))
 	}
 	if len(changed) > 0 {
-		say(w, "  and so %s, changed as well: mend that next\n", followVerb(len(changed)))
+		say(w, "  and so %s, but changed too: fix that next\n", followVerb(len(changed)))
 		for _, s := range changed {
 			say(w, "    %s: %s\n", stepLine(s), s.Cause.Own.Text)
 		}
@@ -257,7 +257,7 @@ func unknown(s explain.StepReport) string {
 			return c.Text
 		}
 	}
-	return "its key can't be known from its definition"
+	return "its key can't be derived from its definition"
 }
 
 // stepLine names a step.

@@ -19,19 +19,19 @@ func (a *app) extractCommand() *cobra.Command {
 	flags := &transferFlags{}
 	cmd := &cobra.Command{
 		Use:   "extract REF DST",
-		Short: "Make a cache of its own of an image's inline cache",
-		Long: `Make a cache of its own of the inline cache that an image carries (--cache-to type=inline). Builds that import it hit
-what they would hit with the image; the image is no longer needed for that. Of an image for several platforms, the
-inline caches of all become one cache.
+		Short: "Turn an image's inline cache into a separate cache",
+		Long: `Turn the inline cache that an image carries (--cache-to type=inline) into a separate cache. Builds that import it hit
+what they would hit with the image, so the image is no longer needed for that. For an image with several platforms, the
+inline caches of all platforms become one cache.
 
-The layers are copied, verified, and keep their compression. The tag moves last, after the result was proved to be what
-BuildKit imports. Images are never touched: in their own layout the cache needs a tag of its own.`,
+Layers are copied and verified, and keep their compression. The tag moves last, once the result is checked by the rules of
+BuildKit's importer. Images are never changed: in the image's own layout, the cache needs a different tag.`,
 		Example: `  ocicache extract docker://registry.example.com/team/app:main docker://registry.example.com/team/cache:main
   ocicache extract oci:./image:1 oci:./cache:latest --to docker-list`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runExtract(cmd.Context(), to, flags, args) },
 	}
-	cmd.Flags().StringVar(&to, "to", "", "`FORM`: docker-list, oci-index, artifact or auto (default artifact, in a registry auto)")
+	cmd.Flags().StringVar(&to, "to", "", "`FORM`: docker-list, oci-index, artifact or auto (default artifact; for a registry auto)")
 	flags.add(a, cmd)
 	cmd.Flags().Lookup("tag").Usage = "`TAG` of the image in REF"
 	return cmd
@@ -99,9 +99,9 @@ func (r extractResult) render(w io.Writer) error {
 	done := "extracted"
 	switch {
 	case r.Skipped:
-		done = "nothing to do, it is there already"
+		done = "nothing to do, it is already there"
 	case r.DryRun:
-		done = "this would be done, nothing was written"
+		done = "dry run, nothing was written"
 	}
 	say(w, "%s, tag %s: %s\n", r.Destination, r.Tag, done)
 	err := table(w, func(w io.Writer) {
@@ -129,7 +129,7 @@ func (r extractResult) render(w io.Writer) error {
 // imageLine says what became of one image.
 func imageLine(image convert.ExtractedImage) string {
 	if image.PassedOver != "" {
-		return "passed over: " + image.PassedOver
+		return "skipped: " + image.PassedOver
 	}
 	return fmt.Sprintf("%s, %s, %s", count(image.Records, "record"), count(image.Results, "result"), count(image.Layers, "layer"))
 }

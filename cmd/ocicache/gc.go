@@ -17,17 +17,18 @@ func (a *app) gcCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "gc DIR",
-		Short: "Remove what no tag of a directory reaches any more",
-		Long: `Remove what no entry of a directory's index.json reaches any more: old exports, what conversions left, temporary files,
-leftovers of interrupted exports. Caches, images and indexes that lie there stay, with all that they name, tagged or not.
+		Short: "Remove what no tag in a directory reaches any more",
+		Long: `Remove what no entry of a directory's index.json reaches any more: old exports, remains of conversions, temporary files,
+leftovers of interrupted exports. Caches, images and indexes listed in index.json stay, with everything that they reference, tagged
+or not.
 
-A cache that lost its tag goes, too: the result names those that are whole. Where index.json names nothing at all, or is not
-there, while caches lie there, it was probably lost: gc refuses then, and 'ocicache repair' mends it.
+A cache that lost its tag is removed too; the result lists the complete ones. If index.json is missing or empty while there are
+caches in the directory, it was probably lost: gc then refuses to run, and 'ocicache repair' restores it.
 
-It waits until nobody writes there, as BuildKit does when it deletes (cache.lock). BuildKits before v0.34 take no lock, so
-what is younger than a day stays, and everything while one of them seems to write. An export by one of those that is just done with its
-blobs can't be seen: then don't run gc beside it. If anything that an entry reaches is missing, it says so and removes nothing: what
-nothing reaches may be what is looked for.`,
+gc waits until nobody is writing there, as BuildKit does when it deletes (cache.lock). BuildKit before v0.34 takes no lock, so
+anything younger than a day stays, and so does everything while such a BuildKit seems to be writing. An export that has just written
+its blobs can't be detected: don't run gc at the same time. If anything that an entry reaches is missing, gc says so and removes
+nothing, as the missing part may be among what would be removed.`,
 		Example: `  ocicache gc ./cache --dry-run
   ocicache gc ./cache --keep-since 0s`,
 		Args: cobra.ExactArgs(1),
@@ -35,8 +36,8 @@ nothing reaches may be what is looked for.`,
 			return a.runGC(cmd.Context(), keepSince, dryRun, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&keepSince, "keep-since", "24h", "keep what is younger than this `AGE`, such as 12h or 7d; 0s where nothing writes there but what takes the lock")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and remove nothing")
+	cmd.Flags().StringVar(&keepSince, "keep-since", "24h", "keep what is younger than this `AGE`, such as 12h or 7d; use 0s only if every writer takes the lock")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	return cmd
 }
 
@@ -76,7 +77,7 @@ type collector interface {
 }
 
 // errNoDir says that a place is none that garbage is collected in.
-var errNoDir = errors.New("gc is for a directory as a whole")
+var errNoDir = errors.New("gc works on a whole directory")
 
 // openDir opens a layout directory.
 func (a *app) openDir(ctx context.Context, text string) (collector, error) {
@@ -105,7 +106,7 @@ func (r gcResult) render(w io.Writer) error {
 	}
 	say(w, "%s: %s with %s %s", r.Path, count(r.Removed.Files, "blob"), size(r.Removed.Bytes), removed)
 	if r.Leftovers.Files > 0 {
-		say(w, ", and %s of interrupted writers with %s", count(r.Leftovers.Files, "leftover"), size(r.Leftovers.Bytes))
+		say(w, ", and %s of interrupted writes with %s", count(r.Leftovers.Files, "leftover"), size(r.Leftovers.Bytes))
 	}
 	if r.Error != "" {
 		say(w, " before it failed\n")
@@ -114,21 +115,21 @@ func (r gcResult) render(w io.Writer) error {
 	say(w, "\n")
 	switch {
 	case r.DryRun:
-		renderUnnamed(w, r.Path, r.Unnamed, ", which would go, too")
+		renderUnnamed(w, r.Path, r.Unnamed, ", which would be removed too")
 	case len(r.Unnamed) > 0:
-		listUnnamed(w, ", which were removed, too", r.Unnamed)
+		listUnnamed(w, ", which were removed too", r.Unnamed)
 	}
-	say(w, "  kept: %s with %s that are needed\n", count(r.Kept.Files, "blob"), size(r.Kept.Bytes))
+	say(w, "  kept: %s with %s, still needed\n", count(r.Kept.Files, "blob"), size(r.Kept.Bytes))
 	switch {
 	case r.Writing != "":
-		say(w, "  kept: %s with %s that nothing needs, as an export without a lock seems to be writing (%s)\n",
+		say(w, "  kept: %s with %s, not needed, but an export without a lock seems to be running (%s)\n",
 			count(r.Young.Files, "file"), size(r.Young.Bytes), r.Writing)
 	case r.Young.Files > 0:
-		say(w, "  kept: %s with %s that nothing needs: younger than --keep-since, or named by a file that is\n",
+		say(w, "  kept: %s with %s, not needed, but younger than --keep-since or referenced by a file that is\n",
 			count(r.Young.Files, "file"), size(r.Young.Bytes))
 	}
 	if len(r.Strange) > 0 {
-		say(w, "  kept: %s under blobs/ and ingest/ that are neither blobs nor of exports, such as %s\n", count(len(r.Strange), "name"), r.Strange[0])
+		say(w, "  kept: %s under blobs/ and ingest/ that belong to no blob or export, such as %s\n", count(len(r.Strange), "name"), r.Strange[0])
 	}
 	return nil
 }

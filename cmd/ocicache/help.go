@@ -25,7 +25,7 @@ func (a *app) helpCommand() *cobra.Command {
 					about = root
 				}
 				return &usageError{&wordError{
-					fmt.Errorf("no command or topic %q to help with", strings.Join(args, " ")), commandsMeant(about, rest[0], true),
+					fmt.Errorf("no help for %q: no such command or topic", strings.Join(args, " ")), commandsMeant(about, rest[0], true),
 				}}
 			}
 			about.InitDefaultHelpFlag()
@@ -58,14 +58,14 @@ func addCompletionCommand(root *cobra.Command) {
 			continue
 		}
 		cmd.Use = "completion SHELL"
-		cmd.Long = "Write what a shell needs to complete commands, flags, their values, and tags. The help of each shell says how it is loaded."
+		cmd.Long = "Write a script that lets your shell complete commands, flags, their values, and tags. The help for each shell tells how to load it."
 		cmd.Args = noArgs
 		cmd.RunE = func(*cobra.Command, []string) error {
 			var shells []string
 			for _, sub := range cmd.Commands() {
 				shells = append(shells, sub.Name())
 			}
-			return &usageError{fmt.Errorf("name a shell: %s", english.WordSeries(shells, "or"))}
+			return &usageError{fmt.Errorf("give a shell: %s", english.WordSeries(shells, "or"))}
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // flagGroups are the titles below which commands with many flags list them, and which flags those are. The others come first.
 var flagGroups = []struct{ title, names string }{
-	{"Flags for which caches:", "tag match exclude base images have"},
-	{"Flags for how they are written:", "to compression compression-level force-compression for no-preflight trust-destination link"},
-	{"Flags for what is dropped of each:", "older-than leaves keep-records keep-bytes fit"},
+	{"Flags that choose caches:", "tag match exclude base images have"},
+	{"Flags for how caches are written:", "to compression compression-level force-compression for no-preflight trust-destination link"},
+	{"Flags for what is dropped from each cache:", "older-than leaves keep-records keep-bytes fit"},
 }
 
 // manyFlags is how many flags are told apart in groups.
@@ -101,13 +101,13 @@ func dashed(flags []*pflag.Flag) (names []string) {
 
 // accessTopic is the topic that says how registries are reached, for commands whose help would not fit otherwise.
 func accessTopic() *cobra.Command {
-	topic := &cobra.Command{Use: "access", Short: "The flags by which registries are reached"}
+	topic := &cobra.Command{Use: "access", Short: "Flags for reaching registries"}
 	like := &cobra.Command{Use: "access"}
 	addRegistryFlags(like)
 	var flags []*pflag.Flag
 	like.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, f) })
-	topic.Long = "Credentials, certificates and mirrors are those of skopeo and podman. The flags go before them. Where both ends of a command are in\n" +
-		"registries, --src-… is for the first argument and --dest-… for the last, of pack for --have; for two repositories of one host the\n" +
-		"plain ones are enough.\n\n" + twoColumns("Flags for registries:", flagLines(flags), helpWidth)
+	topic.Long = "ocicache uses the credentials, certificates and mirrors of skopeo and podman; flags take precedence. If both ends of a command are in\n" +
+		"registries, --src-… is for the first argument and --dest-… for the last (for pack: --have); for two repositories on one host the\n" +
+		"plain flags are enough.\n\n" + twoColumns("Flags for registries:", flagLines(flags), helpWidth)
 	return topic
 }

@@ -39,11 +39,11 @@ func (a *app) hintMigration(err error) string {
 	case errors.As(err, &left) && a.running != nil && a.running.Name() == "run":
 		return a.hintAgain(left.Summary)
 	case errors.As(err, &plan):
-		return "nothing was done; the schema for editors is what 'ocicache migrate check --schema' prints"
+		return "nothing was done; 'ocicache migrate check --schema' prints a JSON schema that editors can check the plan with"
 	case errors.As(err, &noState) && a.running != nil && a.running.Name() == "report":
-		return "a report is of files that migrate run has written, which its --state names, and of logs with the lines that its --json prints"
+		return "report reads the state files that 'migrate run --state FILE' writes, and logs of what 'migrate run --json' prints"
 	case errors.As(err, &noState):
-		return "--state adds lines to a file of ours, or makes it; choose another name"
+		return "--state only creates a new file or appends to a state file; choose another name"
 	}
 	return ""
 }
@@ -68,19 +68,19 @@ func (a *app) hintUsage(err error) string {
 	case errors.As(err, &spelling):
 		return a.hintSpelling(spelling)
 	case errors.As(err, &isFile):
-		return "to replace it by an archive, say " + quoted("oci-archive:"+isFile.Path) + " and --overwrite"
+		return "to replace it with an archive, use " + quoted("oci-archive:"+isFile.Path) + " and --overwrite"
 	case errors.As(err, &notThere) && notThere.Meant != "":
-		return fmt.Sprintf("a bare path is never cut at a colon; did you mean %s?", quoted(notThere.Meant))
+		return fmt.Sprintf("a bare path is never split at a colon; did you mean %s?", quoted(notThere.Meant))
 	case errors.As(err, &notThere) && isKnownHost(notThere.Path):
-		return "did you mean " + quoted("docker://"+notThere.Path+"/REPOSITORY") + "? the repositories of a registry are named one by one"
+		return "did you mean " + quoted("docker://"+notThere.Path+"/REPOSITORY") + "? a registry needs a repository name"
 	case errors.As(err, &host):
-		return fmt.Sprintf("did you mean %s? a directory of that name would be %s", quoted("docker://"+host.Path), quoted("./"+host.Path))
+		return fmt.Sprintf("did you mean %s? for a directory of that name, write %s", quoted("docker://"+host.Path), quoted("./"+host.Path))
 	}
 	return ""
 }
 
 // asWhole says how archives are written.
-const asWhole = "archives are written as a whole: by pack, or one cache by copy or convert to oci-archive:FILE"
+const asWhole = "an archive can't be changed once written: make one with pack, or copy or convert one cache to oci-archive:FILE"
 
 // hintSpelling is about text that is no reference.
 func (a *app) hintSpelling(e *layout.SpellingError) string {
@@ -88,9 +88,9 @@ func (a *app) hintSpelling(e *layout.SpellingError) string {
 	case e.Meant == "":
 		return ""
 	case strings.HasPrefix(e.Meant, string(layout.TransportArchive)+":") && !a.writesArchives():
-		return asWhole + "; a directory of that name would be " + quoted("./"+e.Text)
+		return asWhole + "; for a directory of that name, write " + quoted("./"+e.Text)
 	case e.Secret:
-		return fmt.Sprintf("did you mean %s? credentials are given with --creds USER and --password-stdin, or are those of a login", quoted(e.Meant))
+		return fmt.Sprintf("did you mean %s? give credentials with --creds USER and --password-stdin, or log in first", quoted(e.Meant))
 	default:
 		return fmt.Sprintf("did you mean %s?", quoted(e.Meant))
 	}
@@ -102,7 +102,7 @@ func isKnownHost(path string) bool {
 	return layout.IsHost(path) && (known || path == "localhost" || strings.Contains(path, ":"))
 }
 
-// hintOutput is about files that are written besides.
+// hintOutput is about files that are written in addition to the result.
 func hintOutput(err error) string {
 	var taken *durable.OutputTakenError
 	switch {
@@ -132,10 +132,10 @@ func hintProvenance(err error) string {
 	)
 	switch {
 	case errors.As(err, &none), errors.As(err, &without), errors.Is(err, provenance.ErrNoProvenance):
-		return "BuildKit's history keeps the steps of every successful build for some days, also where the image has mode=min: " +
+		return "BuildKit's history keeps the steps of every successful build for a few days, even if the image only has mode=min: " +
 			"'docker buildx history export -o FILE', or with buildctl \"buildctl debug histories --format '{{json .}}' | " +
-			"jq -r '.record.Result.Attestations[0].digest'\", then 'buildctl debug get DIGEST > provenance.json'; images have them with " +
-			"--provenance=mode=max, buildx's --metadata-file with BUILDX_METADATA_PROVENANCE=max"
+			"jq -r '.record.Result.Attestations[0].digest'\", then 'buildctl debug get DIGEST > provenance.json'; images have the steps if built with " +
+			"--provenance=mode=max, and buildx's --metadata-file with BUILDX_METADATA_PROVENANCE=max"
 	case errors.As(err, &side):
 		return hintSide(side)
 	}
@@ -150,11 +150,11 @@ func hintSide(e *sideError) string {
 	)
 	switch {
 	case errors.As(e, &noImage) && noImage.Cache:
-		return "this is a cache; name the image, or a file with provenance"
+		return "this is a cache; give the image, or a file with provenance"
 	case errors.As(e, &noImage) && len(noImage.Tags) == 0, errors.Is(e, layout.ErrNotLayout) && e.flag != flagNewCache:
-		return "name an image that has provenance, or a file with provenance"
+		return "give an image that has provenance, or a file with provenance"
 	case errors.As(e, &noImage), errors.As(e, &ambiguous):
-		return "name the tag in the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
+		return "put the tag in the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
 	}
 	return ""
 }
@@ -166,17 +166,17 @@ func (a *app) hintSystem(err error) string {
 	var room *layout.RoomError
 	switch {
 	case errors.As(err, &room):
-		return fmt.Sprintf("%s are needed there, and %s are free; nothing of it was written", size(room.Need), size(room.Free))
+		return fmt.Sprintf("%s needed, %s free; nothing was written", size(room.Need), size(room.Free))
 	case errors.As(err, &caught):
-		return "please report this with the command and what 'ocicache version' says; no tag was moved to something that was not proved"
+		return "please report this, with the command and the output of 'ocicache version'; no tag was moved to an unchecked result"
 	case errors.As(err, &output):
-		return "the work was completed; only writing its result failed"
+		return "the work itself is done; only printing the result failed"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "the disk is full; what was published is whole, run it again when there is room"
+		return "the disk is full; everything published so far is complete, so free some space and run it again"
 	case errors.Is(err, syscall.EROFS):
-		return "there is no permission to write: the file system is read-only" + a.hintElsewhere()
+		return "can't write there: the file system is read-only" + a.hintElsewhere()
 	case errors.Is(err, fs.ErrPermission):
-		return "this user has no permission there" + a.hintElsewhere()
+		return "this user doesn't have permission there" + a.hintElsewhere()
 	}
 	return ""
 }

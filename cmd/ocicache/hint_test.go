@@ -85,7 +85,7 @@ func TestHintOfWays(t *testing.T) {
 		"NO_PROXY":    {Proxy: func(*http.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:1") }},
 		"a name that": otherName,
 		"--cert-dir":  {},
-		"spelt right": {DialContext: func(context.Context, string, string) (net.Conn, error) {
+		"check the spelling": {DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Name: "registry.invalid", IsNotFound: true}}
 		}},
 	} {
@@ -111,8 +111,8 @@ func TestHintResume(t *testing.T) {
 		command []string
 		want    string
 	}{
-		{[]string{"migrate", "run", "plan.yaml", "--state", "a night"}, "go on: ocicache migrate run plan.yaml --state 'a night'"},
-		{[]string{"migrate", "run", "plan.yaml"}, "the same command finds what is there; with --state FILE a run goes on where the one before ended"},
+		{[]string{"migrate", "run", "plan.yaml", "--state", "a night"}, "to continue: ocicache migrate run plan.yaml --state 'a night'"},
+		{[]string{"migrate", "run", "plan.yaml"}, "run it again, and it skips what is already there; with --state FILE, a run continues where the last one ended"},
 		{[]string{"sync", "a", "b"}, ""},
 	} {
 		a := &app{}
@@ -136,8 +136,8 @@ func TestCorrected(t *testing.T) {
 	for line, want := range map[string]string{
 		"copy a docker://h/r --rate 3":                        "ocicache convert a docker://h/r --rate 3 --to artifact",
 		"sync a docker://h/r --to docker-list":                "ocicache sync a docker://h/r --to artifact",
-		"tag docker://h/r:a b --tls-verify=false":             "'ocicache convert docker://h/r:a --tls-verify=false --to artifact', and then this again",
-		"prune docker://h/r:a --keep-bytes 90KB --creds u:pw": "'ocicache convert docker://h/r:a --creds u --password-stdin --to artifact', and then this again",
+		"tag docker://h/r:a b --tls-verify=false":             "'ocicache convert docker://h/r:a --tls-verify=false --to artifact' first, then run this again",
+		"prune docker://h/r:a --keep-bytes 90KB --creds u:pw": "'ocicache convert docker://h/r:a --creds u --password-stdin --to artifact' first, then run this again",
 		"copy docker://a/r docker://b/r --src-creds u:pw --dest-creds v:pw --dest-registry-token t": "ocicache convert docker://a/r docker://b/r " +
 			`--dest-creds v --password-stdin --dest-registry-token "$DEST_REGISTRY_TOKEN" --src-creds u:"$SRC_PASSWORD" --to artifact`,
 	} {

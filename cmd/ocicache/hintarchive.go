@@ -22,28 +22,28 @@ func (a *app) hintArchive(err error) string {
 	)
 	switch {
 	case errors.As(err, &taken):
-		return "a receipt takes a free name, or that of an older receipt; choose another one"
+		return "a receipt can only be a new file or replace an older receipt; choose another name"
 	case errors.As(err, &lost):
 		return a.hintVolumes(lost)
 	case errors.As(err, &missing) && missing.Base == "":
-		return "nothing was published; unpack the archives before this one first, or name a layout, an archive or a repository that has the " +
-			"blobs with --base; else pack again without --have"
+		return "nothing was published; unpack the earlier archives first, or use --base with a layout, an archive or a repository that has the " +
+			"blobs; otherwise pack again without --have"
 	case errors.As(err, &missing):
-		return "nothing was published; unpack the archives before this one first, or pack again without --have"
+		return "nothing was published; unpack the earlier archives first, or pack again without --have"
 	case errors.As(err, &exists):
 		return hintExists(exists)
 	case errors.Is(err, archive.ErrTag):
-		return "give them tags first, or choose one that has a tag with --tag or oci:DIR:TAG"
+		return "give them tags first, or choose a tagged one with --tag or oci:DIR:TAG"
 	case errors.Is(err, archive.ErrRequired):
-		return "the archive was packed without what the far side has; name that with --base: a layout, an archive or a repository, DST itself if it has it"
+		return "the archive leaves out what the far side already has; use --base with a layout, an archive or a repository that has it (can be DST itself)"
 	case errors.Is(err, archive.ErrStream):
-		return a.mentionUnpack("") + " takes it; for everything else unpack or decompress it first"
+		return a.mentionUnpack("") + " can read it; for anything else, unpack or decompress it first"
 	case errors.Is(err, archive.ErrTooLarge):
-		return "if it is to be trusted, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
+		return "if you trust it, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
-		return a.unmoved() + "copy the archive again from where it is whole"
+		return a.unmoved() + "copy the archive again from an intact original"
 	case errors.Is(err, archive.ErrReceipt):
-		return "a receipt counts only as unpack --receipt wrote it"
+		return "use the receipt exactly as unpack --receipt wrote it"
 	}
 	return ""
 }
@@ -68,12 +68,12 @@ func (a *app) mentionUnpack(decompress string) string {
 func hintExists(e *archive.ExistsError) string {
 	switch {
 	case e.Overwrite:
-		return "only FILE itself, and volumes that a whole FILE.SHA256SUMS proves to be ours, are replaced, each by its like or volumes by " +
-			"FILE; move these away, or choose another FILE"
+		return "--overwrite only replaces FILE itself, or volumes that an intact FILE.SHA256SUMS proves to be ocicache's; move these files away, " +
+			"or choose another FILE"
 	case len(e.Names) == 1:
-		return "--overwrite replaces it, where it is an archive"
+		return "to replace it, if it is an archive, use --overwrite"
 	default:
-		return "--overwrite replaces them, where they are an archive of that name"
+		return "to replace them, if they are an archive of that name, use --overwrite"
 	}
 }
 
@@ -94,7 +94,7 @@ func (a *app) hintVolumes(e *archive.VolumesError) string {
 
 // hintLone is about some volumes of an archive without anything that says how many there are.
 func (a *app) hintLone(e *archive.VolumesError) string {
-	together := fmt.Sprintf("lay all of its volumes, %s.*, into one directory: %s", quoted(filepath.Base(e.File)), quoted(filepath.Dir(e.File)))
+	together := fmt.Sprintf("put all of its volumes, %s.*, in one directory: %s", quoted(filepath.Base(e.File)), quoted(filepath.Dir(e.File)))
 	if a.running == nil {
 		return together
 	}
@@ -103,7 +103,7 @@ func (a *app) hintLone(e *archive.VolumesError) string {
 		args[i] = strings.Replace(arg, e.File+filepath.Ext(arg), e.File, 1)
 	}
 	args = slices.CompactFunc(args, func(one, other string) bool { return one == e.File && other == e.File })
-	return together + "; and then: " + a.commandLine(a.running.CommandPath(), args, func(*pflag.Flag) bool { return false })
+	return together + "; then run: " + a.commandLine(a.running.CommandPath(), args, func(*pflag.Flag) bool { return false })
 }
 
 // wantedVolumes says how many more volumes are enough, and which.
@@ -124,7 +124,7 @@ func (a *app) wantedVolumes(e *archive.VolumesError) string {
 		which = append(which[:maxVolumesNamed], fmt.Sprintf("%d more", more))
 	}
 	if enough := e.Lost - e.Rebuild; enough < len(which) {
-		return fmt.Sprintf("bring any %d of these: %s", enough, strings.Join(which, ", "))
+		return fmt.Sprintf("restore any %d of these: %s", enough, strings.Join(which, ", "))
 	}
-	return "bring all of these: " + strings.Join(which, ", ")
+	return "restore all of these: " + strings.Join(which, ", ")
 }

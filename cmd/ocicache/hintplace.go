@@ -40,7 +40,7 @@ func (a *app) hintPlace(err error) string {
 	case errors.As(err, &kept):
 		return hintKept(kept)
 	case errors.Is(err, convert.ErrNoUntag):
-		return "archives are written as a whole; pack again without it"
+		return "an archive can't be changed once written; pack it again without that tag"
 	case errors.As(err, &ambiguous):
 		return a.hintAmbiguous(ambiguous)
 	case errors.As(err, &dangling):
@@ -48,15 +48,15 @@ func (a *app) hintPlace(err error) string {
 	case errors.As(err, &notFound):
 		return a.hintNotFound(notFound)
 	case errors.Is(err, layout.ErrNotLayout):
-		return "a cache export is the directory that --cache-to type=local,dest=DIR was given"
+		return "give the directory from --cache-to type=local,dest=DIR"
 	case errors.As(err, &locked):
-		return "wait until the other process is done, or give --lock-timeout more time"
+		return "wait for the other process to finish, or raise --lock-timeout"
 	case errors.As(err, &moved):
-		return "another process wrote to the same tag; nothing of it was touched, run the command again"
+		return "another process wrote to the same tag, and its work was left alone; run the command again"
 	case errors.As(err, &taken) && taken.Want.IsImage():
-		return "unpack to another DIR, or choose other tags with --tag"
+		return "unpack to another DIR, or choose different tags with --tag"
 	case errors.As(err, &taken):
-		return "images are never overwritten; name another tag in DST"
+		return "images are never overwritten; use another tag in DST"
 	}
 	return ""
 }
@@ -78,22 +78,22 @@ func withTag(place, tag string) string {
 func hintKept(e *layout.KeptError) string {
 	switch {
 	case e.ByHand != "":
-		return "this host deletes by an interface of its own; the result says how"
+		return "this host only deletes tags through its own API; see the commands in the result"
 	case len(e.Sharing) > 0:
-		return "delete the tags that name the same root together, or leave them"
+		return "delete all tags of that root together, or keep them all"
 	case errors.As(e.Err, new(*registry.AuthError)):
-		return "it does not let this user delete tags, or lets nobody (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); those who run it know"
+		return "this user may not delete tags, or deleting is turned off (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); ask the registry's administrator"
 	default:
-		return "those who run the registry can allow deleting (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true), or delete it themselves"
+		return "ask the registry's administrator to turn deleting on (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true) or to delete it"
 	}
 }
 
 func (a *app) hintIncomplete(e *layout.IncompleteError) string {
 	if e.Removed.Files > 0 {
-		return "an export that takes no lock has named what was being removed; nothing more was, and running that export again brings it back"
+		return "an export that takes no lock started using what was being removed, so gc stopped; run that export again to restore it"
 	}
 	at := a.at(e.Path).whole()
-	return fmt.Sprintf("nothing was removed; %s says what is wrong, %s may mend it, and rm deletes a tag that is not wanted", at.mention("verify"),
+	return fmt.Sprintf("nothing was removed; %s shows what is wrong, %s may fix it, and rm deletes a tag you don't need", at.mention("verify"),
 		at.mention("repair", "--write"))
 }
 
@@ -108,12 +108,12 @@ func (a *app) hintIndex(err error) string {
 	case errors.As(err, &nameless) && layout.ArePartial(nameless.Caches):
 		return "nothing was removed; some blobs of the caches in this directory are missing: " + inspect.RemedyInterrupted
 	case errors.As(err, &nameless):
-		return fmt.Sprintf("nothing was removed; %s gives the newest one a tag, %s this one; where all is to go, remove the directory",
+		return fmt.Sprintf("nothing was removed; %s tags the newest one, %s tags this one; to remove everything, delete the directory",
 			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))
 	case errors.As(err, &index) && errors.Is(err, durable.ErrNotRegular):
-		return "move it aside: " + mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " makes one anew then, of the caches that lie there"
+		return "move it away, then " + mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " writes a new one from the caches found there"
 	case errors.As(err, &index):
-		return mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " saves what stands whole in it, and finds the caches that lie there"
+		return mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " saves what can still be read and finds the caches there"
 	case errors.As(err, &lost):
 		return a.hintIncomplete(lost)
 	}
@@ -125,46 +125,46 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 		return hintPartial(e.Unnamed)
 	}
 	if len(e.Unnamed) == 0 {
-		const again = "export the cache again, in a build that exports no other local cache"
+		const again = "export the cache again, from a build with no other local cache export"
 		switch {
 		case isArchive(e.Place):
 			return again
 		case isRegistryPlace(e.Place): // which tells of the tag only
-			return "bring the cache there again, or export it again; rm deletes the tag where the registry does that"
+			return "copy the cache there again, or export it again; to delete the tag, use rm, if the registry allows it"
 		}
-		return "where another place has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from PLACE; else " + again
+		return "if PLACE has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from there; otherwise " + again
 	}
 	repair := []string{"--root", e.Unnamed[0].String(), "--write"}
 	if tag := cmp.Or(e.Tag, layout.DefaultTag); layout.CheckTag(tag) == nil { // else --tag does not take it, and without one it is mended
 		repair = append([]string{"--tag", quoted(tag)}, repair...)
 	}
-	return fmt.Sprintf("one build that exports several local caches leaves such a tag; the unnamed root is probably the cache: "+
-		"%s gives it the tag, BuildKit can import it with digest=%s", a.at(e.Place).whole().mention("repair", repair...), e.Unnamed[0])
+	return fmt.Sprintf("this happens when one build exports several local caches; the untagged root is probably the cache: "+
+		"%s gives it the tag, and BuildKit can import it with digest=%s", a.at(e.Place).whole().mention("repair", repair...), e.Unnamed[0])
 }
 
 func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	switch {
 	case e.Images && a.running != nil && a.running.Name() == "rm":
-		return "there are images, which are never deleted"
+		return "it holds images, which are never deleted"
 	case e.Partial:
 		return hintPartial(e.Unnamed)
 	case len(e.Unnamed) > 0:
-		return fmt.Sprintf("these cache roots lie there without a name: %s; %s gives the first one a tag, and BuildKit can import each with digest=",
+		return fmt.Sprintf("it has cache roots without a tag: %s; %s tags the first one, and BuildKit can import each with digest=",
 			wordsOf(e.Unnamed), mention(tagCommand(e.Place, e.Unnamed[0])))
 	case e.Inline:
-		return "an image there carries an inline cache, which BuildKit imports from the image itself; " + a.at(e.Place).tagged(e.Tag).mention("extract", "DST") +
-			" makes a cache of its own of it"
+		return "an image there carries an inline cache, which BuildKit imports straight from the image; " + a.at(e.Place).tagged(e.Tag).mention("extract", "DST") +
+			" turns it into a separate cache"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
 	case e.Tag == "" && e.Digest == "":
-		return "is it the right place? BuildKit writes no cache when a build has nothing to export"
+		return "is this the right place? BuildKit writes no cache when a build has nothing to export"
 	}
 	return ""
 }
 
 // hintPartial is about caches without a name that lack blobs.
 func hintPartial(roots []digest.Digest) string {
-	return fmt.Sprintf("cache roots lie there without a name and without all their blobs: %s; %s", wordsOf(roots), inspect.RemedyInterrupted)
+	return fmt.Sprintf("it has cache roots without a tag, with blobs missing: %s; %s", wordsOf(roots), inspect.RemedyInterrupted)
 }
 
 // wordsOf lists digests.
@@ -185,13 +185,13 @@ func (a *app) hintImage(err error) string {
 	)
 	switch {
 	case errors.As(err, &noImage) && noImage.Cache:
-		return "it needs no extracting: " + mention(a.repeatedAs("copy")) + " takes it as it is"
+		return "there is nothing to extract: " + mention(a.repeatedAs("copy")) + " copies it as it is"
 	case errors.As(err, &noImage) && len(noImage.Tags) > 0:
 		return "choose an image with --tag TAG or oci:DIR:TAG"
 	case errors.As(err, &noInline):
 		return "build and push the image with --cache-to type=inline (buildctl: --export-cache type=inline)"
 	case errors.As(err, &inline):
-		return "BuildKit imports nothing from this image either; build it again with --cache-to type=inline"
+		return "BuildKit can't import anything from this image either; build it again with --cache-to type=inline"
 	}
 	return ""
 }
@@ -208,14 +208,14 @@ func (a *app) hintCache(err error) string {
 	)
 	switch {
 	case errors.As(err, &back) && isBlobFault(err):
-		return "no tag was moved; the destination took it and does not give it back, which those who run it can look into"
+		return "no tag was moved; the destination accepted the blob but doesn't return it intact, so ask its administrator"
 	case errors.As(err, &held):
-		return "its tag was not moved; have the blob deleted there (the registry's garbage collection, or a new repository), then sync again"
+		return "its tag was not moved; have the blob deleted there (by the registry's garbage collection) or use a new repository, then sync again"
 	case errors.As(err, &proof) && proof.Problems[0].Kind == buildcache.BlobMissing && a.readsArchive():
-		return "nothing of it was published; what the archive was packed without is not in DST either: name what has it, the archives before " +
-			"this one for instance: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
+		return "nothing was published; blobs that the archive leaves out are not in DST either: use --base with a place that has them, such as " +
+			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
-		return "nothing of it was published; " + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
+		return "nothing was published; " + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
@@ -276,7 +276,7 @@ func isBlobFault(err error) bool {
 
 // hintAmbiguous says how one of several is chosen, by what the command takes.
 func (a *app) hintAmbiguous(e *layout.AmbiguousError) string {
-	reference := "name its tag in the reference"
+	reference := "put its tag in the reference"
 	if at := slices.IndexFunc(e.Tags, func(tag string) bool { return layout.CheckTag(tag) == nil }); at >= 0 {
 		if named := withTag(e.Place, e.Tags[at]); named != "" {
 			reference += ", such as " + quoted(named)

@@ -19,7 +19,7 @@ import (
 // hintElsewhere says what helps a conversion in place.
 func (a *app) hintElsewhere() string {
 	if a.running != nil && a.running.Name() == "convert" && a.running.Flags().NArg() == 1 {
-		return "; a source that can only be read can be converted to a DST"
+		return "; to convert a read-only source, give a DST"
 	}
 	return ""
 }
@@ -36,19 +36,19 @@ func (a *app) hintRegistry(err error) string {
 	case errors.As(err, &refused):
 		return a.hintRefused(refused)
 	case errors.Is(err, registry.ErrTooManyRequests):
-		return "the registry says that these are too many requests; wait, or " + a.hintSlower()
+		return "the registry is getting too many requests; wait, or " + a.hintSlower()
 	case errors.As(err, &preflight):
 		return a.hintPreflight(preflight)
 	case errors.As(err, &unknown):
 		return strings.TrimSpace(profilesMeant(unknown.name) + " 'ocicache registries' lists the names")
 	case errors.As(err, &auth) && auth.CredsStore != "":
-		return fmt.Sprintf("Docker keeps its credentials in the store %q, which is not asked; name it for this registry with "+
+		return fmt.Sprintf("Docker keeps its credentials in the store %q, which ocicache does not read; set it for this registry with "+
 			`"credHelpers": {%q: %q}, or use --creds or --authfile`, auth.CredsStore, auth.Host, auth.CredsStore)
 	case errors.As(err, &auth) && auth.User != "" && auth.Status == http.StatusUnauthorized:
-		return "the user or the password is wrong, or too old; log in again with 'skopeo login', 'podman login' or 'docker login', or use --creds " +
+		return "the user or password is wrong or has expired; log in again with 'skopeo login', 'podman login' or 'docker login', or use --creds " +
 			"or --authfile"
 	case errors.As(err, &auth) && auth.Status == http.StatusForbidden && auth.From != "":
-		return "the registry knows who this is, and does not allow that; ask those who run it"
+		return "the login works, but this user isn't allowed to do that; ask the registry's administrator"
 	case errors.As(err, &auth):
 		return "log in with 'skopeo login', 'podman login' or 'docker login', or use --creds, --authfile or --registry-token"
 	}
@@ -61,7 +61,7 @@ func (a *app) hintRefused(e *registry.RefusedError) string {
 	case e.Try != "":
 		return e.NextStep + ": " + a.corrected(e.Try)
 	case e.Verify == registry.AnyProfile:
-		return e.NextStep + ": " + a.source().mention("verify") + " with --for PROFILE, one of those that 'ocicache registries' lists"
+		return e.NextStep + ": " + a.source().mention("verify") + " with --for PROFILE, as listed by 'ocicache registries'"
 	case e.Verify == registry.NoProfile:
 		return e.NextStep + ": " + a.source().command("verify")
 	case e.Verify != "":
@@ -74,16 +74,16 @@ func (a *app) hintRefused(e *registry.RefusedError) string {
 // hintSlower names the flag by which the command asks less of a registry.
 func (a *app) hintSlower() string {
 	if a.running != nil && a.running.Flags().Lookup("rate") != nil {
-		return "send fewer a second with --rate N; what was done is not done again"
+		return "send fewer a second with --rate N; work already done is not repeated"
 	}
-	return "go slower with fewer --jobs"
+	return "slow down with fewer --jobs"
 }
 
 // hintPreflight names the command that sends a cache in a form that is taken, where it is the form that is not.
 func (a *app) hintPreflight(e *convert.PreflightError) string {
-	hint := "nothing of it was written; --no-preflight pushes all the same"
+	hint := "nothing was written; --no-preflight pushes anyway"
 	if slices.ContainsFunc(e.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.RegistryForm }) {
-		hint += "; what is taken there: " + a.corrected(convert.AutoForm)
+		hint += "; to send a form that it accepts: " + a.corrected(convert.AutoForm)
 	}
 	return hint
 }
@@ -98,25 +98,25 @@ func (a *app) hintConnection(err error) string {
 	var name *net.DNSError
 	switch {
 	case errors.As(err, &plain):
-		return "the registry names an address without TLS, for tokens or for its blobs; ask those who run it, or allow plain HTTP with --tls-verify=false"
+		return "the registry points to an address without TLS for its tokens or blobs; ask its administrator, or allow plain HTTP with --tls-verify=false"
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
-		text := "the registry speaks plain HTTP; --tls-verify=false allows that"
+		text := "the registry speaks plain HTTP; allow that with --tls-verify=false"
 		if a.running != nil && a.running.Flags().Lookup("src-tls-verify") != nil {
-			text += " (--src-tls-verify, --dest-tls-verify where both ends are registries)"
+			text += " (or --src-tls-verify, --dest-tls-verify if both ends are registries)"
 		}
 		return text
 	case errors.As(err, &hostname):
-		return "use a name that the registry's certificate has, or have it made for this one; --tls-verify=false trusts anybody"
+		return "use a name that is in the registry's certificate, or get one for this name; --tls-verify=false trusts any certificate"
 	case errors.As(err, &authority):
-		return "put the registry's CA certificate as ca.crt into a directory and name it with --cert-dir; --tls-verify=false trusts anybody"
+		return "save the registry's CA certificate as ca.crt in a directory and pass that with --cert-dir; --tls-verify=false trusts any certificate"
 	case errors.As(err, &operation) && operation.Op == "proxyconnect":
-		return "that is the proxy of HTTPS_PROXY or HTTP_PROXY; NO_PROXY names the hosts that are reached without it"
+		return "that is the proxy from HTTPS_PROXY or HTTP_PROXY; list hosts to reach directly in NO_PROXY"
 	case errors.As(err, &name) && name.IsNotFound:
-		return "no host has this name; is it spelt right, and can it be looked up from here?"
+		return "no such host; check the spelling, and whether this machine can look the name up"
 	case errors.Is(err, syscall.ECONNREFUSED) && registry.HadAnswered(err):
-		return "the registry stopped answering; run it again when it is there, what was brought there counts"
+		return "the registry stopped answering; run it again when it is back, and it will pick up where it left off"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there; is the port right?"
+		return "nothing is listening there; is the port right?"
 	}
 	return ""
 }

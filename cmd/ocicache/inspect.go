@@ -25,18 +25,18 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what is in caches",
-		Long: `Show what is in caches: form, config, layers, records and results, ages and sizes, and the bytes in a layout that no
-tag reaches. It reads roots, configs and a few bytes of each layer.
+		Long: `Show what is in caches: form, config, layers, records and results, ages and sizes, and how much of a layout no tag
+reaches. inspect reads roots, configs and a few bytes of each layer.
 
-A bare path stands for every cache in it, and so does docker://REPOSITORY.
+A bare path or docker://REPOSITORY means every cache in it.
 
---raw writes the bytes of one root as they are stored, and nothing else, or those of the cache config.
+--raw writes the bytes of one root exactly as they are stored, or with --config those of the cache config.
 
---html writes a page with the tree of layers, the graph of records, and tables that sort and filter; --graph the same graph for
-Graphviz. A file that is neither free nor an older one of its kind takes --overwrite.
+--html writes a page with the tree of layers, the graph of records, and tables that can be sorted and filtered; --graph writes the
+same graph for Graphviz. To replace a file that ocicache did not write, add --overwrite.
 
---steps lists the records, each with the step of the Dockerfile that it stands for where --provenance tells of the build; pages and graphs
-name them, too. ` + provenanceHelp + ` What no step of that build has is of another one. 'ocicache explain' goes by steps, and says why they miss.`,
+--steps lists the records, and with --provenance the Dockerfile step that each one stands for; pages and graphs then show the steps
+too. ` + provenanceHelp + ` A record that matches no step of that build comes from another build. 'ocicache explain' goes by steps, and shows why they miss.`,
 		Example: `  ocicache inspect ./cache
   ocicache inspect oci:./cache:main --json
   ocicache inspect ./cache --steps --provenance build.dockerbuild
@@ -54,10 +54,10 @@ name them, too. ` + provenanceHelp + ` What no step of that build has is of anot
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to show")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
 	flags.raw.add(cmd.Flags())
-	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records, by their steps with --provenance")
+	cmd.Flags().BoolVar(&flags.steps, "steps", false, "list the records; with --provenance, by their steps")
 	flags.naming.add(cmd.Flags())
-	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a page that needs no network to this `FILE`")
-	cmd.Flags().StringVar(&flags.graph.path, "graph", "", "write a graph for Graphviz to this `FILE`, or - alone")
+	cmd.Flags().StringVar(&flags.page.path, "html", "", "write a self-contained HTML page to this `FILE`")
+	cmd.Flags().StringVar(&flags.graph.path, "graph", "", "write a graph for Graphviz to this `FILE`; - for standard output")
 	overwrite := overwriteFlag(cmd, "--html and --graph")
 	flags.page.overwrite, flags.graph.overwrite = overwrite, overwrite
 	flags.registry = addRegistryFlags(cmd)
@@ -80,11 +80,11 @@ func (f *inspectFlags) check(a *app) error {
 	}
 	if f.toStdout = f.graph.path == "-"; f.toStdout {
 		if f.graph.path = ""; a.json {
-			return &usageError{errors.New("--graph - and --json both want standard output: give --graph a FILE")}
+			return &usageError{errors.New("--graph - and --json both need standard output: give --graph a FILE")}
 		}
 	}
 	if f.page.path != "" && f.page.path == f.graph.path {
-		return &usageError{errors.New("--html and --graph want two files")}
+		return &usageError{errors.New("--html and --graph need two different files")}
 	}
 	// What the build told is for something.
 	f.steps = f.steps || f.naming.given() && f.page.path == "" && f.graph.path == "" && !f.toStdout
@@ -272,7 +272,7 @@ func unreachable(ctx context.Context, dir *layout.Dir) (*inspect.Unreached, stri
 	case ctx.Err() != nil:
 		return nil, "", context.Cause(ctx)
 	case err != nil:
-		return nil, "which blobs no tag reaches can't be told: " + err.Error(), nil //nolint:nilerr // it is said in the result
+		return nil, "can't tell which blobs no tag reaches: " + err.Error(), nil //nolint:nilerr // it is said in the result
 	}
 	return &unreached, "", nil
 }
@@ -325,7 +325,7 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) er
 			row("steps", stepsHint)
 		}
 		if s.OverLimit {
-			row("problem", "root or config is over the 1 MiB that BuildKit imports: nothing can hit this cache")
+			row("problem", "the root or config exceeds the 1 MiB that BuildKit imports: no build can hit this cache")
 		}
 	})
 	if err != nil {
@@ -378,7 +378,7 @@ func ages(oldest, newest *time.Time, now time.Time) string {
 func totals(t inspect.Totals) string {
 	text := fmt.Sprintf("%d in %s, %s", t.Layers, count(t.Blobs, "blob"), size(t.Bytes))
 	if t.Duplicates > 0 {
-		text += fmt.Sprintf(" (%d times a blob that lies on another parent as well)", t.Duplicates)
+		text += fmt.Sprintf(" (%d times a blob that also has another parent)", t.Duplicates)
 	}
 	if t.Missing > 0 {
 		text += fmt.Sprintf(", %s MISSING", count(t.Missing, "blob"))

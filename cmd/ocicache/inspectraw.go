@@ -16,21 +16,21 @@ import (
 type rawFlags struct{ root, config bool }
 
 func (f *rawFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.root, "raw", false, "write the root's bytes as they are stored, alone")
-	flags.BoolVar(&f.config, "config", false, "with --raw, those of the cache config")
+	flags.BoolVar(&f.root, "raw", false, "write only the root's bytes, exactly as stored")
+	flags.BoolVar(&f.config, "config", false, "with --raw, write the cache config instead")
 }
 
 // check refuses what wants another result.
 func (f *rawFlags) check(a *app, given *pflag.FlagSet) error {
 	if f.config && !f.root {
-		return &usageError{errors.New("--config is for --raw, which is not given")}
+		return &usageError{errors.New("--config needs --raw")}
 	}
 	if f.root && a.json {
-		return &usageError{errors.New("--raw and --json both want standard output")}
+		return &usageError{errors.New("--raw and --json both need standard output")}
 	}
 	for _, other := range []string{"steps", flagProvenance, "redact", "html", "graph", "overwrite"} {
 		if f.root && given.Changed(other) {
-			return &usageError{fmt.Errorf("--raw writes bytes as they are stored, and --%s is for another result", other)}
+			return &usageError{fmt.Errorf("--raw only writes stored bytes; it can't be used with --%s", other)}
 		}
 	}
 	return nil

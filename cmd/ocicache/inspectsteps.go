@@ -62,7 +62,7 @@ func renderRecords(w io.Writer, records []explain.NamedRecord, now time.Time) er
 			say(w, "  [%d]\t%s\t%d\t%s\t%s\t%s\n", r.Index, short(r.Digest), r.Results, age(r.Newest, now), layerOf(r), size(r.Added))
 		}
 	})
-	say(w, "to see which steps these are, give --provenance FILE, as 'docker buildx history export -o FILE' writes it\n")
+	say(w, "to see which steps these are, give --provenance FILE, written by 'docker buildx history export -o FILE'\n")
 	return err
 }
 

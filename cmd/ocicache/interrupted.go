@@ -8,10 +8,10 @@ import (
 
 // What an interruption leaves.
 const (
-	interruptedTags    = "interrupted; each tag names what it named before or what it was to name, run it again to go on"
-	interruptedNames   = "interrupted; each tag is what it was or is gone, run it again to go on"
-	interruptedArchive = "interrupted; nothing of the archive was written, run it again to start over"
-	interruptedGC      = "interrupted; what was removed by then no tag needs, run it again to go on"
+	interruptedTags    = "interrupted; each tag is either unchanged or fully updated; run it again to continue"
+	interruptedNames   = "interrupted; each tag is either unchanged or deleted; run it again to continue"
+	interruptedArchive = "interrupted; no archive was written; run it again to start over"
+	interruptedGC      = "interrupted; only blobs that no tag needs were removed; run it again to continue"
 	interruptedNothing = "interrupted; nothing was changed"
 )
 

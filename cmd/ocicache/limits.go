@@ -21,9 +21,9 @@ type limitFlags struct {
 func (f *limitFlags) add(flags *pflag.FlagSet, result string) {
 	f.flags = flags
 	flags.StringVar(&f.OlderThan, "older-than", "", "drop results older than `AGE`: "+convert.AgeExamples)
-	flags.BoolVar(&f.Leaves, "leaves", false, "keep only results that builds end with, as mode=min does")
-	flags.IntVar(&f.KeepRecords, "keep-records", 0, "drop the oldest results down to `N` records")
-	flags.StringVar(&f.KeepBytes, "keep-bytes", "", "drop the oldest results down to this `SIZE` of layers")
+	flags.BoolVar(&f.Leaves, "leaves", false, "keep only the final results of builds, as mode=min does")
+	flags.IntVar(&f.KeepRecords, "keep-records", 0, "drop the oldest results until `N` records are left")
+	flags.StringVar(&f.KeepBytes, "keep-bytes", "", "drop the oldest results until layers are below this `SIZE`")
 	flags.BoolVar(&f.Fit, "fit", false, "drop the oldest results until BuildKit imports the "+result)
 }
 
@@ -34,7 +34,7 @@ func (f *limitFlags) given() bool { return f.Limits != convert.Limits{} }
 func (f *limitFlags) rules(now time.Time) (buildcache.PruneRules, error) {
 	for _, name := range []string{"older-than", "keep-bytes"} {
 		if flag := f.flags.Lookup(name); flag.Changed && flag.Value.String() == "" {
-			return buildcache.PruneRules{}, fmt.Errorf("--%s is empty; leave it out to keep all", name)
+			return buildcache.PruneRules{}, fmt.Errorf("--%s is empty; leave it out to keep everything", name)
 		}
 	}
 	rules, err := f.Limits.Rules(now)

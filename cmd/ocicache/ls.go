@@ -21,10 +21,10 @@ func (a *app) lsCommand() *cobra.Command {
 	var access *registryFlags
 	cmd := &cobra.Command{
 		Use:   "ls REF",
-		Short: "List the tags of a place, and what they name",
-		Long: `List the tags of a place: the form, compression and size of each cache, what of that no other one shares (OWN: what
-is free without it), how many results it has and how old the newest one is; what is no cache; and all in all, with what no
-tag reaches in a directory. It reads roots and configs, no layers.`,
+		Short: "List the tags in a place, and what they point to",
+		Long: `List the tags in a place, with the form, compression and size of each cache, how much of that it shares with no other cache
+(OWN: what deleting it would free), how many results it has and how old the newest one is. Entries that are not caches are listed too,
+and totals at the end, for a directory also how much no tag reaches. ls reads roots and configs, but no layers.`,
 		Example: `  ocicache ls ./cache
   ocicache ls docker://registry.example.com/team/cache --json`,
 		Args: cobra.ExactArgs(1),
@@ -148,9 +148,9 @@ func (r lsResult) renderTotals(w io.Writer) {
 	}
 	switch others := len(r.Entries) - r.Caches; {
 	case others == 1:
-		parts = append(parts, "1 that is none")
+		parts = append(parts, "1 other entry")
 	case others > 1:
-		parts = append(parts, fmt.Sprintf("%d that are none", others))
+		parts = append(parts, fmt.Sprintf("%d other entries", others))
 	}
 	if r.Unreachable != nil && r.Unreachable.Bytes > 0 {
 		unreached := size(r.Unreachable.Bytes) + " that no tag reaches"

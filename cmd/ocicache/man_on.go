@@ -142,14 +142,14 @@ const manStatuses = `
 done
 .TP
 .B 1
-failed; \fBsync\fP, \fBmigrate run\fP: a cache failed, the others were brought over
+failed; \fBsync\fP, \fBmigrate run\fP: at least one cache failed, the others were copied
 .TP
 .B 2
-wrong usage, or several caches and none chosen
+wrong usage, or several caches to choose from and none chosen
 .TP
 .B 3
 \fBverify\fP found an error, \fBdiff\fP a difference, \fBrepair\fP damage, \fBexplain --why\fP a miss, or \fBmigrate check\fP
-what would not be brought over
+caches that would not be copied
 .TP
 .B 4
 not found: no such path, tag or cache; \fBunpack\fP: parts are missing
@@ -158,27 +158,27 @@ not found: no such path, tag or cache; \fBunpack\fP: parts are missing
 locked by another process
 .TP
 .B 6
-the registry refused what was sent, or would surely refuse it
+the registry refused what was sent, or is certain to refuse it
 .TP
 .B 130
 interrupted
 .TP
 .B 141
-nobody reads the output any more
+the reader of the output closed it
 `
 
 const manFiles = `
 .SH FILES
 .TP
 .I DIR/.ocicache/
-in a layout that ocicache writes: temporary files, and the journal of recompressions. Losing it costs time only
+in a layout that ocicache writes: temporary files, and the journal of recompressions. Losing it only costs time
 .TP
 .I $XDG_RUNTIME_DIR/containers/auth.json\fR, \fI$XDG_CONFIG_HOME/containers/auth.json\fR, \fI~/.docker/config.json
-credentials for registries, the first that has some
+credentials for registries; the first file that has some is used
 .TP
 .I /etc/containers/registries.conf\fR, \fI~/.config/containers/registries.conf
 mirrors, blocked and insecure registries
 .TP
 .I /etc/containers/certs.d\fR, \fI/etc/docker/certs.d
-certificates for single registries
+certificates for individual registries
 `

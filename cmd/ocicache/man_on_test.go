@@ -21,7 +21,7 @@ func TestManPages(t *testing.T) {
 	}
 	for name, lines := range map[string][]string{
 		"ocicache.1": {
-			`\fBocicache COMMAND [flags]\fP`, `\fBocicache-gc\fP(1)`, "Remove what no tag of a directory reaches any more", `\fB--jobs\fP \fIN\fP`,
+			`\fBocicache COMMAND [flags]\fP`, `\fBocicache-gc\fP(1)`, "Remove what no tag in a directory reaches any more", `\fB--jobs\fP \fIN\fP`,
 		},
 		"ocicache-gc.1":         {`\fB--dry-run\fP`, `\fB--keep-since\fP \fIAGE\fP`, "keep what is younger than this \\fBAGE\\fR, such as 12h or 7d; 0s where nothing writes there but what takes the lock (default 24h)"},
 		"ocicache-completion.1": {`\fBocicache completion SHELL\fP`, `\fBocicache-completion-bash\fP(1)`},

@@ -16,8 +16,8 @@ import (
 type tagFilter struct{ match, exclude []string }
 
 func (f *tagFilter) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.match, "match", nil, "only tags like this shell `PATTERN`; * matches slashes too")
-	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "no tags like this shell `PATTERN`, whatever chooses them")
+	cmd.Flags().StringArrayVar(&f.match, "match", nil, "only tags that match this shell `PATTERN`; * matches / too")
+	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out tags that match this shell `PATTERN`")
 }
 
 // matcher returns a function that chooses tags, nil where all are chosen.
@@ -72,7 +72,7 @@ type allExcludedError struct {
 }
 
 func (e *allExcludedError) Error() string {
-	return fmt.Sprintf("%s: no cache is left that --exclude %s does not leave out", e.place, strings.Join(e.exclude, ", "))
+	return fmt.Sprintf("%s: --exclude %s leaves out every cache", e.place, strings.Join(e.exclude, ", "))
 }
 
 // checkPatterns refuses what is no pattern.
@@ -82,7 +82,7 @@ func checkPatterns(flag string, patterns []string) error {
 			return fmt.Errorf("--%s %q: %w", flag, pattern, err)
 		}
 		if strings.HasPrefix(pattern, "!") {
-			return fmt.Errorf("--%s %q: no tag begins like that; leave tags out with --exclude %q", flag, pattern, pattern[1:])
+			return fmt.Errorf("--%s %q: no tag starts like that; to leave tags out, use --exclude %q", flag, pattern, pattern[1:])
 		}
 	}
 	return nil

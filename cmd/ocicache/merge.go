@@ -32,17 +32,17 @@ func (a *app) mergeCommand() *cobra.Command {
 	var merge mergeFlags
 	cmd := &cobra.Command{
 		Use:   "merge SRC... DST",
-		Short: "Make one cache that serves the builds of several",
-		Long: `Make one cache of several: of branches, platforms, jobs of a matrix, builders. Builds that import it hit what they would
-hit with all of its sources. Of several results of one step the newest stays. The order of the sources does not matter,
+		Short: "Merge several caches into one that serves all of their builds",
+		Long: `Merge several caches into one: of branches, platforms, matrix jobs, builders. Builds that import it hit what they would
+hit with all of its sources. If a step has several results, the newest one is kept. The order of the sources does not matter,
 and merging again changes nothing.
 
-A SRC that is a bare path stands for every cache in it. DST may be one of the sources, and is passed over where it is not there yet;
-where another job moves its tag meanwhile, all is merged again. What DST names else is replaced where all of its results are in the
-sources, or with --overwrite.
+A bare path as SRC means every cache in it. DST may be one of the sources, and is skipped if it does not exist yet; if another job
+moves its tag meanwhile, the merge is done again. A DST that is not a source is only replaced if the sources have all its results, or
+with --overwrite.
 
-Layers keep their compression; with --compression, those that sources hold in different ones become one each. DST gets the tag
-latest and the form artifact, unless it or --to says another. --fit cuts down what BuildKit would not import for its size.`,
+Layers keep their compression; with --compression, a layer that sources hold in different compressions is stored once. DST gets the tag
+latest and the form artifact, unless DST or --to says otherwise. --fit shrinks a result that is too large for BuildKit to import.`,
 		Example: `  ocicache merge ./amd64 ./arm64 ./cache
   ocicache merge docker://registry.example.com/cache:main docker://registry.example.com/cache:pr-7 docker://registry.example.com/cache:main
   ocicache merge oci:./cache:a oci:./cache:b oci:./cache:both --compression zstd --fit`,
@@ -55,9 +55,9 @@ latest and the form artifact, unless it or --to says another. --fit cuts down wh
 	flags.addTarget(a, cmd)
 	flags.addTrust(cmd)
 	cmd.Flags().StringVar(&merge.base, "base", "", baseUsage)
-	cmd.Flags().BoolVar(&merge.overwrite, "overwrite", false, "replace what DST names, with results that no source has")
+	cmd.Flags().BoolVar(&merge.overwrite, "overwrite", false, "replace DST even if it has results that no source has")
 	merge.limits.add(cmd.Flags(), "result")
-	cmd.Flags().Lookup("to").Usage += fmt.Sprintf(" (default %s, in a registry %s)", buildcache.Artifact, auto)
+	cmd.Flags().Lookup("to").Usage += fmt.Sprintf(" (default %s; for a registry %s)", buildcache.Artifact, auto)
 	return cmd
 }
 
@@ -168,7 +168,7 @@ func (r mergeResult) render(w io.Writer) error {
 	case r.Unchanged:
 		say(w, "%s, tag %s: nothing to do\n", r.Destination, r.Tag)
 	case r.DryRun:
-		say(w, "%s, tag %s: this would be done, nothing was written\n", r.Destination, r.Tag)
+		say(w, "%s, tag %s: dry run, nothing was written\n", r.Destination, r.Tag)
 	default:
 		say(w, "%s, tag %s: merged\n", r.Destination, r.Tag)
 	}
@@ -199,26 +199,26 @@ func (r mergeResult) render(w io.Writer) error {
 func (r mergeResult) renderRest(w io.Writer) {
 	say(w, "  form %s, root %s\n", r.To.Form, orUnknown(r.To.Digest))
 	if r.Before != nil && r.Before.Form != r.To.Form {
-		say(w, "  before, the form was %s; --to %s keeps it\n", r.Before.Form, r.Before.Form)
+		say(w, "  the form was %s before; to keep it, use --to %s\n", r.Before.Form, r.Before.Form)
 	}
 	r.renderMoved(w)
 	for _, c := range []struct {
 		n    int
 		what string
 	}{
-		{r.Superseded, "gave way to a newer one of the same step"},
-		{r.Dropped.Results, "left out, as BuildKit does not import them"},
+		{r.Superseded, "replaced by a newer one of the same step"},
+		{r.Dropped.Results, "left out because BuildKit does not import them"},
 	} {
 		if c.n > 0 {
 			say(w, "  %s %s\n", count(c.n, "result"), c.what)
 		}
 	}
 	if r.Cut > 0 {
-		say(w, "  %s of inputs cut, which would have led BuildKit in a circle\n", count(r.Cut, "alternative"))
+		say(w, "  %s of inputs removed that would have sent BuildKit in a circle\n", count(r.Cut, "alternative"))
 	}
 	renderFreed(w, r.Freed, r.Undated)
 	if r.Attempts > 1 {
-		say(w, "  merged %d times, as the tag had moved meanwhile\n", r.Attempts)
+		say(w, "  merged %d times because the tag kept moving\n", r.Attempts)
 	}
 	r.renderReplaced(w)
 	for _, note := range r.Notes {
@@ -232,32 +232,32 @@ func (r mergeResult) renderMoved(w io.Writer) {
 	switch {
 	case r.Unchanged:
 	case r.DryRun:
-		say(w, "  %s of layers to move, besides those that are recompressed\n", size(r.Moved))
+		say(w, "  %s of layers to transfer, plus those that are recompressed\n", size(r.Moved))
 	default:
-		say(w, "  %s of layers moved\n", size(r.Moved))
+		say(w, "  %s of layers transferred\n", size(r.Moved))
 	}
 }
 
 // renderReplaced says what became of what the tag named before.
 func (r mergeResult) renderReplaced(w io.Writer) {
-	replaces, are := "replaced", "are not merged in"
+	replaces, are := "replaced", "are lost"
 	if r.DryRun {
-		replaces, are = "would replace", "would not be merged in"
+		replaces, are = "would replace", "would be lost"
 	}
 	if r.Was != "" {
-		say(w, "  %s what the tag named: %s\n", replaces, r.Was)
+		say(w, "  %s what the tag pointed to: %s\n", replaces, r.Was)
 	}
 	if r.NotMerged > 0 {
-		say(w, "  %d of the %s that DST had %s; name DST as a source to keep them\n", r.NotMerged, count(r.Before.Results, "result"), are)
+		say(w, "  %d of the %s that DST had %s; to keep them, give DST as a source too\n", r.NotMerged, count(r.Before.Results, "result"), are)
 	}
 	if r.Unnamed > 0 {
-		say(w, "  no tag names %s any more; %s\n", size(r.Unnamed), frees(r.Before.Place))
+		say(w, "  no tag points to %s any more; %s\n", size(r.Unnamed), frees(r.Before.Place))
 	}
 }
 
 // ruleNames are the words for the rules of pruning.
 var ruleNames = map[buildcache.PruneRule]string{
-	buildcache.PruneUnneeded: "needed by nothing", buildcache.PruneBefore: "--older-than", buildcache.PruneLeaves: "--leaves",
+	buildcache.PruneUnneeded: "not needed", buildcache.PruneBefore: "--older-than", buildcache.PruneLeaves: "--leaves",
 	buildcache.PruneMaxRecords: "--keep-records", buildcache.PruneMaxBytes: "--keep-bytes", buildcache.PruneFit: "--fit",
 }
 
@@ -271,7 +271,7 @@ func renderFreed(w io.Writer, freed []buildcache.Freed, undated int) {
 			count(f.Blobs, "layer blob"), size(f.Bytes))
 	}
 	if undated > 0 {
-		say(w, "  kept, as their age is unknown: %s\n", count(undated, "result"))
+		say(w, "  kept because their age is unknown: %s\n", count(undated, "result"))
 	}
 }
 
@@ -283,15 +283,15 @@ func (a *app) hintMerge(err error) string {
 	var refused *buildcache.RefusedError
 	switch {
 	case errors.As(err, &loss):
-		return "nothing was written; replace what DST has with --overwrite, or keep it by naming DST as a source too: " + a.withTarget(loss.Tag)
+		return "nothing was written; to replace what DST has, use --overwrite; to keep it, give DST as a source too: " + a.withTarget(loss.Tag)
 	case errors.As(err, &large):
-		return "--fit drops the oldest results until it fits; --older-than, --keep-records and --keep-bytes drop what you choose; or merge fewer caches into several tags"
+		return "--fit drops the oldest results until it fits; --older-than, --keep-records and --keep-bytes drop what you choose; or spread the caches over several tags"
 	case errors.Is(err, buildcache.ErrNoResults):
 		return a.hintNothingLeft(err)
 	case errors.As(err, &conflict):
-		return "one of the two is damaged; " + a.ofSources("verify", "--deep") + " says which"
+		return "one of the two is damaged; " + a.ofSources("verify", "--deep") + " shows which"
 	case errors.As(err, &refused):
-		return a.ofSources("verify") + " lists what is wrong with it, repair may mend it"
+		return a.ofSources("verify") + " lists what is wrong with it, and repair may fix it"
 	}
 	return ""
 }
@@ -314,9 +314,9 @@ func (a *app) ofSources(name string, more ...string) string {
 func (a *app) hintNothingLeft(err error) string {
 	var emptied *convert.EmptiedError
 	if !errors.As(err, &emptied) || emptied.Rule == buildcache.PruneUnneeded {
-		return "nothing of it was written; export the cache again, or leave it out"
+		return "nothing was written; export the cache again, or leave it out"
 	}
-	return fmt.Sprintf("nothing of it was written; loosen %s, which leaves nothing; only where the cache is not wanted any more, delete it with rm",
+	return fmt.Sprintf("nothing was written, as nothing would be left; loosen %s, or if you no longer need the cache, delete it with rm",
 		ruleNames[emptied.Rule])
 }
 

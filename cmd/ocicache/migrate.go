@@ -20,9 +20,9 @@ import (
 func (a *app) migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Bring caches from many places to many others, by a plan",
-		Long: `Bring caches from many places to many others, unattended, as a plan says: 'init' writes one, 'check' says what it would do, 'run'
-does it, in as many processes as there are shards, and 'report' tells what became of it.`,
+		Short: "Copy caches from many places to many others, following a plan",
+		Long: `Copy caches from many places to many others, unattended, following a plan: 'init' writes a plan, 'check' shows what it would do, 'run'
+carries it out, in one process per shard, and 'report' shows how it went.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -34,9 +34,9 @@ func (a *app) migrateInitCommand() *cobra.Command {
 	flags := &migrateFlags{}
 	cmd := &cobra.Command{
 		Use:   "init SRC... DST",
-		Short: "Look at places, and print a plan for their caches",
-		Long: `Look at places, and print a plan that brings all their caches to DST, with what was found in each. Nothing is written to DST,
-which is not even looked at; {repository} in it stands for the name of each source.`,
+		Short: "Look at places and print a plan for their caches",
+		Long: `Look at places and print a plan that copies all their caches to DST, with what was found in each. DST is neither read nor written;
+{repository} in it stands for the name of each source.`,
 		Example: `  ocicache migrate init docker://old.example.com/team/a docker://old.example.com/team/b docker://new.example.com >plan.yaml`,
 		Args:    cobra.MinimumNArgs(2),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runMigrateInit(cmd.Context(), flags, args) },
@@ -50,10 +50,10 @@ func (a *app) migrateCheckCommand() *cobra.Command {
 	var schema bool
 	cmd := &cobra.Command{
 		Use:   "check PLAN",
-		Short: "Say what is wrong with a plan, and what it would do",
-		Long: `Say what is wrong with a plan, with line and column; then look at every place that it names, and say what would be done: which
+		Short: "Show what is wrong with a plan, and what it would do",
+		Long: `Show what is wrong with a plan, with line and column; then look at every place in it and show what would be done: which
 caches, how many bytes and requests for each registry, what filters leave out, what a target would refuse. Nothing is written.
-The exit status is 3 where something would not be brought over.`,
+The exit status is 3 if something would not be copied.`,
 		Example: `  ocicache migrate check plan.yaml`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -75,14 +75,14 @@ func (a *app) migrateRunCommand() *cobra.Command {
 	flags := &migrateFlags{}
 	cmd := &cobra.Command{
 		Use:   "run PLAN",
-		Short: "Do what a plan says",
-		Long: `Do what a plan says. One cache that fails stops no other, and neither does a registry that is down: what is left is said by its
-causes, with the command that tries it again, and the exit status is 1. It is 0 only where all that was planned is at its target.
+		Short: "Carry out a plan",
+		Long: `Carry out a plan. A cache that fails does not stop the others, and neither does a registry that is down: what is left is listed by
+cause, with the command that tries it again, and the exit status is 1. It is 0 only if everything planned is at its target.
 
-With --state FILE a run goes on from where the one before ended: what is done and unchanged at its source is not looked at again, but
-for targets that are layouts; a tag that was deleted in a registry is found by a run without --state. What failed is tried again, what
-can't succeed is not. --json writes the summary then. Without a state, --json writes the lines of one to standard output, each as it
-happens (docs/schema/migrate-run-lines.json), and the summary as text to standard error.`,
+With --state FILE, a run continues where the last one ended: caches that are done and unchanged at their source are not checked again,
+unless the target is a layout; to find tags that were deleted in a registry, run without --state. What failed is tried again, unless
+it can't succeed. --json then writes the summary. Without --state, --json writes the lines of a state to standard output as things
+happen (docs/schema/migrate-run-lines.json), and the summary as text to standard error.`,
 		Example: `  ocicache migrate run plan.yaml --state night.jsonl
   ocicache migrate run plan.yaml --state night.jsonl --only failed
   ocicache migrate run plan.yaml --shard 3/16 --json >shard-3.jsonl`,
@@ -92,7 +92,7 @@ happens (docs/schema/migrate-run-lines.json), and the summary as text to standar
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&flags.trust, "trust-destination", false, "take layers that targets claim to hold in the wanted compression unread")
+	cmd.Flags().BoolVar(&flags.trust, "trust-destination", false, "reuse recompressed layers of targets without reading them")
 	return cmd
 }
 
@@ -100,10 +100,10 @@ func (a *app) migrateReportCommand() *cobra.Command {
 	page := besideFile{isOurs: webpage.IsOurs}
 	cmd := &cobra.Command{
 		Use:   "report FILE...",
-		Short: "Tell what became of a plan",
-		Long: `Tell what became of a plan, from the states of its runs: their files, or logs with their lines; - is standard input. Those of
-several shards are taken together. It says that everything is there only where every shard has run, and has ended; no registry is
-asked. The exit status is 0 whatever it says: 'complete' in --json tells scripts.`,
+		Short: "Show how a plan went",
+		Long: `Show how a plan went, from the states of its runs: state files, or logs with their lines; - is standard input. The states of several
+shards are combined. The report only says that everything is there if every shard has run to its end; no registry is asked. The exit
+status is 0 in any case: scripts can look at 'complete' in --json.`,
 		Example: `  ocicache migrate report night.jsonl --html night.html
   kubectl logs -l job-name=ocicache-migrate --tail=-1 --max-log-requests=100 | ocicache migrate report -`,
 		Args: cobra.MinimumNArgs(1),
@@ -112,7 +112,7 @@ asked. The exit status is 0 whatever it says: 'complete' in --json tells scripts
 		},
 	}
 	page.overwrite = overwriteFlag(cmd, "--html")
-	cmd.Flags().StringVar(&page.path, "html", "", "write the report to this `FILE` as well, as a page that needs no network")
+	cmd.Flags().StringVar(&page.path, "html", "", "also write the report to this `FILE`, as a self-contained HTML page")
 	return cmd
 }
 
@@ -131,12 +131,12 @@ type migrateFlags struct {
 func (f *migrateFlags) add(cmd *cobra.Command) {
 	f.registry = addRegistryFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.pairs, "pairs", "", "a `FILE` with lines of SOURCE and TARGET, which become migrations with the plan's defaults; - is standard input")
-	flags.StringVar(&f.state, "state", "", "the `FILE` that says what became of each cache")
-	flags.StringVar(&f.shard, "shard", "", "work on the share `I/N` of the caches; N alone takes I from JOB_COMPLETION_INDEX")
-	flags.StringVar(&f.only, "only", "", "only what the state says has failed: failed for all of it, or a `CAUSE`")
-	flags.IntVar(&f.parallel, "parallel", migrate.DefaultParallel, "caches to work on at once; --jobs bounds the layers of all")
-	flags.DurationVar(&f.giveUp, "give-up", migrate.DefaultGiveUp, "how long a registry may be down before its caches are left for another run")
+	flags.StringVar(&f.pairs, "pairs", "", "a `FILE` with lines of SOURCE TARGET, each a migration with the plan's defaults; - is standard input")
+	flags.StringVar(&f.state, "state", "", "the `FILE` that records what was done with each cache")
+	flags.StringVar(&f.shard, "shard", "", "work on share `I/N` of the caches; N alone takes I from JOB_COMPLETION_INDEX")
+	flags.StringVar(&f.only, "only", "", "only retry what failed, by the state: failed for everything, or one `CAUSE`")
+	flags.IntVar(&f.parallel, "parallel", migrate.DefaultParallel, "work on this many caches at once; --jobs limits the layers of all of them")
+	flags.DurationVar(&f.giveUp, "give-up", migrate.DefaultGiveUp, "how long a registry may be down before its caches are left for the next run")
 }
 
 // options returns what the flags say, but for the state.
@@ -173,7 +173,7 @@ func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, err
 		return o, nil
 	}
 	if f.state == "" {
-		return o, &usageError{errors.New("--only needs a --state, which says what has failed")}
+		return o, &usageError{errors.New("--only needs --state, to know what failed")}
 	}
 	if o.Only, err = migrate.ParseOnly(f.only); err != nil {
 		words := append([]string{string(migrate.OnlyFailed)}, names(migrate.Causes())...)

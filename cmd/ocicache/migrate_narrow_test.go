@@ -14,7 +14,7 @@ func TestNarrowAddsUp(t *testing.T) {
 	s := &migrate.Summary{}
 	s.Counts = migrate.Counts{Planned: 27, Before: 15, Became: migrate.Became{Done: 4, There: 2, Failed: 3, NotTried: 2, Interrupted: 1}}
 	s.Migrations = []*migrate.Result{{Source: "docker://old.example.com/team/app/cache", Target: "docker://new.example.com/caches/team/app", Counts: s.Counts}}
-	number := regexp.MustCompile(`(?m)^ +(?:brought over|there already|done before|not brought over|to bring over|would fail) +(.*)$`)
+	number := regexp.MustCompile(`(?m)^ +(?:copied|already there|done before|not copied|to copy|would fail) +(.*)$`)
 	for name, render := range map[string]func(*page) error{
 		"run":   func(p *page) error { return runResult{Summary: s}.render(p) },
 		"check": func(p *page) error { d := *s; d.Dry = true; return checkResult{&d}.render(p) },

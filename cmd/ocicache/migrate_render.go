@@ -26,10 +26,10 @@ func foundLine(f *migrate.Found) string {
 	text := fmt.Sprintf("%s, %s in %s", count(f.Caches, "cache"), size(f.Bytes), count(f.Layers, "layer"))
 	text += counted(f.Forms) + counted(f.Compressions)
 	if f.Others > 0 {
-		text += fmt.Sprintf("; no caches: %s", english.Plural(f.Others, "entry", "entries"))
+		text += fmt.Sprintf("; not caches: %s", english.Plural(f.Others, "entry", "entries"))
 	}
 	if f.Broken > 0 {
-		text += fmt.Sprintf("; can't be read: %s", english.Plural(f.Broken, "entry", "entries"))
+		text += fmt.Sprintf("; unreadable: %s", english.Plural(f.Broken, "entry", "entries"))
 	}
 	return text
 }
@@ -54,7 +54,7 @@ func counted[T ~string](of map[T]int) string {
 type checkResult struct{ *migrate.Summary }
 
 func (r checkResult) render(w io.Writer) error {
-	if err := renderMigrations(w, r.Summary, "to bring over", "would fail"); err != nil {
+	if err := renderMigrations(w, r.Summary, "to copy", "would fail"); err != nil {
 		return err
 	}
 	if len(r.Registries) > 0 {
@@ -76,7 +76,7 @@ func (r checkResult) render(w io.Writer) error {
 	renderPrunedAll(w, r.Freed)
 	renderPruningNotes(w, r.Summary)
 	renderCauses(w, r.Causes, true)
-	say(w, "\n%s planned: %d to bring over, %d there already, %d done before, %d that would fail%s; looking took %s\n",
+	say(w, "\n%s planned: %d to copy, %d already there, %d done before, %d would fail%s; the check took %s\n",
 		count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed+r.NotTried, failedSources(r.Summary), english.Plural(int(r.Requests), "request", ""))
 	return nil
 }
@@ -92,10 +92,10 @@ func renderPrunedAll(w io.Writer, freed []buildcache.Freed) {
 // renderPruningNotes says what the rules for pruning did not come to.
 func renderPruningNotes(w io.Writer, s *migrate.Summary) {
 	if s.Exceeding > 0 {
-		say(w, "\nrecompressed, the layers of %s have more than keep_bytes says, up to %s: it counts them as sources have them\n", count(s.Exceeding, "cache"), size(s.Exceeds))
+		say(w, "\nafter recompression, the layers of %s exceed keep_bytes, by up to %s in all: it goes by their sizes at the source\n", count(s.Exceeding, "cache"), size(s.Exceeds))
 	}
 	if s.Estimated > 0 {
-		say(w, "\nof %s that is an estimate: fit may drop more when layers are recompressed, as their descriptions grow\n", count(s.Estimated, "cache"))
+		say(w, "\nfor %s this is an estimate: fit may drop more when layers are recompressed, as their descriptors grow\n", count(s.Estimated, "cache"))
 	}
 }
 
@@ -104,12 +104,12 @@ func failedSources(s *migrate.Summary) string {
 	if s.Sources == 0 {
 		return ""
 	}
-	return "; besides, " + count(s.Sources, "source") + " failed"
+	return "; also, " + count(s.Sources, "source") + " failed"
 }
 
 // renderMigrations says what became of each migration. On a narrow terminal no column goes that has a number, so that they still add up.
 func renderMigrations(w io.Writer, s *migrate.Summary, done, left string) error {
-	const before, beside = "done before", "not meant"
+	const before, beside = "done before", "left out"
 	var drop []string
 	if s.Before == 0 {
 		drop = append(drop, before)
@@ -118,7 +118,7 @@ func renderMigrations(w io.Writer, s *migrate.Summary, done, left string) error 
 		drop = append(drop, beside)
 	}
 	return tableOf(w, columns{drop: drop}, func(w io.Writer) {
-		say(w, "source\ttarget\t%s\tthere already\t%s\t%s\t%s\n", done, before, left, beside)
+		say(w, "source\ttarget\t%s\talready there\t%s\t%s\t%s\n", done, before, left, beside)
 		for _, m := range s.Migrations {
 			say(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", m.Source, m.Target, m.Done, m.There, m.Before, leftOf(s, m), notMeant(m))
 		}
@@ -143,10 +143,10 @@ func notMeant(m *migrate.Result) string {
 		words = append(words, fmt.Sprintf("%d by %s", m.LeftOutBy[filter], filter))
 	}
 	if m.Others > 0 {
-		words = append(words, fmt.Sprintf("%d no caches", m.Others))
+		words = append(words, fmt.Sprintf("%d not caches", m.Others))
 	}
 	if m.OtherShards > 0 {
-		words = append(words, fmt.Sprintf("%d elsewhere", m.OtherShards))
+		words = append(words, fmt.Sprintf("%d in other shards", m.OtherShards))
 	}
 	if m.NotMeant > 0 {
 		words = append(words, fmt.Sprintf("%d by --only", m.NotMeant))
@@ -165,7 +165,7 @@ func renderCauses(w io.Writer, causes []migrate.CauseGroup, dry bool) {
 			what = fmt.Sprintf("%d would fail", c.Count)
 		}
 		if c.Hopeless {
-			again = ", not tried again unless the source or the plan changes"
+			again = ", will not be tried again unless the source or the plan changes"
 		}
 		say(w, "\n%s: %s%s\n", c.Cause, what, again)
 		for _, name := range c.Caches {
@@ -220,7 +220,7 @@ type runResult struct {
 }
 
 func (r runResult) render(w io.Writer) error {
-	if err := renderMigrations(w, r.Summary, "brought over", "not brought over"); err != nil {
+	if err := renderMigrations(w, r.Summary, "copied", "not copied"); err != nil {
 		return err
 	}
 	renderPrunedAll(w, r.Freed)
@@ -238,7 +238,7 @@ func (r runResult) render(w io.Writer) error {
 	if r.Interrupted > 0 {
 		interrupted = fmt.Sprintf(", %d interrupted", r.Interrupted)
 	}
-	say(w, "\n%s%s planned: %d brought over, %d there already, %d done before, %d failed, %d not tried%s%s; %s moved in %s\n",
+	say(w, "\n%s%s planned: %d copied, %d already there, %d done before, %d failed, %d not tried%s%s; %s transferred in %s\n",
 		shard, count(r.Planned, "cache"), r.Done, r.There, r.Before, r.Failed, r.NotTried, interrupted, failedSources(r.Summary), size(r.Moved),
 		time.Duration(r.Took).Round(time.Second/10))
 	return nil
@@ -250,9 +250,9 @@ func (a *app) hintResume() string {
 	case a.running == nil || a.running.CommandPath() != "ocicache migrate run":
 		return ""
 	case !a.hasState():
-		return "the same command finds what is there; with --state FILE a run goes on where the one before ended"
+		return "run it again, and it skips what is already there; with --state FILE, a run continues where the last one ended"
 	default:
-		return "go on: " + a.repeated(a.running.CommandPath(), "", "")
+		return "to continue: " + a.repeated(a.running.CommandPath(), "", "")
 	}
 }
 
@@ -274,7 +274,7 @@ func lost(bytes int64) string {
 	if bytes == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", of which %s were not confirmed", size(bytes))
+	return fmt.Sprintf(", %s of it not confirmed", size(bytes))
 }
 
 // reportResult is what migrate report writes.
@@ -285,19 +285,19 @@ func (r reportResult) render(w io.Writer) error {
 	err := table(w, func(w io.Writer) {
 		row := func(what string, n int) { say(w, "%s\t%d\n", what, n) }
 		row("caches", r.Caches)
-		row("brought over", r.Done)
-		row("there already", r.There)
+		row("copied", r.Done)
+		row("already there", r.There)
 		row("failed", r.Failed)
 		row("not tried", r.NotTried)
 		if r.NotReached > 0 {
-			say(w, "  of which not come to\t%d, when %s interrupted at %s\n", r.NotReached, english.PluralWord(r.Cut, "the last run was", "the last runs were"), r.CutOff.UTC().Format(time.RFC3339))
+			say(w, "  not reached\t%d, when %s interrupted at %s\n", r.NotReached, english.PluralWord(r.Cut, "the last run was", "the last runs were"), r.CutOff.UTC().Format(time.RFC3339))
 		}
-		row("interrupted, or at work still", r.Interrupted)
+		row("interrupted, or still running", r.Interrupted)
 		row("failed sources", r.Sources)
-		say(w, "moved\t%s%s in all attempts%s\n", atLeast(r.Report), size(r.Moved), lost(r.Lost))
-		say(w, "not moved\t%s, which targets had from before or from other caches\n", size(r.Saved))
+		say(w, "transferred\t%s%s in all attempts%s\n", atLeast(r.Report), size(r.Moved), lost(r.Lost))
+		say(w, "not transferred\t%s, which targets already had, or got with other caches\n", size(r.Saved))
 		say(w, "requests\t%s%s in all attempts\n", atLeast(r.Report), humanize.Comma(r.Requests))
-		say(w, "time\t%s, of all %s\n", time.Duration(r.Worked), count(r.Runs, "run"))
+		say(w, "time\t%s, for %s\n", time.Duration(r.Worked), count(r.Runs, "run"))
 	})
 	if err != nil {
 		return err
@@ -315,7 +315,7 @@ func (r reportResult) render(w io.Writer) error {
 	}
 	renderAgain(w, r.Report)
 	if r.Skipped > 0 {
-		say(w, "\n%s that are none of a state were passed over\n", count(r.Skipped, "line"))
+		say(w, "\n%s skipped that don't belong to a state\n", count(r.Skipped, "line"))
 	}
 	return err
 }

@@ -15,9 +15,9 @@ import (
 
 // What the flags say that explain has as well.
 const (
-	provenanceUsage = "what the build told of its steps: a `FILE`, - or an image"
+	provenanceUsage = "provenance of the build: a `FILE`, - or an image"
 	redactUsage     = "hide commands, images, paths and values"
-	provenanceHelp  = "--provenance takes what 'ocicache explain' does, such as what 'docker buildx history export -o FILE' writes."
+	provenanceHelp  = "--provenance takes the same as in 'ocicache explain', such as a file from 'docker buildx history export -o FILE'."
 )
 
 // namingFlags let a command call records by the steps of builds.
@@ -36,7 +36,7 @@ func (f *namingFlags) given() bool { return len(f.provenance) > 0 }
 
 func (f *namingFlags) check() error {
 	if f.redact && !f.given() {
-		return &usageError{errors.New("--redact is for --provenance, which is not given")}
+		return &usageError{errors.New("--redact needs --provenance")}
 	}
 	return nil
 }

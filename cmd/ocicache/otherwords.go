@@ -31,12 +31,12 @@ type otherWord struct {
 }
 
 const (
-	adviceLogin  = "the credentials are those of 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
-	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report what became of a plan"
-	advicePush   = "did you mean convert or copy? convert with --to auto makes what the registry takes of it, copy brings it as it is"
+	adviceLogin  = "credentials come from 'docker login', 'podman login' and 'skopeo login'; or use --creds USER --password-stdin, or --authfile"
+	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report shows how a migration went"
+	advicePush   = "did you mean convert or copy? convert --to auto sends the form that the registry accepts, copy sends the cache as it is"
 	adviceForget = "did you mean rm? 'ocicache rm' deletes tags by age and number, 'ocicache prune' drops old results within a cache"
 	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
-	adviceAll    = "sync and pack bring all caches of a place, and a bare path stands for every cache in it"
+	adviceAll    = "sync and pack take every cache in a place, and a bare path means every cache in it"
 )
 
 // otherWords are the words of other programs. The first one counts whose command or flag is there.
@@ -57,27 +57,27 @@ var otherWords = []otherWord{
 	{aCommand, "login logout auth", "ls", adviceLogin},
 	{aCommand, "status", "ls", adviceStatus},
 	{aFlag, "q quiet silent", "quiet", ""},
-	{aFlag, "q quiet silent", "", "here it is --progress none; results are on standard output, all else on standard error"},
-	{aFlag, "v verbose log-level loglevel trace", "", "here it is --debug; 'ocicache version' says the version"},
-	{aFlag, "version", "", "'ocicache --version' and 'ocicache version' say it"},
-	{aFlag, "format", "to", "here it is --to FORM for the form of a cache, and --json for a result as JSON"},
-	{aFlag, "o output format", "", "here it is --json for a result as JSON; places are named without a flag"},
-	{aFlag, "a all", "match", "all that no flag leaves out are chosen; --match '*' says so"},
+	{aFlag, "q quiet silent", "", "use --progress none; results go to standard output, everything else to standard error"},
+	{aFlag, "v verbose log-level loglevel trace", "", "use --debug; 'ocicache version' prints the version"},
+	{aFlag, "version", "", "use 'ocicache --version' or 'ocicache version'"},
+	{aFlag, "format", "to", "use --to FORM for the form of a cache, or --json for JSON output"},
+	{aFlag, "o output format", "", "use --json for JSON output; places are plain arguments, without a flag"},
+	{aFlag, "a all", "match", "every cache is chosen unless a flag leaves it out; to say so explicitly, use --match '*'"},
 	{aFlag, "a all", "", adviceAll},
 	{aFlag, "t", "tag", ""},
 	{aFlag, "t tag", "", adviceTag},
 	{aFlag, "l level", "compression-level", ""},
 	{aFlag, "include filter", "match", ""},
 	{aFlag, "n", "dry-run", ""},
-	{aFlag, "dry-run", "state", "'ocicache migrate check PLAN' says what would be done"},
+	{aFlag, "dry-run", "state", "use 'ocicache migrate check PLAN' to see what would be done"},
 	{aFlag, "form", "to", ""},
 	{aFlag, "force", "force-compression", ""},
 	{aFlag, "force", "overwrite", ""},
 	{aFlag, "keep-last", "keep", ""},
 	{aFlag, "keep-storage max-size max-used-space", "keep-bytes", ""},
 	{aFlag, "read-data", "deep", ""},
-	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "here it is --to artifact"},
-	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "convert with --to artifact makes it so"},
+	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "use --to artifact"},
+	{aFlag, "image-manifest oci-mediatypes oci-artifact", "", "use convert with --to artifact"},
 	{aForm, "manifest image-manifest image", "to", "did you mean " + string(buildcache.Artifact) + "?"},
 	{aCompression, "none no off store tar", "compression", "did you mean " + string(buildcache.Uncompressed) + "?"},
 }

@@ -41,19 +41,19 @@ func (a *app) packCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pack SRC... FILE|-",
 		Short: "Pack caches into an archive that crosses an air gap",
-		Long: `Pack caches into an archive, an OCI image layout in a tar: every cache of a SRC, unless --tag or the reference chooses
-one. The same content gives the same bytes, and every blob is verified on the way. FILE gets its name as the last step;
-- is standard output, which then gets nothing but the archive, and the result goes to standard error.
+		Long: `Pack caches into an archive, which is an OCI image layout in a tar file: every cache in SRC, unless --tag or the reference chooses
+one. The same content gives the same bytes, and every blob is verified while packing. FILE gets its name
+when it is complete. - is standard output; the result then goes to standard error.
 
-FILE must be free, and so must be every name that a volume of it could have, unless --overwrite says that an older
-archive is to be replaced: FILE by FILE, and volumes by either, if their list proves that pack wrote them.
+FILE and its volumes must not exist yet, unless --overwrite allows replacing an older archive: FILE itself, or volumes if their list
+proves that pack wrote them.
 
-With --have, what the far side holds is left out: REF is a receipt from there ('ocicache unpack --receipt'), an archive
-that was unpacked there, or a layout or a repository that holds the same. The archive says what it requires.
+With --have, blobs that the far side already has are left out: REF is a receipt from there ('ocicache unpack --receipt'), an archive
+that was unpacked there, or a layout or repository with the same content. The archive lists what it requires.
 
-With --volume-size the archive is split into FILE.001 and so on; 'cat FILE.0*' is the whole, and 'sha256sum -c
-FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can be lost; recovery volumes
-are larger than SIZE by their list, of about 100 bytes a volume. In SIZE, KB is 1000 and KiB 1024.`,
+With --volume-size, the archive is split into FILE.001 and so on; 'cat FILE.0*' gives the whole archive, and 'sha256sum -c
+FILE.SHA256SUMS' verifies the volumes. With --parity N, any N of the volumes can be lost; recovery volumes are larger than SIZE by the
+length of their list, about 100 bytes per volume. In SIZE, KB is 1000 and KiB 1024.`,
 		Example: `  ocicache pack ./cache cache.tar
   ocicache pack ./cache update.tar --have far-side.receipt
   ocicache pack ./cache docker://registry.example.com/team/cache /media/usb/caches --volume-size 4GB --parity 2
@@ -66,12 +66,12 @@ are larger than SIZE by their list, of about 100 bytes a volume. In SIZE, KB is 
 	flags := cmd.Flags()
 	flags.StringVar(&f.tag, "tag", "", "`TAG` of the cache in each SRC")
 	flags.StringVar(&f.base, "base", "", baseUsage)
-	flags.BoolVar(&f.images, "images", false, "take images along that lie beside caches")
-	flags.StringArrayVar(&f.have, "have", nil, "leave out what `REF` holds on the far side")
+	flags.BoolVar(&f.images, "images", false, "also pack the images next to the caches")
+	flags.StringArrayVar(&f.have, "have", nil, "leave out what `REF` has on the far side")
 	flags.StringVar(&f.volumeSize, "volume-size", "", "split the archive into volumes of this `SIZE`")
-	flags.IntVar(&f.parity, "parity", 0, "`N` recovery volumes to add: so many volumes can be lost")
-	addOverwrite(cmd, &f.overwrite, "replace an older archive of that name")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be packed, and write nothing")
+	flags.IntVar(&f.parity, "parity", 0, "add `N` recovery volumes: any N volumes can be lost")
+	addOverwrite(cmd, &f.overwrite, "replace an older archive of the same name")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be packed, and write nothing")
 	f.change.add(cmd)
 	f.registry = addRegistryFlags(cmd, src, dest)
 	f.registry.call(map[side]string{src: "SRC's registry", dest: "--have's registry"})
@@ -105,7 +105,7 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 		}
 	}
 	if f.base != "" && !slices.ContainsFunc(refs, places.IsArchive) {
-		return &usageError{errors.New("--base is for archives, and no SRC is one")}
+		return &usageError{errors.New("--base is only for archives, and no SRC is an archive")}
 	}
 	have, err := f.haveReferences()
 	if err != nil {
@@ -189,15 +189,15 @@ func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
 	job.changes = f.change.to != "" || f.change.compression != ""
 	switch {
 	case f.change.to == auto:
-		err = errors.New("--to auto needs a registry to go by; name the form that is wanted on the far side")
+		err = errors.New("--to auto needs a registry to go by; give the form that the far side needs")
 	case f.parity < 0:
 		err = fmt.Errorf("--parity %d: want 0 or more", f.parity)
 	case f.volumeSize == "" && f.parity > 0:
-		err = errors.New("--parity needs --volume-size: it is volumes that can be lost")
+		err = errors.New("--parity needs --volume-size")
 	case f.overwrite && job.target.Stream != nil:
-		err = errors.New("--overwrite is for files; standard output has no older archive")
+		err = errors.New("--overwrite is for files, not for standard output")
 	case f.volumeSize != "" && job.target.Stream != nil:
-		err = errors.New("--volume-size makes files; standard output is one stream")
+		err = errors.New("--volume-size is for files, not for standard output")
 	case f.volumeSize != "":
 		job.options.VolumeSize, err = parseSize(f.volumeSize)
 	}
@@ -225,13 +225,13 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 	switch {
 	case ref.Transport == layout.TransportStream:
 		if file, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-			return archive.Target{}, &usageError{errors.New("the archive would go to the terminal; name a FILE, or pipe it somewhere")}
+			return archive.Target{}, &usageError{errors.New("refusing to write the archive to the terminal; give a FILE, or pipe it somewhere")}
 		}
 		return archive.Target{Stream: a.stdout}, nil
 	case ref.Transport != layout.TransportPath && ref.Transport != layout.TransportArchive:
-		return archive.Target{}, &usageError{&wordError{fmt.Errorf("%s is no FILE for an archive", text), mention(a.repeatedAs("sync")) + " brings caches there"}}
+		return archive.Target{}, &usageError{&wordError{fmt.Errorf("%s is not a file name for an archive", text), mention(a.repeatedAs("sync")) + " sends caches there"}}
 	case ref.Tag != "":
-		return archive.Target{}, &usageError{fmt.Errorf("%s: the caches keep their tags in an archive", text)}
+		return archive.Target{}, &usageError{fmt.Errorf("%s: FILE takes no tag; caches keep their tags in an archive", text)}
 	}
 	if err := checkNotOutput(ref.Path); err != nil {
 		return archive.Target{}, err
@@ -249,7 +249,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 func checkNotOutput(file string) error {
 	switch filepath.Clean(file) {
 	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
-		return &usageError{&wordError{fmt.Errorf("%s: an archive is made beside its name, and takes it as a whole", file), "pack writes an archive to standard output where its FILE is -"}}
+		return &usageError{&wordError{fmt.Errorf("%s: not a regular file; an archive is written next to its name, then renamed", file), "to write an archive to standard output, give - as FILE"}}
 	}
 	return nil
 }
@@ -283,7 +283,7 @@ func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen 
 	if len(chosen) == 0 {
 		_, err := from.Cache(ctx) // says what is there instead
 		if err == nil {
-			err = fmt.Errorf("%s: a cache came while it was looked at; run it again", from.Source)
+			err = fmt.Errorf("%s: a cache was added meanwhile; run it again", from.Source)
 		}
 		return nil, 0, err
 	}
@@ -301,9 +301,9 @@ func (f *packFlags) haveReferences() ([]layout.Reference, error) {
 		case err != nil:
 			return nil, &usageError{fmt.Errorf("--have: %w", err)}
 		case ref.Transport == layout.TransportStream:
-			return nil, &usageError{errors.New("--have -: a stream can't be read before the archive is made; name a file")}
+			return nil, &usageError{errors.New("--have can't be read from standard input; give a file")}
 		case ref.Transport == layout.TransportArchive && ref.Tag != "":
-			return nil, &usageError{fmt.Errorf("--have %s: an archive counts as a whole", text)}
+			return nil, &usageError{fmt.Errorf("--have %s: give the whole archive, without a tag", text)}
 		}
 		refs[i] = ref
 	}

@@ -100,20 +100,20 @@ func (r *packResult) preview(ctx context.Context, j *packJob) error {
 func (r *packResult) render(w io.Writer) error {
 	what := "packed"
 	if r.DryRun {
-		what = "this would be packed, nothing was written"
+		what = "dry run, nothing was written"
 	}
 	say(w, "%s: %s\n", r.name, what)
 	return table(w, func(w io.Writer) {
 		row := func(what, value string) { sayRow(w, what, value) }
 		if r.SizeUnknown {
-			row("size", "known when the layers are recompressed")
+			row("size", "unknown until the layers are recompressed")
 		} else {
 			row("id", r.ID.String())
 			row("size", fmt.Sprintf("%s, %d bytes", size(r.Size), r.Size))
 			row("blobs", fmt.Sprintf("%d, %s", r.Packed.Blobs, size(r.Packed.Bytes)))
 		}
 		if r.Required.Blobs > 0 {
-			row("left out", fmt.Sprintf("%s, %s, which the far side has", count(r.Required.Blobs, "blob"), size(r.Required.Bytes)))
+			row("left out", fmt.Sprintf("%s, %s, already on the far side", count(r.Required.Blobs, "blob"), size(r.Required.Bytes)))
 		}
 		if r.Volumes > 0 {
 			row("volumes", fmt.Sprintf("%d, and %s", r.Volumes, count(r.RecoveryVolumes, "recovery volume")))
@@ -122,7 +122,7 @@ func (r *packResult) render(w io.Writer) error {
 			sayRow(w, "tag", orNone(tag.Tag), tag.Kind.String(), orUnknown(tag.Digest))
 		}
 		if r.PassedOver > 0 {
-			row("passed over", count(r.PassedOver, "image")+", which --images takes along")
+			row("skipped", count(r.PassedOver, "image")+"; to pack images too, use --images")
 		}
 		for _, c := range r.Conversions {
 			sayRow(w, "changed", orNone(c.Tag), string(c.To.Form), actionsLine(c))

@@ -11,7 +11,7 @@ import (
 )
 
 // baseUsage says what --base is for.
-const baseUsage = "`PLACE` that has what an archive was packed without"
+const baseUsage = "`PLACE` that has the blobs an archive leaves out"
 
 // parse reads a reference, with --tag in place of its tag.
 func parse(text, tag string) (layout.Reference, error) {
@@ -39,7 +39,7 @@ func parse(text, tag string) (layout.Reference, error) {
 func parseDestination(text string) (layout.Reference, error) {
 	ref, err := parse(text, "")
 	if err == nil && ref.Digest != "" {
-		err = &usageError{fmt.Errorf("%s: what is written gets a tag, and its digest by its bytes", ref)}
+		err = &usageError{fmt.Errorf("%s: give a tag, not a digest; the digest follows from what is written", ref)}
 	}
 	return ref, err
 }
@@ -51,7 +51,7 @@ func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.Tran
 // for none. It is closed when the command ends.
 func (a *app) open(ctx context.Context, ref layout.Reference, base string, o places.Options) (*places.Opened, error) {
 	if base != "" && !places.IsArchive(ref) {
-		return nil, &usageError{fmt.Errorf("--base is for archives, and %s is none", ref)}
+		return nil, &usageError{fmt.Errorf("--base is only for archives, and %s is not one", ref)}
 	}
 	if base != "" {
 		baseRef, err := parse(base, "")
@@ -145,7 +145,7 @@ func (a *app) noteReadOnly(dryRun bool, ref layout.Reference) {
 		return
 	}
 	if err := layout.CheckCreate(ref.Path); err != nil {
-		a.note("without --dry-run this would fail: " + err.Error())
+		a.note("without --dry-run, this would fail: " + err.Error())
 	}
 }
 

@@ -17,7 +17,7 @@ func brief(text string) string {
 	for line := range strings.Lines(text) {
 		rest, end := strings.CutSuffix(line, "\n")
 		if left := len(rest) - maxLine; left > 0 {
-			rest = fmt.Sprintf("%s... (%d bytes are left out) ...%s", rest[:maxLine/2], left, rest[len(rest)-maxLine/2:])
+			rest = fmt.Sprintf("%s... (%d bytes left out) ...%s", rest[:maxLine/2], left, rest[len(rest)-maxLine/2:])
 		}
 		out.WriteString(rest)
 		if end {

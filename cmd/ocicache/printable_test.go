@@ -173,7 +173,7 @@ func TestBrief(t *testing.T) {
 		{text: "", want: ""},
 		{text: "one\ntwo\n", want: "one\ntwo\n"},
 		{text: long + "\n" + long, want: long + "\n" + long},
-		{text: "a" + long + "b\nnext", want: "a" + long[1:maxLine/2] + "... (2 bytes are left out) ..." + long[1:maxLine/2] + "b\nnext"},
+		{text: "a" + long + "b\nnext", want: "a" + long[1:maxLine/2] + "... (2 bytes left out) ..." + long[1:maxLine/2] + "b\nnext"},
 	} {
 		if got := brief(test.text); got != test.want {
 			t.Errorf("%d bytes: %d, want %d", len(test.text), len(got), len(test.want))

@@ -31,16 +31,16 @@ func (a *app) pruneCommand() *cobra.Command {
 	flags := &pruneFlags{}
 	cmd := &cobra.Command{
 		Use:   "prune REF",
-		Short: "Drop old results of caches, and all that only they need",
-		Long: `Drop results of a cache by age, size or number, and with them exactly the records, layers and blobs that no other result
-needs. What is left is hit as before. The rules are applied one after the other in the order of their flags below; each
-of them counts for one cache.
+		Short: "Drop old results from caches, and everything that only they need",
+		Long: `Drop results from a cache by age, size or number, and with them exactly the records, layers and blobs that no other result
+needs. Builds hit what is left as before. Rules are applied one after the other, in the order of their flags below; each
+applies to one cache.
 
-The tag moves last, to what was proved to be what BuildKit imports. Blobs stay in the place: in a directory 'ocicache gc', or --gc
-here, frees those that are older than --keep-since. A bare path and docker://REPOSITORY stand for every cache there; one that fails keeps
-none of the others from being pruned, and the status is 1 then. With --dry-run, --gc says what it would remove.
+The tag moves last, once the result is checked by the rules of BuildKit's importer. Blobs are not deleted right away: in a directory,
+'ocicache gc' or --gc here frees those older than --keep-since. A bare path or docker://REPOSITORY means every cache there; if one fails,
+the others are still pruned, and the exit status is 1. With --dry-run, --gc shows what it would remove.
 
-With --provenance it says of which steps results go, and of which they stay. ` + provenanceHelp,
+With --provenance, prune shows which steps lose their results, and which keep them. ` + provenanceHelp,
 		Example: `  ocicache prune ./cache --older-than 30d --keep-bytes 5GB --gc
   ocicache prune docker://registry.example.com/team/cache:main --keep-records 2000
   ocicache prune oci:./cache:main --leaves --dry-run
@@ -48,7 +48,7 @@ With --provenance it says of which steps results go, and of which they stay. ` +
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("keep-since") && !flags.gc {
-				return &usageError{errors.New("--keep-since is for --gc, which is not given")}
+				return &usageError{errors.New("--keep-since needs --gc")}
 			}
 			return a.runPrune(cmd.Context(), flags, args[0])
 		},
@@ -57,9 +57,9 @@ With --provenance it says of which steps results go, and of which they stay. ` +
 	f.SortFlags = false
 	f.StringVar(&flags.tag, "tag", "", "`TAG` of the cache to prune")
 	flags.limits.add(f, "cache")
-	f.BoolVar(&flags.dryRun, "dry-run", false, "say what would be dropped, and write nothing")
-	f.BoolVar(&flags.gc, "gc", false, "in a directory, remove what no tag reaches any more, as 'ocicache gc' does")
-	f.StringVar(&flags.keepSince, "keep-since", "24h", "with --gc, keep what is younger than this `AGE`; 0s where nothing writes there but what takes the lock")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "show what would be dropped, and write nothing")
+	f.BoolVar(&flags.gc, "gc", false, "in a directory, also remove what no tag reaches any more, like 'ocicache gc'")
+	f.StringVar(&flags.keepSince, "keep-since", "24h", "with --gc, keep what is younger than this `AGE`; use 0s only if every writer takes the lock")
 	flags.naming.add(f)
 	flags.access = addRegistryFlags(cmd)
 	return cmd
@@ -70,9 +70,9 @@ func (f *pruneFlags) rules() (buildcache.PruneRules, error) {
 	rules, err := f.limits.rules(time.Now())
 	if err == nil && rules == (buildcache.PruneRules{}) {
 		if f.access.set.Changed("keep-records") {
-			return rules, errors.New("--keep-records 0: want 1 or more, as a cache without records is none; rm deletes a cache")
+			return rules, errors.New("--keep-records 0: want 1 or more; to delete a cache, use rm")
 		}
-		err = errors.New("nothing to drop: give --older-than, --leaves, --keep-records, --keep-bytes or --fit")
+		err = errors.New("no rule given: use --older-than, --leaves, --keep-records, --keep-bytes or --fit")
 	}
 	return rules, err
 }
@@ -147,7 +147,7 @@ func (a *app) writePruned(result pruneResult, err error) error {
 // pruneAll prunes every cache that is meant.
 func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Place, o convert.PruneOptions, result *pruneResult) error {
 	if from.Reference.Digest != "" {
-		return &usageError{errors.New("what is pruned gets another digest; name a tag")}
+		return &usageError{errors.New("pruning changes the digest, so give a tag instead")}
 	}
 	entries, err := covered(ctx, from)
 	if err != nil {
@@ -225,7 +225,7 @@ func (r pruneResult) render(w io.Writer) error {
 		case c.Unchanged:
 			say(w, "%s: nothing to drop\n", name)
 		case c.DryRun:
-			say(w, "%s: this would be done, nothing was written\n", name)
+			say(w, "%s: dry run, nothing was written\n", name)
 		default:
 			say(w, "%s: pruned\n", name)
 		}
@@ -239,9 +239,9 @@ func (r pruneResult) render(w io.Writer) error {
 		switch {
 		case c.Unnamed == 0 || r.collects:
 		case r.GCRefuses != "":
-			say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), mendsForGC(r.GCRefuses, r.Path))
+			say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), mendsForGC(r.GCRefuses, r.Path))
 		default:
-			say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), frees(r.Path))
+			say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), frees(r.Path))
 		}
 	}
 	if r.GC == nil {
@@ -256,9 +256,9 @@ func renderPruning(w io.Writer, p convert.Pruning) {
 	say(w, "  left: %d of %s, %d of %s, %d of %s, %s of %s of layers\n", p.Kept.Results, count(p.Before.Results, "result"),
 		p.Kept.Records, count(p.Before.Records, "record"), p.Kept.Blobs, count(p.Before.Blobs, "layer blob"), size(p.Kept.Bytes), size(p.Before.Bytes))
 	if p.Exceeds > 0 {
-		say(w, "  recompressed, the layers have %s, which is more than --keep-bytes says: it counts them as SRC has them\n", size(p.Exceeds))
+		say(w, "  after recompression, the layers have %s, which exceeds --keep-bytes: it goes by their sizes in SRC\n", size(p.Exceeds))
 	}
 	if p.Estimated {
-		say(w, "  that is an estimate: --fit may drop more when layers are recompressed, as their descriptions grow\n")
+		say(w, "  this is an estimate: --fit may drop more when layers are recompressed, as their descriptors grow\n")
 	}
 }

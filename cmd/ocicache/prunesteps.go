@@ -117,7 +117,7 @@ func (r prunedRecord) becomes() string {
 
 func (r prunedRecord) resultsText() string {
 	if r.Left > 0 && r.Left < r.Results {
-		return fmt.Sprintf("%d, of which %d stay", r.Results, r.Left)
+		return fmt.Sprintf("%d, %d kept", r.Results, r.Left)
 	}
 	return fmt.Sprint(r.Results)
 }

@@ -15,7 +15,7 @@ import (
 type unknownProfileError struct{ name string }
 
 func (e *unknownProfileError) Error() string {
-	return fmt.Sprintf("no rules are known for a registry %q", e.name)
+	return fmt.Sprintf("unknown registry %q", e.name)
 }
 
 // registriesResult is what registries writes with --json about all of them.
@@ -26,9 +26,9 @@ type registriesResult struct {
 func (a *app) registriesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "registries [NAME|HOST]",
-		Short: "Show which registries take which forms of caches",
-		Long: `Show which registries take which forms of caches, or everything that is known about one of them, and where it is known
-from. "yes" and "no" are sure, "likely" and "unlikely" are not; only a sure no stops a transfer.`,
+		Short: "Show which registries accept which forms of caches",
+		Long: `Show which registries accept which forms of caches, or everything known about one registry and how it is known.
+"yes" and "no" are certain, "likely" and "unlikely" are not; only a certain "no" stops a transfer.`,
 		Example: `  ocicache registries
   ocicache registries quay.io`,
 		Args:              cobra.MaximumNArgs(1),

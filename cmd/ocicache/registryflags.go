@@ -65,9 +65,9 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 		}
 	}
 	f.set.BoolVar(&f.password, "password-stdin", false, "read the password of --creds USER from standard input")
-	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "try a request to a registry again `N` times")
-	f.set.Float64Var(&f.rate, "rate", 0, "at most `N` requests a second (default: as many as it takes)")
-	f.set.DurationVar(&f.idle, "idle-timeout", registry.DefaultIdle, "how long a registry may be silent")
+	f.set.IntVar(&f.retry, "retry", registry.DefaultRetries, "retry a failed request to a registry `N` times")
+	f.set.Float64Var(&f.rate, "rate", 0, "send at most `N` requests a second (default: no limit)")
+	f.set.DurationVar(&f.idle, "idle-timeout", registry.DefaultIdle, "give up a connection that is silent for this long")
 	for _, name := range names {
 		f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
 	}
@@ -78,7 +78,7 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 func (f *registryFlags) addGiveUp() {
 	const name = "give-up"
 	f.givesUp = true
-	f.set.DurationVar(&f.giveUp, name, registry.DefaultGiveUp, "how long a registry may be busy")
+	f.set.DurationVar(&f.giveUp, name, registry.DefaultGiveUp, "give up on a registry that is busy for this long")
 	f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
 }
 
@@ -212,7 +212,7 @@ func (f *registryFlags) checkSide(s side, what string, refs ...layout.Reference)
 	}
 	for _, name := range secretFlags {
 		if f.set.Changed(string(s) + name) {
-			return &usageError{fmt.Errorf("--%s%s is for %s, which is in no registry", s, name, what)}
+			return &usageError{fmt.Errorf("--%s%s is for %s, which is not in a registry", s, name, what)}
 		}
 	}
 	return nil
@@ -234,7 +234,7 @@ func (f *registryFlags) ambiguous(name string) error {
 	if name == "tls-verify" || name == "cert-dir" {
 		return nil
 	}
-	return &usageError{fmt.Errorf("--%s is for one registry, and several are named: --authfile has an entry for each", name)}
+	return &usageError{fmt.Errorf("--%s is for one registry, but several are given: use --authfile, with an entry for each", name)}
 }
 
 // maxPassword is how long a password may be.
@@ -248,8 +248,8 @@ func (f *registryFlags) readPassword() error {
 		case !f.set.Changed(string(s)+"creds") || strings.Contains(a.creds, ":"):
 		case !f.password:
 			return &usageError{&wordError{
-				fmt.Errorf("--%screds %s: there is no password", s, a.creds),
-				"--password-stdin reads it from standard input; --" + string(s) + "creds USER: has an empty one",
+				fmt.Errorf("--%screds %s: no password given", s, a.creds),
+				"to read it from standard input, use --password-stdin; for an empty one, --" + string(s) + "creds USER:",
 			}}
 		default:
 			without = append(without, a)
@@ -263,10 +263,10 @@ func (f *registryFlags) readPassword() error {
 	provenance, _ := f.set.GetStringArray("provenance") // which not every command has
 	switch name := f.cmd.Name(); {
 	case len(without) != 1:
-		return &usageError{errors.New("--password-stdin is for --creds USER without a password, on one side")}
+		return &usageError{errors.New("--password-stdin needs --creds USER without a password, for one registry")}
 	case name != "pack" && slices.Contains(f.set.Args(), stdinName), pairs != nil && pairs.Value.String() == stdinName,
 		slices.Contains(provenance, stdinName):
-		return &usageError{errors.New("--password-stdin and - both want standard input")}
+		return &usageError{errors.New("--password-stdin and - both need standard input")}
 	}
 	raw, err := io.ReadAll(io.LimitReader(f.cmd.InOrStdin(), maxPassword))
 	if err != nil {
@@ -274,7 +274,7 @@ func (f *registryFlags) readPassword() error {
 	}
 	password := strings.TrimRight(string(raw), "\r\n")
 	if password == "" {
-		return &usageError{errors.New("--password-stdin: standard input has none")}
+		return &usageError{errors.New("--password-stdin: no password on standard input")}
 	}
 	without[0].creds += ":" + password
 	return nil

@@ -14,29 +14,29 @@ import (
 
 const (
 	// archiveRemedy is what helps where an archive is damaged, which nothing mends.
-	archiveRemedy = "carry the archive over again from where it is whole; packed with --volume-size and --parity, lost volumes can be rebuilt"
+	archiveRemedy = "copy the archive again from an intact original; archives packed with --volume-size and --parity can rebuild lost volumes"
 
 	orExport = "; or export the cache again"
 )
 
 // whenFreed says when gc frees what no tag names any more.
-const whenFreed = "after a day, or at once with --keep-since 0s where nothing else writes there"
+const whenFreed = "after a day, or at once with --keep-since 0s if nothing else is writing there"
 
 // frees says that of the blobs of a directory.
 func frees(dir string) string { return mention(onPath("gc", dir)) + " frees them " + whenFreed }
 
 // listsAll names the command that lists everything that is wrong.
-func (s subject) listsAll() string { return s.mention("verify") + " lists everything" }
+func (s subject) listsAll() string { return s.mention("verify") + " lists every problem" }
 
 // kept is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
 func (s subject) kept() string {
-	return s.writes("--deep") + " drops what needs it; to have it whole again, " + s.far()
+	return s.writes("--deep") + " drops what needs it; to get it back intact, " + s.far()
 }
 
 // far is that for a blob that nothing of a cache can do without.
 func (s subject) far() string {
-	return "those who run the registry have to delete the damaged blob first, as it takes none that it has: " + s.writes("--deep", "--base", "PLACE") +
-		" gives it back then; or export the cache to another repository"
+	return "the registry's administrator has to delete the damaged blob first, as the registry won't replace it; " + s.writes("--deep", "--base", "PLACE") +
+		" then restores it; or export the cache to another repository"
 }
 
 // writes names the command that mends the subject, and what gives it a tag first, where it has none to be moved.
@@ -55,15 +55,15 @@ func (s subject) remedy(p buildcache.Problem) string {
 	s = s.of(p)
 	switch p.Kind { //nolint:exhaustive // no command helps against the others alone
 	case buildcache.RootMissing:
-		return s.writes() + " gives the tag the root that is there, and with --base PLACE takes this one from a place that has it" + orExport
+		return s.writes() + " points the tag at the root that is there, or with --base PLACE takes the missing one from a place that has it" + orExport
 	case buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged:
 		return s.writes("--base", "PLACE") + " takes it from a place that has it" + orExport
 	case buildcache.BlobMissing, buildcache.BlobDamaged:
-		return s.writes() + " mends it by dropping what needs the blob, and with --base PLACE by taking the blob from a place that has it" + orExport
+		return s.writes() + " drops what needs the blob, or with --base PLACE takes the blob from a place that has it" + orExport
 	case buildcache.IndexInvalid:
-		return "restore index.json, or save what stands whole in it with " + s.whole().mention("repair", "--write") + orExport
+		return "restore index.json, or save what can still be read of it with " + s.whole().mention("repair", "--write") + orExport
 	case buildcache.RootTooLarge, buildcache.ConfigTooLarge, buildcache.RegistryRootSize:
-		return s.mention("prune", "--fit") + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache over several tags"
+		return s.mention("prune", "--fit") + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache across several tags"
 	case buildcache.Untagged:
 		if p.Digest != "" && s.ref.IsLocal() {
 			return mention(tagCommand(s.ref.Path, p.Digest)) + " gives it a tag"
@@ -97,7 +97,7 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 		case from.Reference.IsFar() && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
 			p.Remedy = s.of(*p).far()
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
-			p.Remedy = "mend what is missing first, which may be among them: gc refuses until then"
+			p.Remedy = "repair what is missing first; it may be among these, so gc removes nothing until then"
 		default:
 			p.Remedy = s.remedy(*p)
 		}
@@ -106,7 +106,7 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 
 // requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.
 func (a *app) requiredRemedy(file string) string {
-	return fmt.Sprintf("the archive was packed without what the far side has: %s looks there too, PLACE being a layout, an archive or a repository "+
+	return fmt.Sprintf("the archive leaves out what the far side already has: %s looks there too, where PLACE is a layout, an archive or a repository "+
 		"that has it, and %s takes it from there", mention(a.repeated(a.running.CommandPath(), flagBase, "PLACE")),
 		mention(onPath("unpack", file, "DIR", "--base", "PLACE")))
 }
@@ -140,5 +140,5 @@ func isRequired(src layout.Source, blob digest.Digest) bool {
 
 // removedByGC says what becomes of caches in a directory that have no name.
 func removedByGC(dir string) string {
-	return fmt.Sprintf(", which %s removes after a day", mention(onPath("gc", dir)))
+	return fmt.Sprintf(", which %s will remove after a day", mention(onPath("gc", dir)))
 }

@@ -58,9 +58,9 @@ func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
 	case c.Unchanged && (r.itself || r.Source == r.Destination):
 		say(w, "%s: nothing to do\n", name)
 	case c.Skipped:
-		say(w, "%s: nothing to do, it is there already\n", name)
+		say(w, "%s: nothing to do, it is already there\n", name)
 	case c.DryRun:
-		say(w, "%s: this would be done, nothing was written\n", name)
+		say(w, "%s: dry run, nothing was written\n", name)
 	case c.Unchanged:
 		say(w, "%s: copied as it is\n", name)
 	default:
@@ -83,10 +83,10 @@ func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
 	}
 	say(w, "  %s\n", actionsLine(c.Result))
 	if c.Was != "" {
-		say(w, "  replaced what the tag named: %s\n", c.Was)
+		say(w, "  replaced what the tag pointed to: %s\n", c.Was)
 	}
 	if c.Unnamed > 0 {
-		say(w, "  no tag names %s any more; %s\n", size(c.Unnamed), frees(r.Destination))
+		say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), frees(r.Destination))
 	}
 	for _, note := range c.Notes {
 		say(w, "  note: %s\n", note)
@@ -103,7 +103,7 @@ func orNone(text string) string {
 
 func orUnknown(d digest.Digest) string {
 	if d == "" {
-		return "(known when it is done)"
+		return "(not known yet)"
 	}
 	return d.String()
 }
@@ -144,7 +144,7 @@ func actionsLine(c *convert.Result) string {
 		convert.Action
 		words string
 	}{
-		{convert.Recompress, "recompressed"}, {convert.Reuse, "taken from earlier work"}, {convert.Keep, "kept as they are"},
+		{convert.Recompress, "recompressed"}, {convert.Reuse, "reused from earlier work"}, {convert.Keep, "kept as they are"},
 	} {
 		if n := steps[action.Action]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, action.words))

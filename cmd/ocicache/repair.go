@@ -30,16 +30,17 @@ func (a *app) repairCommand() *cobra.Command {
 	flags := &repairFlags{}
 	cmd := &cobra.Command{
 		Use:   "repair REF",
-		Short: "Mend broken caches, as far as nothing is lost that they need",
-		Long: `Say what is broken in caches and how it can be mended; with --write, mend it. BuildKit hits all that is left.
+		Short: "Repair broken caches",
+		Long: `Show what is broken in caches and how it can be repaired; with --write, repair it. BuildKit hits everything that is left.
 
-It gives a tag that names nothing --root, or where it is the only entry the newest root that lies there unnamed, resolves doubled and lost tags, makes
-a lost index.json anew, takes a cache out of an index that it is wrapped in, takes missing and damaged blobs from --base, drops layers that are nowhere with
-the results that need them, measures sizes, media types and diffIDs that are wrong or missing, finds layers whose digests
-were not changed in the config when they were recompressed, and saves what can be read of a torn index.json. Whole caches that
-no tag names are listed. What interrupted work leaves, no tag and not all layers, it only takes for a cache with --root or --base. In a registry, layers are only asked for without --deep: damage is not found then.
+repair points a tag whose root is missing at --root or, if it is the only entry, at the newest untagged root; resolves duplicate and
+lost tags; rewrites a lost index.json, and saves what can be read of a damaged one; unwraps a cache from an index around it; takes
+missing and damaged blobs from --base; drops layers that can't be found, with the results that need them; corrects wrong or missing
+sizes, media types and diffIDs; and finds layers that were recompressed without changing their digests in the config. Complete caches
+without a tag are listed. What interrupted work leaves, no tag and not all layers, is only repaired with --root or --base. In a
+registry, layers are not read without --deep, so damage in them is not found.
 
-Exit status 3 says that something was found that was not mended: everything without --write.`,
+The exit status is 3 if something was found and not repaired, which without --write is everything.`,
 		Example: `  ocicache repair ./cache
   ocicache repair ./cache --base docker://registry.example.com/team/cache --write
   ocicache repair ./cache --root sha256:… --tag rescued --write`,
@@ -47,11 +48,11 @@ Exit status 3 says that something was found that was not mended: everything with
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runRepair(cmd.Context(), flags, args[0]) },
 	}
 	f := cmd.Flags()
-	f.BoolVar(&flags.write, "write", false, "mend it, instead of saying what would be done")
+	f.BoolVar(&flags.write, "write", false, "repair it, instead of only showing what would be done")
 	f.BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID; in a registry, read every layer")
-	f.BoolVar(&flags.byPosition, "by-position", false, "take layers that nothing else tells by their places in the list; wrong where a tool has changed their order")
-	f.StringVar(&flags.root, "root", "", "`DIGEST` of the root for a tag whose root is not there, or with --tag for one that is not there")
-	f.StringArrayVar(&flags.base, "base", nil, "`PLACE` where missing blobs are looked for: a layout, an archive or a repository (may be given several times)")
+	f.BoolVar(&flags.byPosition, "by-position", false, "match layers by their position if nothing else works; wrong if a tool has changed their order")
+	f.StringVar(&flags.root, "root", "", "`DIGEST` of the root for a tag whose root is missing, or for a --tag that doesn't exist")
+	f.StringArrayVar(&flags.base, "base", nil, "`PLACE` to look for missing blobs: a layout, an archive or a repository (can be repeated)")
 	f.StringVar(&flags.tag, "tag", "", "`TAG` of the cache to repair")
 	flags.access = addRegistryFlags(cmd)
 	return cmd
@@ -94,8 +95,8 @@ func (r *repairResult) isMissing(kind buildcache.Kind) bool {
 }
 
 // errRootUnused says that --root names a root for which there is no tag.
-var errRootUnused = errors.New("--root: every tag names a root that is there, and none gets this one; tag moves a tag, " +
-	"and --tag TAG makes one that is not there")
+var errRootUnused = errors.New("--root: no tag is missing its root, so none gets this one; to move a tag, use tag; " +
+	"to make a new one, add --tag TAG")
 
 func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) error {
 	options := convert.RepairOptions{Write: flags.write, Deep: flags.deep, ByPosition: flags.byPosition, Root: digest.Digest(flags.root)}
@@ -110,7 +111,7 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	}
 	place, err := from.Place()
 	if err == nil && flags.write && from.Reference.Digest != "" {
-		err = errors.New("what is mended gets another digest; give it a tag first, and name that")
+		err = errors.New("repairing changes the digest; give the cache a tag first, and use that")
 	}
 	if err != nil {
 		return &usageError{err}
@@ -262,9 +263,9 @@ func (r *repairResult) isBroken() bool {
 }
 
 func (r repairResult) render(w io.Writer) error {
-	would := "would be mended: "
+	would := "would repair: "
 	if r.Written {
-		would = "mended: "
+		would = "repaired: "
 	}
 	for _, done := range r.Layout {
 		say(w, "%s: %s%s: %s\n", r.Path, would, done.Kind, done.What)
@@ -295,8 +296,8 @@ func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 		of(c.Lost.Layers, c.Rest.Layers, "layer"))
 	say(w, "\n")
 	if r.wasUnnamed(c) && !c.Written {
-		say(w, "  no tag named it, and blobs of it are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost; "+
-			"--write alone refuses this, with --root %s it is done\n", c.From)
+		say(w, "  it had no tag, and blobs are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost; "+
+			"--write alone refuses this; with --root %s it is done\n", c.From)
 	}
 }
 
@@ -315,20 +316,20 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	}
 	switch {
 	case c.Err != nil:
-		say(w, "%s: NOT MENDED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
+		say(w, "%s: NOT REPAIRED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
 	case len(c.Left) > 0:
-		say(w, "%s: NOT MENDED, its tag was not moved; found:\n", name)
+		say(w, "%s: NOT REPAIRED, its tag was not moved; found:\n", name)
 	case c.Foreign:
-		say(w, "%s: passed over: %s is not there or can't be read, and was no cache's\n", name, c.From)
+		say(w, "%s: skipped: %s is missing or unreadable, and was not a cache\n", name, c.From)
 		return
 	case len(c.Repairs) == 0 && c.Checked == convert.CheckedBlobs:
-		say(w, "%s: nothing to mend is seen, but no layer was read: a registry was only asked for them, --deep reads them\n", name)
+		say(w, "%s: no damage found, but the registry was only asked whether it has the layers; to read them, use --deep\n", name)
 	case len(c.Repairs) == 0:
-		say(w, "%s: nothing to mend\n", name)
+		say(w, "%s: nothing to repair\n", name)
 	case c.Written:
-		say(w, "%s: mended, root %s\n", name, c.To)
+		say(w, "%s: repaired, root %s\n", name, c.To)
 	default:
-		say(w, "%s: this would be done, nothing was written\n", name)
+		say(w, "%s: dry run, nothing was written\n", name)
 	}
 	for _, done := range c.Repairs {
 		say(w, "  %s: %s\n", done.Kind, done.What)
@@ -338,12 +339,12 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	}
 	r.renderLost(w, c)
 	for _, blob := range c.Kept {
-		say(w, "  kept, as something else names it too: %s\n", blob)
+		say(w, "  kept because something else references it too: %s\n", blob)
 	}
 	for _, p := range c.Left {
-		say(w, "  can't be mended: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
+		say(w, "  can't be repaired: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
 	}
 	if r.wouldBase(c) {
-		say(w, "  %s takes what is missing from PLACE, which has it: a layout, an archive or a repository\n", mention(r.withBase))
+		say(w, "  %s takes what is missing from PLACE, a layout, an archive or a repository that has it\n", mention(r.withBase))
 	}
 }

@@ -31,13 +31,13 @@ func (a *app) rmCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm REF",
 		Short: "Delete tags of caches",
-		Long: `Delete the tag that REF names, or all tags of caches in a place that the flags choose together: those that match and are
-not left out by --exclude, whose newest result is older, and that are not among the newest ones. Caches whose age is unknown are only deleted where no age
-is asked for. Images are never touched.
+		Long: `Delete the tag in REF, or all tags of caches in a place that pass every given flag: they match --match and not --exclude, their
+newest result is older than --older-than, and they are not among the newest ones that --keep keeps. Caches of unknown age are only
+deleted if no age is given. Images are never touched.
 
-Blobs stay: in a directory until 'ocicache gc', in a registry until its garbage collection. In a registry, a tag is never deleted
-where another one that names the same root would go with it. Where a host deletes only by an interface of its own, its
-commands are printed, and the status is 6.`,
+Blobs stay: in a directory until 'ocicache gc', in a registry until its garbage collection. In a registry, a tag is not deleted
+if that would also delete another tag of the same root. If a host only deletes tags through its own API, the commands for that are
+printed, and the exit status is 6.`,
 		Example: `  ocicache rm oci:./cache:pr-7
   ocicache rm docker://registry.example.com/team/cache --match 'pr-*' --older-than 30d --dry-run
   ocicache rm ./cache --keep 5 --exclude main --exclude 'release-*'`,
@@ -47,9 +47,9 @@ commands are printed, and the status is 6.`,
 	f := cmd.Flags()
 	flags.filter.add(cmd)
 	f.StringVar(&flags.olderThan, "older-than", "", "only caches whose newest result is older than this `AGE`, such as "+convert.AgeExamples)
-	f.IntVar(&flags.keep, "keep", -1, "keep this many of the caches that match, the newest ones, with all of their tags")
+	f.IntVar(&flags.keep, "keep", -1, "of the caches that match, keep this many of the newest, with all their tags")
 	f.Lookup("keep").DefValue = "0" // which is not shown
-	f.BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, and delete nothing")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "show what would be deleted, and delete nothing")
 	flags.given = f.Changed
 	flags.access = addRegistryFlags(cmd)
 	return cmd
@@ -81,7 +81,7 @@ type rmResult struct {
 }
 
 // noTagLeft says why gc refuses where the last tag went.
-const noTagLeft = "no tag is left, and gc would take index.json for lost"
+const noTagLeft = "no tag is left, so gc would think that index.json was lost"
 
 // foreseeGC finds out whether gc will refuse for what is left: nothing, or tags whose roots are not there.
 func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
@@ -102,7 +102,7 @@ func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	for i := 0; i < len(left) && err == nil; i++ {
 		var entry layout.Entry
 		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
-			return fmt.Sprintf("the root of the tag %s is not there, so that gc refuses", orNone(entry.Tag)), nil
+			return fmt.Sprintf("the root of the tag %s is missing, so gc refuses to run", orNone(entry.Tag)), nil
 		}
 	}
 	return "", err
@@ -110,7 +110,7 @@ func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 
 // mendsForGC says what helps where a tag makes gc refuse.
 func mendsForGC(why, dir string) string {
-	return why + ": " + mention(onPath("repair", dir, "--write")) + " may mend it, and rm deletes that tag, too"
+	return why + ": " + mention(onPath("repair", dir, "--write")) + " may fix it, or delete that tag too with rm"
 }
 
 // rmTag is a tag that was chosen, and what became of it.
@@ -158,7 +158,7 @@ func (f *rmFlags) choice() (rmChoice, error) {
 	choice := rmChoice{filter: f.filter, keep: f.keep}
 	var err error
 	if f.given("keep") && f.keep < 1 {
-		return choice, fmt.Errorf("--keep %d: want 1 or more; to delete all that match, leave it out", f.keep)
+		return choice, fmt.Errorf("--keep %d: want 1 or more; to delete every match, leave it out", f.keep)
 	}
 	if choice.match, err = f.filter.matcher(); err != nil || f.olderThan == "" {
 		return choice, err
@@ -181,11 +181,11 @@ type rmChoice struct {
 func (c rmChoice) check(ref layout.Reference) error {
 	switch {
 	case ref.Digest != "":
-		return errors.New("rm deletes tags; name one instead of a digest")
+		return errors.New("rm deletes tags; give a tag instead of a digest")
 	case ref.Tag == "" && !c.chooses():
-		return errors.New("nothing chosen: name a tag in REF, or give --match, --older-than or --keep")
+		return errors.New("nothing chosen: give a tag in REF, or use --match, --older-than or --keep")
 	case ref.Tag != "" && len(c.filter.match) > 0:
-		return errors.New("--match chooses among all tags, and REF names one: leave one of the two out")
+		return errors.New("--match chooses among all tags, but REF has one: leave one of the two out")
 	}
 	return nil
 }

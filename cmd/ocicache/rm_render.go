@@ -18,9 +18,9 @@ type keptError struct {
 }
 
 func (e *keptError) Error() string {
-	text := fmt.Sprintf("%s: %d tags are not deleted", e.Place, e.tags)
+	text := fmt.Sprintf("%s: %d tags were not deleted", e.Place, e.tags)
 	if len(e.Sharing) > 0 {
-		text = fmt.Sprintf("%s: %d tags can't be deleted without others that name the same roots", e.Place, e.tags)
+		text = fmt.Sprintf("%s: %d tags can't be deleted without also deleting others of the same roots", e.Place, e.tags)
 	}
 	return fmt.Sprintf("%s: %v", text, e.Err)
 }
@@ -69,25 +69,25 @@ func (r rmResult) render(w io.Writer) error {
 	renderUncovered(w, r.Uncovered)
 	say(w, "%s: %d of %s %s", r.Path, r.Deleted, count(r.Caches, "cache"), r.deleted())
 	if n := r.doubtful(); n > 0 {
-		say(w, " (%d of them only if the registry deletes single tags)", n)
+		say(w, " (%d of them only if the registry can delete single tags)", n)
 	}
 	if r.Undated > 0 {
-		say(w, " (kept, as their age is unknown: %d)", r.Undated)
+		say(w, " (kept because their age is unknown: %d)", r.Undated)
 	}
 	if n := r.Unreadable - r.unreachable; n > 0 {
-		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", n)
+		say(w, " (kept because they can't be read as a cache: %d; to delete one, give rm its tag)", n)
 	}
 	if r.unreachable > 0 {
-		say(w, " (kept, as nobody knows what they name: %d)", r.unreachable)
+		say(w, " (kept because the registry did not say what they point to: %d)", r.unreachable)
 	}
 	switch unnamed := r.unnamed(); {
 	case r.DryRun || !r.local || r.Deleted == 0:
 	case r.GCRefuses == noTagLeft:
-		say(w, "; %s: where all is to go, remove the directory", r.GCRefuses)
+		say(w, "; %s: to remove everything, delete the directory", r.GCRefuses)
 	case r.GCRefuses != "":
 		say(w, "; %s", mendsForGC(r.GCRefuses, r.Path))
 	case unnamed == 0:
-		say(w, "; nothing can be freed, as other tags name the same")
+		say(w, "; nothing can be freed, as other tags point to the same caches")
 	default:
 		say(w, "; %s frees what no tag reaches any more, %s", mention(onPath("gc", r.Path)), whenFreed)
 	}
@@ -104,14 +104,14 @@ func (r rmResult) deleted() string {
 
 // outcome says what became of a tag.
 func (r rmResult) outcome(t rmTag) string {
-	shared := few(t.Sharing) + " names the same root"
+	shared := few(t.Sharing) + " has the same root"
 	if len(t.Sharing) > 1 {
-		shared = few(t.Sharing) + " name the same root"
+		shared = few(t.Sharing) + " have the same root"
 	}
 	var kept *layout.KeptError
 	switch {
 	case t.Deleted && len(t.Sharing) > 0 && r.DryRun && !r.local:
-		return r.deleted() + ", if the registry deletes single tags: " + shared
+		return r.deleted() + ", if the registry can delete single tags: " + shared
 	case t.Deleted:
 		return r.deleted()
 	case errors.As(t.Err, &kept) && len(kept.Sharing) > 0:
@@ -145,7 +145,7 @@ func (r rmResult) renderByHand(w io.Writer) {
 	if !slices.ContainsFunc(r.Tags, func(t rmTag) bool { return t.ByHand != "" }) {
 		return
 	}
-	say(w, "this host deletes by an interface of its own:\n")
+	say(w, "this host only deletes tags through its own API:\n")
 	for _, t := range r.Tags {
 		if t.ByHand != "" {
 			sayCommand(w, t.ByHand)

@@ -39,7 +39,7 @@ func TestRmInterrupted(t *testing.T) {
 	a := &app{stdout: &stdout, stderr: &stderr, opens: func(src layout.Source) layout.Source {
 		opened, ok := src.(*layout.Dir)
 		if !ok {
-			t.Fatalf("%s is no directory", src)
+			t.Fatalf("%s is not a directory", src)
 		}
 		return cutShort{opened, cancel}
 	}}
@@ -60,7 +60,7 @@ func TestRmByHand(t *testing.T) {
 	if got := status(err); got != exitRefused {
 		t.Errorf("status %d (%v)", got, err)
 	}
-	if got := (&app{}).hintPlace(err); !strings.Contains(got, "interface of its own") {
+	if got := (&app{}).hintPlace(err); !strings.Contains(got, "its own API") {
 		t.Errorf("hint: %s", got)
 	}
 	var out bytes.Buffer

@@ -37,7 +37,7 @@ func uncover(found []uncovered, gone convert.Untagged, all []layout.Entry) []unc
 
 func renderUncovered(w io.Writer, found []uncovered) {
 	for _, u := range found {
-		say(w, "  another entry had the tag %s behind it, which the tag names then: %s\n", u.Tag, u.Digest)
+		say(w, "  another entry has the tag %s too, which now points to it: %s\n", u.Tag, u.Digest)
 	}
 }
 
@@ -49,7 +49,7 @@ type hiddenError struct {
 }
 
 func (e *hiddenError) Error() string {
-	return fmt.Sprintf("%s: the tag %q names the %s %s, which hides the cache %s with the same tag: nothing is deleted", e.place, e.tag, e.is, e.named, e.root)
+	return fmt.Sprintf("%s: the tag %q points to the %s %s, which hides the cache %s with the same tag: nothing was deleted", e.place, e.tag, e.is, e.named, e.root)
 }
 
 // checkHidden fails with a *hiddenError where an image hides a cache.
@@ -76,7 +76,7 @@ type foreignError struct {
 }
 
 func (e *foreignError) Error() string {
-	return fmt.Sprintf("%s: what the tag %q names (%s) does not look like a cache: %s: %v", e.place, e.entry.Tag, e.entry.Descriptor.MediaType, e.entry.Kind, e.entry.Err)
+	return fmt.Sprintf("%s: the tag %q points to something that does not look like a cache (%s): %s: %v", e.place, e.entry.Tag, e.entry.Descriptor.MediaType, e.entry.Kind, e.entry.Err)
 }
 
 // checkNamed fails where the one entry that is to go is none of a cache.
@@ -101,7 +101,7 @@ func (r *rmResult) noteUnread(entry layout.Entry) {
 	var blob *layout.BlobError
 	ofPlace := errors.As(entry.Err, &blob) && !errors.Is(entry.Err, layout.ErrBlobMissing) && !errors.Is(entry.Err, layout.ErrBlobDamaged)
 	if ofPlace || !entry.IsForeign() {
-		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept, as %s can't be read as a cache, and only goes by its name: %w",
+		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept because %s can't be read as a cache; to delete it, give rm the tag: %w",
 			r.Path, entry.Tag, cmp.Or(string(entry.Descriptor.Digest), "its root"), entry.Err))
 	}
 }

@@ -11,7 +11,7 @@ import (
 func (a *app) roomNotes(dryRun bool, path string, src layout.Source, bytes int64) []string {
 	var room *layout.RoomError
 	if dryRun && errors.As(layout.CheckRoomAt(path, a.layoutOptions(), src, bytes), &room) {
-		return []string{fmt.Sprintf("this does not fit there: %s are needed, and %s are free", size(room.Need), size(room.Free))}
+		return []string{fmt.Sprintf("not enough space: %s needed, %s free", size(room.Need), size(room.Free))}
 	}
 	return nil
 }

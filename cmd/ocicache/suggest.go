@@ -69,13 +69,13 @@ func flagsMeant(cmd *cobra.Command, typed string) string {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { words = append(words, "--"+f.Name) })
 	switch {
 	case cmd.Flags().Lookup("tls-verify") != nil && isInsecure(typed):
-		text := "here it is --tls-verify=false"
+		text := "use --tls-verify=false"
 		if cmd.Flags().Lookup("src-tls-verify") != nil {
-			text += " (also --src-tls-verify=false and --dest-tls-verify=false)"
+			text += " (or --src-tls-verify=false and --dest-tls-verify=false)"
 		}
-		return text + ", which takes plain HTTP, and certificates of anybody"
+		return text + ", which allows plain HTTP and any certificate"
 	case cmd.Flags().Lookup("creds") != nil && (strings.HasSuffix(typed, "username") || strings.HasSuffix(typed, "password")):
-		return "here it is --creds USER --password-stdin, or --creds USER:PASSWORD"
+		return "use --creds USER --password-stdin, or --creds USER:PASSWORD"
 	case adviceFor(aFlag, typed, hasFlagOf(cmd)) != "":
 		return adviceFor(aFlag, typed, hasFlagOf(cmd))
 	case len(typed) == 1: // any flag is near to a letter
@@ -103,8 +103,8 @@ func checkSwitches(cmd *cobra.Command, args []string) error {
 		}
 		if f := cmd.Flags().Lookup(name); f != nil && f.NoOptDefVal != "" {
 			return &wordError{
-				fmt.Errorf("%s %s: the value of a switch is not a word of its own", arg, value),
-				fmt.Sprintf("say %s=%s; a place of that name would be ./%s", arg, value, value),
+				fmt.Errorf("%s %s: a switch takes its value after =, not as a separate word", arg, value),
+				fmt.Sprintf("write %s=%s; for a file or directory of that name, write ./%s", arg, value, value),
 			}
 		}
 	}

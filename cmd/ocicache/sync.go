@@ -24,10 +24,9 @@ func (a *app) syncCommand() *cobra.Command {
 	var sync syncFlags
 	cmd := &cobra.Command{
 		Use:   "sync SRC DST",
-		Short: "Bring the caches that are missing from one place to another",
-		Long: `Bring the caches that are missing from one place to another, converting them on the way if asked. SRC without a tag stands for
-every cache in it. What is there already is skipped, and mended where it is not whole; in a registry it is there where its root is.
-A cache that fails stops nothing; the exit status is 1 then. What is dropped of a cache is not sent, and SRC stays as it is.`,
+		Short: "Copy the caches that are missing from one place to another",
+		Long: `Copy the caches that are missing from one place to another, converting them on the way if asked. SRC without a tag means every cache
+in it. x that fails does not stop the others, but the exit status is 1. What is dropped from a cache is not sent; SRC is not changed.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
   ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd
   ocicache sync ./cache docker://registry.example.com/team/cache --keep-bytes 5GB --delete --dry-run`,
@@ -44,9 +43,9 @@ A cache that fails stops nothing; the exit status is 1 then. What is dropped of 
 	sync.limits.add(cmd.Flags(), "result")
 	sync.remove.add(cmd)
 	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
-	cmd.Flags().BoolVar(&sync.deep, "deep", false, "read what is there already, too")
-	cmd.Flags().BoolVar(&sync.look, "check", false, "ask a registry for every layer of what is there")
-	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches at once (default 4 with a registry, else 1)")
+	cmd.Flags().BoolVar(&sync.deep, "deep", false, "also read what is already there")
+	cmd.Flags().BoolVar(&sync.look, "check", false, "ask the registry for every layer that should be there")
+	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches to copy at once (default 4 with a registry, else 1)")
 	return cmd
 }
 
@@ -112,7 +111,7 @@ func (f syncFlags) options(change *changeFlags, dst string) (options convert.Syn
 }
 
 // errPruneInPlace says that there is another command for what is asked for.
-var errPruneInPlace = errors.New("SRC would be pruned itself; prune does that, and a DST with another tag keeps it")
+var errPruneInPlace = errors.New("this would prune SRC itself; to do that, use prune; to keep SRC, give DST another tag")
 
 // isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
 func isInPlace(from, to layout.Reference) bool {
@@ -216,10 +215,10 @@ func (r syncResult) digests() []string {
 }
 
 // errGivenUp leaves caches out that need a registry that was given up.
-var errGivenUp = errors.New("the registry was given up")
+var errGivenUp = errors.New("gave up on the registry")
 
 // errChoosesNone says that the tags of a place alone do not say which caches are meant.
-var errChoosesNone = errors.New("the tags chosen have no caches")
+var errChoosesNone = errors.New("the chosen tags have no caches")
 
 // tagsOf returns what lists the tags of a source that is read tag by tag, or nil where it is not. It fails with errChoosesNone where
 // choose would fail.
@@ -301,16 +300,16 @@ func (r syncResult) renderPruned(w io.Writer) {
 
 // renderEntry says what became of a cache.
 func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
-	what, instead, named := "brought over", "replacing", orNone(c.ToDigest.String())
+	what, instead, named := "copied", "replacing", orNone(c.ToDigest.String())
 	switch {
 	case c.Interrupted:
 		what, instead, named = "interrupted", "not replacing", "-"
 	case c.Error != "":
 		what, instead, named = "FAILED", "not replacing", "-"
 	case c.Skipped:
-		what = "there already"
+		what = "already there"
 	case r.DryRun:
-		what = "would be brought over"
+		what = "would be copied"
 	}
 	if c.Was != "" {
 		what += ", " + instead + " " + short(c.Was)
@@ -319,12 +318,12 @@ func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
 }
 
 func (r syncResult) render(w io.Writer) error {
-	moved := "moved"
+	moved := "transferred"
 	if r.DryRun {
-		moved = "to move"
+		moved = "to transfer"
 	}
 	if slices.ContainsFunc(r.Caches, func(c convert.SyncEntry) bool { return c.Foreseen > 0 }) {
-		moved += ", besides layers that are recompressed"
+		moved += ", plus layers that are recompressed"
 	}
 	err := table(w, func(w io.Writer) {
 		for c := range r.all() {
@@ -343,14 +342,14 @@ func (r syncResult) render(w io.Writer) error {
 		say(w, " (not tried: %s)", count(r.NotTried, "cache"))
 	}
 	if r.Others > 0 {
-		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+		say(w, " (skipped because it is not a cache: %s)", english.Plural(r.Others, "entry", "entries"))
 	}
 	skipped := false
 	for c := range r.all() {
 		skipped = skipped || c.Skipped
 	}
 	if skipped && r.Checked == convert.CheckedRoots {
-		say(w, " (those that are there: by their roots; --check asks for every layer)")
+		say(w, " (already there: checked by root only; use --check to ask about every layer)")
 	}
 	say(w, "\n")
 	for _, note := range r.Notes {

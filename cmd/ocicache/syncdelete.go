@@ -27,8 +27,8 @@ const (
 )
 
 func (f *deleteFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.do, flagDelete, false, "last, if none failed, delete tags that SRC does not have")
-	cmd.Flags().IntVar(&f.most, flagMaxDelete, convert.HalfAtMost, "delete none where more than `N` would go (default half)")
+	cmd.Flags().BoolVar(&f.do, flagDelete, false, "at the end, if nothing failed, delete tags not in SRC")
+	cmd.Flags().IntVar(&f.most, flagMaxDelete, convert.HalfAtMost, "delete nothing if that were more than `N` (default half)")
 	cmd.Flags().Lookup(flagMaxDelete).DefValue = "0" // which is not shown
 }
 
@@ -36,11 +36,11 @@ func (f *deleteFlags) add(cmd *cobra.Command) {
 func (f deleteFlags) check(cmd *cobra.Command, from, to layout.Reference) error {
 	switch {
 	case cmd.Flags().Changed(flagMaxDelete) && !f.do:
-		return errors.New("--max-delete is for --delete, which is not given")
+		return errors.New("--max-delete needs --delete")
 	case cmd.Flags().Changed(flagMaxDelete) && f.most < 0:
 		return fmt.Errorf("--max-delete %d: want 0 or more", f.most)
 	case f.do && (from.Tag != "" || from.Digest != "" || to.Tag != ""):
-		return errors.New("--delete is for SRC and DST as a whole: without a tag, --match chooses")
+		return errors.New("--delete works on all of SRC and DST: leave out the tag, and choose with --match")
 	}
 	return nil
 }
@@ -125,8 +125,8 @@ func (d *syncDeletion) delete(ctx context.Context, place layout.Source, surplus 
 }
 
 // noteSpared says why a tag stays that the source lacks.
-const noteSpared = "latest is kept in DST, though SRC has no such tag: SRC has a cache without a tag, and may have been synced when that became latest; " +
-	"rm deletes it by its name"
+const noteSpared = "latest is kept in DST although SRC has no such tag: SRC has a cache without a tag, which may have been synced as latest; " +
+	"to delete it, use rm"
 
 func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) error {
 	if d == nil {
@@ -134,7 +134,7 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 	}
 	outcome, allowed := rmResult{DryRun: dryRun, local: to.IsLocal()}, ""
 	if d.Refused != "" {
-		allowed = ", if so many were allowed"
+		allowed = ", if that many were allowed"
 	}
 	for _, tag := range d.Tags {
 		outcome.Tags = append(outcome.Tags, rmTag{Untagged: tag})
@@ -155,17 +155,17 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 	}
 	say(w, "not in the source: %d of %s %s", d.Deleted, count(d.Before, "cache"), outcome.deleted())
 	if n := d.Unreadable - len(d.Unread); n > 0 {
-		say(w, " (kept, as they can't be read as a cache: %d; rm deletes them by their names)", n)
+		say(w, " (kept because they can't be read as a cache: %d; to delete one, give rm its tag)", n)
 	}
 	if n := len(d.Unread); n > 0 {
-		say(w, " (kept, as nobody knows what they name: %d)", n)
+		say(w, " (kept because the registry did not say what they point to: %d)", n)
 	}
 	if to.IsLocal() && !dryRun && outcome.unnamed() > 0 {
 		say(w, "; %s", frees(to.Path))
 	}
 	say(w, "\n")
 	if d.Error != "" {
-		say(w, "not all were looked at: %s\n", d.Error)
+		say(w, "not every tag was checked: %s\n", d.Error)
 	}
 	return nil
 }
@@ -175,9 +175,9 @@ func (a *app) hintSurplus(e *convert.SurplusError) string {
 	if a.running == nil || a.running.Flags().Lookup(flagMaxDelete) == nil {
 		return ""
 	}
-	listed := "--dry-run lists what would go"
+	listed := "--dry-run lists what would be deleted"
 	if a.onlyReads() {
-		listed = "these would go"
+		listed = "these would be deleted"
 	}
-	return "what was brought over stays; is SRC whole? " + listed + ", and this allows it: " + a.repeated(a.running.CommandPath(), flagMaxDelete, fmt.Sprint(e.Tags))
+	return "what was copied stays; is SRC complete? " + listed + "; to allow it: " + a.repeated(a.running.CommandPath(), flagMaxDelete, fmt.Sprint(e.Tags))
 }

@@ -17,10 +17,10 @@ func (a *app) tagCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "tag REF NEW",
-		Short: "Give a cache another tag in its place",
-		Long: `Give a cache another tag in its place, beside those that it has. NEW is the tag alone, such as v1. A tag that names another
-cache moves; images are never replaced. A cache that no tag names is named by its digest, as 'ocicache repair' and
-'ocicache gc --dry-run' list it.`,
+		Short: "Give a cache another tag",
+		Long: `Give a cache another tag in the same place; it keeps the tags that it has. NEW is just the tag, such as v1. If NEW points to another
+cache, it is moved; images are never replaced. For a cache without a tag, use its digest, as listed by 'ocicache repair' and
+'ocicache gc --dry-run'.`,
 		Example: `  ocicache tag oci:./cache:main stable
   ocicache tag oci:./cache@sha256:… rescued
   ocicache tag docker://registry.example.com/team/cache@sha256:… main`,
@@ -29,7 +29,7 @@ cache moves; images are never replaced. A cache that no tag names is named by it
 			return a.runTag(cmd.Context(), access, args[0], args[1], dryRun)
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and change nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, and change nothing")
 	access = addRegistryFlags(cmd)
 	return cmd
 }
@@ -93,7 +93,7 @@ func checkNewTag(ctx context.Context, from *places.Opened, tag string) error {
 		}
 	}
 	if ref, err := layout.ParseReference(tag); err == nil && ref.Transport != layout.TransportPath {
-		refused = fmt.Errorf("%s: NEW is the tag alone, and no reference", ref)
+		refused = fmt.Errorf("%s: NEW must be just a tag, not a reference", ref)
 	}
 	return &usageError{refused}
 }
@@ -101,7 +101,7 @@ func checkNewTag(ctx context.Context, from *places.Opened, tag string) error {
 func (r tagResult) render(w io.Writer) error {
 	switch {
 	case r.Unchanged:
-		say(w, "%s, tag %s: it names %s already\n", r.Path, r.Tag, r.Digest)
+		say(w, "%s, tag %s: already points to %s\n", r.Path, r.Tag, r.Digest)
 		return nil
 	case r.DryRun:
 		say(w, "%s, tag %s: would be %s, nothing was written\n", r.Path, r.Tag, r.Digest)
@@ -113,7 +113,7 @@ func (r tagResult) render(w io.Writer) error {
 		if r.DryRun {
 			replaced = "instead of"
 		}
-		say(w, "  %s what the tag named: %s\n", replaced, r.Was)
+		say(w, "  %s what the tag pointed to: %s\n", replaced, r.Was)
 	}
 	return nil
 }

@@ -41,22 +41,22 @@ func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 // addTarget adds the flags that are about DST.
 func (f *transferFlags) addTarget(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, and write nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be done, and write nothing")
 	flags.BoolVar(&a.link, "link", false, "hard-link unchanged layers into DST")
 	flags.StringVar(&f.digestFile, "digestfile", "", "write the digest of the result to this `FILE`")
-	flags.StringVar(&f.forRegistry, "for", "", "go by this `REGISTRY`'s rules: a host or a profile")
-	flags.BoolVar(&f.noPreflight, "no-preflight", false, "push even what the registry surely refuses")
+	flags.StringVar(&f.forRegistry, "for", "", "follow the rules of this `REGISTRY`: a host or a profile")
+	flags.BoolVar(&f.noPreflight, "no-preflight", false, "push even what the registry is certain to refuse")
 	f.registry = addRegistryFlags(cmd, src, dest)
 	f.registry.addGiveUp()
 }
 
 // addTrust is for commands that recompress.
 func (f *transferFlags) addTrust(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.trust, "trust-destination", false, "take DST's layers in the wanted compression unread")
+	cmd.Flags().BoolVar(&f.trust, "trust-destination", false, "reuse recompressed layers of DST without reading them")
 }
 
 func (f *transferFlags) addOverwrite(cmd *cobra.Command) {
-	addOverwrite(cmd, &f.overwrite, "replace an archive: DST is oci-archive:FILE")
+	addOverwrite(cmd, &f.overwrite, "replace DST if it is an archive (oci-archive:FILE)")
 }
 
 // ofArchives marks the flag --overwrite of commands that write archives. Others have one for something else.
@@ -88,7 +88,7 @@ func parseEnds(flags *transferFlags, args []string) (from, to layout.Reference, 
 	}
 	if len(args) == 1 {
 		if from.Digest != "" {
-			err = &usageError{fmt.Errorf("%s: what is written needs a tag, and the digest names none; give a DST", from)}
+			err = &usageError{fmt.Errorf("%s: the result needs a tag, and this is a digest; give a DST", from)}
 		}
 		return from, from, err
 	}
@@ -131,7 +131,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if len(args) == 1 {
 		t.dstName, t.inPlace = t.srcName, true
 		if t.dst, err = t.src.Place(); err != nil {
-			return nil, &usageError{fmt.Errorf("%s is not changed in place; give a DST", from)}
+			return nil, &usageError{fmt.Errorf("%s can't be changed in place; give a DST", from)}
 		}
 		a.noteReadOnly(flags.dryRun, from)
 	}
@@ -159,7 +159,7 @@ func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferF
 	if places.SameFile(t.src.Reference, t.dstRef) {
 		var err error
 		if t.dst, err = t.src.Place(); err != nil {
-			return &usageError{fmt.Errorf("%s is not changed in place", t.dstRef)}
+			return &usageError{fmt.Errorf("%s can't be changed in place", t.dstRef)}
 		}
 		return nil
 	}
@@ -280,7 +280,7 @@ func (a *app) toBring(ctx context.Context, flags *transferFlags, args []string) 
 		return nil, nil, err
 	}
 	if flags.overwrite && (len(args) == 1 || t.dstRef.Transport != layout.TransportArchive) {
-		return nil, nil, &usageError{errors.New("--overwrite is for a DST that is an archive: oci-archive:FILE")}
+		return nil, nil, &usageError{errors.New("--overwrite is only for a DST that is an archive: oci-archive:FILE")}
 	}
 	if len(args) == 1 {
 		entries, err = cachesInPlace(ctx, t.src)

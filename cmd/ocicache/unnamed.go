@@ -29,16 +29,16 @@ func renderUntaggable(w io.Writer, path string, caches []layout.UnnamedCache) {
 		return
 	}
 	listUnnamed(w, "", caches)
-	say(w, "    to keep one, mend index.json first:\n")
+	say(w, "    to keep one, repair index.json first:\n")
 	sayCommand(w, "    ocicache repair "+pathArgument(path)+" --write")
 }
 
 // listUnnamed lists the first of them.
 func listUnnamed(w io.Writer, fate string, caches []layout.UnnamedCache) {
-	say(w, "  whole caches that no tag names%s:\n", fate)
+	say(w, "  complete caches without a tag%s:\n", fate)
 	for i, cache := range caches {
 		if i == shownUnnamed {
-			say(w, "    and %d more, which --json lists\n", len(caches)-shownUnnamed)
+			say(w, "    and %d more, listed with --json\n", len(caches)-shownUnnamed)
 			break
 		}
 		say(w, "    %s\n", describeUnnamed(cache))

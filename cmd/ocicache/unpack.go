@@ -30,18 +30,18 @@ func (a *app) unpackCommand() *cobra.Command {
 	flags := &unpackFlags{}
 	cmd := &cobra.Command{
 		Use:   "unpack FILE...|- DIR",
-		Short: "Bring an archive into a layout, once everything is known to be there",
-		Long: `Bring the caches and images of an archive into a layout directory. Before anything is written it is made sure that all
-is there: the volumes, and the blobs that the archive was packed without, which DIR or --base must have. What is missing
-is listed, all of it, with exit status 4. Then blobs are verified into DIR, and the tags move last. An interrupted unpack,
-run again, goes on.
+		Short: "Unpack an archive into a layout, after checking that it is complete",
+		Long: `Unpack the caches and images of an archive into a layout directory. Before anything is written, unpack checks that everything is
+there: the volumes, and the blobs that the archive leaves out, which DIR or --base must have. If anything is missing, all of it is
+listed, and the exit status is 4. Then blobs are verified and written to DIR, and the tags move last. To continue an interrupted
+unpack, run it again.
 
-FILE is the archive, its name without .001, or any of its volumes, recovery volumes and lists. Archives of others are
-taken as well: BuildKit's type=oci, skopeo's oci-archive, oras backup, regctl image export, and tar of a cache directory;
-also compressed with gzip or zstd. Of these, where they come as a stream, what is missing is known at the end only.
+FILE is the archive, its name without .001, or any of its volumes, recovery volumes and lists. Archives from other programs work
+too: BuildKit's type=oci, skopeo's oci-archive, oras backup, regctl image export, and a tar of a cache directory, also compressed with
+gzip or zstd. If one of these comes as a stream, missing parts are only found at the end.
 
-With --receipt, a list of all that the tags of DIR reach is written, whether this archive brought it or it was there, and
-every blob of it is hashed in this run. The file must be free, or an older receipt, and lie outside of DIR.`,
+--receipt writes a list of everything that the tags of DIR reach, whether it came from this archive or was there before, and hashes
+every blob of it. The file must be new, or an older receipt, and outside of DIR.`,
 		Example: `  ocicache unpack /media/cache.tar ./cache --receipt /media/receipt.json
   ocicache unpack /media/cache.tar.0* ./cache
   ssh build ocicache pack ./cache - | ocicache unpack - ./cache`,
@@ -49,9 +49,9 @@ every blob of it is hashed in this run. The file must be free, or an older recei
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runUnpack(cmd.Context(), flags, args) },
 	}
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
-	cmd.Flags().StringVar(&flags.receipt, "receipt", "", "write to this `FILE` what all tags of DIR reach then, each blob hashed, for the next 'pack --have'")
-	cmd.Flags().StringVar(&flags.tag, "tag", "", "unpack this `TAG` alone; a root without a tag is called so")
-	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, and write nothing")
+	cmd.Flags().StringVar(&flags.receipt, "receipt", "", "write a list of everything in DIR to this `FILE`, each blob hashed, for the next 'pack --have'")
+	cmd.Flags().StringVar(&flags.tag, "tag", "", "unpack only this `TAG`; if the root has no tag, give it this one")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "show what would be done, and write nothing")
 	flags.registry = addRegistryFlags(cmd)
 	return cmd
 }
@@ -149,7 +149,7 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 		return nil, dst, err
 	}
 	if dst.Transport != layout.TransportPath && dst.Transport != layout.TransportLayout || dst.Tag != "" {
-		return nil, dst, &usageError{fmt.Errorf("%s: DIR is a layout directory, and tags stay as they are", args[last])}
+		return nil, dst, &usageError{fmt.Errorf("%s: DIR must be a layout directory, without a tag; tags stay as they are", args[last])}
 	}
 	if info, err := os.Stat(dst.Path); err == nil && !info.IsDir() {
 		return nil, dst, &usageError{fmt.Errorf("%s is a file; the last argument is the DIR to unpack to", dst.Path)}
@@ -165,11 +165,11 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 			flags.tag = ref.Tag
 		case layout.TransportStream:
 			if last > 1 {
-				return nil, dst, &usageError{errors.New("standard input (-) is an archive of its own, and goes with no other FILE")}
+				return nil, dst, &usageError{errors.New("standard input (-) is a whole archive, so no other FILE can be given")}
 			}
 			files = append(files, text)
 		default:
-			return nil, dst, &usageError{fmt.Errorf("%s: FILE is an archive", text)}
+			return nil, dst, &usageError{fmt.Errorf("%s: FILE must be an archive", text)}
 		}
 	}
 	return files, dst, nil
@@ -196,7 +196,7 @@ func (a *app) unpack(
 ) (*archive.UnpackResult, error) {
 	if files[0] == string(layout.TransportStream) {
 		if term.IsTerminal(int(os.Stdin.Fd())) {
-			return nil, &usageError{errors.New("standard input is a terminal; an archive is wanted there")}
+			return nil, &usageError{errors.New("standard input is a terminal; pipe an archive into it")}
 		}
 		if err := ready(); err != nil {
 			return nil, err
@@ -251,10 +251,10 @@ func openWaiting(ctx context.Context, path string) (*os.File, error) {
 func (a *app) writeReceipt(ctx context.Context, path string, dir *layout.Dir, done *archive.UnpackResult) (*receiptResult, error) {
 	receipt, notes, err := archive.NewReceipt(ctx, dir, done, a.jobs)
 	if err != nil {
-		return nil, fmt.Errorf("the archive is unpacked, but there is no receipt: %w", err)
+		return nil, fmt.Errorf("the archive is unpacked, but the receipt was not written: %w", err)
 	}
 	if err := archive.WriteReceipt(ctx, path, receipt, a.layoutOptions()); err != nil {
-		return nil, fmt.Errorf("the archive is unpacked, but there is no receipt: %w", err)
+		return nil, fmt.Errorf("the archive is unpacked, but the receipt was not written: %w", err)
 	}
 	result := &receiptResult{Path: path, Notes: notes}
 	for _, blob := range receipt.Blobs {
@@ -271,14 +271,14 @@ func (r unpackResult) render(w io.Writer) error {
 		case tag.Was == tag.Digest:
 			what = "nothing to do"
 		case r.DryRun:
-			what = "this would be unpacked, nothing was written"
+			what = "dry run, nothing was written"
 		}
 		say(w, "%s, tag %s: %s\n", r.Destination, tag.Tag, what)
 		say(w, "  %s  %s%s\n", tag.Kind, tag.Digest, wasText(tag.Was, tag.Digest))
 	}
 	say(w, "blobs: %s\n", r.blobsLine())
 	if r.PassedOver > 0 {
-		say(w, "passed over, because they are no part of a layout: %s\n", count(r.PassedOver, "file"))
+		say(w, "skipped because they are not part of a layout: %s\n", count(r.PassedOver, "file"))
 	}
 	for _, note := range r.Notes {
 		say(w, "note: %s\n", note)
@@ -313,8 +313,8 @@ func (r unpackResult) blobsLine() string {
 	}{
 		{r.Written, written},
 		{r.FromBase, written + " from the base"},
-		{r.Present, "there already"},
-		{r.Unneeded, "in the archive that no chosen tag needs"},
+		{r.Present, "already there"},
+		{r.Unneeded, "in the archive but not needed by any chosen tag"},
 	} {
 		if part.Blobs > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s (%s)", part.Blobs, part.words, size(part.Bytes)))

@@ -28,24 +28,24 @@ func (a *app) verifyCommand() *cobra.Command {
 	flags := &verifyFlags{}
 	cmd := &cobra.Command{
 		Use:   "verify REF",
-		Short: "Find every way in which BuildKit would stumble over caches",
-		Long: `Find every way in which BuildKit would stumble over caches. It hashes every blob; with --deep it also unpacks every
+		Short: "Find everything in caches that BuildKit would have trouble with",
+		Long: `Find everything in caches that BuildKit would have trouble with. verify hashes every blob; with --deep it also unpacks every
 layer and compares its diffID.
 
-A problem is an error if builds fail or lose hits by it, else a warning. A cache that BuildKit imports in full has no
-error. Exit status 3 says that there is an error, with --strict also that there is a warning; 1 that a cache could not be read.
+A problem is an error if it makes builds fail or lose hits, else a warning. A cache that BuildKit imports in full has no
+errors. The exit status is 3 if there is an error, with --strict also if there is a warning; 1 if a cache could not be read.
 
-A bare path stands for every cache in it, and for the layout itself; docker://REPOSITORY for every cache there.`,
+A bare path means every cache in it, and the layout itself; docker://REPOSITORY means every cache there.`,
 		Example: `  ocicache verify ./cache --deep
   ocicache verify oci:./cache:main --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runVerify(cmd.Context(), flags, args[0]) },
 	}
 	cmd.Flags().BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID")
-	cmd.Flags().BoolVar(&flags.strict, "strict", false, "exit with 3 for warnings too")
+	cmd.Flags().BoolVar(&flags.strict, "strict", false, "also exit with 3 for warnings")
 	cmd.Flags().StringVar(&flags.tag, "tag", "", "`TAG` of the cache to verify")
 	cmd.Flags().StringVar(&flags.base, "base", "", baseUsage)
-	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also say what this `REGISTRY` would refuse: a host or a profile")
+	cmd.Flags().StringVar(&flags.forRegistry, "for", "", "also show what this `REGISTRY` would refuse: a host or a profile")
 	flags.registry = addRegistryFlags(cmd)
 	return cmd
 }
@@ -212,7 +212,7 @@ func (r verifyResult) render(w io.Writer) error {
 	}
 	say(w, "%s: %s verified, %s, %s", r.Path, count(r.Caches, "cache"), count(r.Errors, "error"), count(r.Warnings, "warning"))
 	if r.Others > 0 {
-		say(w, " (passed over, because it is no cache: %s)", english.Plural(r.Others, "entry", "entries"))
+		say(w, " (skipped because it is not a cache: %s)", english.Plural(r.Others, "entry", "entries"))
 	}
 	say(w, "\n")
 	return nil

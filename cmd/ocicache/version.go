@@ -25,7 +25,7 @@ type versionResult struct {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Show the versions that decide about output bytes",
+		Short: "Show the versions that output bytes depend on",
 		Args:  cobra.NoArgs,
 		RunE:  func(*cobra.Command, []string) error { return a.runVersion() },
 	}

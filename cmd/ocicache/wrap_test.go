@@ -12,7 +12,7 @@ func TestWrapKeepsCommands(t *testing.T) {
 		"'ocicache repair REF'", "'docker buildx history export -o FILE'", "--cache-from type=registry,ref=host/repository:tag",
 		`"buildctl debug histories --format '{{json .}}' | jq -r '.record'"`,
 	} {
-		text := "nothing of it was written; " + whole + " is what helps, as the registry's own 'garbage collection' does not"
+		text := "nothing was written; " + whole + " is what helps, as the registry's own 'garbage collection' does not"
 		for width := 10; width < len(text); width++ {
 			wrapped := wrapLine(text, width, 2)
 			if !strings.Contains(wrapped, whole) {
