@@ -131,7 +131,7 @@ func TestRoom(t *testing.T) {
 				t.Errorf("this is left: %v, %v", left, err)
 			}
 			stdout.Reset()
-			if status := run(append(args, "--dry-run"), &stdout, io.Discard); status != exitDone || !strings.Contains(stdout.String(), "this does not fit there: ") {
+			if status := run(append(args, "--dry-run"), &stdout, io.Discard); status != exitDone || !strings.Contains(stdout.String(), "not enough space: ") {
 				t.Errorf("dry run, status %d: %s", status, &stdout)
 			}
 		})

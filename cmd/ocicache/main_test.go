@@ -44,7 +44,7 @@ func TestFullOutput(t *testing.T) {
 			var stderr bytes.Buffer
 			status := run(args, fullWriter{}, &stderr)
 			if status != exitFailed || strings.Count(stderr.String(), "ocicache: error: ") != 1 ||
-				!strings.Contains(stderr.String(), "hint: the work was completed") {
+				!strings.Contains(stderr.String(), "hint: the work itself is done") {
 				t.Errorf("status %d, %s", status, stderr.String())
 			}
 		})

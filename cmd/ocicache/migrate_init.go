@@ -80,7 +80,7 @@ func (a *app) lookAt(ctx context.Context, sources []string, o migrate.Options) (
 		case one.Caches == 0 && one.Broken > 0:
 			a.note(fmt.Sprintf("%s: no cache in it can be read; the plan would fail with %s", source, one.Cause))
 		case one.Caches == 0:
-			a.note(fmt.Sprintf("%s: there is no cache in it; the plan would fail with %s", source, one.Cause))
+			a.note(fmt.Sprintf("%s: no cache in it; the plan would fail with %s", source, one.Cause))
 		}
 		found = append(found, one)
 	}

@@ -185,7 +185,7 @@ func renderError(w io.Writer, c migrate.CauseGroup) {
 		text = strings.TrimPrefix(text, name+": ")
 	}
 	if c.Count > 1 && c.First != "" {
-		say(w, "  of the first, %s:\n", c.First)
+		say(w, "  for example, %s:\n", c.First)
 		indent += indent
 	}
 	for line := range strings.Lines(text) {

@@ -125,7 +125,10 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 		}
 	}
 	if err == nil && isDir && slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
-		result.GCRefuses, err = foreseeGC(ctx, place)
+		var unforeseen error
+		if result.GCRefuses, unforeseen = foreseeGC(ctx, place); unforeseen != nil { // what was to be done is done
+			a.note("whether gc can free what was pruned was not found out: " + unforeseen.Error())
+		}
 	}
 	return a.writePruned(result, err)
 }

@@ -30,7 +30,7 @@ func TestRepairSeveral(t *testing.T) {
 			t.Errorf("%s: status %d: %s", format, status, &stderr)
 		}
 		if format != "--json" {
-			if text := stdout.String(); !strings.Contains(text, "tag v1: NOT REPAIRED: ") || !strings.Contains(text, "tag v2: nothing to repair") {
+			if text := stdout.String(); !strings.Contains(text, "tag v1: NOT REPAIRED: ") || !strings.Contains(text, "tag v2: no damage found") {
 				t.Error(text)
 			}
 			continue

@@ -34,14 +34,14 @@ func TestUnreadTag(t *testing.T) {
 		command string // REPO is the repository
 		said    []string
 	}{
-		{"sync REPO DIR", []string{"v2  brought over  sha256:", "v1  FAILED"}},
-		{"sync REPO DIR --delete", []string{"v2  brought over  sha256:", "v1  FAILED", "not every cache was brought over"}},
+		{"sync REPO DIR", []string{"v2  copied  sha256:", "v1  FAILED"}},
+		{"sync REPO DIR --delete", []string{"v2  copied  sha256:", "v1  FAILED", "not every cache was copied"}},
 		{"inspect REPO", []string{"tag v1: NOT READ: ", "tag v2\n  form"}},
 		{"ls REPO", []string{"\nv1   invalid ", "\nv2   cache ", "\nv1: "}},
 		{"prune REPO --keep-records 20", []string{"tag v1: NOT PRUNED: ", "tag v2: nothing to drop\n"}},
-		{"repair REPO", []string{"tag v1: NOT MENDED: ", "tag v2: nothing to mend"}},
+		{"repair REPO", []string{"tag v1: NOT REPAIRED: ", "tag v2: no damage found"}},
 		{"verify REPO", []string{"tag v1: NOT VERIFIED: ", ": 1 cache verified"}},
-		{"rm REPO --match *", []string{"v2   deleted ", ": 1 of 1 cache deleted (kept, as nobody knows what they name: 1)"}},
+		{"rm REPO --match *", []string{"v2   deleted ", ": 1 of 1 cache deleted (kept because the registry did not say what they point to: 1)"}},
 	} {
 		for _, status := range []int{http.StatusServiceUnavailable, http.StatusForbidden} {
 			t.Run(test.command+" "+http.StatusText(status), func(t *testing.T) {
