@@ -19,7 +19,7 @@ func TestPruningNotes(t *testing.T) {
 		if err := render(&out); err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range []string{"the layers of 2 caches have more than keep_bytes says, up to 3.0 MB", "of 1 cache that is an estimate"} {
+		for _, line := range []string{"the layers of 2 caches exceed keep_bytes, by up to 3.0 MB in all", "for 1 cache this is an estimate"} {
 			if !strings.Contains(out.String(), line) {
 				t.Errorf("%s: no %q in\n%s", what, line, out.String())
 			}
