@@ -26,7 +26,7 @@ func (r *Report) takeRuns(runs []RunLines) {
 	}
 	for of, run := range last {
 		all, ok := whole[of]
-		if run.Args != nil && (run.End == nil || run.End.Left > 0 || !ok || all.End == nil) {
+		if run.Args != nil && (run.leaves() || all.End == nil) {
 			r.Again = append(r.Again, run.Args)
 		}
 		switch {
@@ -42,6 +42,9 @@ func (r *Report) takeRuns(runs []RunLines) {
 	r.takeShards(last)
 	r.Worked = worked(runs)
 }
+
+// leaves reports whether a run did not end, or said that something is left.
+func (run RunLines) leaves() bool { return run.End == nil || run.End.Left > 0 }
 
 // takeCut takes in what the last run about all of it, or the last one of all, said when it was interrupted.
 func (r *Report) takeCut(runs ...RunLines) {
