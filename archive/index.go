@@ -162,7 +162,7 @@ func (s *tarScanner) badHeader(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF) && s.names.count > 0:
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: it ends at byte %d", ErrTruncated, s.tape.at)}
 	case s.names.count == 0:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: %w", ErrNotArchive, err)}
+		return &HostileError{Archive: s.archive, Err: ErrNotArchive}
 	default:
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: behind byte %d there is no entry of a tar: %w", ErrDamaged, s.tape.end, err)}
 	}

@@ -84,7 +84,8 @@ type PackResult struct {
 	// Packed are the blobs in the archive, Required those that were left out because the far side has them.
 	Packed   Count `json:"packed"`
 	Required Count `json:"required"`
-	// Notes say what of PackOptions.Have does not count, and in a dry run what does not fit.
+	// Notes say what of PackOptions.Have does not count, where recovery volumes are more than what they are for, and in a dry run what does
+	// not fit.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -314,6 +315,10 @@ func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan,
 		return nil, nil, err
 	}
 	result.Volumes, result.RecoveryVolumes, result.Files = split.Volumes(), o.Parity, split.Files()
+	if o.Parity > split.Volumes() {
+		result.Notes = append(slices.Clip(result.Notes), fmt.Sprintf("there are more recovery volumes than volumes: more than %d bytes for %d of an archive",
+			p.total+int64(o.Parity)*o.VolumeSize, p.total))
+	}
 	return result, split, nil
 }
 

@@ -51,7 +51,7 @@ func (e *AgeError) Error() string {
 
 // wordyAge matches an age with its unit as a word.
 var wordyAge = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)s?$`)
+	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)?s?$`)
 })
 
 // meantAge returns the age that a text probably is, or "".
@@ -65,6 +65,8 @@ func meantAge(text string) string {
 		return ""
 	}
 	switch unit := strings.ToLower(m[2]); unit {
+	case "": // most ages are in days
+		return m[1] + "d"
 	case "month":
 		return strconv.Itoa(n*30) + "d"
 	case "year", "y":

@@ -122,7 +122,7 @@ func checkFree(path string, err error) error {
 	}
 	entries, readErr := os.ReadDir(path)
 	if readErr != nil || slices.ContainsFunc(entries, isForeign) {
-		return err
+		return fmt.Errorf("%s: %w", path, ErrOtherFiles)
 	}
 	return nil
 }

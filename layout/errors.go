@@ -21,6 +21,9 @@ var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag, and has no manif
 // ErrNotLayout marks a path that holds no OCI layout.
 var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs directory)")
 
+// ErrOtherFiles says of a directory that a layout was to be made in that something else is in it.
+var ErrOtherFiles = fmt.Errorf("%w, and not empty", ErrNotLayout)
+
 // BlobError says which blob of which place is wrong.
 type BlobError struct {
 	Digest digest.Digest // "" where it is about none of them

@@ -124,8 +124,13 @@ func beginsThere(path string) bool {
 	return err == nil
 }
 
-// meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1, where that is not there but ./cache is.
+// meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1 and for oci:./cache@v1, where that is not there but ./cache is.
 func meantWithTag(ref layout.Reference) string {
+	if dir, tag, ok := strings.Cut(ref.Path, "@"); ok && ref.Transport == layout.TransportLayout && ref.Tag == "" && layout.CheckTag(tag) == nil {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return layout.Reference{Transport: layout.TransportLayout, Path: dir, Tag: tag}.String()
+		}
+	}
 	at := strings.LastIndexByte(ref.Path, ':')
 	if ref.Transport != layout.TransportPath || at <= 0 || layout.CheckTag(ref.Path[at+1:]) != nil {
 		return ""

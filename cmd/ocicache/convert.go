@@ -78,7 +78,7 @@ with --tag, are converted in place; with DST, one cache is written there. The ta
 BuildKit's importer.
 
 Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since v0.21; most registries accept it), auto (what DST's
-registry accepts; the default).`,
+registry accepts; the default where DST is in one).`,
 		Example: `  ocicache convert ./cache --to artifact
   ocicache convert ./cache ./small --compression zstd --compression-level 19
   ocicache convert ./cache docker://registry.example.com/team/cache:main`,
@@ -102,6 +102,9 @@ func (a *app) runConvert(ctx context.Context, change *changeFlags, flags *transf
 			return err
 		}
 		err = errors.New("nothing to do: give --to FORM, --compression TYPE or both")
+		if len(args) == 2 {
+			err = &wordError{err, mention(a.repeatedAs("copy")) + " takes it as it is"}
+		}
 	}
 	if err != nil {
 		return &usageError{err}

@@ -43,6 +43,17 @@ func (a *app) repeated(name, flag, value string) string {
 	return line + " --" + flag + " " + value
 }
 
+// onBothSides returns the command line that is running, with a flag for each of two registries in the place of one that could mean either.
+func (a *app) onBothSides(flag string) string {
+	args := a.running.Flags().Args()
+	line := a.commandLine(a.running.CommandPath(), args, func(f *pflag.Flag) bool { return f.Name == flag })
+	f := a.running.Flags().Lookup(flag)
+	for _, s := range []side{src, dest} {
+		line += " " + strings.Join(a.givenFlags(args).words(f, string(s)+flag), " ")
+	}
+	return line
+}
+
 // repeatedAs returns the command line that is running as one of another command, with those of its flags that this one has.
 func (a *app) repeatedAs(name string) string {
 	if a.running == nil {

@@ -143,6 +143,7 @@ func status(err error) int {
 		output    *durable.OutputTakenError
 		kept      *layout.KeptError
 		excluded  *allExcludedError
+		unlisted  *unlistedError
 	)
 	switch {
 	case errors.As(err, &sync), errors.As(err, &left):
@@ -156,7 +157,7 @@ func status(err error) int {
 		return exitRefused
 	case errors.As(err, &notFound), errors.As(err, &excluded), errors.As(err, &dangling), errors.As(err, &notThere), errors.As(err, &noCache),
 		errors.As(err, &missing), errors.As(err, &volumes),
-		errors.As(err, &noImage), errors.As(err, &noInline),
+		errors.As(err, &noImage), errors.As(err, &noInline), errors.As(err, &unlisted),
 		errors.As(err, &noSteps), errors.Is(err, provenance.ErrNoProvenance):
 		return exitNotFound
 	default:

@@ -24,9 +24,8 @@ func (a *app) helpCommand() *cobra.Command {
 				if about == nil {
 					about = root
 				}
-				return &usageError{&wordError{
-					fmt.Errorf("no help for %q: no such command or topic", strings.Join(args, " ")), commandsMeant(about, rest[0], true),
-				}}
+				advice := cmp.Or(commandsMeant(about, rest[0], true), mention(about.CommandPath()+" --help")+" lists what there is")
+				return &usageError{&wordError{fmt.Errorf("no help for %q: no such command or topic", strings.Join(args, " ")), advice}}
 			}
 			about.InitDefaultHelpFlag()
 			return about.Help()

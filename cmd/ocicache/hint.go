@@ -57,18 +57,26 @@ func (a *app) hintUsage(err error) string {
 		spelling    *layout.SpellingError
 		word        *wordError
 		age         *convert.AgeError
+		either      *eitherError
 	)
 	switch {
+	case errors.As(err, &either) && (either.flag == "tls-verify" || either.flag == "cert-dir"):
+		return "for both: " + a.onBothSides(either.flag)
 	case errors.As(err, &age) && age.Meant != "":
 		return meant.Ask([]string{age.Meant})
 	case errors.As(err, &word):
 		return word.advice
+	case errors.As(err, &notWritable) && a.running != nil && a.running.Name() == "repair":
+		return "an archive can't be repaired; while it can be read, " + a.mentionUnpack("") + " makes a layout of it, lost volumes included that can be rebuilt, " +
+			"and pack makes an archive of that"
 	case errors.As(err, &notWritable), errors.As(err, &isFile) && !a.writesArchives():
 		return asWhole
 	case errors.As(err, &spelling):
 		return a.hintSpelling(spelling)
 	case errors.As(err, &isFile):
 		return "to replace it with an archive, use " + quoted("oci-archive:"+isFile.Path) + " and --overwrite"
+	case errors.As(err, &notThere) && notThere.Meant != "" && !strings.HasSuffix(notThere.Meant, notThere.Path):
+		return fmt.Sprintf("a tag goes after a colon; did you mean %s?", quoted(notThere.Meant))
 	case errors.As(err, &notThere) && notThere.Meant != "":
 		return fmt.Sprintf("a bare path is never split at a colon; did you mean %s?", quoted(notThere.Meant))
 	case errors.As(err, &notThere) && isKnownHost(notThere.Path):

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // hintArchive is about archives.
@@ -42,10 +43,32 @@ func (a *app) hintArchive(err error) string {
 		return "if you trust it, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
 		return a.unmoved() + "copy the archive again from an intact original"
+	case errors.Is(err, archive.ErrNotArchive):
+		return a.hintNotArchive()
 	case errors.Is(err, archive.ErrReceipt):
 		return "use the receipt exactly as unpack --receipt wrote it"
 	}
 	return ""
+}
+
+// hintNotArchive is about a file that was taken for an archive, and what was meant where it is part of a layout.
+func (a *app) hintNotArchive() string {
+	if s, ok := a.argument(0); ok && s.ref.IsLocal() {
+		if _, err := archive.ReadReceipt(s.ref.Path); err == nil {
+			return "this is a receipt, which pack takes with --have"
+		}
+		for last, dir := "", s.ref.Path; dir != last; last, dir = dir, filepath.Dir(dir) {
+			_, err := layout.Open(dir, layout.Options{})
+			switch {
+			case err != nil:
+			case dir == s.ref.Path && a.running.Name() == "unpack":
+				return "it is a layout; " + mention(a.repeatedAs("sync")) + " brings its caches there"
+			default:
+				return "a layout is named by its directory: did you mean " + pathArgument(dir) + "?"
+			}
+		}
+	}
+	return "a file is taken for an archive: a tar with an OCI layout in it, as pack writes it"
 }
 
 // mentionUnpack names the command that unpacks what the one that is running reads, by a pipe where a program decompresses it.

@@ -38,7 +38,7 @@ func (a *app) hintPlace(err error) string {
 	case errors.As(err, &half):
 		return inspect.RemedyInterrupted + ", and " + mention(a.repeated(a.running.CommandPath(), "root", half.Root.String())) + " drops it"
 	case errors.As(err, &kept):
-		return hintKept(kept)
+		return a.hintKept(err, kept)
 	case errors.Is(err, convert.ErrNoUntag):
 		return "an archive can't be changed once written; pack it again without that tag"
 	case errors.As(err, &ambiguous):
@@ -47,6 +47,8 @@ func (a *app) hintPlace(err error) string {
 		return a.hintDangling(dangling)
 	case errors.As(err, &notFound):
 		return a.hintNotFound(notFound)
+	case errors.Is(err, layout.ErrOtherFiles):
+		return "this directory holds other files; give a new or an empty one"
 	case errors.Is(err, layout.ErrNotLayout):
 		return "give the directory from --cache-to type=local,dest=DIR"
 	case errors.As(err, &locked):
@@ -75,10 +77,22 @@ func withTag(place, tag string) string {
 	return ref.String()
 }
 
-func hintKept(e *layout.KeptError) string {
+func (a *app) hintKept(err error, e *layout.KeptError) string {
+	together := append([]string{e.Tag}, e.Sharing...)
+	if several := new(keptError); errors.As(err, &several) {
+		together = several.together
+	}
+	slices.Sort(together)
+	together = slices.Compact(together)
 	switch {
 	case e.ByHand != "":
 		return "this host only deletes tags through its own API; see the commands in the result"
+	case len(e.Sharing) > 0 && len(together) <= maxTogether:
+		var words []string
+		for _, tag := range together { // tags of registries have nothing in them that a pattern knows
+			words = append(words, "--match", quoted(tag))
+		}
+		return "delete all tags of that root together: " + a.at(e.Place).whole().command("rm", words...)
 	case len(e.Sharing) > 0:
 		return "delete all tags of that root together, or keep them all"
 	case errors.As(e.Err, new(*registry.AuthError)):
@@ -87,6 +101,9 @@ func hintKept(e *layout.KeptError) string {
 		return "ask the registry's administrator to turn deleting on (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true) or to delete it"
 	}
 }
+
+// maxTogether is how many tags a command names that are deleted together.
+const maxTogether = 8
 
 func (a *app) hintIncomplete(e *layout.IncompleteError) string {
 	if e.Removed.Files > 0 {
@@ -146,6 +163,8 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	switch {
 	case e.Images && a.running != nil && a.running.Name() == "rm":
 		return "it holds images, which are never deleted"
+	case hasDigest(e.Tag):
+		return "this has both a tag and a digest; leave one of them out"
 	case e.Partial:
 		return hintPartial(e.Unnamed)
 	case len(e.Unnamed) > 0:
@@ -160,6 +179,12 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 		return "is this the right place? BuildKit writes no cache when a build has nothing to export"
 	}
 	return ""
+}
+
+// hasDigest reports whether what was taken for a tag has a digest behind it.
+func hasDigest(tag string) bool {
+	_, hash, ok := strings.Cut(tag, "@")
+	return ok && buildcache.CheckDigest(digest.Digest(hash)) == nil
 }
 
 // hintPartial is about caches without a name that lack blobs.
@@ -284,6 +309,9 @@ func (a *app) hintAmbiguous(e *layout.AmbiguousError) string {
 	}
 	if a.running != nil && a.running.Flags().Lookup("tag") == nil {
 		return reference
+	}
+	if to, ok := a.argument(-1); ok && a.running.Name() == "sync" && to.ref.Tag != "" {
+		reference += "; or leave the tag off DST to bring all of them: " + quoted(to.whole().ref.String())
 	}
 	return "choose one with --tag TAG, or " + reference
 }

@@ -30,6 +30,7 @@ func (a *app) hintRegistry(err error) string {
 		refused   *registry.RefusedError
 		preflight *convert.PreflightError
 		unknown   *unknownProfileError
+		unlisted  *unlistedError
 		auth      *registry.AuthError
 	)
 	switch {
@@ -39,6 +40,8 @@ func (a *app) hintRegistry(err error) string {
 		return "the registry is getting too many requests; wait, or " + a.hintSlower()
 	case errors.As(err, &preflight):
 		return a.hintPreflight(preflight)
+	case errors.As(err, &unlisted):
+		return "it can be used all the same: --to auto asks the registry itself, and 'ocicache registries' lists what is known about others"
 	case errors.As(err, &unknown):
 		return strings.TrimSpace(profilesMeant(unknown.name) + " 'ocicache registries' lists the names")
 	case errors.As(err, &auth) && auth.CredsStore != "":

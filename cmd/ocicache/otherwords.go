@@ -37,6 +37,11 @@ const (
 	adviceForget = "did you mean rm? 'ocicache rm' deletes tags by age and number, 'ocicache prune' drops old results within a cache"
 	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
 	adviceAll    = "sync and pack take every cache in a place, and a bare path means every cache in it"
+	adviceNone   = "nothing is chosen without a flag here: name a tag, or choose with --match, --older-than or --keep"
+	adviceLast   = "use --older-than, --keep-records or --keep-bytes within a cache; rm --keep N keeps the newest caches of a place"
+	adviceUntil  = "did you mean --match? to choose by age, use --older-than"
+	adviceAsIs   = "digests always stay the same, unless a flag asks for a change"
+	adviceForce  = "commands never ask for confirmation; --dry-run shows what would be done"
 )
 
 // otherWords are the words of other programs. The first one counts whose command or flag is there.
@@ -49,8 +54,9 @@ var otherWords = []otherWord{
 	{aCommand, "mirror", "sync", ""},
 	{aCommand, "check fsck validate", "verify", ""},
 	{aCommand, "info show stats digest", "inspect", ""},
-	{aCommand, "export save", "pack", ""},
-	{aCommand, "import load", "unpack", ""},
+	{aCommand, "du df usage", "ls", ""},
+	{aCommand, "export save backup", "pack", ""},
+	{aCommand, "import load restore", "unpack", ""},
 	{aCommand, "fix", "repair", ""},
 	{aCommand, "recompress", "convert", ""},
 	{aCommand, "why", "explain", ""},
@@ -62,18 +68,27 @@ var otherWords = []otherWord{
 	{aFlag, "version", "", "use 'ocicache --version' or 'ocicache version'"},
 	{aFlag, "format", "to", "use --to FORM for the form of a cache, or --json for JSON output"},
 	{aFlag, "o output format", "", "use --json for JSON output; places are plain arguments, without a flag"},
-	{aFlag, "a all", "match", "every cache is chosen unless a flag leaves it out; to say so explicitly, use --match '*'"},
-	{aFlag, "a all", "", adviceAll},
+	{aFlag, "a all", "keep", adviceNone},
+	{aFlag, "a all", "match", "every cache is chosen unless a flag leaves it out"},
+	{aFlag, "a all", "no-preflight", adviceAll},
+	{aFlag, "a all", "", "a bare path means every cache in it, for commands that take several"},
 	{aFlag, "t", "tag", ""},
 	{aFlag, "t tag", "", adviceTag},
 	{aFlag, "l level", "compression-level", ""},
-	{aFlag, "include filter", "match", ""},
+	{aFlag, "filter until", "match", adviceUntil},
+	{aFlag, "filter until", "older-than", "use --older-than AGE"},
+	{aFlag, "include", "match", ""},
 	{aFlag, "n", "dry-run", ""},
 	{aFlag, "dry-run", "state", "use 'ocicache migrate check PLAN' to see what would be done"},
 	{aFlag, "form", "to", ""},
 	{aFlag, "force", "force-compression", ""},
 	{aFlag, "force", "overwrite", ""},
+	{aFlag, "f force y yes", "dry-run", adviceForce},
 	{aFlag, "keep-last", "keep", ""},
+	{aFlag, "keep-last keep", "keep-records", adviceLast},
+	{aFlag, "compress dest-compress compress-format dest-compress-format", "compression", ""},
+	{aFlag, "compress dest-compress compress-format dest-compress-format", "", "convert recompresses on the way, with --compression TYPE"},
+	{aFlag, "preserve-digests all-digests", "link", adviceAsIs},
 	{aFlag, "keep-storage max-size max-used-space", "keep-bytes", ""},
 	{aFlag, "read-data", "deep", ""},
 	{aFlag, "image-manifest oci-mediatypes oci-artifact", "to", "use --to artifact"},
@@ -127,6 +142,9 @@ func unknownCompression(err error, typed string) error {
 func unknownForm(err error, typed string) error {
 	if advice := adviceFor(aForm, strings.ToLower(typed), everywhere); advice != "" {
 		return &wordError{err, advice}
+	}
+	if typed = strings.ToLower(typed); slices.Contains(names(buildcache.Compressions()), typed) {
+		return &wordError{err, "did you mean --compression " + typed + "?"}
 	}
 	return unknownWord(err, typed, append(names(buildcache.Forms()), auto))
 }

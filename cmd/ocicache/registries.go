@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -17,6 +18,12 @@ type unknownProfileError struct{ name string }
 func (e *unknownProfileError) Error() string {
 	return fmt.Sprintf("unknown registry %q", e.name)
 }
+
+// unlistedError says that nothing is known about a host.
+type unlistedError struct{ error }
+
+// Unwrap returns nothing: it is no wrong usage to ask.
+func (e *unlistedError) Unwrap() error { return nil }
 
 // registriesResult is what registries writes with --json about all of them.
 type registriesResult struct {
@@ -39,6 +46,9 @@ func (a *app) registriesCommand() *cobra.Command {
 				return a.write(result, func(w io.Writer) error { return renderProfiles(w, result.Registries) })
 			}
 			profile, err := profileFor(args[0])
+			if err != nil && profilesMeant(args[0]) == "" && layout.IsHost(args[0]) {
+				err = &unlistedError{err}
+			}
 			if err != nil {
 				return err
 			}

@@ -226,10 +226,17 @@ func baseOf(base string, refs ...layout.Reference) []layout.Reference {
 	return refs
 }
 
+// eitherError says that a flag could be about either of two registries.
+type eitherError struct{ flag string }
+
+func (e *eitherError) Error() string {
+	return fmt.Sprintf("--%s could mean either registry: use --src-%s or --dest-%s", e.flag, e.flag, e.flag)
+}
+
 // ambiguous refuses a short name where there are two registries. Without long names, only what is secret is refused.
 func (f *registryFlags) ambiguous(name string) error {
 	if _, ok := f.access[src]; ok {
-		return &usageError{fmt.Errorf("--%s could mean either registry: use --src-%s or --dest-%s", name, name, name)}
+		return &usageError{&eitherError{name}}
 	}
 	if name == "tls-verify" || name == "cert-dir" {
 		return nil

@@ -14,7 +14,8 @@ import (
 type keptError struct {
 	*layout.KeptError // of the first of them
 
-	tags int
+	tags     int
+	together []string // these tags, and those that name the same roots
 }
 
 func (e *keptError) Error() string {
@@ -47,6 +48,7 @@ func keptTogether(errs []error) (joined []error) {
 			joined = append(joined, seen[why])
 		}
 		seen[why].tags++
+		seen[why].together = append(append(seen[why].together, kept.Tag), kept.Sharing...)
 	}
 	for i, err := range joined {
 		if one, ok := err.(*keptError); ok && one.tags == 1 { //nolint:errorlint // it is made above
