@@ -78,7 +78,7 @@ with --tag, are converted in place; with DST, one cache is written there. The ta
 BuildKit's importer.
 
 Forms: docker-list and oci-index (BuildKit before v0.21), artifact (since v0.21; most registries accept it), auto (what DST's
-registry accepts; the default where DST is in one).`,
+registry accepts; default there).`,
 		Example: `  ocicache convert ./cache --to artifact
   ocicache convert ./cache ./small --compression zstd --compression-level 19
   ocicache convert ./cache docker://registry.example.com/team/cache:main`,

@@ -60,27 +60,20 @@ func (a *app) hintUsage(err error) string {
 		either      *eitherError
 	)
 	switch {
-	case errors.As(err, &either) && (either.flag == "tls-verify" || either.flag == "cert-dir"):
-		return "for both: " + a.onBothSides(either.flag)
+	case errors.As(err, &either):
+		return a.hintEither(either)
 	case errors.As(err, &age) && age.Meant != "":
 		return meant.Ask([]string{age.Meant})
 	case errors.As(err, &word):
 		return word.advice
-	case errors.As(err, &notWritable) && a.running != nil && a.running.Name() == "repair":
-		return "an archive can't be repaired; while it can be read, " + a.mentionUnpack("") + " makes a layout of it, lost volumes included that can be rebuilt, " +
-			"and pack makes an archive of that"
 	case errors.As(err, &notWritable), errors.As(err, &isFile) && !a.writesArchives():
-		return asWhole
+		return a.hintAsWhole()
 	case errors.As(err, &spelling):
 		return a.hintSpelling(spelling)
 	case errors.As(err, &isFile):
 		return "to replace it with an archive, use " + quoted("oci-archive:"+isFile.Path) + " and --overwrite"
-	case errors.As(err, &notThere) && notThere.Meant != "" && !strings.HasSuffix(notThere.Meant, notThere.Path):
-		return fmt.Sprintf("a tag goes after a colon; did you mean %s?", quoted(notThere.Meant))
-	case errors.As(err, &notThere) && notThere.Meant != "":
-		return fmt.Sprintf("a bare path is never split at a colon; did you mean %s?", quoted(notThere.Meant))
-	case errors.As(err, &notThere) && isKnownHost(notThere.Path):
-		return "did you mean " + quoted("docker://"+notThere.Path+"/REPOSITORY") + "? a registry needs a repository name"
+	case errors.As(err, &notThere):
+		return hintNotThere(notThere)
 	case errors.As(err, &host):
 		return fmt.Sprintf("did you mean %s? for a directory of that name, write %s", quoted("docker://"+host.Path), quoted("./"+host.Path))
 	}
@@ -89,6 +82,36 @@ func (a *app) hintUsage(err error) string {
 
 // asWhole says how archives are written.
 const asWhole = "an archive can't be changed once written: make one with pack, or copy or convert one cache to oci-archive:FILE"
+
+// hintAsWhole says how archives are written, and how one is mended.
+func (a *app) hintAsWhole() string {
+	if a.running == nil || a.running.Name() != "repair" {
+		return asWhole
+	}
+	return "an archive can't be repaired; while it can be read, " + a.mentionUnpack("") + " makes a layout of it, lost volumes included that can be rebuilt, " +
+		"and pack makes an archive of that"
+}
+
+// hintNotThere is about what was probably meant by a path where nothing is.
+func hintNotThere(e *places.NotThereError) string {
+	switch {
+	case e.Meant != "" && !strings.HasSuffix(e.Meant, e.Path):
+		return fmt.Sprintf("a tag goes after a colon; did you mean %s?", quoted(e.Meant))
+	case e.Meant != "":
+		return fmt.Sprintf("a bare path is never split at a colon; did you mean %s?", quoted(e.Meant))
+	case isKnownHost(e.Path):
+		return "did you mean " + quoted("docker://"+e.Path+"/REPOSITORY") + "? a registry needs a repository name"
+	}
+	return ""
+}
+
+// hintEither is about a flag that could be about either registry. Credentials are not repeated for both.
+func (a *app) hintEither(e *eitherError) string {
+	if e.flag != "tls-verify" && e.flag != "cert-dir" {
+		return ""
+	}
+	return "for both: " + a.onBothSides(e.flag)
+}
 
 // hintSpelling is about text that is no reference.
 func (a *app) hintSpelling(e *layout.SpellingError) string {

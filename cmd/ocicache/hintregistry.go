@@ -41,7 +41,7 @@ func (a *app) hintRegistry(err error) string {
 	case errors.As(err, &preflight):
 		return a.hintPreflight(preflight)
 	case errors.As(err, &unlisted):
-		return "it can be used all the same: --to auto asks the registry itself, and 'ocicache registries' lists what is known about others"
+		return "you can use it all the same: --to auto asks the registry itself, and 'ocicache registries' lists what is known about others"
 	case errors.As(err, &unknown):
 		return strings.TrimSpace(profilesMeant(unknown.name) + " 'ocicache registries' lists the names")
 	case errors.As(err, &auth) && auth.CredsStore != "":

@@ -35,26 +35,33 @@ func (r convertResult) render(w io.Writer) error {
 		if i > 0 {
 			say(w, "\n")
 		}
+		if cache.err != nil {
+			name := ofTag(r.Destination, cache.Tag)
+			say(w, "%s: NOT CONVERTED: %s\n", name, strings.TrimPrefix(cache.Error, name+": "))
+			continue
+		}
 		if err := r.renderCache(w, cache); err != nil {
 			return err
 		}
 		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
-		if i < len(r.CacheFrom) && cache.err == nil && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
+		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
 			sayImport(w, r.CacheFrom[i])
 		}
 	}
 	return nil
 }
 
-func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
-	name := r.Destination
-	if c.Tag != "" {
-		name += ", tag " + c.Tag
+// ofTag names the cache of a place that has a tag.
+func ofTag(place, tag string) string {
+	if tag == "" {
+		return place
 	}
+	return place + ", tag " + tag
+}
+
+func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
+	name := ofTag(r.Destination, c.Tag)
 	switch {
-	case c.err != nil:
-		say(w, "%s: NOT CONVERTED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
-		return nil
 	case c.Unchanged && (r.itself || r.Source == r.Destination):
 		say(w, "%s: nothing to do\n", name)
 	case c.Skipped:
