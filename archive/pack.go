@@ -141,7 +141,7 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 // noteRoom says in a dry run what surely does not fit.
 func (r *PackResult) noteRoom(dir string) {
 	if err := layout.CheckRoom(dir, r.Size); err != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("this does not fit there: %v", err))
+		r.Notes = append(r.Notes, fmt.Sprintf("not enough space: %v", err))
 	}
 }
 

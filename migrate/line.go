@@ -70,9 +70,9 @@ func (s *State) newLine(r Record) line {
 	} else {
 		m.from = r.From
 	}
-	switch {
-	case r.To == "":
-	case r.To == r.From:
+	switch r.To {
+	case "":
+	case r.From:
 		l.toIs = l.fromIs
 	default:
 		l.toIs, m.to = inMore, r.To

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -54,7 +55,7 @@ func (a *app) hintArchive(err error) string {
 // hintNotArchive is about a file that was taken for an archive, and what was meant where it is part of a layout.
 func (a *app) hintNotArchive() string {
 	if s, ok := a.argument(0); ok && s.ref.IsLocal() {
-		if _, err := archive.ReadReceipt(s.ref.Path); err == nil {
+		if isReceipt(s.ref.Path) {
 			return "this is a receipt, which pack takes with --have"
 		}
 		for last, dir := "", s.ref.Path; dir != last; last, dir = dir, filepath.Dir(dir) {
@@ -69,6 +70,21 @@ func (a *app) hintNotArchive() string {
 		}
 	}
 	return "a file is taken for an archive: a tar with an OCI layout in it, as pack writes it"
+}
+
+// isReceipt reports whether a file is a receipt. What does not begin as one is not read.
+func isReceipt(path string) bool {
+	file, _, err := durable.OpenRegular(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	var first [1]byte
+	if _, err := file.ReadAt(first[:], 0); err != nil || first[0] != '{' {
+		return false
+	}
+	_, err = archive.ReadReceipt(path)
+	return err == nil
 }
 
 // mentionUnpack names the command that unpacks what the one that is running reads, by a pipe where a program decompresses it.

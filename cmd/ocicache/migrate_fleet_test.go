@@ -263,7 +263,7 @@ func (f *fleet) once(t *testing.T) {
 	}
 	for blob, n := range users {
 		if n > 1 {
-			most[blob] = f.runs
+			most[blob] = f.runs + 1 // where the registry dies before a root names it, that run begins with its cache again
 		}
 		if written[blob] < 1 || written[blob] > most[blob] {
 			t.Errorf("blob %s of %d caches was sent %d times, want %d at most", blob, n, written[blob], most[blob])

@@ -124,13 +124,21 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 			result.forgetPruned()
 		}
 	}
-	if err == nil && isDir && slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
-		var unforeseen error
-		if result.GCRefuses, unforeseen = foreseeGC(ctx, place); unforeseen != nil { // what was to be done is done
-			a.note("whether gc can free what was pruned was not found out: " + unforeseen.Error())
-		}
+	if err == nil && isDir {
+		a.foreseePruned(ctx, place, &result)
 	}
 	return a.writePruned(result, err)
+}
+
+// foreseePruned finds out whether gc will free what was pruned. Where that fails, what was to be done is done all the same.
+func (a *app) foreseePruned(ctx context.Context, place layout.Source, result *pruneResult) {
+	if !slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
+		return
+	}
+	var err error
+	if result.GCRefuses, err = foreseeGC(ctx, place); err != nil {
+		a.note("can't tell whether gc will free what was pruned: " + err.Error())
+	}
 }
 
 // writePruned says what was done, before an error too, and returns what went wrong. Of one cache that failed the error says all,

@@ -144,21 +144,15 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		return err
 	}
 	options.Tag, options.Parallel = t.tag, sync.atOnce(t.src.Reference, t.dstRef)
-	var rows *syncRows
-	if !a.json && flags.digestFile == "" && !sync.remove.do {
-		rows = &syncRows{}
-		options.OnEntry, options.Keep = rows.add, rows.keeps
-	}
+	rows := a.rowsOnly(flags, sync, &options)
 	done, err := a.syncAll(ctx, t, sync, options)
 	if done == nil {
 		return err
 	}
 	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, CacheFrom: []string{}, SyncResult: done, to: t.dstRef, rows: rows}
 	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && t.dstRef.IsLocal(), t.dstRef.Path, t.src.Source, done.Moved)...)
-	for _, cache := range done.Caches {
-		if a.json && cache.Err == nil {
-			result.CacheFrom = append(result.CacheFrom, places.CacheFrom(t.dstRef, cache.To, cache.ToDigest))
-		}
+	if a.json {
+		result.nameForBuildKit()
 	}
 	err = errors.Join(err, flags.writeDigests(ctx, result.digests()...))
 	var kept error
@@ -166,6 +160,25 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		result.Deletion, kept = sync.remove.deleteSurplus(ctx, t, done, options)
 	}
 	return cmp.Or(errors.Join(err, a.write(result, result.render)), done.Err(), kept)
+}
+
+// rowsOnly has a sync keep nothing of a cache that is done with but its row, where that is all that is shown; nil where it is not.
+func (a *app) rowsOnly(flags *transferFlags, sync syncFlags, options *convert.SyncOptions) *syncRows {
+	if a.json || flags.digestFile != "" || sync.remove.do {
+		return nil
+	}
+	rows := &syncRows{}
+	options.OnEntry, options.Keep = rows.add, rows.keeps
+	return rows
+}
+
+// nameForBuildKit fills in how BuildKit is told of each cache that is there.
+func (r *syncResult) nameForBuildKit() {
+	for _, cache := range r.Caches {
+		if cache.Err == nil {
+			r.CacheFrom = append(r.CacheFrom, places.CacheFrom(r.to, cache.To, cache.ToDigest))
+		}
+	}
 }
 
 // checkEnds fails where SRC and DST are none for what is asked.
