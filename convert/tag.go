@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -78,7 +79,8 @@ type Untagged struct {
 // ErrNoUntag says that a place does not take tags away.
 var ErrNoUntag = errors.New("no tags can be taken away there")
 
-// PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know.
+// PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know. Nothing goes where
+// some of all could not be read, and might go along: each has an error around layout.ErrUnread then.
 func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, error) {
 	if _, ok := place.(layout.Untagger); !ok {
 		return nil, fmt.Errorf("%s: %w", place, ErrNoUntag)
@@ -94,12 +96,39 @@ func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, er
 			stay[root] = append(stay[root], other.Tag)
 		}
 	}
+	unread := unreadIn(place, all)
 	results := make([]Untagged, len(entries))
 	for i, entry := range entries {
 		root := entry.Descriptor.Digest
-		results[i] = Untagged{Tag: entry.Tag, Digest: root, Deleted: true, Sharing: stay[root]}
+		results[i] = Untagged{Tag: entry.Tag, Digest: root, Deleted: unread == nil, Sharing: stay[root]}
+		if unread != nil {
+			results[i].Err = &layout.KeptError{Place: place.String(), Tag: entry.Tag, Root: root, Err: unread}
+			results[i].Error = results[i].Err.Error()
+		}
 	}
 	return results, nil
+}
+
+// unreadIn returns an error that names tags which the place does not let be read, nil for none.
+func unreadIn(place layout.Source, all []layout.Entry) error {
+	const shown = 8
+	if _, ok := place.(layout.Lenient); !ok {
+		return nil
+	}
+	var tags []string
+	for _, entry := range all {
+		if entry.IsUnread() {
+			tags = append(tags, entry.Tag)
+		}
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	named := strings.Join(tags[:min(len(tags), shown)], ", ")
+	if more := len(tags) - shown; more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Errorf("%w: %s", layout.ErrUnread, named)
 }
 
 // Untag takes the tags of entries of a place away, and never another one. all are the entries of the place. Blobs stay. It goes on
@@ -121,6 +150,10 @@ func Untag(ctx context.Context, place layout.Source, entries, all []layout.Entry
 	for _, done := range plan {
 		if err := context.Cause(ctx); err != nil {
 			return results, err
+		}
+		if done.Err != nil { // the plan knows why not
+			results = append(results, done)
+			continue
 		}
 		err := untagger.Untag(ctx, done.Tag, done.Digest, done.Sharing)
 		if cause := context.Cause(ctx); cause != nil && err != nil {

@@ -42,7 +42,6 @@ type Repository struct {
 	mu        sync.Mutex
 	manifests remembered
 	listed    map[string]digest.Digest // what the tags named when Entries was asked last
-	unread    []string                 // tags of which that could not be read
 	looked    time.Time                // when all tags were read again, to delete one
 	lookTook  time.Duration
 

@@ -49,7 +49,7 @@ func (r *Repository) Untag(ctx context.Context, tag string, was digest.Digest, s
 	case err != nil:
 		return err
 	case gone:
-		return r.afterDeletion(tag, errors.Join(r.putBack(ctx, sharing, was, raw), r.putBackUnread(ctx, was, raw)))
+		return r.afterDeletion(tag, r.putBack(ctx, sharing, was, raw))
 	case len(sharing) > 0:
 		return &layout.KeptError{Place: r.String(), Tag: tag, Root: was, Sharing: sharing, ByHand: r.byHand(tag, true), Err: bare(said)}
 	}

@@ -14,43 +14,17 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// noteListed remembers what whoever asked for the entries knows of, and which tags name what he can't know.
+// noteListed remembers what whoever asked for the entries knows of.
 func (r *Repository) noteListed(entries []layout.Entry) {
 	listed := make(map[string]digest.Digest, len(entries))
-	var unread []string
 	for _, entry := range entries {
-		if entry.IsUnread() {
-			unread = append(unread, entry.Tag)
-			continue
+		if !entry.IsUnread() {
+			listed[entry.Tag] = entry.Descriptor.Digest
 		}
-		listed[entry.Tag] = entry.Descriptor.Digest
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.listed, r.unread = listed, unread
-}
-
-// putBackUnread writes tags again that are gone with another one, and could not be read before: they go only where they named the same root.
-func (r *Repository) putBackUnread(ctx context.Context, root digest.Digest, raw []byte) error {
-	r.mu.Lock()
-	unread := r.unread
-	r.mu.Unlock()
-	if len(unread) == 0 {
-		return nil
-	}
-	now, err := r.tags(ctx)
-	if err != nil {
-		return fmt.Errorf("look after tags that could not be read: %w", err)
-	}
-	is := setOf(now)
-	var errs []error
-	for _, tag := range unread {
-		if !is[tag] {
-			r.forget(root)
-			errs = append(errs, r.putTag(ctx, tag, raw))
-		}
-	}
-	return errors.Join(errs...)
+	r.listed = listed
 }
 
 // noteSeen remembers what one tag names.

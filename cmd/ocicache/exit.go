@@ -146,7 +146,7 @@ func status(err error) int {
 		unlisted  *unlistedError
 	)
 	switch {
-	case errors.As(err, &sync), errors.As(err, &left):
+	case errors.As(err, &sync), errors.As(err, &left), errors.Is(err, layout.ErrUnread):
 		return exitFailed // whatever the reasons were
 	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied), errors.As(err, &badName),
 		errors.As(err, &plan), errors.As(err, &noState), errors.As(err, &loss), errors.As(err, &output):

@@ -147,7 +147,7 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 		result.Error = other.Error()
 	}
 	failed := errors.Join(err, result.err())
-	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Tags[0].ByHand == "" && !a.json {
+	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Unreadable == 0 && result.Tags[0].ByHand == "" && !a.json {
 		return failed // which says all
 	}
 	return errors.Join(a.write(result, result.render), failed)
@@ -190,6 +190,9 @@ func (c rmChoice) check(ref layout.Reference) error {
 	return nil
 }
 
+// byAge reports whether the ages of caches decide.
+func (c rmChoice) byAge() bool { return c.keep >= 0 || !c.before.IsZero() }
+
 // chooses reports whether something is chosen, and not only left out.
 func (c rmChoice) chooses() bool { return len(c.filter.match) > 0 || !c.before.IsZero() || c.keep >= 0 }
 
@@ -225,7 +228,24 @@ func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmCho
 	}
 	listed = slices.DeleteFunc(listed, func(l inspect.Listed) bool { return l.Tag == "" || choice.match != nil && !choice.match(l.Tag) })
 	r.Caches = len(listed)
-	return choice.among(listed, &r.Undated), all, nil
+	if choice.byAge() {
+		listed = r.dated(listed)
+	}
+	return choice.among(listed), all, nil
+}
+
+// dated leaves out those whose age is unknown. Where that is because something could not be read, what was to be done is not done.
+func (r *rmResult) dated(listed []inspect.Listed) []inspect.Listed {
+	return slices.DeleteFunc(listed, func(l inspect.Listed) bool {
+		if l.Newest != nil {
+			return false
+		}
+		r.Undated++
+		if l.Problem != "" {
+			r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept because its age can't be read: %s", r.Path, l.Tag, l.Problem))
+		}
+		return true
+	})
 }
 
 func entriesOf(listed []inspect.Listed) []layout.Entry {
@@ -237,15 +257,7 @@ func entriesOf(listed []inspect.Listed) []layout.Entry {
 }
 
 // among returns those that are to go, the oldest first.
-func (c rmChoice) among(listed []inspect.Listed, undated *int) (chosen []inspect.Listed) {
-	byAge := c.keep >= 0 || !c.before.IsZero()
-	for _, l := range listed {
-		if byAge && l.Newest == nil {
-			*undated++
-			continue
-		}
-		chosen = append(chosen, l)
-	}
+func (c rmChoice) among(chosen []inspect.Listed) []inspect.Listed {
 	slices.SortStableFunc(chosen, compareAges)
 	if c.keep >= 0 {
 		chosen = olderThanNewest(chosen, c.keep)

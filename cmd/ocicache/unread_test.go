@@ -41,7 +41,7 @@ func TestUnreadTag(t *testing.T) {
 		{"prune REPO --keep-records 20", []string{"tag v1: NOT PRUNED: ", "tag v2: nothing to drop\n"}},
 		{"repair REPO", []string{"tag v1: NOT REPAIRED: ", "tag v2: no damage found"}},
 		{"verify REPO", []string{"tag v1: NOT VERIFIED: ", ": 1 cache verified"}},
-		{"rm REPO --match *", []string{"v2   deleted ", ": 1 of 1 cache deleted (kept because the registry did not say what they point to: 1)"}},
+		{"rm REPO --match *", []string{"v2   NOT DELETED", ": 0 of 1 cache deleted (kept because the registry did not say what they point to: 1)"}},
 	} {
 		for _, status := range []int{http.StatusServiceUnavailable, http.StatusForbidden} {
 			t.Run(test.command+" "+http.StatusText(status), func(t *testing.T) {
@@ -103,8 +103,8 @@ func TestUnreadTagBeside(t *testing.T) {
 	}
 }
 
-// TestUnreadTagStays says that what can't be read in the destination is never deleted: not as surplus, and not with a tag that names the
-// same root in a registry that deletes roots.
+// TestUnreadTagStays says that what can't be read is never deleted: not as surplus, and not with a tag that names the same root in a
+// registry that deletes roots. So nothing is, as long as something can't be read.
 func TestUnreadTagStays(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]string{
@@ -132,9 +132,24 @@ func TestUnreadTagStays(t *testing.T) {
 			if got := run([]string{"ls", repository, "--tls-verify=false"}, &stdout, &stderr); got != exitDone || !strings.Contains(stdout.String(), "\nv1 ") {
 				t.Errorf("status %d: %s", got, &stdout)
 			}
-			if strings.Contains(stdout.String(), "v1-too") {
-				t.Errorf("it is not deleted: %s", &stdout)
+			if !strings.Contains(stdout.String(), "v1-too") {
+				t.Errorf("it is deleted: %s", &stdout)
 			}
 		})
+	}
+}
+
+// TestUnreadAge says that a cache whose age a registry does not let be read is kept, and that this is a failure where ages decide.
+func TestUnreadAge(t *testing.T) {
+	t.Parallel()
+	server, repository := unreadable(t, http.StatusServiceUnavailable, registrytest.Options{}, "v2")
+	server.Heal()
+	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Status: http.StatusServiceUnavailable, Times: -1})
+	for _, flags := range []string{"--older-than 1h", "--keep 1", "--keep 1 --dry-run"} {
+		var stdout, stderr bytes.Buffer
+		got := run(strings.Fields("rm "+repository+" --tls-verify=false --retry 0 "+flags), &stdout, &stderr)
+		if got != exitFailed || !strings.Contains(stderr.String(), `the tag "v2" is kept because its age can't be read: `) {
+			t.Errorf("%s: status %d: %s%s", flags, got, &stdout, &stderr)
+		}
 	}
 }
