@@ -20,7 +20,7 @@ func selectEntries(archive string, entries []layout.Entry, o UnpackOptions) (sel
 		}
 		if first, ok := seen[entry.Tag]; ok {
 			if first != entry.Descriptor.Digest {
-				notes = append(notes, fmt.Sprintf("passed over, because another root has the tag %q too: %s", entry.Tag, entry.Descriptor.Digest))
+				notes = append(notes, fmt.Sprintf("skipped because another root also has the tag %q: %s", entry.Tag, entry.Descriptor.Digest))
 			}
 			continue
 		}
@@ -51,11 +51,11 @@ func nameUntagged(entries []layout.Entry, o UnpackOptions) (tagged []layout.Entr
 	}
 	if len(untagged) == 1 && free {
 		untagged[0].Tag = name
-		note := fmt.Sprintf("the archive gives no tag to %s; it is called %q", untagged[0].Descriptor.Digest, name)
+		note := fmt.Sprintf("%s has no tag in the archive; it gets the tag %q", untagged[0].Descriptor.Digest, name)
 		return append(tagged, untagged[0]), []string{note}
 	}
 	for _, entry := range untagged {
-		notes = append(notes, fmt.Sprintf("passed over, because it has no tag: %s", entry.Descriptor.Digest))
+		notes = append(notes, fmt.Sprintf("skipped because it has no tag: %s", entry.Descriptor.Digest))
 	}
 	return tagged, notes
 }

@@ -77,7 +77,7 @@ func ParseDescription(raw []byte) (*Description, error) {
 		return nil, fmt.Errorf("%w: %w", ErrDescription, err)
 	}
 	if file.Version != descriptionVersion {
-		return nil, fmt.Errorf("%w: version %d is not known to this version of ocicache", ErrDescription, file.Version)
+		return nil, fmt.Errorf("%w: this version of ocicache does not know version %d", ErrDescription, file.Version)
 	}
 	if err := buildcache.CheckDigest(file.Index); err != nil {
 		return nil, fmt.Errorf("%w: index: %w", ErrDescription, err)
@@ -88,7 +88,7 @@ func ParseDescription(raw []byte) (*Description, error) {
 			return nil, fmt.Errorf("%w: %w", ErrDescription, err)
 		}
 		if seen[blob.Digest] {
-			return nil, fmt.Errorf("%w: blob %s is named twice", ErrDescription, blob.Digest)
+			return nil, fmt.Errorf("%w: blob %s is listed twice", ErrDescription, blob.Digest)
 		}
 		seen[blob.Digest] = true
 	}
@@ -100,7 +100,7 @@ func checkBlob(blob Blob) error {
 		return err
 	}
 	if blob.Size < 0 {
-		return fmt.Errorf("blob %s: its size can't be %d", blob.Digest, blob.Size)
+		return fmt.Errorf("blob %s: invalid size %d", blob.Digest, blob.Size)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func unmarshalBlobs(raw []byte, into any) error {
 		values += bytes.Count(raw, []byte(sign))
 	}
 	if most := len(raw)/leastValue + leastValue; values > most {
-		return fmt.Errorf("it has %d JSON values, too many for a list of blobs with %d bytes", values, len(raw))
+		return fmt.Errorf("%d JSON values are too many for a list of blobs with %d bytes", values, len(raw))
 	}
 	return json.Unmarshal(raw, into)
 }

@@ -42,7 +42,7 @@ type entryNames struct {
 // be unpacked to something else by somebody else, is an error.
 func (n *entryNames) classify(header *tar.Header) (entryKind, digest.Digest, error) {
 	if n.count++; n.count > MaxEntries {
-		return 0, "", fmt.Errorf("there are more than %d entries", MaxEntries)
+		return 0, "", fmt.Errorf("more than %d entries", MaxEntries)
 	}
 	if err := checkType(header); err != nil {
 		return 0, "", err
@@ -59,7 +59,7 @@ func (n *entryNames) classify(header *tar.Header) (entryKind, digest.Digest, err
 	}
 	sum := sha256.Sum256([]byte(name))
 	if n.seen[sum] {
-		return 0, "", errors.New("there are two entries of this name")
+		return 0, "", errors.New("duplicate entry")
 	}
 	if n.seen == nil {
 		n.seen = map[[sha256.Size]byte]bool{}
@@ -70,7 +70,7 @@ func (n *entryNames) classify(header *tar.Header) (entryKind, digest.Digest, err
 		return entryOther, "", err
 	}
 	if n.known && prefix != n.prefix {
-		return 0, "", fmt.Errorf("there is a layout in %q as well", "./"+n.prefix)
+		return 0, "", fmt.Errorf("there is another layout in %q", "./"+n.prefix)
 	}
 	n.prefix, n.known = prefix, true
 	return kind, blob, nil
@@ -102,7 +102,7 @@ func checkType(header *tar.Header) error {
 	case tar.TypeGNUSparse:
 		return errors.New("a sparse file")
 	default:
-		return fmt.Errorf("an entry of type %q, which layouts do not have", header.Typeflag)
+		return fmt.Errorf("an entry of type %q, which is not allowed in layouts", header.Typeflag)
 	}
 }
 
@@ -122,7 +122,7 @@ func cleanName(name string) (string, error) {
 		return ".", nil
 	}
 	if path.Clean(clean) != clean || strings.ContainsRune(clean, 0) {
-		return "", errors.New("a path that can be written in a simpler way")
+		return "", errors.New("a path that is not in its simplest form")
 	}
 	return clean, nil
 }

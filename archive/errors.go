@@ -19,11 +19,11 @@ var (
 )
 
 // ErrRequired marks a blob that an archive was packed without, because the far side has it.
-var ErrRequired = errors.New("the archive requires it, and was packed without it")
+var ErrRequired = errors.New("required, but left out of the archive")
 
 // ErrStream marks an archive that can only be read from front to back, by UnpackStream: one that is compressed, or that
 // comes from a pipe.
-var ErrStream = errors.New("it can only be read from front to back")
+var ErrStream = errors.New("it can only be read from start to end")
 
 // HostileError says what in an archive is refused. None of it is taken then, but for blobs that were found to be right.
 type HostileError struct {
@@ -81,7 +81,7 @@ func (e *MissingError) Error() string {
 		}
 	}
 	if e.Partial {
-		text.WriteString("\nmanifests are among them, so what these need may be missing as well")
+		text.WriteString("\nsome of them are manifests, so blobs that those need may be missing too")
 	}
 	return text.String()
 }

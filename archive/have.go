@@ -106,7 +106,7 @@ func (h *heldBy) roots(ctx context.Context) (roots []layout.Entry, notes []strin
 	for _, entry := range entries {
 		switch {
 		case !h.chosen && entry.Tag == "":
-			notes = append(notes, fmt.Sprintf("%s: this root does not count, because it has no tag: %s", h.place, entry.Descriptor.Digest))
+			notes = append(notes, fmt.Sprintf("%s: ignored this root because it has no tag: %s", h.place, entry.Descriptor.Digest))
 		case !seen[entry.Descriptor.Digest]:
 			seen[entry.Descriptor.Digest] = true
 			roots = append(roots, entry)
@@ -127,7 +127,7 @@ func (h *heldBy) reachable(ctx context.Context) (map[digest.Digest]bool, []strin
 		var bad *layout.BlobError
 		var size *buildcache.SizeError
 		if errors.As(err, &bad) || errors.As(err, &size) {
-			notes = append(notes, fmt.Sprintf("%s: what %s reaches does not count, because that can't be told: %v",
+			notes = append(notes, fmt.Sprintf("%s: ignored the blobs of %s because they can't be determined: %v",
 				h.place, cmp.Or(root.Tag, root.Descriptor.Digest.String()), err))
 			continue
 		}
@@ -206,7 +206,7 @@ func heldBlobs(ctx context.Context, roots []rooted, holders []Holder) (held map[
 	for _, holder := range holders {
 		said, err := holder.Held(ctx, wanted)
 		if err != nil {
-			return nil, nil, fmt.Errorf("find out what the far side holds: %w", err)
+			return nil, nil, fmt.Errorf("find out what the far side has: %w", err)
 		}
 		for _, blob := range said.Blobs {
 			held[blob.Digest] = blob.Size

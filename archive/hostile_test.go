@@ -92,8 +92,8 @@ func hostiles() []hostile {
 		{"dot dot", with(tarEntry{name: "../evil", data: blob}), "../evil", ".."},
 		{"dot dot within", with(tarEntry{name: "blobs/sha256/../../../evil", data: blob}), "evil", ".."},
 		{"directory with dot dot", with(tarEntry{name: "../evil/"}), "../evil/", ".."},
-		{"a path that is not clean", with(tarEntry{name: "blobs//sha256/" + hex, data: blob}), "blobs//", "simpler"},
-		{"a dot within", with(tarEntry{name: "blobs/./sha256/" + hex, data: blob}), "blobs/./", "simpler"},
+		{"a path that is not clean", with(tarEntry{name: "blobs//sha256/" + hex, data: blob}), "blobs//", "simplest"},
+		{"a dot within", with(tarEntry{name: "blobs/./sha256/" + hex, data: blob}), "blobs/./", "simplest"},
 		{"symbolic link", with(tarEntry{name: "blobs/sha256/" + hex, change: typed(tar.TypeSymlink, "/etc/passwd")}), hex, "symbolic link"},
 		{"symbolic link beside", with(tarEntry{name: "evil", change: typed(tar.TypeSymlink, "..")}), "evil", "symbolic link"},
 		{"symbolic link for a directory", with(tarEntry{name: "blobs", change: typed(tar.TypeSymlink, "/tmp")}), "blobs", "symbolic link"},
@@ -130,13 +130,13 @@ func hostiles() []hostile {
 		}), "sparse", "sparse"},
 		{"duplicate blob", func(tb testing.TB, entries []tarEntry) []byte {
 			return tarOf(tb, append(slices.Clone(entries), entries[len(entries)-1]))
-		}, "", "two entries"},
-		{"duplicate index.json", with(tarEntry{name: "index.json", data: []byte(`{}`)}), "index.json", "two entries"},
-		{"duplicate in another spelling", with(tarEntry{name: "./index.json", data: []byte(`{}`)}), "./index.json", "two entries"},
+		}, "", "duplicate entry"},
+		{"duplicate index.json", with(tarEntry{name: "index.json", data: []byte(`{}`)}), "index.json", "duplicate entry"},
+		{"duplicate in another spelling", with(tarEntry{name: "./index.json", data: []byte(`{}`)}), "./index.json", "duplicate entry"},
 		{"duplicate of something else", func(tb testing.TB, entries []tarEntry) []byte {
 			other := tarEntry{name: "manifest.json", data: []byte("[]")}
 			return tarOf(tb, append(slices.Clone(entries), other, other))
-		}, "manifest.json", "two entries"},
+		}, "manifest.json", "duplicate entry"},
 		{"Index.json", with(tarEntry{name: "Index.json", data: []byte(`{}`)}), "Index.json", "case"},
 		{"OCI-layout", with(tarEntry{name: "OCI-layout", data: []byte(`{}`)}), "OCI-layout", "case"},
 		{"another alphabet", with(tarEntry{name: "ocicache.j\u017fon", data: []byte(`{}`)}), "on", "case"},
@@ -149,8 +149,8 @@ func hostiles() []hostile {
 		{"file in blobs", with(tarEntry{name: "blobs/" + hex, data: blob}), hex, "not the name"},
 		{"file named blobs", with(tarEntry{name: "blobs", data: blob}), "blobs", "not the name"},
 		{"below a blob", with(tarEntry{name: "blobs/sha256/" + hex + "/x", data: blob}), hex, "not the name"},
-		{"two layouts", with(tarEntry{name: "other/index.json", data: []byte(`{}`)}), "other/", "as well"},
-		{"blob of another layout", with(tarEntry{name: "other/blobs/sha256/" + hex, data: blob}), "other/", "as well"},
+		{"two layouts", with(tarEntry{name: "other/index.json", data: []byte(`{}`)}), "other/", "another layout"},
+		{"blob of another layout", with(tarEntry{name: "other/blobs/sha256/" + hex, data: blob}), "other/", "another layout"},
 		{"file with a slash", raw(func(d []byte) []byte { return insert(d, header("evil/", octal(0), tar.TypeReg, ustar)) }), "evil/", "directory"},
 		{"directory with bytes", raw(func(d []byte) []byte {
 			return insert(d, append(header("evil", octal(5), tar.TypeDir, ustar), make([]byte, 512)...))
@@ -189,9 +189,9 @@ func hostiles() []hostile {
 		{"size beyond everything", raw(func(d []byte) []byte {
 			return insert(d, header("evil", "\x80\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff", tar.TypeReg, ustar))
 		}), "", ""},
-		{"bytes behind the end", raw(func(d []byte) []byte { return append(slices.Clone(d), "evil"...) }), "", "other than zero"},
-		{"a second tar behind the end", raw(func(d []byte) []byte { return slices.Concat(d, d) }), "", "other than zero"},
-		{"zeros without end", raw(func(d []byte) []byte { return append(slices.Clone(d), make([]byte, 17<<20)...) }), "", "zeros"},
+		{"bytes behind the end", raw(func(d []byte) []byte { return append(slices.Clone(d), "evil"...) }), "", "non-zero bytes"},
+		{"a second tar behind the end", raw(func(d []byte) []byte { return slices.Concat(d, d) }), "", "non-zero bytes"},
+		{"zeros without end", raw(func(d []byte) []byte { return append(slices.Clone(d), make([]byte, 17<<20)...) }), "", "zero bytes"},
 		{"no end", raw(func(d []byte) []byte { return d[:len(d)-1024] }), "", "end of the archive"},
 		{"half an end", raw(func(d []byte) []byte { return d[:len(d)-512] }), "", "end of the archive"},
 		{"a cut end", raw(func(d []byte) []byte { return d[:len(d)-1] }), "", "end of the archive"},
@@ -199,7 +199,7 @@ func hostiles() []hostile {
 			return insert(d, append(make([]byte, 512), header("x", octal(0), '0', ustar)...))
 		}), "", ""},
 		{"cut in a blob", raw(func(d []byte) []byte { return d[:len(d)-1024-700] }), "", "end of the archive"},
-		{"garbage for a header", raw(func(d []byte) []byte { return insert(d, bytes.Repeat([]byte("x"), 512)) }), "", "no entry of a tar"},
+		{"garbage for a header", raw(func(d []byte) []byte { return insert(d, bytes.Repeat([]byte("x"), 512)) }), "", "no tar entry"},
 		{"no tar", raw(func([]byte) []byte { return bytes.Repeat([]byte("this is no tar "), 100) }), "", "not an archive"},
 		{"nothing", raw(func([]byte) []byte { return nil }), "", "not an archive"},
 		{"nothing but an end", raw(func([]byte) []byte { return make([]byte, 1024) }), "", "not an archive"},
@@ -441,7 +441,7 @@ func TestUnpackWrongDescription(t *testing.T) {
 		"torn":                 {func() []tarEntry { e := slices.Clone(good); e[2].data = []byte("{"); return e }(), "bundle description"},
 		"of another index":     {describe(func(d *archive.Description) { d.Index = other.Digest }), "another index.json"},
 		"promises too much":    {describe(func(d *archive.Description) { d.Blobs = append(d.Blobs, other) }), other.Digest.String()},
-		"promises too little":  {describe(func(d *archive.Description) { d.Blobs = d.Blobs[:len(d.Blobs)-1] }), "does not know"},
+		"promises too little":  {describe(func(d *archive.Description) { d.Blobs = d.Blobs[:len(d.Blobs)-1] }), "does not list"},
 		"promises other sizes": {describe(func(d *archive.Description) { d.Blobs[3].Size++ }), "bytes"},
 		"promises one twice":   {describe(func(d *archive.Description) { d.Requires = append(d.Requires, d.Blobs[0]) }), "twice"},
 	} {

@@ -164,7 +164,7 @@ func (s *tarScanner) badHeader(err error) error {
 	case s.names.count == 0:
 		return &HostileError{Archive: s.archive, Err: ErrNotArchive}
 	default:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: behind byte %d there is no entry of a tar: %w", ErrDamaged, s.tape.end, err)}
+		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: no tar entry after byte %d: %w", ErrDamaged, s.tape.end, err)}
 	}
 }
 
@@ -219,14 +219,14 @@ func (s *tarScanner) finish() error {
 	case s.tape.err != nil:
 		return s.unreadable()
 	case s.names.count == 0:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: there is nothing in it", ErrNotArchive)}
+		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: it contains no entries", ErrNotArchive)}
 	case s.tape.dirty:
-		err := fmt.Errorf("bytes other than zero follow the last entry, which ends at byte %d", s.tape.end)
+		err := fmt.Errorf("non-zero bytes follow the last entry, which ends at byte %d", s.tape.end)
 		return &HostileError{Archive: s.archive, Err: err}
 	case behind < endSize:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: no %d bytes of zeros follow the last entry", ErrTruncated, endSize)}
+		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: the last entry is not followed by %d zero bytes", ErrTruncated, endSize)}
 	case behind > endSize+maxPadding:
-		return &HostileError{Archive: s.archive, Err: fmt.Errorf("more than %d bytes of zeros follow the last entry", maxPadding)}
+		return &HostileError{Archive: s.archive, Err: fmt.Errorf("more than %d zero bytes follow the last entry", maxPadding)}
 	}
 	return io.EOF
 }
@@ -245,7 +245,7 @@ func (s *tarScanner) parse() (*parsed, error) {
 		return &HostileError{Archive: s.archive, Entry: s.names.prefix + name, Err: err}
 	}
 	if s.found.index == nil {
-		return nil, &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: there is no %s in it", ErrNotArchive, indexName)}
+		return nil, &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: it contains no %s", ErrNotArchive, indexName)}
 	}
 	if s.found.layout != nil {
 		var version ocispec.ImageLayout
@@ -253,7 +253,7 @@ func (s *tarScanner) parse() (*parsed, error) {
 			return nil, fail(layoutName, err)
 		}
 		if version.Version != ocispec.ImageLayoutVersion {
-			return nil, fail(layoutName, fmt.Errorf("the version %q of layouts is not known to this version of ocicache", version.Version))
+			return nil, fail(layoutName, fmt.Errorf("this version of ocicache does not know layout version %q", version.Version))
 		}
 	}
 	index, err := buildcache.ParseIndex(s.found.index)
@@ -273,7 +273,7 @@ func (s *tarScanner) parse() (*parsed, error) {
 		return nil, fail(descriptionName, err)
 	}
 	if got := p.description.Index.Algorithm().FromBytes(s.found.index); got != p.description.Index {
-		return nil, fail(descriptionName, fmt.Errorf("it is about another %s: %s instead of %s", indexName, p.description.Index, got))
+		return nil, fail(descriptionName, fmt.Errorf("it is for another %s: %s instead of %s", indexName, p.description.Index, got))
 	}
 	p.id, p.requires = digest.FromBytes(s.found.description), sizes(p.description.Requires)
 	return p, nil
@@ -284,7 +284,7 @@ func (s *tarScanner) checkBlobs(d *Description) error {
 	promised := sizes(d.Blobs)
 	for _, blob := range d.Blobs {
 		if _, ok := s.found.blobs[blob.Digest]; !ok {
-			return &HostileError{Archive: s.archive, Err: fmt.Errorf("the bundle description promises blob %s, which is not in it", blob.Digest)}
+			return &HostileError{Archive: s.archive, Err: fmt.Errorf("the bundle description lists blob %s, which is not in the archive", blob.Digest)}
 		}
 	}
 	for blob, at := range s.found.blobs {
@@ -310,9 +310,9 @@ func (s *tarScanner) checkPromised(promised map[digest.Digest]int64, blob buildc
 	if ok && size == blob.Size {
 		return nil
 	}
-	err := errors.New("the bundle description does not know it")
+	err := errors.New("the bundle description does not list it")
 	if ok {
-		err = fmt.Errorf("the bundle description promises %d bytes, there are %d", size, blob.Size)
+		err = fmt.Errorf("the bundle description says %d bytes, but it has %d", size, blob.Size)
 	}
 	return &HostileError{Archive: s.archive, Entry: s.blobEntry(blob.Digest), Err: err}
 }

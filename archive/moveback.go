@@ -24,7 +24,7 @@ func (w *unpacker) noteMovedBack(ctx context.Context, root layout.Entry, was bui
 	if after.IsZero() || !before.After(after) {
 		return
 	}
-	w.result.Notes = append(w.result.Notes, fmt.Sprintf("the tag %s goes back to an older cache: its newest result is of %s, and the one before had one of %s",
+	w.result.Notes = append(w.result.Notes, fmt.Sprintf("the tag %s moves back to an older cache: its newest result is from %s, that of the cache before it from %s",
 		root.Tag, after.UTC().Format(time.RFC3339), before.UTC().Format(time.RFC3339)))
 }
 

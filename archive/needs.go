@@ -29,7 +29,7 @@ const (
 // find says where a blob is. In the archive it must have the size that it is needed with.
 func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origin, damaged bool, err error) {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
-		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest names a blob by something that is no digest: %w", err)}
+		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest references a blob by an invalid digest: %w", err)}
 	}
 	if size, ok := j.archive.sizeIn(blob.Digest); ok {
 		if size != blob.Size {
@@ -59,7 +59,7 @@ func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origi
 	if j.base != nil {
 		has, err := j.base.Has(ctx, blob)
 		if err != nil {
-			return nowhere, false, fmt.Errorf("look into the base: %w", err)
+			return nowhere, false, fmt.Errorf("look in the base: %w", err)
 		}
 		if has {
 			return inBase, false, nil

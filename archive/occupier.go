@@ -14,7 +14,7 @@ import (
 // OccupiedError says that a file would lie in a place that is at work in making it, or replace part of it.
 type OccupiedError struct {
 	File, Place string
-	Use         string // what the place does, as in "is to be packed"
+	Use         string // what the place does, as in "is being packed"
 }
 
 func (e *OccupiedError) Error() string {
@@ -34,12 +34,12 @@ func CheckTarget(ctx context.Context, file string, o PackOptions, sources ...lay
 // checkOccupied fails with an *OccupiedError where an archive, or its work directory, is part of what it is made of or relies on.
 func (o PackOptions) checkOccupied(file string, sources []layout.Source) error {
 	for _, src := range sources {
-		if err := checkOccupied(file, src, "is to be packed"); err != nil {
+		if err := checkOccupied(file, src, "is being packed"); err != nil {
 			return err
 		}
 	}
 	for _, holder := range o.Have {
-		if err := checkOccupied(file, holder, "says what the far side has"); err != nil {
+		if err := checkOccupied(file, holder, "is given with --have"); err != nil {
 			return err
 		}
 	}

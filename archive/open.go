@@ -100,7 +100,7 @@ func checkOne(names []string) error {
 			continue
 		}
 		if info, err := os.Stat(name); err == nil && !info.IsDir() {
-			return fmt.Errorf("%w: %s is one by itself; take archives one after the other", ErrVolumesMixed, name)
+			return fmt.Errorf("%w: %s is a separate archive; take archives one at a time", ErrVolumesMixed, name)
 		}
 	}
 	return nil
@@ -167,7 +167,7 @@ func (a *Archive) read(ctx context.Context) error {
 	if set, ok := a.src.(*volumes.Set); ok {
 		a.notes = append(a.notes, set.Notes()...)
 		if id := set.ID(); id != "" && id != a.id.String() {
-			return &HostileError{Archive: a.name, Err: fmt.Errorf("the list of its volumes is that of another archive: %s instead of %s", id, a.id)}
+			return &HostileError{Archive: a.name, Err: fmt.Errorf("the list of volumes belongs to another archive: %s instead of %s", id, a.id)}
 		}
 	}
 	return nil
@@ -190,7 +190,7 @@ func (a *Archive) Notes() []string {
 	if a.description == nil || len(a.description.Requires) == 0 || a.base != nil {
 		return a.notes
 	}
-	lacks := fmt.Sprintf("it was packed without %s that the far side has; --base names a place to read what is not in it",
+	lacks := fmt.Sprintf("it leaves out %s that the far side has; to read what is left out, use --base PLACE",
 		english.Plural(len(a.description.Requires), "blob", ""))
 	return slices.Concat([]string{lacks}, a.notes)
 }
@@ -273,7 +273,7 @@ func (a *Archive) Has(ctx context.Context, blob buildcache.Descriptor) (bool, er
 	}
 	has, err := a.base.Has(ctx, blob)
 	if err != nil {
-		return false, fmt.Errorf("look into the base: %w", err)
+		return false, fmt.Errorf("look in the base: %w", err)
 	}
 	return has, nil
 }
@@ -340,7 +340,7 @@ func (a *Archive) blame(blob buildcache.Descriptor, err error) error {
 func (a *Archive) lacks(blob buildcache.Descriptor) error {
 	err := layout.ErrBlobMissing
 	if a.base != nil {
-		err = fmt.Errorf("%w, nor in %s", err, a.base)
+		err = fmt.Errorf("%w, and not in %s", err, a.base)
 	}
 	if _, ok := a.required(blob.Digest); ok {
 		err = fmt.Errorf("%w: %w", err, ErrRequired)

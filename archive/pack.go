@@ -98,7 +98,7 @@ type PackResult struct {
 // to the same file; ErrSplit where volumes can't be as asked for.
 func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (result *PackResult, err error) {
 	if (to.File == "") == (to.Stream == nil) {
-		return nil, errors.New("an archive goes to a file or to a stream: one of them, not both")
+		return nil, errors.New("an archive can be written to a file or to a stream, but not both")
 	}
 	w, err := begin(ctx, chosen, to, o)
 	if err != nil {
@@ -308,7 +308,7 @@ func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan,
 	case o.VolumeSize == 0:
 		return nil, nil, fmt.Errorf("%w: recovery volumes need volumes", ErrSplit)
 	case to.Stream != nil:
-		return nil, nil, fmt.Errorf("%w: a stream has no volumes", ErrSplit)
+		return nil, nil, fmt.Errorf("%w: a stream can't have volumes", ErrSplit)
 	}
 	split, err := volumes.NewPlan(to.File, p.total, p.id.String(), o.VolumeSize, o.Parity)
 	if err != nil {
@@ -354,7 +354,7 @@ func (p *packPlan) write(ctx context.Context, out io.Writer, handler layout.Hand
 	tar, buffer := &tarWriter{w: out}, make([]byte, copyBuffer)
 	for _, entry := range p.entries {
 		if tar.offset != entry.offset {
-			return fmt.Errorf("entry %s would stand at %d instead of %d", entry.name, tar.offset, entry.offset)
+			return fmt.Errorf("entry %s would start at byte %d instead of %d", entry.name, tar.offset, entry.offset)
 		}
 		if err := tar.begin(entry.name, entry.size); err != nil {
 			return err

@@ -26,12 +26,12 @@ type TagConflictError struct {
 }
 
 func (e *TagConflictError) Error() string {
-	return fmt.Sprintf("two roots have the tag %q: %s in %s and %s in %s; choose what to take with oci:DIR:TAG or --tag, "+
-		"or give one of them a tag of its own and take it by that", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
+	return fmt.Sprintf("two roots have the tag %q: %s in %s and %s in %s; choose one with oci:DIR:TAG or --tag, "+
+		"or give one of them another tag and choose that", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
 }
 
 // ErrTag marks roots that nobody could unpack again: with a tag that can be none, or without one where there are several.
-var ErrTag = errors.New("it could not be unpacked under a tag")
+var ErrTag = errors.New("can't be unpacked under a tag")
 
 // checkTags refuses what Unpack would refuse, or pass over.
 func checkTags(roots []rooted) error {
@@ -44,7 +44,7 @@ func checkTags(roots []rooted) error {
 		}
 	}
 	if untagged > 1 {
-		return fmt.Errorf("%w: %d roots have none, and one at most is given one", ErrTag, untagged)
+		return fmt.Errorf("%w: %d roots have no tag, but only one can get a default tag", ErrTag, untagged)
 	}
 	return nil
 }
@@ -198,7 +198,7 @@ func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 			}
 			if seen || blob.Size < 0 {
 				return nil, &layout.BlobError{Digest: blob.Digest, Place: root.Source.String(), Err: fmt.Errorf(
-					"%w: what names it says %d bytes, and something else %d", layout.ErrBlobSize, blob.Size, size)}
+					"%w: one descriptor says %d bytes, another %d", layout.ErrBlobSize, blob.Size, size)}
 			}
 			sizes[blob.Digest] = blob.Size
 			blobs = append(blobs, tarEntry{

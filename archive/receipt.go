@@ -70,7 +70,7 @@ func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs
 			return nil, nil, err
 		}
 		if err != nil {
-			notes = append(notes, fmt.Sprintf("not in the receipt, because it can't be read as a whole: %s (%v)",
+			notes = append(notes, fmt.Sprintf("not in the receipt because it can't be read completely: %s (%v)",
 				cmp.Or(entry.Tag, entry.Descriptor.Digest.String()), err))
 		}
 	}
@@ -155,14 +155,14 @@ func ParseReceipt(raw []byte) (*Receipt, error) {
 		return nil, fmt.Errorf("%w: %w", ErrReceipt, err)
 	}
 	if file.Version != receiptVersion {
-		return nil, fmt.Errorf("%w: version %d is not known to this version of ocicache", ErrReceipt, file.Version)
+		return nil, fmt.Errorf("%w: this version of ocicache does not know version %d", ErrReceipt, file.Version)
 	}
 	for i, blob := range file.Blobs {
 		if err := checkBlob(blob); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrReceipt, err)
 		}
 		if i > 0 && compareBlobs(file.Blobs[i-1], blob) >= 0 {
-			return nil, fmt.Errorf("%w: blob %s is not in its place", ErrReceipt, blob.Digest)
+			return nil, fmt.Errorf("%w: blob %s is out of order", ErrReceipt, blob.Digest)
 		}
 	}
 	id := file.ID
@@ -175,7 +175,7 @@ func ParseReceipt(raw []byte) (*Receipt, error) {
 		return nil, err
 	}
 	if digest.FromBytes(rest) != id {
-		return nil, fmt.Errorf("%w: it was changed, or is cut off: its id does not fit what is in it", ErrReceipt)
+		return nil, fmt.Errorf("%w: it was changed or cut off: its id does not match its content", ErrReceipt)
 	}
 	return &Receipt{Blobs: file.Blobs}, nil
 }
@@ -204,7 +204,7 @@ type ReceiptTakenError struct {
 }
 
 func (e *ReceiptTakenError) Error() string {
-	return fmt.Sprintf("receipt %s: in the way, and no receipt: %s", e.Path, strings.Join(e.Names, ", "))
+	return fmt.Sprintf("receipt %s: what exists there is not a receipt: %s", e.Path, strings.Join(e.Names, ", "))
 }
 
 // CheckReceipt finds out whether a receipt for the directory dir, be that there or not, could be written to a path, and fails
@@ -215,12 +215,12 @@ func CheckReceipt(ctx context.Context, path, dir string, sources ...layout.Sourc
 	resolved, err := durable.Resolve(path)
 	switch {
 	case layout.IsWithin(path, dir), err == nil && layout.IsWithin(resolved, dir): // also where it is still to be made
-		return &OccupiedError{File: path, Place: dir, Use: "is unpacked to"}
+		return &OccupiedError{File: path, Place: dir, Use: "is being unpacked to"}
 	case err != nil:
 		return err
 	}
 	for _, src := range sources {
-		if err := checkOccupied(path, src, "is unpacked from"); err != nil {
+		if err := checkOccupied(path, src, "is being unpacked"); err != nil {
 			return err
 		}
 	}

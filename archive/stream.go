@@ -100,7 +100,7 @@ type stream struct {
 }
 
 // errNotHeld says that a blob has not come yet, or was not kept.
-var errNotHeld = errors.New("its bytes are not at hand")
+var errNotHeld = errors.New("its bytes are not available")
 
 // String returns the archive's name.
 func (s *stream) String() string { return s.scanner.archive }
@@ -335,7 +335,7 @@ var (
 	// errEnough says that a blob's bytes were not asked for: they are there already.
 	errEnough = errors.New("enough was read")
 	// errStopped says that a blob could not be written.
-	errStopped = errors.New("writing has failed")
+	errStopped = errors.New("writing failed")
 )
 
 func (n *notedReader) Read(p []byte) (int, error) {
@@ -381,7 +381,7 @@ func (s *stream) end(ctx context.Context) error {
 		}
 		if s.result.Unneeded.Blobs > 0 && !s.o.DryRun {
 			s.result.Notes = append(s.result.Notes,
-				"blobs that no chosen tag needs were written too: the archive does not say before its end what is needed")
+				"blobs that no chosen tag needs were written too, because the archive only tells at its end what is needed")
 		}
 		if err := s.begin(ctx, s.found); err != nil {
 			return err

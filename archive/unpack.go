@@ -180,7 +180,7 @@ func (w *unpacker) prepare(ctx context.Context) (err error) {
 	}
 	if w.dst == nil {
 		if w.o.Create == nil {
-			return errors.New("there is no layout to unpack to")
+			return errors.New("no layout to unpack to")
 		}
 		if w.dst, err = w.o.Create(ctx); err != nil {
 			return err

@@ -833,7 +833,7 @@ func TestArchiveAsSource(t *testing.T) {
 			}
 			data, err := layout.ReadBlob(t.Context(), a, blob, 1<<30)
 			if isRequired && base == nil {
-				if !errors.Is(err, layout.ErrBlobMissing) || !strings.Contains(err.Error(), "requires") {
+				if !errors.Is(err, layout.ErrBlobMissing) || !strings.Contains(err.Error(), "required, but left out") {
 					t.Errorf("required blob: %v", err)
 				}
 				if _, err := a.OpenAt(t.Context(), blob); !errors.Is(err, layout.ErrBlobMissing) {

@@ -70,7 +70,7 @@ func workDir(file string) (string, error) {
 	const most = 255 // bytes of a name, on the file systems that matter
 	base := "." + filepath.Base(file) + workSuffix
 	if len(base) > most {
-		return "", fmt.Errorf("%s: %w: %d bytes, and %d are the most", file, syscall.ENAMETOOLONG,
+		return "", fmt.Errorf("%s: %w: %d bytes, the limit is %d", file, syscall.ENAMETOOLONG,
 			len(filepath.Base(file)), most-len(base)+len(filepath.Base(file)))
 	}
 	return filepath.Join(filepath.Dir(file), base), nil
@@ -227,7 +227,7 @@ func checkOwner(dir *os.File) error {
 	if !ok || !okAround || int(stat.Uid) == os.Geteuid() || stat.Uid == aroundStat.Uid {
 		return nil
 	}
-	return fmt.Errorf("the work directory %s is another user's: %w", dir.Name(), fs.ErrPermission)
+	return fmt.Errorf("the work directory %s belongs to another user: %w", dir.Name(), fs.ErrPermission)
 }
 
 // begin puts right what a crashed run left, and removes it. A directory that is not ours is not touched.
@@ -244,7 +244,7 @@ func (w *work) begin(ctx context.Context) error {
 		return err
 	}
 	if err := w.empty(w.fsys, root); err != nil {
-		return fmt.Errorf("clear away what an earlier run left: %w", err)
+		return fmt.Errorf("clean up after an earlier run: %w", err)
 	}
 	return w.checkOthers(markName)
 }
@@ -258,7 +258,7 @@ func (w *work) open() (*os.Root, error) {
 	opened, err := root.Stat(".")
 	locked, lockErr := w.lock.Stat()
 	if err = errors.Join(err, lockErr); err == nil && !os.SameFile(opened, locked) {
-		err = fmt.Errorf("another directory has taken the place of %s", w.dir)
+		err = fmt.Errorf("%s was replaced by another directory meanwhile", w.dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
@@ -317,7 +317,7 @@ func (w *work) checkOthers(name string) error {
 	}
 	for _, entry := range entries {
 		if entry.Name() != name {
-			return fmt.Errorf("%s is needed as a work directory, and holds %s, which is not ocicache's", w.dir, entry.Name())
+			return fmt.Errorf("%s is needed as a work directory, but contains %s, which is not from ocicache", w.dir, entry.Name())
 		}
 	}
 	return nil
@@ -398,7 +398,7 @@ func (w *work) stage(ctx context.Context, src layout.Source) (layout.Place, erro
 	if w.spool == nil {
 		spool, err := layout.Create(ctx, filepath.Join(w.dir, spoolName), w.options)
 		if err != nil {
-			return nil, fmt.Errorf("make room for what is changed: %w", err)
+			return nil, fmt.Errorf("make space for changed blobs: %w", err)
 		}
 		w.spool = spool
 	}

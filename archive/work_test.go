@@ -58,7 +58,7 @@ func TestWorkOfOthers(t *testing.T) {
 	}
 	before = snapshot(t, dir)
 	for _, name := range []string{"a.tar", "b.tar", "c.tar"} {
-		if _, err := archive.HoldWork(t.Context(), filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "which is not ocicache's") {
+		if _, err := archive.HoldWork(t.Context(), filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "which is not from ocicache") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -102,7 +102,7 @@ func TestWorkIsCleared(t *testing.T) {
 	if _, err := os.Stat(notes); err != nil {
 		t.Error(err)
 	}
-	if _, err := archive.HoldWork(t.Context(), file); err == nil || !strings.Contains(err.Error(), "holds notes") {
+	if _, err := archive.HoldWork(t.Context(), file); err == nil || !strings.Contains(err.Error(), "contains notes") {
 		t.Errorf("got %v", err)
 	}
 }

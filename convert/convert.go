@@ -126,10 +126,10 @@ func prepare(
 }
 
 // errNoDestination says that there is nowhere to write to.
-var errNoDestination = errors.New("there is no destination to write to")
+var errNoDestination = errors.New("no destination to write to")
 
 // errPruneSource says that dropping results on the way would drop them at the source.
-var errPruneSource = errors.New("what the tag names is the source itself, which pruning on the way would prune")
+var errPruneSource = errors.New("the tag points to the source itself, which would be pruned on the way")
 
 // prunesTagOf reports whether a tag that names in the destination what the source is by its digest would lose a part of it: in one place,
 // which may have been opened twice.

@@ -43,15 +43,15 @@ type EmptiedError struct {
 func (e *EmptiedError) Error() string {
 	text := fmt.Sprintf("the rules would drop all %d results", e.Results)
 	if e.Results == 1 {
-		text = "the rules would drop its one result"
+		text = "the rules would drop its only result"
 	}
 	switch e.Rule {
 	case buildcache.PruneMaxRecords:
-		text += fmt.Sprintf("; the newest alone needs %d records", e.Needs.Records)
+		text += fmt.Sprintf("; the newest result alone needs %d records", e.Needs.Records)
 	case buildcache.PruneMaxBytes:
-		text += fmt.Sprintf("; the newest alone needs layers of %d bytes", e.Needs.Bytes)
+		text += fmt.Sprintf("; the newest result alone needs %d bytes of layers", e.Needs.Bytes)
 	case buildcache.PruneBefore:
-		text += "; the newest was made at " + e.Created.UTC().Format(time.RFC3339)
+		text += "; the newest result was made at " + e.Created.UTC().Format(time.RFC3339)
 	case buildcache.PruneUnneeded, buildcache.PruneLeaves, buildcache.PruneFit:
 	}
 	return text

@@ -113,8 +113,8 @@ func (r *inlineReader) take(ctx context.Context, manifest buildcache.Descriptor,
 			return err
 		}
 		// Whoever copies one platform of an image often keeps its index, which names the others still.
-		report.PassedOver = "its manifest is not there"
-		r.note("the manifest %s, which the index names, is not there; what it may carry is not in the result", manifest.Digest)
+		report.PassedOver = "its manifest is missing"
+		r.note("the index lists the manifest %s, which is missing; if it has an inline cache, that is not in the result", manifest.Digest)
 		r.out.images = append(r.out.images, report)
 		return nil
 	}
@@ -170,10 +170,10 @@ func (r *inlineReader) inlineOf(ctx context.Context, raw []byte, report *Extract
 // noteParts says what of an image is not in the result.
 func (r *inlineReader) noteParts(inline *buildcache.Inline, report ExtractedImage) {
 	if inline.Image.Ages == nil {
-		r.note("the history of %s does not have one entry for each layer, so the ages of its layers are unknown", report.name())
+		r.note("the history of %s does not have one entry per layer, so the ages of its layers are unknown", report.name())
 	}
 	if rest := len(inline.Image.Layers) - inline.Layers(); rest > 0 {
-		r.note("the topmost layers of %s, %d of %d, are left out, as no result needs them", report.name(), rest, len(inline.Image.Layers))
+		r.note("in %s, the top %d of %d layers are left out because no result needs them", report.name(), rest, len(inline.Image.Layers))
 	}
 }
 
@@ -215,7 +215,7 @@ func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o O
 	result.Notes = append(result.Notes, n.notes...)
 	for _, p := range buildcache.Validate(source.cache.Root, int64(len(source.cache.RawRoot)), source.cache.Config) {
 		if p.Kind == buildcache.LayerForeign {
-			result.Notes = append(result.Notes, fmt.Sprintf("the layer %s is marked as not distributable, as it is in the image", p.Digest))
+			result.Notes = append(result.Notes, fmt.Sprintf("the layer %s is marked as not distributable, as in the image", p.Digest))
 		}
 	}
 	result.Notes = append(result.Notes, done.Notes...)

@@ -270,14 +270,14 @@ func TestExtractPassesOver(t *testing.T) {
 	}
 	slices.Sort(passed)
 	wantEqual(t, "images", passed, []string{
-		": its manifest is not there",
+		": its manifest is missing",
 		"linux/bad: its manifest and its config differ in the number of layers (1 and 0); BuildKit passes over the inline cache of such an image",
 		"linux/none: it carries no inline cache", "linux/ok: ",
 	})
 	notes := strings.Join(result.Notes, "\n")
 	for _, want := range []string{
-		gone.Digest.String() + ", which the index names, is not there", "the inline cache of linux/bad is not in the result",
-		"history of linux/ok", "the topmost layers of linux/ok, 1 of 2,", "is marked as not distributable",
+		gone.Digest.String() + ", which is missing", "the inline cache of linux/bad is not in the result",
+		"history of linux/ok", "in linux/ok, the top 1 of 2 layers", "is marked as not distributable",
 	} {
 		if strings.Count(notes, want) != 1 {
 			t.Errorf("%d notes with %q, want 1:\n%s", strings.Count(notes, want), want, notes)

@@ -76,7 +76,7 @@ type MergedCache struct {
 const mergeAttempts = 8
 
 // errNoSources says that a merge has nothing to merge.
-var errNoSources = errors.New("there is nothing to merge")
+var errNoSources = errors.New("nothing to merge")
 
 // Merge makes one cache of several and stores it in dst under the given tag. It serves the builds of all of them; the order
 // of the sources does not matter. What it means for caches buildcache.Merge says. Layers that dst lacks come from whichever

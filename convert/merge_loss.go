@@ -19,7 +19,7 @@ type LossError struct {
 }
 
 func (e *LossError) Error() string {
-	return fmt.Sprintf("%s, tag %s: the cache there is none of the sources, and %d of its %s would be lost", e.Place, e.Tag, e.Lost, english.Plural(e.Has, "result", ""))
+	return fmt.Sprintf("%s, tag %s: the cache there is not one of the sources, and %d of its %s would be lost", e.Place, e.Tag, e.Lost, english.Plural(e.Has, "result", ""))
 }
 
 // replaced returns the cache that the tag names in the destination, nil where there is none that can be read.

@@ -21,7 +21,7 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("BuildKit would not import the result: the %v; it has %d records with %d results, and %d records with the newest %d results would fit",
+	return fmt.Sprintf("BuildKit would not import the result: the %v; it has %d records with %d results; %d records with the newest %d results would fit",
 		e.Err, e.Has.Records, e.Has.Results, e.Fits.Records, e.Fits.Results)
 }
 
@@ -143,15 +143,15 @@ func (u *united) result(m *merger, caches []*layout.Cache, done *Result) *MergeR
 		})
 	}
 	if m.o.WithTarget && !slices.ContainsFunc(m.sources, m.isTarget) {
-		r.Notes = append(r.Notes, fmt.Sprintf("the tag %s is not there yet, and was passed over as a source", m.tag))
+		r.Notes = append(r.Notes, fmt.Sprintf("the tag %s does not exist yet, so it was skipped as a source", m.tag))
 	}
 	r.Notes = append(r.Notes, slices.DeleteFunc(done.Notes, func(note string) bool { return note == noteDigest })...)
 	if most := m.o.Prune.MaxBytes; m.o.Compression != "" && most > 0 && u.extent.Bytes > most {
-		r.Notes = append(r.Notes, fmt.Sprintf("recompressed, the layers have %s, which is more than the rule %s says: it counts them as the sources have them",
+		r.Notes = append(r.Notes, fmt.Sprintf("after recompression, the layers have %s, which exceeds %s: that rule counts them as the sources have them",
 			humanize.Bytes(uint64(u.extent.Bytes)), buildcache.PruneMaxBytes))
 	}
 	if blobs, bytes := twice(u.value.Root); blobs > 0 && m.o.Compression == "" {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s what others hold in another compression (%s); with --compression each layer is kept once",
+		r.Notes = append(r.Notes, fmt.Sprintf("%s the same layers as others in another compression (%s); to keep each layer once, use --compression",
 			english.Plural(blobs, "layer blob holds", "layer blobs hold"), humanize.Bytes(uint64(max(bytes, 0)))))
 	}
 	return r

@@ -88,11 +88,11 @@ func (o Options) Check() error {
 		return fmt.Errorf("the form %q needs the rules of a destination to go by", AutoForm)
 	}
 	if o.Jobs < 0 {
-		return fmt.Errorf("%d jobs at once: want 1 or more, or 0 for one for each processor", o.Jobs)
+		return fmt.Errorf("%d jobs at once: want 1 or more, or 0 for one per processor", o.Jobs)
 	}
 	if o.Compression == "" {
 		if o.Level != 0 || o.Force {
-			return fmt.Errorf("a level, or force, without a compression")
+			return fmt.Errorf("a level or force needs a compression")
 		}
 		return nil
 	}

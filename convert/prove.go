@@ -110,7 +110,7 @@ func (e *ReadBackError) Error() string { return fmt.Sprintf("read the result bac
 func (e *ReadBackError) Unwrap() error { return e.Err }
 
 // errChanged says that a place returned other bytes than it was given.
-var errChanged = errors.New("other bytes than were written")
+var errChanged = errors.New("the bytes differ from what was written")
 
 // readBack compares what a place has for root and config with what they should be. Of a place where reading is not cheap, it
 // is enough that it took the config.
@@ -169,7 +169,7 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("%s has a damaged copy of a layer and does not take another: %v", e.Place, e.Err)
+	return fmt.Sprintf("%s has a damaged copy of a layer and won't replace it: %v", e.Place, e.Err)
 }
 
 // Unwrap returns what is wrong with the copy.
@@ -271,7 +271,7 @@ func lacks(ctx context.Context, src layout.Source, layer buildcache.Descriptor, 
 	case size < layer.Size && isBroken(err):
 		return buildcache.NewProblem(buildcache.BlobDamaged, where, fmt.Sprintf("it has %d bytes instead of %d", size, layer.Size)).On(layer.Digest), nil
 	case err == nil || isBroken(err):
-		return buildcache.NewProblem(buildcache.BlobSize, where, fmt.Sprintf("the descriptor says %d bytes, it has %d", layer.Size, size)).On(layer.Digest), nil
+		return buildcache.NewProblem(buildcache.BlobSize, where, fmt.Sprintf("the descriptor says %d bytes, but it has %d", layer.Size, size)).On(layer.Digest), nil
 	}
 	return p, err
 }

@@ -30,7 +30,7 @@ type DiffIDError struct {
 }
 
 func (e *DiffIDError) Error() string {
-	return fmt.Sprintf("layer %s: its diffID should be %s and is %s", e.Blob, e.Want, e.Got)
+	return fmt.Sprintf("layer %s: its diffID should be %s, but is %s", e.Blob, e.Want, e.Got)
 }
 
 // recompress encodes one layer anew and stores it in dst. all is told what that takes. The work is done in stages that run side by side, so that a

@@ -173,7 +173,7 @@ func (r *repairer) repair(ctx context.Context, entry layout.Entry) error {
 		for _, blob := range r.discard {
 			kept, err := place.DiscardDamaged(ctx, blob)
 			if err != nil {
-				return fmt.Errorf("the tag names what was mended, but: %w", err)
+				return fmt.Errorf("the tag points to the repaired cache, but then: %w", err)
 			}
 			if kept {
 				r.result.Kept = append(r.result.Kept, blob)
@@ -211,7 +211,7 @@ func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.En
 	}
 	if found == nil {
 		if r.result.Foreign = entry.IsForeign(); !r.result.Foreign {
-			r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, "the root can't be read as that of a cache, and no base has it")
+			r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, "the root can't be read as a cache, and no base has it")
 		}
 		return nil, nil
 	}
@@ -258,24 +258,24 @@ func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout
 		return nil, err
 	}
 	if other == nil {
-		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, "the root is not there, no base has it, and no other root lies there unnamed")
+		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, "the root is missing, no base has it, and there is no untagged root to take instead")
 		return nil, nil
 	}
 	if alone, err := r.isAlone(ctx, entry); err != nil {
 		return nil, err
 	} else if !alone && r.o.Root == "" {
-		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, fmt.Sprintf("the root is not there, and no base has it; there are other entries, so that "+
-			"it may have been an image's, or of a cache that is none of those that lie there unnamed; --root gives it one, the newest is %s", other.Descriptor.Digest))
+		r.leave(buildcache.RootMissing, "root", entry.Descriptor.Digest, fmt.Sprintf("the root is missing, and no base has it; as there are other entries, "+
+			"it may have been an image, or a cache other than the untagged ones; to choose a root, use --root (the newest is %s)", other.Descriptor.Digest))
 		return nil, nil
 	}
 	if err := r.o.checkFinished(ctx, r.place, other.Descriptor.Digest); err != nil {
 		return nil, err
 	}
 	if entry.Descriptor.Digest == "" {
-		r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "there is no such tag, and it is given to the root %s", other.Descriptor.Digest)
+		r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag does not exist; the root %s gets it", other.Descriptor.Digest)
 		return other, nil
 	}
-	r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag gets the root %s, which lies there unnamed, in place of %s, which does not",
+	r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag is pointed at the untagged root %s instead of %s, which is missing",
 		other.Descriptor.Digest, entry.Descriptor.Digest)
 	return other, nil
 }
@@ -301,7 +301,7 @@ func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entr
 	if err != nil || cache.Kind != layout.KindCache {
 		return nil, err
 	}
-	r.note(CacheInIndex, cache.Descriptor.Digest, "the tag names an index with a cache in it, and gets the cache")
+	r.note(CacheInIndex, cache.Descriptor.Digest, "the tag points to an index with a cache in it; it is pointed at the cache")
 	return &cache, nil
 }
 
@@ -357,7 +357,7 @@ func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache,
 			r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root is taken from a base")
 			return r.load(ctx, *found)
 		}
-		r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root's bytes are those of another digest, %s; what they say of the layers is checked", is)
+		r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root's bytes have another digest, %s; what they say about the layers is checked", is)
 	}
 	if cache.Root, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
 		r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, err.Error())
@@ -385,7 +385,7 @@ func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
 		}
 		base, baseErr := r.baseOf(ctx, config)
 		if !found || baseErr != nil {
-			r.leave(kind, "config", config.Digest, "no base has the cache config, and nothing stands in for it")
+			r.leave(kind, "config", config.Digest, "no base has the cache config, and nothing can replace it")
 			return baseErr
 		}
 		if raw, err = layout.ReadBlob(ctx, base, config, buildcache.MaxConfig); err != nil {
@@ -394,7 +394,7 @@ func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
 		r.note(RepairKind(kind), config.Digest, "the cache config is taken from a base")
 	}
 	if bytes := int64(len(raw)); bytes != config.Size {
-		r.note(RepairKind(buildcache.BlobSize), config.Digest, "the cache config has %d bytes, and the root says %d", bytes, config.Size)
+		r.note(RepairKind(buildcache.BlobSize), config.Digest, "the cache config has %d bytes, but the root says %d", bytes, config.Size)
 		cache.Root.Config.Size = bytes
 	}
 	cache.RawConfig = raw

@@ -41,7 +41,7 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 		return nil, err
 	}
 	if pruned.Kept.Results == 0 {
-		r.leave(buildcache.NoResults, "records", "", "no result is left without the layers that are missing"+r.guess())
+		r.leave(buildcache.NoResults, "records", "", "without the missing layers, no result is left"+r.guess())
 		return nil, nil
 	}
 	for _, f := range pruned.Freed {
@@ -65,7 +65,7 @@ func (r *repairer) tellDropped(config *buildcache.Config, facts map[digest.Diges
 	for _, layer := range config.Layers {
 		if unlisted && facts[layer.Blob] == nil && !told[layer.Blob] {
 			told[layer.Blob] = true
-			r.note(RepairKind(buildcache.LayerUnlisted), layer.Blob, "the root does not list the layer; the results that need it are dropped%s", r.guess())
+			r.note(RepairKind(buildcache.LayerUnlisted), layer.Blob, "the root does not list the layer; results that need it are dropped%s", r.guess())
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (r *repairer) guess() string {
 	if !r.guessable || r.o.ByPosition {
 		return ""
 	}
-	return "; --by-position takes the layers in their places in the root, which are others if their order has changed"
+	return "; to match layers by their position in the root, use --by-position, which is wrong if their order has changed"
 }
 
 // isAsRead reports whether a root has its digest, and still says of its config what its bytes say.
@@ -109,40 +109,40 @@ func (r *repairer) describe(root *buildcache.Root, facts map[digest.Digest]*fact
 func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 	switch {
 	case !f.there && f.err != nil:
-		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked, and is dropped with the results that need it: %v", f.err)
+		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked; it is dropped, with the results that need it: %v", f.err)
 		return
 	case f.held:
 		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has the layer, "+
-			"but a registry takes no blob that it has, until those who run it delete the damaged one")
+			"but the registry won't replace the damaged blob until its administrator deletes it")
 		return
 	case !f.there && f.damaged:
 		r.discard = append(r.discard, f.Digest)
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and is dropped with the results that need it")
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged; it is dropped, with the results that need it")
 		return
 	case !f.there:
-		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing, and is dropped with the results that need it")
+		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing; it is dropped, with the results that need it")
 		return
 	case f.based && f.damaged:
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and is taken from a base")
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged; it is taken from a base")
 	case f.based:
-		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing, and is taken from a base")
+		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing; it is taken from a base")
 	}
 	if was.Size != f.Size {
-		r.note(RepairKind(buildcache.BlobSize), f.Digest, "the layer has %d bytes, and its descriptor says %d", f.Size, was.Size)
+		r.note(RepairKind(buildcache.BlobSize), f.Digest, "the layer has %d bytes, but its descriptor says %d", f.Size, was.Size)
 	}
 	if was.MediaType != f.MediaType {
-		r.note(RepairKind(buildcache.LayerMislabelled), f.Digest, "by its bytes the layer is %s, and its descriptor says %s", f.MediaType, was.MediaType)
+		r.note(RepairKind(buildcache.LayerMislabelled), f.Digest, "the layer's bytes are %s, but its descriptor says %s", f.MediaType, was.MediaType)
 	}
 	if was.DiffID() != f.DiffID() {
 		kind := buildcache.LayerDiffID
 		if was.DiffID() == "" {
 			kind = buildcache.LayerNoDiffID
 		}
-		r.note(RepairKind(kind), f.Digest, "the layer's diffID is %s, and its descriptor says %q", f.DiffID(), was.DiffID())
+		r.note(RepairKind(kind), f.Digest, "the layer's diffID is %s, but its descriptor says %q", f.DiffID(), was.DiffID())
 	}
 	if _, err := was.CreatedAt(); err != nil {
 		delete(f.Annotations, buildcache.AnnotationCreatedAt)
-		r.note(RepairKind(buildcache.LayerCreatedAt), f.Digest, "the layer's age is no time, and is left out")
+		r.note(RepairKind(buildcache.LayerCreatedAt), f.Digest, "the layer's creation time is invalid; it is left out")
 	}
 }
 
@@ -171,14 +171,14 @@ func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[di
 		}
 		now, how := byDiffID[known[old]], "by its diffID"
 		if now == "" && known[old] == "" {
-			now, how = r.byPosition(byPlace[i]), "by nothing but its place in the list"
+			now, how = r.byPosition(byPlace[i]), "only by its position in the list"
 		}
 		if now == "" {
 			continue // what is not found BuildKit drops
 		}
 		cache.Config.Layers[i].Blob = now
 		if !told[old] {
-			r.note(RepairKind(buildcache.LayerUnlisted), old, "the cache config names a layer that the root lists as %s, as was found out %s", now, how)
+			r.note(RepairKind(buildcache.LayerUnlisted), old, "the cache config references a layer that the root lists as %s (found %s)", now, how)
 			told[old] = true
 		}
 	}

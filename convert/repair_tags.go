@@ -91,7 +91,7 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 		return nil, nil, err
 	}
 	if done != nil && salvaged.Fault != layout.IndexUnreadable {
-		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), What: string(salvaged.Fault) + ", and caches lie there"})
+		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), What: string(salvaged.Fault) + ", but there are caches"})
 	}
 	if done != nil {
 		repairs = append(repairs, *done)
@@ -123,7 +123,7 @@ func fillIn(ctx context.Context, place layout.Source, salvaged *layout.Salvaged)
 	note := func(blob digest.Digest, what string) {
 		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), Digest: blob, What: what})
 	}
-	note("", fmt.Sprintf("%s; %d entries of it can, and stay; its bytes are kept as %s", salvaged.Fault, len(salvaged.Index.Entries), salvaged.Aside))
+	note("", fmt.Sprintf("%s; %d of its entries can be read and stay; its old bytes are kept as %s", salvaged.Fault, len(salvaged.Index.Entries), salvaged.Aside))
 	for _, what := range salvaged.Changed {
 		note("", what)
 	}
@@ -145,9 +145,9 @@ func giveBack(ctx context.Context, place layout.Source, index *buildcache.Index,
 	var size *buildcache.SizeError
 	switch {
 	case errors.As(err, &none):
-		return fmt.Sprintf("an entry is torn, and left out: %s is not there", nameOf(torn)), nil
+		return fmt.Sprintf("a damaged entry is left out: %s is missing", nameOf(torn)), nil
 	case errors.As(err, &size) || isBroken(err) || err == nil && root.Kind == layout.KindInvalid:
-		return fmt.Sprintf("an entry is torn, and left out: %s can't be read", nameOf(torn)), nil
+		return fmt.Sprintf("a damaged entry is left out: %s can't be read", nameOf(torn)), nil
 	case err != nil:
 		return "", err
 	}
@@ -156,16 +156,16 @@ func giveBack(ctx context.Context, place layout.Source, index *buildcache.Index,
 	named := slices.ContainsFunc(index.Entries, func(d buildcache.Descriptor) bool { return d.Digest == torn.Digest })
 	switch tag := torn.Tag(); {
 	case tag != "" && index.Find(tag) < 0:
-		what = fmt.Sprintf("an entry is torn; its tag %s and its digest can be read, and it stays", tag)
+		what = fmt.Sprintf("a damaged entry stays, as its tag %s and its digest can be read", tag)
 	case root.Kind.IsImage() && !named:
 		delete(entry.Annotations, ocispec.AnnotationRefName)
-		what = "the entry of an image is torn; its digest can be read, and it stays without a tag"
+		what = "a damaged entry of an image stays without a tag, as its digest can be read"
 	case tag != "":
-		return fmt.Sprintf("an entry is torn, and left out: another one has its tag: %s", nameOf(torn)), nil
+		return fmt.Sprintf("a damaged entry is left out: another one has its tag: %s", nameOf(torn)), nil
 	case named:
-		return fmt.Sprintf("an entry is torn, and left out: another one names %s", nameOf(torn)), nil
+		return fmt.Sprintf("a damaged entry is left out: another one points to %s", nameOf(torn)), nil
 	default:
-		return fmt.Sprintf("an entry is torn, and left out: no tag can be read of it, and %s lies there unnamed", nameOf(torn)), nil
+		return fmt.Sprintf("a damaged entry is left out: its tag can't be read, so %s is untagged", nameOf(torn)), nil
 	}
 	index.Entries = append(index.Entries, entry)
 	return what, nil
@@ -200,13 +200,13 @@ func nameNewest(ctx context.Context, place layout.Place, want digest.Digest) (*R
 	if err := place.Tag(ctx, layout.DefaultTag, root.Descriptor, ""); err != nil {
 		return nil, err
 	}
-	which := "the newest root that lies there unnamed"
+	which := "the newest untagged root"
 	if want != "" {
-		which = "the root that was asked for"
+		which = "the given root"
 	}
 	return &Repair{
 		Kind: RepairKind(buildcache.RootMissing), Digest: root.Descriptor.Digest,
-		What: fmt.Sprintf("the tag %s gets %s, %s", layout.DefaultTag, which, root.Descriptor.Digest),
+		What: fmt.Sprintf("the tag %s is pointed at %s, %s", layout.DefaultTag, which, root.Descriptor.Digest),
 	}, nil
 }
 
@@ -337,7 +337,7 @@ func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry,
 	root := entry.Descriptor
 	done := &Repair{
 		Kind: RepairKind(buildcache.TagShadowed), Digest: root.Digest,
-		What: fmt.Sprintf("%d entries have the tag %s; it names %s, and the others go", len(same), same[0].Tag, root.Digest),
+		What: fmt.Sprintf("%d entries have the tag %s; it points to %s, and the others are removed", len(same), same[0].Tag, root.Digest),
 	}
 	if !writes {
 		return done, nil
@@ -365,7 +365,7 @@ func repairUntagged(
 		tag = "untagged-" + entry.Descriptor.Digest.Encoded()[:shown]
 	}
 	tagged[tag] = []layout.Entry{*entry}
-	done := &Repair{Kind: RepairKind(buildcache.Untagged), Digest: entry.Descriptor.Digest, What: "the cache has no tag, and gets the tag " + tag}
+	done := &Repair{Kind: RepairKind(buildcache.Untagged), Digest: entry.Descriptor.Digest, What: "the cache has no tag; it gets the tag " + tag}
 	untagger, ok := place.(layout.Untagger)
 	if !writes || !ok {
 		return done, nil

@@ -414,7 +414,7 @@ func TestRepairKeptBlob(t *testing.T) {
 	o.Deep, o.Write = true, true
 	done, err := convert.RepairCache(t.Context(), far, entry, o)
 	if err != nil || !done.Written || done.Checked != convert.CheckedBytes || len(done.Repairs) != 1 ||
-		!strings.Contains(done.Repairs[0].What, "a registry takes no blob that it has") {
+		!strings.Contains(done.Repairs[0].What, "the registry won't replace the damaged blob") {
 		t.Errorf("%+v (%v)", done, err)
 	}
 	again, err := convert.RepairCache(t.Context(), far, layouttest.Entry(t, far, "latest"), o)
@@ -621,12 +621,12 @@ func TestRepairByPosition(t *testing.T) {
 			_ = os.Remove(blobPath(path, layer.Digest)) // some are there twice
 		}
 		_, left, results := repairAll(t, open(t, path), convert.RepairOptions{Write: true})
-		if left != 1 || results[0].Written || !strings.Contains(results[0].Left[0].Detail, "--by-position takes") {
+		if left != 1 || results[0].Written || !strings.Contains(results[0].Left[0].Detail, "use --by-position") {
 			t.Errorf("%s: %+v", form, results[0])
 		}
 		dir := open(t, path)
 		kinds, left, results := repairAll(t, dir, convert.RepairOptions{Write: true, ByPosition: true})
-		if !slices.Equal(kinds, []string{"layer-unlisted"}) || left > 0 || !strings.Contains(results[0].Repairs[0].What, "by nothing but its place") {
+		if !slices.Equal(kinds, []string{"layer-unlisted"}) || left > 0 || !strings.Contains(results[0].Repairs[0].What, "only by its position") {
 			t.Errorf("%s: %q, %d left, %+v", form, kinds, left, results[0])
 		}
 		wantClean(t, dir, "latest")

@@ -88,11 +88,11 @@ func newResult(j *job) *Result {
 	}
 	r.Read += j.proved.Load()
 	if j.forgotten != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("the journal can't be used, so that this work may have to be done again: %v", j.forgotten))
+		r.Notes = append(r.Notes, fmt.Sprintf("the journal can't be used, so this work may have to be repeated: %v", j.forgotten))
 	}
 	if distrusted > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("the destination holds %d blobs that are not the layers they are said to be; "+
-			"these layers were made anew; verifying what is there layer by layer finds the caches that use them", distrusted))
+		r.Notes = append(r.Notes, fmt.Sprintf("the destination has %d blobs that are not the layers they claim to be; "+
+			"these layers were recompressed instead; to find the caches that use them, run verify --deep there", distrusted))
 	}
 	return r
 }
@@ -160,14 +160,14 @@ func describe(cache *layout.Cache) Root {
 
 func (r *Result) note(cache *layout.Cache, o Options) {
 	if problems := errorsOf(cache); len(problems) > 0 && o.copies() {
-		r.Notes = append(r.Notes, "copied as it is, and BuildKit will not import it in full: "+(&ProofError{Problems: problems}).list())
+		r.Notes = append(r.Notes, "copied as it is, but BuildKit will not import it in full: "+(&ProofError{Problems: problems}).list())
 	}
 	for _, limit := range buildcache.Limits(cache.Root, cache.Config) {
 		r.Notes = append(r.Notes, limit.String())
 	}
 	kept := slices.ContainsFunc(r.Layers, func(l LayerResult) bool { return l.Action == Keep && l.ToCompression == o.Compression })
 	if o.Level != 0 && !o.Force && kept {
-		r.Notes = append(r.Notes, fmt.Sprintf("layers that are %s already keep their level; --force-compression makes them anew", o.Compression))
+		r.Notes = append(r.Notes, fmt.Sprintf("layers that are already %s keep their level; to recompress them, use --force-compression", o.Compression))
 	}
 	if most := o.Prune.MaxBytes; r.Pruned != nil && most > 0 && r.To.LayersBytes > most {
 		r.Pruned.Exceeds = r.To.LayersBytes
@@ -178,4 +178,4 @@ func (r *Result) note(cache *layout.Cache, o Options) {
 }
 
 // noteDigest says what a changed root means for whoever imports by digest.
-const noteDigest = "imports by digest= must name the new digest"
+const noteDigest = "imports with digest= must use the new digest"

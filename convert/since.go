@@ -21,7 +21,7 @@ const maxAge = 100 * 365
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		if day.After(now) || now.Sub(day) > maxAge*24*time.Hour {
-			return now, fmt.Errorf("%s is no age: want a day that has begun, within the last hundred years", text)
+			return now, fmt.Errorf("invalid age %s: want a day within the last hundred years, not in the future", text)
 		}
 		return day, nil
 	}
@@ -46,7 +46,7 @@ type AgeError struct {
 }
 
 func (e *AgeError) Error() string {
-	return fmt.Sprintf("%q is no age: want something like %s", e.Text, AgeExamples)
+	return fmt.Sprintf("invalid age %q: use for example %s", e.Text, AgeExamples)
 }
 
 // wordyAge matches an age with its unit as a word.

@@ -59,7 +59,7 @@ func (s *syncer) nameUntagged(all, entries []layout.Entry, result *SyncResult) (
 	}
 	for _, entry := range entries {
 		if isUntagged(entry) {
-			result.Notes = append(result.Notes, fmt.Sprintf("passed over, because it has no tag: %s", entry.Descriptor.Digest))
+			result.Notes = append(result.Notes, fmt.Sprintf("skipped because it has no tag: %s", entry.Descriptor.Digest))
 		}
 	}
 	return tagged, nil

@@ -30,7 +30,7 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	}
 	named, err := layout.LenientEntries(ctx, src)
 	if err != nil {
-		return nil, fmt.Errorf("look again for what is in %s: %w", src, err)
+		return nil, fmt.Errorf("list %s again: %w", src, err)
 	}
 	untagged, err := hasUntagged(ctx, src, named)
 	if err != nil {
@@ -90,7 +90,7 @@ func hasUntagged(ctx context.Context, src layout.Source, named []layout.Entry) (
 		}
 		entry, err := layout.Classify(ctx, src, entry)
 		if err != nil {
-			return false, fmt.Errorf("look again for what is in %s: %w", src, err)
+			return false, fmt.Errorf("list %s again: %w", src, err)
 		}
 		if !entry.Kind.IsImage() {
 			return true, nil
@@ -130,7 +130,7 @@ type SurplusError struct {
 
 func (e *SurplusError) Error() string {
 	if e.Most == HalfAtMost {
-		return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, more than half: none was deleted", e.Tags, e.Before)
+		return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, which is more than half, so nothing was deleted", e.Tags, e.Before)
 	}
-	return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, more than the %d that are allowed: none was deleted", e.Tags, e.Before, e.Most)
+	return fmt.Sprintf("the source lacks %d of the %d caches that the destination had, but at most %d may be deleted, so nothing was deleted", e.Tags, e.Before, e.Most)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // errStopped says that a cache is left out because one before it has failed.
-var errStopped = errors.New("a cache before this one has failed")
+var errStopped = errors.New("an earlier cache failed")
 
 // turn keeps caches that are worked on at the same time in their order: each is done with after the one before it.
 type turn struct {

@@ -77,7 +77,7 @@ type Untagged struct {
 }
 
 // ErrNoUntag says that a place does not take tags away.
-var ErrNoUntag = errors.New("no tags can be taken away there")
+var ErrNoUntag = errors.New("tags can't be deleted there")
 
 // PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know. Nothing goes where
 // some of all could not be read, and might go along: each has an error around layout.ErrUnread then.

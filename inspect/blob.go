@@ -43,7 +43,7 @@ func (v *verifier) checkBlob(
 	switch {
 	case read.digest == layer.Digest:
 	case read.size > layer.Size: // how many more, and whether they are the right ones, is not worth reading them
-		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, it has more", layer.Size), buildcache.RegistryRefuses)
+		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, but it has more", layer.Size), buildcache.RegistryRefuses)
 		return problems, nil
 	case read.size < layer.Size:
 		report(buildcache.BlobDamaged, fmt.Sprintf("it has %d bytes instead of %d", read.size, layer.Size), buildcache.BuildFails)
@@ -53,7 +53,7 @@ func (v *verifier) checkBlob(
 		return problems, nil
 	}
 	if read.size != layer.Size {
-		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, it has %d", layer.Size, read.size), buildcache.RegistryRefuses)
+		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, but it has %d", layer.Size, read.size), buildcache.RegistryRefuses)
 	}
 	if kind, detail := checkLabel(layer, read.encoding.Compression); kind != "" {
 		report(kind, detail, buildcache.Waste)
@@ -79,7 +79,7 @@ func checkLabel(layer buildcache.Descriptor, packed buildcache.Compression) (bui
 	if !ok || said == packed {
 		return "", ""
 	}
-	detail := fmt.Sprintf("its media type is %s, its bytes are %s", layer.MediaType, packed)
+	detail := fmt.Sprintf("its media type is %s, but its bytes are %s", layer.MediaType, packed)
 	if !buildcache.IsSniffed(layer.MediaType) {
 		return buildcache.LayerUnreadable, detail
 	}
@@ -160,7 +160,7 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
 func earlyEnd(got, want int64) string {
-	return fmt.Sprintf("its bytes end early, after %d of %d", got, want)
+	return fmt.Sprintf("its bytes end after %d of %d", got, want)
 }
 
 // bounded reads a blob no further than to the first byte that is too much, however much a place sends.

@@ -65,17 +65,17 @@ func (c content) compare(layer buildcache.Descriptor) (found []contentFinding) {
 		report(buildcache.LayerUnreadable, "%v", c.tarErr)
 	}
 	if want := layer.DiffID(); want != "" && want != c.diffID {
-		report(buildcache.LayerDiffID, "its diffID should be %s and is %s", want, c.diffID)
+		report(buildcache.LayerDiffID, "its diffID should be %s, but is %s", want, c.diffID)
 	}
 	switch want, ok := layer.Annotations[buildcache.AnnotationTOCDigest]; {
 	case !ok || want == c.toc.String():
 	case c.toc == "":
-		report(buildcache.LayerTOC, "its table of contents should be %q, and it has none", want)
+		report(buildcache.LayerTOC, "its table of contents should be %q, but it has none", want)
 	default:
-		report(buildcache.LayerTOC, "its table of contents should be %q and is %s", want, c.toc)
+		report(buildcache.LayerTOC, "its table of contents should be %q, but is %s", want, c.toc)
 	}
 	if want, ok := layer.Annotations[buildcache.AnnotationUncompressedSize]; ok && want != strconv.FormatInt(c.size, 10) {
-		report(buildcache.LayerTOC, "it should unpack to %q bytes and unpacks to %d", want, c.size)
+		report(buildcache.LayerTOC, "it should unpack to %q bytes, but unpacks to %d", want, c.size)
 	}
 	return found
 }

@@ -42,8 +42,8 @@ func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread
 
 // RemedyInterrupted is what helps where caches lie unnamed and are not all there: tags come last, so that this is how a command or an export
 // leaves them that was interrupted. Mending them would drop what is still to come.
-const RemedyInterrupted = "run what was writing there again, if it was interrupted (unpack, copy, convert, sync or the export of a build): it goes on, and nothing " +
-	"is lost; repair says what would be lost without the blobs that are missing"
+const RemedyInterrupted = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing " +
+	"is lost; repair shows what would be lost without the missing blobs"
 
 // VerifyAll verifies every cache of a place, and what images beside them name. Of a layout directory it also verifies what lies beside them: the index,
 // blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
@@ -170,9 +170,9 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 	if salvaged, err := dir.SalvageIndex(ctx); err == nil {
 		fault = salvaged.Fault
 	}
-	p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", fmt.Sprintf("%s, and cache roots lie there: %d", fault, len(caches)))
+	p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", fmt.Sprintf("%s, but there are cache roots: %d", fault, len(caches)))
 	if layout.ArePartial(caches) {
-		p.Detail += ", without all their blobs"
+		p.Detail += ", with blobs missing"
 		p.Remedy = RemedyInterrupted
 	}
 	r.Problems = slices.Insert(r.Problems, 0, p.On(caches[0].Digest))
@@ -273,8 +273,8 @@ func verifyBeside(
 		return nil, context.Cause(ctx)
 	case err != nil:
 		// An image that is not whole, or a root that can't be read as anything.
-		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "what images reach can't be told: "+err.Error())
-		p.Remedy = "mend what is damaged first" // nothing may be deleted before it is known what is needed
+		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "can't tell what images reach: "+err.Error())
+		p.Remedy = "repair what is damaged first" // nothing may be deleted before it is known what is needed
 		problems = append(problems, p)
 	case len(unreached.Blobs) > 0:
 		detail := fmt.Sprintf("%s with %s that no tag reaches", english.Plural(len(unreached.Blobs), "blob", ""), humanize.Bytes(uint64(unreached.Bytes)))

@@ -61,7 +61,7 @@ func (g *graph) tree(most int) []branch {
 	}
 	for i, level := range g.layers.of {
 		if level < 0 && len(rows) < most {
-			rows = append(rows, branch{Layer: g.Layers[i], Lines: "in a circle, or above one ", Tree: bytes[i], Name: names[i]})
+			rows = append(rows, branch{Layer: g.Layers[i], Lines: "in a loop, or depending on one ", Tree: bytes[i], Name: names[i]})
 		}
 	}
 	return rows

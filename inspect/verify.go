@@ -169,7 +169,7 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", fmt.Sprintf("its bytes have the digest %s", got)).On(config.Digest))
 	case int64(len(raw)) != config.Size:
 		// BuildKit reads local configs without looking at the size; registries compare it.
-		detail := fmt.Sprintf("the root says %d bytes, it has %d", config.Size, len(raw))
+		detail := fmt.Sprintf("the root says %d bytes, but it has %d", config.Size, len(raw))
 		v.report(buildcache.NewProblem(buildcache.BlobSize, "root.config", detail).On(config.Digest).WithEffect(buildcache.RegistryRefuses))
 	}
 	cache.RawConfig = raw

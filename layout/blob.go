@@ -42,7 +42,7 @@ func (d *Dir) OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.Fil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, d.blobError(blob, ErrBlobMissing)
 	case errors.Is(err, durable.ErrNotRegular):
-		return nil, d.blobError(blob, fmt.Errorf("%w: there is something else than a file", ErrBlobMissing))
+		return nil, d.blobError(blob, fmt.Errorf("%w: it is not a regular file", ErrBlobMissing))
 	case err != nil:
 		return nil, d.blobError(blob, err)
 	}
@@ -195,7 +195,7 @@ func fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache
 }
 
 // errNoLink says that the file system can't link here, so that a copy has to do.
-var errNoLink = errors.New("no hard link possible")
+var errNoLink = errors.New("can't hard-link")
 
 // link makes the blob another name of src's file, once that is known to be right.
 func (d *Dir) link(ctx context.Context, store *desk, blob buildcache.Descriptor, src *os.File) error {

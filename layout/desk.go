@@ -29,7 +29,7 @@ func (d *Dir) openRoot(fsys durable.FS) (*durable.Dir, error) {
 	}
 	info, err := root.File().Stat()
 	if err == nil && !os.SameFile(info, d.info) {
-		err = fmt.Errorf("%s: another directory has taken the layout's place", d.path)
+		err = fmt.Errorf("%s: the layout was replaced by another directory meanwhile", d.path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())

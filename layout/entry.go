@@ -56,7 +56,7 @@ func (k *Kind) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is no kind of an entry", text)
+	return fmt.Errorf("unknown kind of entry %q", text)
 }
 
 // IsImage reports whether the root is whole, but no cache: an image, an index of images, or an artifact.

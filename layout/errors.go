@@ -16,7 +16,7 @@ var (
 )
 
 // ErrListedOnly says that a tag names nothing, and that it is there all the same.
-var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag, and has no manifest for it", ErrBlobMissing)
+var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag but has no manifest for it", ErrBlobMissing)
 
 // ErrNotLayout marks a path that holds no OCI layout.
 var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs directory)")
@@ -51,7 +51,7 @@ type DeletedError struct {
 }
 
 func (e *DeletedError) Error() string {
-	return fmt.Sprintf("%s: the tag %q is deleted, but: %v", e.Place, e.Tag, e.Err)
+	return fmt.Sprintf("%s: the tag %q was deleted, but then: %v", e.Place, e.Tag, e.Err)
 }
 
 // Unwrap returns the cause.
@@ -88,15 +88,15 @@ func (e *NotFoundError) Error() string {
 	case e.Missing != "":
 		return fmt.Sprintf("%s: there is no %s", e.Place, e.Missing)
 	case e.Digest != "":
-		return fmt.Sprintf("%s: there is no root %s in it", e.Place, e.Digest)
+		return fmt.Sprintf("%s: root %s not found", e.Place, e.Digest)
 	case e.Tag != "" && len(e.Tags) > 0:
-		return fmt.Sprintf("%s: no cache has the tag %q (there are: %s)", e.Place, cut(e.Tag), cutAll(e.Tags))
+		return fmt.Sprintf("%s: no cache has the tag %q (available: %s)", e.Place, cut(e.Tag), cutAll(e.Tags))
 	case e.Tag != "":
 		return fmt.Sprintf("%s: no cache has the tag %q", e.Place, cut(e.Tag))
 	case e.Images:
-		return fmt.Sprintf("%s: there are images in it, but no cache", e.Place)
+		return fmt.Sprintf("%s: contains images, but no cache", e.Place)
 	default:
-		return fmt.Sprintf("%s: there is no cache in it", e.Place)
+		return fmt.Sprintf("%s: contains no cache", e.Place)
 	}
 }
 
@@ -112,7 +112,7 @@ func (e *AmbiguousError) Error() string {
 	if e.Images {
 		what = "images"
 	}
-	return fmt.Sprintf("%s: several %s and none chosen (there are: %s)", e.Place, what, cutAll(e.Tags))
+	return fmt.Sprintf("%s: contains several %s, and none was chosen (available: %s)", e.Place, what, cutAll(e.Tags))
 }
 
 // DanglingError says that a tag names a root that is not there. BuildKit leaves such a tag when one build exports
@@ -131,13 +131,13 @@ func (e *DanglingError) Unwrap() error { return e.Err }
 
 func (e *DanglingError) Error() string {
 	if e.Root == "" {
-		return fmt.Sprintf("%s: the tag %q names nothing: %v", e.Place, cut(e.Tag), e.Err)
+		return fmt.Sprintf("%s: the tag %q points to nothing: %v", e.Place, cut(e.Tag), e.Err)
 	}
-	text := fmt.Sprintf("%s: the tag %q names %s, which is not there", e.Place, cut(e.Tag), e.Root)
+	text := fmt.Sprintf("%s: the tag %q points to %s, which is missing", e.Place, cut(e.Tag), e.Root)
 	if len(e.Unnamed) == 0 {
 		return text
 	}
-	return fmt.Sprintf("%s (unnamed cache roots there: %s)", text, joinDigests(e.Unnamed))
+	return fmt.Sprintf("%s (untagged cache roots there: %s)", text, joinDigests(e.Unnamed))
 }
 
 func joinDigests(digests []digest.Digest) string {
@@ -170,12 +170,12 @@ type TagMovedError struct {
 
 func (e *TagMovedError) Error() string {
 	if e.Now == "" {
-		return fmt.Sprintf("%s: the tag %q was removed meanwhile (it was %s)", e.Place, cut(e.Tag), e.Was)
+		return fmt.Sprintf("%s: the tag %q was removed meanwhile (it pointed to %s)", e.Place, cut(e.Tag), e.Was)
 	}
 	if e.Was == "" {
-		return fmt.Sprintf("%s: the tag %q was made by somebody else meanwhile (%s)", e.Place, cut(e.Tag), e.Now)
+		return fmt.Sprintf("%s: the tag %q was created meanwhile by another process (%s)", e.Place, cut(e.Tag), e.Now)
 	}
-	return fmt.Sprintf("%s: the tag %q moved meanwhile, from %s to %s", e.Place, cut(e.Tag), e.Was, e.Now)
+	return fmt.Sprintf("%s: the tag %q was moved meanwhile by another process, from %s to %s", e.Place, cut(e.Tag), e.Was, e.Now)
 }
 
 // TakenError says that a tag already names something of another kind: an image where a cache was to go, or the other way
@@ -187,5 +187,5 @@ type TakenError struct {
 }
 
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("%s: the tag %q belongs to something that is no %s (%s %s)", e.Place, cut(e.Tag), e.Want, e.Is, e.Root)
+	return fmt.Sprintf("%s: the tag %q is taken by something else (%s %s, want %s)", e.Place, cut(e.Tag), e.Is, e.Root, e.Want)
 }

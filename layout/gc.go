@@ -80,9 +80,9 @@ type IncompleteError struct {
 func (e *IncompleteError) Error() string {
 	first := e.Missing[0]
 	if first.Digest == "" {
-		return fmt.Sprintf("%s: it can't be known what is needed: %v", first.Place, first.Err)
+		return fmt.Sprintf("%s: can't tell what is needed: %v", first.Place, first.Err)
 	}
-	text := fmt.Sprintf("%s: not everything that its entries reach is there: %v", e.Path, first)
+	text := fmt.Sprintf("%s: some of what its entries reach is missing: %v", e.Path, first)
 	if more := len(e.Missing) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
@@ -108,9 +108,9 @@ type NamelessError struct {
 
 func (e *NamelessError) Error() string {
 	if len(e.Caches) == 1 {
-		return fmt.Sprintf("%s: %s, and a cache root lies there: %s", e.Path, e.Fault, e.Caches[0].Digest)
+		return fmt.Sprintf("%s: %s, but there is a cache root: %s", e.Path, e.Fault, e.Caches[0].Digest)
 	}
-	return fmt.Sprintf("%s: %s, and %d cache roots lie there, such as %s", e.Path, e.Fault, len(e.Caches), e.Caches[0].Digest)
+	return fmt.Sprintf("%s: %s, but there are %d cache roots, such as %s", e.Path, e.Fault, len(e.Caches), e.Caches[0].Digest)
 }
 
 // errNoIndex says that nothing tells what is needed.

@@ -27,7 +27,7 @@ type Node struct {
 }
 
 // ErrNotManifest says that what is called a manifest can't be read as one, so that nobody knows what it names.
-var ErrNotManifest = errors.New("it can't be read as a manifest")
+var ErrNotManifest = errors.New("not a readable manifest")
 
 // ErrSkip is what the function that Walk calls returns to keep it from following a manifest.
 var ErrSkip = errors.New("do not follow this manifest")
@@ -134,7 +134,7 @@ func Graph(ctx context.Context, src Source, root buildcache.Descriptor) ([]build
 		return n.Err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what root %s reaches: %w", root.Digest, err)
+		return nil, fmt.Errorf("read blobs of root %s: %w", root.Digest, err)
 	}
 	slices.SortStableFunc(found, CompareForReading)
 	return found, nil
@@ -182,7 +182,7 @@ func Reach(ctx context.Context, src Source) (map[digest.Digest]bool, error) {
 			return n.Err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("read what root %s reaches: %w", entry.Descriptor.Digest, err)
+			return nil, fmt.Errorf("read blobs of root %s: %w", entry.Descriptor.Digest, err)
 		}
 	}
 	if dir, ok := src.(*Dir); ok {

@@ -52,12 +52,12 @@ type NoImageError struct {
 func (e *NoImageError) Error() string {
 	switch {
 	case e.Cache:
-		return fmt.Sprintf("%s: the tag %q belongs to a cache of its own, not to an image", e.Place, cut(e.Tag))
+		return fmt.Sprintf("%s: the tag %q points to a cache, not to an image", e.Place, cut(e.Tag))
 	case e.Tag != "" && len(e.Tags) > 0:
-		return fmt.Sprintf("%s: no image has the tag %q (there are: %s)", e.Place, cut(e.Tag), cutAll(e.Tags))
+		return fmt.Sprintf("%s: no image has the tag %q (available: %s)", e.Place, cut(e.Tag), cutAll(e.Tags))
 	case e.Tag != "":
 		return fmt.Sprintf("%s: no image has the tag %q", e.Place, cut(e.Tag))
 	default:
-		return fmt.Sprintf("%s: there is no image in it", e.Place)
+		return fmt.Sprintf("%s: contains no image", e.Place)
 	}
 }

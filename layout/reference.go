@@ -80,7 +80,7 @@ func ParseReference(text string) (Reference, error) {
 		return Reference{}, err
 	}
 	if strings.ContainsRune(text, 0) {
-		return Reference{}, fmt.Errorf("%w: %q has a NUL in it", ErrReference, text)
+		return Reference{}, fmt.Errorf("%w: %q contains a NUL", ErrReference, text)
 	}
 	if text == string(TransportStream) {
 		return Reference{Transport: TransportStream}, nil
@@ -157,10 +157,10 @@ func misspelt(text string) (meant string, ok bool) {
 func splitTag(transport Transport, text, rest string) (Reference, error) {
 	path, tag, tagged := strings.Cut(rest, ":")
 	if path == "" {
-		return Reference{}, fmt.Errorf("%w: %q names no path", ErrReference, text)
+		return Reference{}, fmt.Errorf("%w: %q has no path", ErrReference, text)
 	}
 	if tagged && !isTag(tag) {
-		return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(tag), cut(text))
+		return Reference{}, fmt.Errorf("%w: %q is not a valid tag in %q", ErrReference, cut(tag), cut(text))
 	}
 	return Reference{Transport: transport, Path: path, Tag: tag}, nil
 }
@@ -178,7 +178,7 @@ func splitDigest(text, rest string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%w: %q: %w", ErrReference, text, err)
 	}
 	if ref.Path == "" {
-		return Reference{}, fmt.Errorf("%w: %q names no path", ErrReference, text)
+		return Reference{}, fmt.Errorf("%w: %q has no path", ErrReference, text)
 	}
 	return ref, nil
 }
@@ -197,13 +197,13 @@ func splitName(text, name string) (Reference, error) {
 	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
 		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
 		if !isNewTag(ref.Tag) { // no registry has others
-			return Reference{}, fmt.Errorf("%w: %q is no tag in %q", ErrReference, cut(ref.Tag), cut(text))
+			return Reference{}, fmt.Errorf("%w: %q is not a valid tag in %q", ErrReference, cut(ref.Tag), cut(text))
 		}
 	}
 	host, repository, _ := strings.Cut(ref.Path, "/")
 	switch {
 	case repository == "":
-		return Reference{}, fmt.Errorf("%w: %q names no repository (want docker://HOST[:PORT]/REPOSITORY)", ErrReference, text)
+		return Reference{}, fmt.Errorf("%w: %q has no repository (want docker://HOST[:PORT]/REPOSITORY)", ErrReference, text)
 	case !IsHost(host):
 		return Reference{}, &SpellingError{Text: text, Meant: "docker://docker.io/" + name}
 	case ref.Tag != "" && ref.Digest != "":
@@ -235,12 +235,12 @@ type SpellingError struct {
 
 func (e *SpellingError) Error() string {
 	if e.Secret {
-		return fmt.Sprintf("%q is no reference: users, passwords and queries are no part of one, and are not shown", e.Text)
+		return fmt.Sprintf("%q is not a reference: references can't contain users, passwords or queries, which are not shown here", e.Text)
 	}
 	if e.Meant == "" {
-		return fmt.Sprintf("%q names a kind of place that is not known here (want oci:DIR, oci-archive:FILE, docker://HOST/REPOSITORY or a path)", e.Text)
+		return fmt.Sprintf("%q names an unknown kind of place (want oci:DIR, oci-archive:FILE, docker://HOST/REPOSITORY or a path)", e.Text)
 	}
-	return fmt.Sprintf("%q is no reference", e.Text)
+	return fmt.Sprintf("%q is not a reference", e.Text)
 }
 
 // Unwrap returns ErrReference.
@@ -249,7 +249,7 @@ func (e *SpellingError) Unwrap() error { return ErrReference }
 // CheckTag returns an error around ErrReference for text that can be no tag.
 func CheckTag(text string) error {
 	if !isTag(text) {
-		return fmt.Errorf("%w: %q is no tag", ErrReference, cut(text))
+		return fmt.Errorf("%w: %q is not a valid tag", ErrReference, cut(text))
 	}
 	return nil
 }
@@ -280,7 +280,7 @@ func cutAll(tags []string) string {
 // which stay reachable; new ones are made so that the cache can go anywhere.
 func CheckNewTag(text string) error {
 	if !isNewTag(text) {
-		return fmt.Errorf("%q can be no new tag: want at most 128 letters, digits, _, . and -, with neither . nor - first", cut(text))
+		return fmt.Errorf("%q is not a valid new tag: want at most 128 letters, digits, _, . and -, not starting with . or -", cut(text))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 var ErrIndexReadable = errors.New("index.json can be read")
 
 // ErrIndexChanged says that index.json is not any more what it was when it was found out what to put in its place.
-var ErrIndexChanged = errors.New("index.json has been changed meanwhile")
+var ErrIndexChanged = errors.New("index.json was changed meanwhile")
 
 // asideName is where the bytes of an index.json stay that could not be read.
 const asideName = indexName + ".before-repair"
@@ -46,8 +46,8 @@ type IndexFault string
 // The faults.
 const (
 	IndexUnreadable IndexFault = "index.json can't be read"
-	IndexMissing    IndexFault = "there is no index.json"
-	IndexNameless   IndexFault = "index.json names nothing"
+	IndexMissing    IndexFault = "index.json is missing"
+	IndexNameless   IndexFault = "index.json has no entries"
 )
 
 // SalvageIndex returns what can be read of an index.json that is damaged, or of one that names nothing or is not there. It fails
@@ -137,7 +137,7 @@ func findAside(root *durable.Dir, raw []byte) (name string, there bool, err erro
 		}
 		name = fmt.Sprintf("%s.%d", asideName, n)
 	}
-	return "", false, fmt.Errorf("%s: these names are all taken: %s to %s", root, asideName, name)
+	return "", false, fmt.Errorf("%s: all names from %s to %s are taken", root, asideName, name)
 }
 
 // putAside keeps the bytes of an index.json beside it, before others take their place.
@@ -186,7 +186,7 @@ func (d *Dir) RestoreIndex(ctx context.Context, salvaged *Salvaged, index *build
 	}
 	if salvaged.Fault == IndexUnreadable {
 		if err := desk.putAside(before, mode); err != nil {
-			return fmt.Errorf("keep what %s was: %w", path, err)
+			return fmt.Errorf("back up %s: %w", path, err)
 		}
 	}
 	return d.putIndex(ctx, desk, index, mode, before)

@@ -21,7 +21,7 @@ type RoomError struct {
 }
 
 func (e *RoomError) Error() string {
-	return fmt.Sprintf("%s: %v: %d bytes are needed, %d are free", e.Path, syscall.ENOSPC, e.Need, e.Free)
+	return fmt.Sprintf("%s: %v: %d bytes needed, %d free", e.Path, syscall.ENOSPC, e.Need, e.Free)
 }
 
 // Is is for errors.Is.

@@ -113,9 +113,9 @@ func TestTagMovedErrorSaysHow(t *testing.T) {
 		was, now digest.Digest
 		want     string
 	}{
-		{a, b, "moved meanwhile, from " + a.String() + " to " + b.String()},
-		{a, "", "was removed meanwhile (it was " + a.String()},
-		{"", b, "was made by somebody else meanwhile (" + b.String()},
+		{a, b, "was moved meanwhile by another process, from " + a.String() + " to " + b.String()},
+		{a, "", "was removed meanwhile (it pointed to " + a.String()},
+		{"", b, "was created meanwhile by another process (" + b.String()},
 	} {
 		err := &layout.TagMovedError{Place: "./cache", Tag: "v1", Was: test.was, Now: test.now}
 		if got := err.Error(); !strings.HasPrefix(got, `./cache: the tag "v1" `) || !strings.Contains(got, test.want) {

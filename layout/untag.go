@@ -32,9 +32,9 @@ type KeptError struct {
 
 func (e *KeptError) Error() string {
 	if len(e.Sharing) > 0 {
-		return fmt.Sprintf("%s: the tag %q can't be deleted without what names the same root: %s: %v", e.Place, e.Tag, strings.Join(e.Sharing, ", "), e.Err)
+		return fmt.Sprintf("%s: can't delete the tag %q without also deleting what points to the same root: %s: %v", e.Place, e.Tag, strings.Join(e.Sharing, ", "), e.Err)
 	}
-	return fmt.Sprintf("%s: the tag %q is not deleted: %v", e.Place, e.Tag, e.Err)
+	return fmt.Sprintf("%s: the tag %q was not deleted: %v", e.Place, e.Tag, e.Err)
 }
 
 // Unwrap returns what the place said.

@@ -119,7 +119,7 @@ func (m Migration) parseSource() (layout.Reference, error) {
 	case err != nil:
 		return source, err
 	case source.Transport == layout.TransportStream:
-		return source, fmt.Errorf("%w: standard input (-) cannot be used here", layout.ErrReference)
+		return source, fmt.Errorf("%w: standard input (-) can't be used here", layout.ErrReference)
 	}
 	return source, checkRepository(source)
 }

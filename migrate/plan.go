@@ -150,7 +150,7 @@ func (m Migration) targetFor(source layout.Reference, tag string) (layout.Refere
 	case ref.Transport == layout.TransportStream || ref.Transport == layout.TransportArchive:
 		return ref, fmt.Errorf("%w: %s is no place that caches are added to: a repository or a layout", layout.ErrReference, ref)
 	case ref.Digest != "":
-		return ref, fmt.Errorf("%w: %s: what is written gets a tag, and its digest by its bytes", layout.ErrReference, ref)
+		return ref, fmt.Errorf("%w: %s: give a tag, not a digest; the digest follows from what is written", layout.ErrReference, ref)
 	}
 	return ref, nil
 }

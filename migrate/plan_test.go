@@ -129,7 +129,7 @@ func TestPlanProblems(t *testing.T) {
 			[]string{"to: ", "compression: ", `level is "high"`, `for: no rules are known for a registry "nobody"`},
 		},
 		{"a level of another", "version: 1\nmigrations: [{source: a, target: b, compression: gzip, level: 20}]", []string{"gzip has the levels 1 to 9, not 20"}},
-		{"a level of nothing", "version: 1\nmigrations: [{source: a, target: b, level: 2}]", []string{"without a compression"}},
+		{"a level of nothing", "version: 1\nmigrations: [{source: a, target: b, level: 2}]", []string{"needs a compression"}},
 		{"auto without rules", "version: 1\nmigrations: [{source: a, target: b, to: auto}]", []string{`line 2, column 37: to: auto is the form that a registry takes best, and b is none; write "to: keep", a form, or "for:"`}},
 		{
 			"auto by default", "version: 1\ndefaults: {to: auto}\nmigrations: [{source: a, target: 'oci:b'}]",
@@ -149,7 +149,7 @@ func TestPlanProblems(t *testing.T) {
 		{
 			"prune", "version: 1\ndefaults: {prune: {}}\nmigrations:\n- {source: a, target: b, prune: {older_than: 3y, keep_bytes: 0, keep_records: 0, keep: 1, fit: 2}}\n- {source: a, target: c, prune: small}",
 			[]string{
-				"line 2, column 19: prune has no rules", `line 4, column 46: older_than: "3y" is no age`, `line 4, column 62: keep_bytes: "0": want a size above 0`, "keep_records is 0",
+				"line 2, column 19: prune has no rules", `line 4, column 46: older_than: invalid age "3y"`, `line 4, column 62: keep_bytes: "0": want a size above 0`, "keep_records is 0",
 				`unknown key "keep" in prune; there are fit, keep_bytes, keep_records, leaves, older_than`, `fit is "2"`, `line 5, column 33: prune is "small"`,
 			},
 		},

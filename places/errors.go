@@ -27,19 +27,19 @@ func (e *NotThereError) Unwrap() error { return fs.ErrNotExist }
 type NotWritableError struct{ Reference layout.Reference }
 
 func (e *NotWritableError) Error() string {
-	return fmt.Sprintf("%s: this writes to layout directories and registries only", e.Reference)
+	return fmt.Sprintf("%s: only layout directories and registries can be written to here", e.Reference)
 }
 
 // IsFileError says that there is a file where a layout was to be made.
 type IsFileError struct{ Path string }
 
-func (e *IsFileError) Error() string { return e.Path + ": it is a file, and no layout" }
+func (e *IsFileError) Error() string { return e.Path + ": is a file, not a layout" }
 
 // HostError says that a bare path, where nothing is, begins like the name of a host.
 type HostError struct{ Path string }
 
 func (e *HostError) Error() string {
-	return fmt.Sprintf("%s: there is no such directory or file, and it begins like the name of a registry", e.Path)
+	return fmt.Sprintf("%s: no such file or directory, and it looks like the name of a registry", e.Path)
 }
 
 // Unwrap returns layout.ErrReference.

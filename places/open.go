@@ -57,17 +57,17 @@ func (o *Opened) Place() (layout.Place, error) {
 func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Transport == layout.TransportStream:
-		return nil, fmt.Errorf("%w: standard input (-) cannot be used here", layout.ErrReference)
+		return nil, fmt.Errorf("%w: standard input (-) can't be used here", layout.ErrReference)
 	case IsArchive(ref):
 		return openArchive(ctx, ref, o)
 	case o.Base != nil:
-		return nil, fmt.Errorf("%w: %s is no archive, and only archives have a base", layout.ErrReference, ref)
+		return nil, fmt.Errorf("%w: only archives can have a base, and %s is not one", layout.ErrReference, ref)
 	case ref.Transport == layout.TransportRegistry:
 		return openRegistry(ref, o)
 	case isDir(ref):
 		return openDir(ref, o)
 	default:
-		return nil, fmt.Errorf("%w: there are no places of the transport %q", layout.ErrReference, ref.Transport)
+		return nil, fmt.Errorf("%w: unknown transport %q", layout.ErrReference, ref.Transport)
 	}
 }
 
@@ -76,7 +76,7 @@ func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error)
 func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Digest != "":
-		return nil, fmt.Errorf("%w: %s: what is written gets a tag, and its digest by its bytes", layout.ErrReference, ref)
+		return nil, fmt.Errorf("%w: %s: give a tag, not a digest; the digest follows from what is written", layout.ErrReference, ref)
 	case IsArchive(ref) && ref.Transport == layout.TransportPath:
 		return nil, &IsFileError{Path: ref.Path}
 	case IsArchive(ref):

@@ -124,7 +124,7 @@ func TestRoom(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			status := run(args, &stdout, &stderr)
 			said := stdout.String() + stderr.String()
-			if status != exitFailed || !regexp.MustCompile(`no space left on device: \d{5,6} bytes are needed, \d{4,5} are free`).MatchString(said) {
+			if status != exitFailed || !regexp.MustCompile(`no space left on device: \d{5,6} bytes needed, \d{4,5} free`).MatchString(said) {
 				t.Errorf("status %d: %s", status, said)
 			}
 			if left, err := os.ReadDir(where); err != nil || len(left) > 0 {

@@ -21,7 +21,7 @@ func (a *app) hintAgain(s *migrate.Summary) string {
 	for _, c := range s.Causes {
 		switch {
 		case c.Cause == migrate.CauseNotThere:
-			first = append(first, "make the source that is not there, or correct its name in the plan")
+			first = append(first, "create the source that is missing, or correct its name in the plan")
 		case c.Cause == migrate.CauseTooFew:
 			first = append(first, "add caches to the source, or lower min in the plan")
 		case c.Cause == migrate.CauseDamaged:
@@ -35,11 +35,11 @@ func (a *app) hintAgain(s *migrate.Summary) string {
 	case passing || len(s.Causes) == 0:
 		return strings.Join(append([]string{a.tryAgain()}, first...), "; ")
 	case len(first) == 0:
-		return "trying again does not help as long as neither the plan nor the sources change; verify says of a cache what is wrong with it, 'ocicache registries' what targets take"
+		return "running it again won't help unless the plan or the sources change; verify shows what is wrong with a cache, 'ocicache registries' what targets accept"
 	case hopeless:
 		first = append(first, "what is not tried again needs another plan or source")
 	}
-	return strings.Join(append(first, "then "+a.tryAgain()), "; ")
+	return strings.Join(append(first, "after that, "+a.tryAgain()), "; ")
 }
 
 // mayPass reports whether trying again may help against a failure, though nobody does anything about it.
@@ -50,9 +50,9 @@ func mayPass(c migrate.CauseGroup) bool {
 // tryAgain says which command tries again what is left.
 func (a *app) tryAgain() string {
 	if !a.hasState() {
-		return "run the same command again; with --state FILE a run goes on where the one before ended"
+		return "run the same command to try again; with --state FILE, a run continues where the one before ended"
 	}
-	return "try again what is left: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
+	return "to try the rest again: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
 }
 
 // hintDamaged says what helps against the first of the caches that are damaged, be it at the source or at the target.
@@ -68,7 +68,7 @@ func (a *app) hintDamaged(s *migrate.Summary, c migrate.CauseGroup) string {
 		return archiveRemedy
 	}
 	damaged := subject{ref, a.accessOf(s.Plan, ref)}
-	return fmt.Sprintf("trying again does not help until it is mended; of %s, %s lists what is wrong, and %s mends what can be mended, with --base PLACE from a place that has it whole",
+	return fmt.Sprintf("running it again won't help until it is repaired; for %s, %s lists what is wrong, and %s repairs what it can, with --base PLACE from a place that has the complete cache",
 		c.First, damaged.mention("verify"), damaged.mention("repair", "--write"))
 }
 
@@ -126,14 +126,14 @@ const mostAgain = 3
 
 // renderAgain prints the commands that go on with what is left, where that may help.
 func renderAgain(w io.Writer, r *migrate.Report) {
-	going, only := "go on", ""
+	going, only := "to continue", ""
 	switch {
 	case r.Unended > 0:
-		going = "go on, where no run is still at work"
+		going = "to continue, where no run is still at work"
 	case r.Cut == 0:
-		going, only = "try again what is left", " --only "+string(migrate.OnlyFailed)
+		going, only = "to try the rest again", " --only "+string(migrate.OnlyFailed)
 		if !slices.ContainsFunc(r.Causes, mayPass) {
-			going = "once that is mended, " + going
+			going = "once that is repaired, " + going
 		}
 	}
 	hopeless := !slices.ContainsFunc(r.Causes, func(c migrate.CauseGroup) bool { return !c.Hopeless })

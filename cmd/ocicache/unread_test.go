@@ -89,8 +89,8 @@ func TestUnreadTagBeside(t *testing.T) {
 		status int
 		says   string
 	}{
-		"inspect REPO:gone":            {exitNotFound, `no cache has the tag "gone" (there are: v2)`},
-		"diff REPO:v2 REPO:gone":       {exitNotFound, `no cache has the tag "gone" (there are: v2)`},
+		"inspect REPO:gone":            {exitNotFound, `no cache has the tag "gone" (available: v2)`},
+		"diff REPO:v2 REPO:gone":       {exitNotFound, `no cache has the tag "gone" (available: v2)`},
 		"diff REPO:v2 REPO":            {exitFailed, "read the manifest v1: "},
 		"merge REPO:v2 REPO REPO:both": {exitFailed, "read the manifest v1: "},
 	} {

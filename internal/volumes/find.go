@@ -54,7 +54,7 @@ func findFiles(names []string) (*foundFiles, error) {
 			found.path = file
 		}
 		if a, b := filepath.Base(found.path), filepath.Base(file); a != b {
-			return nil, fmt.Errorf("%w: one is called %s and one %s; take archives one after the other", ErrMixed, a, b)
+			return nil, fmt.Errorf("%w: one is called %s and one %s; take archives one at a time", ErrMixed, a, b)
 		}
 		dir, err := os.Stat(filepath.Dir(file))
 		if err != nil {
