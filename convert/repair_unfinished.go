@@ -15,11 +15,11 @@ import (
 type UnfinishedError struct {
 	Place   string
 	Root    digest.Digest
-	Missing int // layers that are neither there nor in a base
+	Missing int // blobs that are neither there nor in a base
 }
 
 func (e *UnfinishedError) Error() string {
-	return fmt.Sprintf("%s: no tag names the root %s, and layers of it are missing (%d), as interrupted work leaves a cache: nothing was mended", e.Place, e.Root, e.Missing)
+	return fmt.Sprintf("%s: no tag names the root %s, and blobs of it are missing (%d), as interrupted work leaves a cache: nothing was mended", e.Place, e.Root, e.Missing)
 }
 
 // checkFinished fails with an *UnfinishedError where a root that was not asked for is to be named in earnest, and is not all there.
@@ -39,8 +39,11 @@ func (o RepairOptions) checkFinished(ctx context.Context, place layout.Source, r
 		if cache.Digest != root || cache.Missing == 0 {
 			continue
 		}
-		for _, layer := range cache.Layers() {
-			has, err := hasAny(ctx, append([]layout.Source{place}, o.Base...), layer)
+		for _, blob := range append(cache.Layers(), cache.Config()) {
+			if buildcache.CheckDigest(blob.Digest) != nil {
+				continue // nothing is to come for it
+			}
+			has, err := hasAny(ctx, append([]layout.Source{place}, o.Base...), blob)
 			if err != nil {
 				return err
 			}

@@ -68,7 +68,11 @@ type UnnamedCache struct {
 
 	modified int64
 	layers   []buildcache.Descriptor
+	config   buildcache.Descriptor
 }
+
+// Config returns the cache config, as the root names it.
+func (c UnnamedCache) Config() buildcache.Descriptor { return c.config }
 
 // Layers returns the layers of a cache, each once, in the order of digests.
 func (c UnnamedCache) Layers() []buildcache.Descriptor { return slices.Clone(c.layers) }
@@ -173,7 +177,7 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 	if err != nil {
 		return d.blobError(root, err) // it was one just now
 	}
-	out.Form = parsed.Form
+	out.Form, out.config = parsed.Form, parsed.Config
 	if out.layers, out.Missing, err = d.layersOf(ctx, parsed); err != nil {
 		return err
 	}

@@ -41,11 +41,13 @@ func (r *convertResult) err() error {
 	return failedOf(r.Caches, func(c convertedCache) error { return c.err })
 }
 
-// digests are those of the new roots.
+// digests are those of the new roots, of the caches that did not fail.
 func (r *convertResult) digests() []string {
 	var lines []string
 	for _, c := range r.Caches {
-		lines = append(lines, string(c.To.Digest))
+		if c.err == nil {
+			lines = append(lines, string(c.To.Digest))
+		}
 	}
 	return lines
 }

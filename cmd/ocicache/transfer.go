@@ -260,8 +260,8 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	err = a.convertAll(ctx, t, flags, entries, options, &result)
 	stop()
 	failed := result.err()
-	if err == nil && failed == nil {
-		err = flags.writeDigests(ctx, result.digests()...)
+	if lines := result.digests(); err == nil && len(lines) > 0 {
+		err = flags.writeDigests(ctx, lines...)
 	}
 	if err != nil {
 		result.Error = err.Error()
