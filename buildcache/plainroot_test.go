@@ -16,7 +16,11 @@ import (
 // encoding/json, whatever it is.
 func escaped(raw []byte) []byte {
 	const name = `"schemaVersion"`
-	if !bytes.Contains(raw, []byte(name)) {
+	if bytes.Count(raw, []byte(name)) != 1 { // it may be one in something else that is escaped, whose bytes are kept
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) == nil && members["schemaVersion"] == nil {
 		return nil
 	}
 	return bytes.Replace(raw, []byte(name), []byte(`"\u0073chemaVersion"`), 1)

@@ -40,9 +40,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	// Where nobody reads the output any more, writing fails, and what was begun is cleared away like after any other failure.
 	// The signal would end the program with all of it left. It is caught, not ignored, as children inherit that.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
+	// A terminal that closes hangs up twice, by its shell and by the kernel: the second one is no second signal of somebody's.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGPIPE)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(caught, syscall.SIGHUP)
+	}
+	defer signal.Stop(caught)
 
 	return a.run(ctx, args)
 }
