@@ -110,9 +110,15 @@ func (a *app) argsAgain() []string {
 	}
 	flags.Visit(func(f *pflag.Flag) {
 		switch value := f.Value.String(); f.Name {
-		case "only", "json", "password-stdin", "registry-token":
+		case "only", "json", "password-stdin":
+		case "registry-token":
+			args = append(args, tokenAgain)
 		case "creds":
-			user, _, _ := strings.Cut(value, ":")
+			user, password, has := strings.Cut(value, ":")
+			if has && password == "" {
+				args = append(args, "--creds="+value)
+				return
+			}
 			args = append(args, "--creds="+user, "--password-stdin")
 		default:
 			args = append(args, "--"+f.Name+"="+value)
@@ -120,6 +126,9 @@ func (a *app) argsAgain() []string {
 	})
 	return args
 }
+
+// tokenAgain stands for a token, which a shell takes from a variable.
+const tokenAgain = "--registry-token=$REGISTRY_TOKEN"
 
 // mostAgain is how many commands a report prints.
 const mostAgain = 3
@@ -147,6 +156,10 @@ func renderAgain(w io.Writer, r *migrate.Report) {
 		}
 		words := []string{"ocicache migrate run"}
 		for _, arg := range args {
+			if arg == tokenAgain {
+				words = append(words, `--registry-token="$REGISTRY_TOKEN"`)
+				continue
+			}
 			words = append(words, quoted(arg))
 		}
 		if i == 0 {
