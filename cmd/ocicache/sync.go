@@ -26,7 +26,7 @@ func (a *app) syncCommand() *cobra.Command {
 		Use:   "sync SRC DST",
 		Short: "Copy the caches that are missing from one place to another",
 		Long: `Copy the caches that are missing from one place to another, converting them on the way if asked. SRC without a tag means every cache
-in it. x that fails does not stop the others, but the exit status is 1. What is dropped from a cache is not sent; SRC is not changed.`,
+in it. A cache that fails does not stop the others, but the exit status is 1. What is dropped from a cache is not sent; SRC is not changed.`,
 		Example: `  ocicache sync ./cache docker://registry.example.com/team/cache --to auto
   ocicache sync docker://old.example.com/cache docker://new.example.com/cache --match 'release-*' --compression zstd
   ocicache sync ./cache docker://registry.example.com/team/cache --keep-bytes 5GB --delete --dry-run`,
