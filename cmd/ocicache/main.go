@@ -42,22 +42,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	// The signal would end the program with all of it left. It is caught, not ignored, as children inherit that.
 	// A terminal that closes hangs up twice, by its shell and by the kernel: the second one is no second signal of somebody's.
 	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGPIPE)
-	if !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(caught, syscall.SIGHUP)
-	}
+	signal.Notify(caught, append(hangup(), syscall.SIGPIPE)...)
 	defer signal.Stop(caught)
 
 	return a.run(ctx, args)
 }
 
-// interruptions are the signals that a command ends by as it should. Where a hangup is ignored, as behind nohup, it stays ignored.
-func interruptions() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
+// interruptions are the signals that a command ends by as it should.
+func interruptions() []os.Signal { return append(hangup(), os.Interrupt, syscall.SIGTERM) }
+
+// hangup is the signal of a terminal that closes. Where it is ignored, as behind nohup, it stays ignored.
+func hangup() []os.Signal {
+	if signal.Ignored(syscall.SIGHUP) {
+		return nil
 	}
-	return signals
+	return []os.Signal{syscall.SIGHUP}
 }
 
 // run is the program for a context that ends when it is interrupted. It returns the exit status.
