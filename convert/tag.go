@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -80,7 +79,7 @@ type Untagged struct {
 var ErrNoUntag = errors.New("tags can't be deleted there")
 
 // PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know. Nothing goes where
-// some of all could not be read, and might go along: each has an error around layout.ErrUnread then.
+// some of all could not be read, and might go along: each has an error around a *layout.SharedUnreadError then.
 func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, error) {
 	if _, ok := place.(layout.Untagger); !ok {
 		return nil, fmt.Errorf("%s: %w", place, ErrNoUntag)
@@ -109,9 +108,8 @@ func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, er
 	return results, nil
 }
 
-// unreadIn returns an error that names tags which the place does not let be read, nil for none.
+// unreadIn returns a *layout.SharedUnreadError of the tags that the place does not let be read, nil for none.
 func unreadIn(place layout.Source, all []layout.Entry) error {
-	const shown = 8
 	if _, ok := place.(layout.Lenient); !ok {
 		return nil
 	}
@@ -124,11 +122,7 @@ func unreadIn(place layout.Source, all []layout.Entry) error {
 	if len(tags) == 0 {
 		return nil
 	}
-	named := strings.Join(tags[:min(len(tags), shown)], ", ")
-	if more := len(tags) - shown; more > 0 {
-		named += fmt.Sprintf(" and %d more", more)
-	}
-	return fmt.Errorf("%w: %s", layout.ErrUnread, named)
+	return &layout.SharedUnreadError{Tags: tags}
 }
 
 // Untag takes the tags of entries of a place away, and never another one. all are the entries of the place. Blobs stay. It goes on

@@ -2,7 +2,6 @@ package layout
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,9 +39,13 @@ func (e *KeptError) Error() string {
 // Unwrap returns what the place said.
 func (e *KeptError) Unwrap() error { return e.Err }
 
-// ErrUnread marks a tag that is not deleted because others could not be read: a registry may delete all tags of a root together, and what
-// those point to, nobody could restore.
-var ErrUnread = errors.New("other tags can't be read, and may point to the same root")
+// SharedUnreadError says that a tag is not deleted because others could not be read: a registry may delete all tags of a root together, and
+// what those point to, nobody could restore.
+type SharedUnreadError struct{ Tags []string }
+
+func (e *SharedUnreadError) Error() string {
+	return "other tags can't be read, and may point to the same root: " + cutAll(e.Tags)
+}
 
 // Untag takes the entries of a root out of index.json that a tag names, and of one that has two tags only that one. Another entry
 // with the same tag stays: nothing found it by the tag before, and then the tag names it.

@@ -142,11 +142,12 @@ func status(err error) int {
 		noCache   *noCacheThereError
 		output    *durable.OutputTakenError
 		kept      *layout.KeptError
+		unread    *layout.SharedUnreadError
 		excluded  *allExcludedError
 		unlisted  *unlistedError
 	)
 	switch {
-	case errors.As(err, &sync), errors.As(err, &left), errors.Is(err, layout.ErrUnread):
+	case errors.As(err, &sync), errors.As(err, &left), errors.As(err, &unread):
 		return exitFailed // whatever the reasons were
 	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied), errors.As(err, &badName),
 		errors.As(err, &plan), errors.As(err, &noState), errors.As(err, &loss), errors.As(err, &output):

@@ -85,7 +85,7 @@ func (a *app) hintKept(err error, e *layout.KeptError) string {
 	slices.Sort(together)
 	together = slices.Compact(together)
 	switch {
-	case errors.Is(e.Err, layout.ErrUnread):
+	case errors.As(e.Err, new(*layout.SharedUnreadError)):
 		return "nothing was deleted; run it again once the registry lets these tags be read, or have its administrator delete them"
 	case e.ByHand != "":
 		return "this host only deletes tags through its own API; see the commands in the result"
