@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -113,14 +112,6 @@ type repairer struct {
 	based map[digest.Digest]layout.Source
 }
 
-// sourceOf returns where a blob is read: in the place, or where it would come from.
-func (r *repairer) sourceOf(blob digest.Digest) layout.Source {
-	if base := r.based[blob]; base != nil {
-		return base
-	}
-	return r.place
-}
-
 // readTries is how often what looks damaged is read: what is given up for damage is not given up for a transfer that ended too soon.
 const readTries = 2
 
@@ -219,27 +210,6 @@ func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.En
 	return found, nil
 }
 
-// rootFromBase returns the root of an entry as a base has it, and copies it from there; nil where none has it. What the place says of
-// its size may be as wrong as its bytes.
-func (r *repairer) rootFromBase(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
-	if entry.Descriptor.Digest == "" {
-		return nil, nil
-	}
-	for _, base := range r.o.Base {
-		root, err := layout.FindDigest(ctx, base, entry.Descriptor.Digest)
-		var none *layout.NotFoundError
-		if errors.As(err, &none) || isBroken(err) || err == nil && root.Kind != layout.KindCache {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		root.Tag = entry.Tag
-		return &root, r.copy(ctx, base, root.Descriptor)
-	}
-	return nil, nil
-}
-
 // findUnnamed finds the root for a tag that names one that is not there.
 func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
 	found, err := r.rootFromBase(ctx, entry)
@@ -303,40 +273,6 @@ func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entr
 	}
 	r.note(CacheInIndex, cache.Descriptor.Digest, "the tag points to an index with a cache in it; it is pointed at the cache")
 	return &cache, nil
-}
-
-// fromBase reports whether a base has a blob, and copies it from there.
-func (r *repairer) fromBase(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
-	base, err := r.baseOf(ctx, blob)
-	if err != nil || base == nil {
-		return false, err
-	}
-	for range readTries {
-		if err = r.copy(ctx, base, blob); !isBroken(err) {
-			return err == nil, err
-		}
-	}
-	return false, nil // the base is not better
-}
-
-// copy copies a blob from a base, or notes that it would come from there.
-func (r *repairer) copy(ctx context.Context, base layout.Source, blob buildcache.Descriptor) error {
-	if !r.o.Write {
-		r.based[blob.Digest] = base
-		return nil
-	}
-	return r.o.OnEvent.Track("copy", blob.Digest, blob.Size, func(done func(int64)) error {
-		return r.place.Put(ctx, blob, layout.Counted(ctx, func() (io.ReadCloser, error) { return base.Open(ctx, blob) }, done))
-	})
-}
-
-func (r *repairer) baseOf(ctx context.Context, blob buildcache.Descriptor) (layout.Source, error) {
-	for _, base := range r.o.Base {
-		if has, err := base.Has(ctx, blob); err != nil || has {
-			return base, err
-		}
-	}
-	return nil, nil
 }
 
 // load reads root and config of a cache, whatever is wrong with what the root says about the config. It returns nil where there
