@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -31,19 +32,56 @@ type Reference struct {
 	Digest    digest.Digest // of a root, in a registry or a layout, "" where none was given
 }
 
-// IsLocal reports whether the reference names something by its path on this machine.
-func (r Reference) IsLocal() bool {
-	switch r.Transport {
-	case TransportPath, TransportLayout, TransportArchive:
-		return true
-	case TransportRegistry, TransportStream:
-	}
-	return false
+// kind is how one kind of place is spelled.
+type kind struct {
+	transport Transport
+	prefix    string // of the reference
+	path      string // what follows the prefix, as messages name it
+	far       bool   // it is reached over a network
+	split     func(k kind, text, rest string) (Reference, error)
 }
+
+// kinds is the one table of the places that have a prefix.
+func kinds() []kind {
+	return []kind{
+		{transport: TransportLayout, prefix: "oci:", path: "DIR", split: splitLayout},
+		{transport: TransportArchive, prefix: "oci-archive:", path: "FILE", split: splitTag},
+		{transport: TransportRegistry, prefix: schemeRegistry, path: "HOST/REPOSITORY", far: true, split: splitName},
+	}
+}
+
+const schemeRegistry = "docker://"
+
+// kindOf returns the kind whose prefix text has, and what follows it.
+func kindOf(text string) (k kind, rest string, ok bool) {
+	for _, k := range kinds() {
+		if rest, ok := strings.CutPrefix(text, k.prefix); ok {
+			return k, rest, true
+		}
+	}
+	return kind{}, "", false
+}
+
+// isURL reports whether references of the kind look like those of the web. No other program means something else by them.
+func (k kind) isURL() bool { return strings.HasSuffix(k.prefix, "://") }
+
+// Spellings returns how references with a prefix are written, such as oci:DIR, each with end behind it.
+func Spellings(end string) []string {
+	var all []string
+	for _, k := range kinds() {
+		all = append(all, k.prefix+k.path+end)
+	}
+	return all
+}
+
+// IsLocal reports whether the reference names something by its path on this machine.
+func (r Reference) IsLocal() bool { return r.Transport != TransportStream && !r.IsFar() }
 
 // IsFar reports whether the reference names a place that is reached over a network: what is done there takes requests, and its bytes
 // are on no disk of this machine.
-func (r Reference) IsFar() bool { return r.Transport == TransportRegistry }
+func (r Reference) IsFar() bool {
+	return slices.ContainsFunc(kinds(), func(k kind) bool { return k.far && k.transport == r.Transport })
+}
 
 // ErrReference marks text that is no reference.
 var ErrReference = errors.New("not a reference")
@@ -85,23 +123,16 @@ func ParseReference(text string) (Reference, error) {
 	if text == string(TransportStream) {
 		return Reference{Transport: TransportStream}, nil
 	}
-	if rest, ok := strings.CutPrefix(text, "docker://"); ok {
-		return splitName(text, rest)
-	}
-	if meant, ok := misspelt(text); ok {
-		return Reference{}, &SpellingError{Text: text, Meant: meant}
-	}
-	if rest, ok := strings.CutPrefix(text, string(TransportLayout)+":"); ok {
-		if ref, err := splitDigest(text, rest); err != nil || ref.Digest != "" {
-			return ref, err
+	k, rest, ok := kindOf(text)
+	if !k.isURL() {
+		if meant, ok := misspelt(text); ok {
+			return Reference{}, &SpellingError{Text: text, Meant: meant}
 		}
 	}
-	for _, transport := range []Transport{TransportLayout, TransportArchive} {
-		if rest, ok := strings.CutPrefix(text, string(transport)+":"); ok {
-			return splitTag(transport, text, rest)
-		}
+	if !ok {
+		return Reference{Transport: TransportPath, Path: text}, nil
 	}
-	return Reference{Transport: TransportPath, Path: text}, nil
+	return k.split(k, text, rest)
 }
 
 // namesHost reports whether the name of a repository begins with a host that no directory is likely to be called.
@@ -134,27 +165,42 @@ func misspelt(text string) (meant string, ok bool) {
 			return other.ours + strings.TrimLeft(rest, "/"), true
 		}
 	}
-	if !strings.HasPrefix(text, "type=") {
-		return "", false
+	if strings.HasPrefix(text, "type=") {
+		return misspeltFields(text), true
 	}
-	// As BuildKit is told of caches.
+	return "", false
+}
+
+// misspeltFields is misspelt for the fields of a cache as BuildKit is told of it.
+func misspeltFields(text string) (meant string) {
 	fields := map[string]string{}
 	for field := range strings.SplitSeq(text, ",") {
 		key, value, _ := strings.Cut(field, "=")
 		fields[key] = value
 	}
+	dir := cmp.Or(fields["src"], fields["dest"])
 	switch {
 	case fields["ref"] != "":
-		return "docker://" + fields["ref"], true
+		return "docker://" + fields["ref"]
+	case dir == "": // of another kind
+		return ""
 	case fields["tag"] != "":
-		return "oci:" + cmp.Or(fields["src"], fields["dest"]) + ":" + fields["tag"], true
+		return "oci:" + dir + ":" + fields["tag"]
 	default:
-		return "oci:" + cmp.Or(fields["src"], fields["dest"]), true
+		return "oci:" + dir
 	}
 }
 
+// splitLayout cuts DIR@DIGEST, and else DIR:TAG.
+func splitLayout(k kind, text, rest string) (Reference, error) {
+	if ref, err := splitDigest(text, rest); err != nil || ref.Digest != "" {
+		return ref, err
+	}
+	return splitTag(k, text, rest)
+}
+
 // splitTag cuts PATH:TAG at the first colon, as the containers tools do.
-func splitTag(transport Transport, text, rest string) (Reference, error) {
+func splitTag(k kind, text, rest string) (Reference, error) {
 	path, tag, tagged := strings.Cut(rest, ":")
 	if path == "" {
 		return Reference{}, fmt.Errorf("%w: %q has no path", ErrReference, text)
@@ -162,7 +208,7 @@ func splitTag(transport Transport, text, rest string) (Reference, error) {
 	if tagged && !isTag(tag) {
 		return Reference{}, fmt.Errorf("%w: %q is not a valid tag in %q", ErrReference, cut(tag), cut(text))
 	}
-	return Reference{Transport: transport, Path: path, Tag: tag}, nil
+	return Reference{Transport: k.transport, Path: path, Tag: tag}, nil
 }
 
 // splitDigest cuts DIR@ALGORITHM:HEX, where DIR has no colon, as everything that has is DIR:TAG. The reference has no digest for text
@@ -185,8 +231,8 @@ func splitDigest(text, rest string) (Reference, error) {
 
 // splitName cuts HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. Whether host and repository can be such, whoever opens
 // it says.
-func splitName(text, name string) (Reference, error) {
-	ref := Reference{Transport: TransportRegistry, Path: name}
+func splitName(k kind, text, name string) (Reference, error) {
+	ref := Reference{Transport: k.transport, Path: name}
 	if path, hash, ok := strings.Cut(name, "@"); ok {
 		ref.Path, ref.Digest = path, digest.Digest(hash)
 		if err := buildcache.CheckDigest(ref.Digest); err != nil {
@@ -238,7 +284,7 @@ func (e *SpellingError) Error() string {
 		return fmt.Sprintf("%q is not a reference: references can't contain users, passwords or queries, which are not shown here", e.Text)
 	}
 	if e.Meant == "" {
-		return fmt.Sprintf("%q names an unknown kind of place (want oci:DIR, oci-archive:FILE, docker://HOST/REPOSITORY or a path)", e.Text)
+		return fmt.Sprintf("%q names an unknown kind of place (want %s or a path)", e.Text, strings.Join(Spellings(""), ", "))
 	}
 	return fmt.Sprintf("%q is not a reference", e.Text)
 }
@@ -292,17 +338,8 @@ func (r Reference) String() string {
 		return r.Path
 	case TransportStream:
 		return string(r.Transport)
-	case TransportRegistry:
-		text := "docker://" + r.Path
-		if r.Tag != "" {
-			text += ":" + r.Tag
-		}
-		if r.Digest != "" {
-			text += "@" + r.Digest.String()
-		}
-		return text
 	default:
-		text := string(r.Transport) + ":" + r.Path
+		text := r.prefix() + r.Path
 		if r.Tag != "" {
 			text += ":" + r.Tag
 		}
@@ -311,4 +348,14 @@ func (r Reference) String() string {
 		}
 		return text
 	}
+}
+
+// prefix returns what a reference of its kind begins with.
+func (r Reference) prefix() string {
+	for _, k := range kinds() {
+		if k.transport == r.Transport {
+			return k.prefix
+		}
+	}
+	return string(r.Transport) + ":"
 }

@@ -114,6 +114,8 @@ func TestMisspelt(t *testing.T) {
 		"type=registry,ref=x.example/y:1": "docker://x.example/y:1",
 		"type=local,src=a":                "oci:a",
 		"type=local,dest=a,tag=v1":        "oci:a:v1",
+		"type=s3,bucket=b":                "", // of another kind
+		"type=gha":                        "",
 	} {
 		_, err := layout.ParseReference(text)
 		var spelling *layout.SpellingError

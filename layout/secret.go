@@ -26,7 +26,11 @@ func checkSecrets(text string) error {
 	if shown == rest {
 		return nil
 	}
-	return &SpellingError{Text: text[:len(text)-len(rest)] + shown, Meant: "docker://" + strings.TrimLeft(meant, "/"), Secret: true}
+	prefix := schemeRegistry
+	if k, _, ok := kindOf(text); ok && k.isURL() {
+		prefix = k.prefix
+	}
+	return &SpellingError{Text: text[:len(text)-len(rest)] + shown, Meant: prefix + strings.TrimLeft(meant, "/"), Secret: true}
 }
 
 // checkFields is checkSecrets for the fields of a cache as BuildKit is told of it.

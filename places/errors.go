@@ -27,7 +27,7 @@ func (e *NotThereError) Unwrap() error { return fs.ErrNotExist }
 type NotWritableError struct{ Reference layout.Reference }
 
 func (e *NotWritableError) Error() string {
-	return fmt.Sprintf("%s: only layout directories and registries can be written to here", e.Reference)
+	return fmt.Sprintf("%s: an archive can't be written to here", e.Reference)
 }
 
 // IsFileError says that there is a file where a layout was to be made.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -51,15 +52,16 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ocicache",
 		Short: "Make BuildKit cache exports usable anywhere",
-		Long: `ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
+		Long: fmt.Sprintf(`ocicache converts BuildKit cache exports (--cache-to type=local) between their manifest forms, recompresses their
 layers, copies and syncs them to and from registries, packs them into archives that cross an air gap, and inspects and
 verifies them. BuildKit still hits every cache that it writes.
 
-A reference names a cache in a place: a bare path (a directory is a layout, a file is an archive), oci:DIR[:TAG|@DIGEST],
-oci-archive:FILE[:TAG] or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST].
+A reference names a place: a bare path (a directory is a layout, a file is an archive),
+%s.
+One with a prefix may name one cache there, with :TAG behind it, or with @DIGEST, which archives don't take.
 
 Exit status: 0 done, 1 failed (sync: at least one cache failed), 2 wrong usage, 3 verify found an error, diff a difference, repair damage
-or explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`,
+or explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`, english.WordSeries(layout.Spellings(""), "or")),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,

@@ -120,7 +120,7 @@ func (a *app) hintSpelling(e *layout.SpellingError) string {
 		return ""
 	case strings.HasPrefix(e.Meant, string(layout.TransportArchive)+":") && !a.writesArchives():
 		return asWhole + "; for a directory of that name, write " + quoted("./"+e.Text)
-	case e.Secret:
+	case e.Secret && strings.HasPrefix(e.Meant, "docker://"):
 		return fmt.Sprintf("did you mean %s? give credentials with --creds USER and --password-stdin, or log in first", quoted(e.Meant))
 	default:
 		return fmt.Sprintf("did you mean %s?", quoted(e.Meant))
@@ -185,7 +185,7 @@ func hintSide(e *sideError) string {
 	case errors.As(e, &noImage) && len(noImage.Tags) == 0, errors.Is(e, layout.ErrNotLayout) && e.flag != flagNewCache:
 		return "give an image that has provenance, or a file with provenance"
 	case errors.As(e, &noImage), errors.As(e, &ambiguous):
-		return "put the tag in the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
+		return "put the tag in the reference: " + taggedSpellings()
 	}
 	return ""
 }

@@ -28,7 +28,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Long: `Show what is in caches: form, config, layers, records and results, ages and sizes, and how much of a layout no tag
 reaches. inspect reads roots, configs and a few bytes of each layer.
 
-A bare path or docker://REPOSITORY means every cache in it.
+Without a tag or a digest REF means every cache there.
 
 --raw writes the bytes of one root exactly as they are stored, or with --config those of the cache config.
 

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/meant"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // wordKind is what a word of the command line stands for.
@@ -35,7 +37,6 @@ const (
 	adviceStatus = "ls lists caches, inspect shows what is in them, migrate report shows how a migration went"
 	advicePush   = "did you mean convert or copy? convert --to auto sends the form that the registry accepts, copy sends the cache as it is"
 	adviceForget = "did you mean rm? 'ocicache rm' deletes tags by age and number, 'ocicache prune' drops old results within a cache"
-	adviceTag    = "the tag is part of the reference: oci:DIR:TAG, oci-archive:FILE:TAG or docker://HOST/REPOSITORY:TAG"
 	adviceAll    = "sync and pack take every cache in a place, and a bare path means every cache in it"
 	adviceNone   = "nothing is chosen without a flag here: name a tag, or choose with --match, --older-than or --keep"
 	adviceLast   = "use --older-than, --keep-records or --keep-bytes within a cache; rm --keep N keeps the newest caches of a place"
@@ -43,6 +44,9 @@ const (
 	adviceAsIs   = "digests always stay the same, unless a flag asks for a change"
 	adviceForce  = "commands never ask for confirmation; --dry-run shows what would be done"
 )
+
+// taggedSpellings names how one cache of a place is named.
+func taggedSpellings() string { return english.WordSeries(layout.Spellings(":TAG"), "or") }
 
 // otherWords are the words of other programs. The first one counts whose command or flag is there.
 var otherWords = []otherWord{
@@ -73,7 +77,7 @@ var otherWords = []otherWord{
 	{aFlag, "a all", "no-preflight", adviceAll},
 	{aFlag, "a all", "", "a bare path means every cache in it, for commands that take several"},
 	{aFlag, "t", "tag", ""},
-	{aFlag, "t tag", "", adviceTag},
+	{aFlag, "t tag", "", "the tag is part of the reference: " + taggedSpellings()},
 	{aFlag, "l level", "compression-level", ""},
 	{aFlag, "filter until", "match", adviceUntil},
 	{aFlag, "filter until", "older-than", "use --older-than AGE"},

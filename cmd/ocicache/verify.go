@@ -35,7 +35,7 @@ layer and compares its diffID.
 A problem is an error if it makes builds fail or lose hits, else a warning. A cache that BuildKit imports in full has no
 errors. The exit status is 3 if there is an error, with --strict also if there is a warning; 1 if a cache could not be read.
 
-A bare path means every cache in it, and the layout itself; docker://REPOSITORY means every cache there.`,
+Without a tag or a digest REF means every cache there, and the layout itself where it is a directory.`,
 		Example: `  ocicache verify ./cache --deep
   ocicache verify oci:./cache:main --json`,
 		Args: cobra.ExactArgs(1),
