@@ -27,7 +27,7 @@ func readApart(ctx context.Context, r io.Reader) (*io.PipeReader, func()) {
 // unpacked returns the tar in a stream, however it is compressed.
 func unpacked(ctx context.Context, r io.Reader, limit int64) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, streamBuffer)
-	head, err := buffered.Peek(4)
+	head, err := buffered.Peek(compress.HeadSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

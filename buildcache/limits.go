@@ -25,9 +25,7 @@ func Limits(root *Root, config *Config) []Limit {
 	if !root.Form.IsList() {
 		limits = append(limits, Limit{"v0.12", "it is a manifest instead of a list", HitsLost})
 	}
-	if before := zstdBefore(root); before != "" {
-		limits = append(limits, Limit{before, "it has zstd layers", BuildFails})
-	}
+	limits = append(limits, layerLimits(root)...)
 	for _, record := range config.Records {
 		if len(record.Chains) > 0 {
 			limits = append(limits, Limit{"v0.10", "its records have chains", HitsLost})
@@ -37,18 +35,23 @@ func Limits(root *Root, config *Config) []Limit {
 	return limits
 }
 
-// zstdBefore returns the first version that unpacks the root's zstd layers, or "" if it has none. Docker's media type
-// for them was understood later than OCI's.
-func zstdBefore(root *Root) string {
-	before := ""
-	for _, layer := range root.Layers {
-		switch t, _ := parseLayerType(layer.MediaType); {
-		case t.name != Zstd:
-		case t.docker:
-			return "v0.12"
-		default:
-			before = "v0.11"
+// layerLimits returns those of the root's layers, one for each compression that not all BuildKits unpack.
+func layerLimits(root *Root) []Limit {
+	var limits []Limit
+	for _, c := range compressionTypes {
+		before := ""
+		for _, layer := range root.Layers {
+			switch t, _ := parseLayerType(layer.MediaType); {
+			case t.name != c.name:
+			case t.docker && c.sinceDocker != "": // which is later than OCI's
+				before = c.sinceDocker
+			case before == "":
+				before = c.since
+			}
+		}
+		if before != "" {
+			limits = append(limits, Limit{before, fmt.Sprintf("it has %s layers", c.name), BuildFails})
 		}
 	}
-	return before
+	return limits
 }

@@ -31,6 +31,8 @@ type compressionType struct {
 	name            Compression
 	suffix          string
 	noDockerForeign bool // Docker has no media type for such a layer that is not to be distributed
+	// since and sinceDocker are the first BuildKits that unpack it, by OCI's and by Docker's media type; "" where all do.
+	since, sinceDocker string
 }
 
 // compressionTypes is the one table of the compressions and their media types. Of two with one suffix, the first is what
@@ -38,7 +40,7 @@ type compressionType struct {
 var compressionTypes = []compressionType{
 	{name: Uncompressed},
 	{name: Gzip, suffix: "gzip"},
-	{name: Zstd, suffix: "zstd", noDockerForeign: true},
+	{name: Zstd, suffix: "zstd", noDockerForeign: true, since: "v0.11", sinceDocker: "v0.12"},
 	{name: Estargz, suffix: "gzip"},
 }
 

@@ -124,7 +124,7 @@ func repack(
 	if _, ok := src.(layout.RandomAccess); !ok {
 		// The bytes could not be looked at before.
 		buffered := bufio.NewReader(read)
-		head, err := buffered.Peek(4)
+		head, err := buffered.Peek(compress.HeadSize)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return packed, err
 		}

@@ -250,7 +250,7 @@ var estargzFiles = []string{"/stargz.index.json", "/.prefetch.landmark", "/.no.p
 
 func (l *Layers) decode(ctx context.Context, raw io.Reader) (*contenthash.Layer, error) {
 	buffered := bufio.NewReaderSize(raw, 1<<16)
-	head, err := buffered.Peek(4)
+	head, err := buffered.Peek(compress.HeadSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

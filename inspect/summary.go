@@ -236,7 +236,7 @@ func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 		return encoding, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	head := make([]byte, 4)
+	head := make([]byte, compress.HeadSize)
 	n, err := io.ReadFull(r, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return encoding, err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/migrate"
 )
@@ -282,11 +283,21 @@ func TestUnusedRegistry(t *testing.T) {
 	}
 }
 
-// TestSchema says that the schema has the keys that plans have.
+// words returns names as text.
+func words[T ~string](names []T) []string {
+	var all []string
+	for _, name := range names {
+		all = append(all, string(name))
+	}
+	return all
+}
+
+// TestSchema says that the schema has the keys that plans have, and their words.
 func TestSchema(t *testing.T) {
 	t.Parallel()
 	type object struct {
 		Properties           map[string]*object `json:"properties"`
+		Enum                 []string           `json:"enum"`
 		AdditionalProperties json.RawMessage    `json:"additionalProperties"`
 		Items                *object            `json:"items"`
 		OneOf                []*object          `json:"oneOf"`
@@ -300,14 +311,21 @@ func TestSchema(t *testing.T) {
 	if err := json.Unmarshal(schema.Properties["registries"].AdditionalProperties, &registry); err != nil {
 		t.Fatal(err)
 	}
+	change := schema.Defs["change"].Properties
+	if got, want := change["compression"].Enum, append([]string{"keep"}, words(buildcache.Compressions())...); !slices.Equal(got, want) {
+		t.Errorf("the schema has the compressions %v, not %v", got, want)
+	}
+	if got, want := change["to"].Enum, append([]string{"auto", "keep"}, words(buildcache.Forms())...); !slices.Equal(got, want) {
+		t.Errorf("the schema has the forms %v, not %v", got, want)
+	}
 	migration := schema.Properties["migrations"].Items.Properties
 	for name, part := range map[string]struct {
 		keys map[string]*object
 		of   any
 	}{
 		"plan": {schema.Properties, migrate.Plan{}}, "registry": {registry.Properties, migrate.Registry{}},
-		"change": {schema.Defs["change"].Properties, migrate.Change{}}, "migration": {migration, migrate.Migration{}},
-		"tags": {migration["tags"].Properties, migrate.Tags{}}, "prune": {schema.Defs["change"].Properties["prune"].OneOf[1].Properties, convert.Limits{}},
+		"change": {change, migrate.Change{}}, "migration": {migration, migrate.Migration{}},
+		"tags": {migration["tags"].Properties, migrate.Tags{}}, "prune": {change["prune"].OneOf[1].Properties, convert.Limits{}},
 	} {
 		var fields []string
 		for field := range fieldsOf(reflect.TypeOf(part.of)) {

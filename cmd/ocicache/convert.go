@@ -10,6 +10,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/internal/compress"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 )
@@ -29,7 +30,7 @@ func (f *changeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.to, "to", "", "`FORM`: "+english.WordSeries(append(names(buildcache.Forms()), auto), "or"))
 	flags.StringVar(&f.compression, "compression", "", "`TYPE` of layers: "+english.WordSeries(names(buildcache.Compressions()), "or"))
-	flags.IntVar(&f.level, "compression-level", 0, "`N`: zstd 1-22, gzip and estargz 1-9 (default by TYPE)")
+	flags.IntVar(&f.level, "compression-level", 0, "`N`: "+compress.Levels()+" (default by TYPE)")
 	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that already have this compression")
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/ocicache/ocicache/buildcache"
 )
@@ -13,8 +14,9 @@ import (
 // codec is all that this package knows of one compression.
 type codec struct {
 	compression buildcache.Compression
-	begins      func(head []byte) bool // tells by a blob's first four bytes; nil where they do not tell
+	begins      func(head []byte) bool // tells by a blob's first HeadSize bytes; nil where they do not tell
 	levels      int                    // the highest; the lowest is 1; 0 for none
+	isDefault   func(level int) bool   // the level gives the bytes that the default gives; nil where that is not known of any
 	encode      func(w io.Writer, tar io.Reader, level int) (Encoded, error)
 	// decode calls large, which may wait, before it takes more memory than freeWindow.
 	decode  func(raw io.Reader, large func() error) (io.ReadCloser, error)
@@ -24,10 +26,10 @@ type codec struct {
 // codecs is the one table of how the compressions of buildcache are told, read and written.
 func codecs() []codec {
 	return []codec{
-		{buildcache.Uncompressed, nil, 0, encodeNothing, decodeNothing, func() string { return "" }},
-		{buildcache.Gzip, beginsGzip, 9, encodeGzip, decodeGzip, klauspostVersion},
-		{buildcache.Zstd, beginsZstd, 22, encodeZstd, decodeZstd, klauspostVersion},
-		{buildcache.Estargz, nil, 9, encodeEstargz, decodeGzip, estargzVersion},
+		{buildcache.Uncompressed, nil, 0, nil, encodeNothing, decodeNothing, func() string { return "" }},
+		{buildcache.Gzip, beginsGzip, 9, isGzipDefault, encodeGzip, decodeGzip, klauspostVersion},
+		{buildcache.Zstd, beginsZstd, 22, isZstdDefault, encodeZstd, decodeZstd, klauspostVersion},
+		{buildcache.Estargz, nil, 9, nil, encodeEstargz, decodeGzip, estargzVersion},
 	}
 }
 
@@ -65,6 +67,25 @@ func CheckLevel(c buildcache.Compression, level int) error {
 	default:
 		return fmt.Errorf("%s has the levels 1 to %d, not %d", c, codec.levels, level)
 	}
+}
+
+// Levels says which levels the compressions have, as a help text lists them.
+func Levels() string {
+	var all []string
+	for _, codec := range codecs() {
+		if codec.levels > 0 {
+			all = append(all, fmt.Sprintf("%s 1-%d", codec.compression, codec.levels))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// Level returns a level as it is noted of a layer: 0 where it gives the bytes that the default gives.
+func Level(c buildcache.Compression, level int) int {
+	if codec, err := codecOf(c); err == nil && codec.isDefault != nil && codec.isDefault(level) {
+		return 0
+	}
+	return level
 }
 
 // Version names the encoder of a compression, with everything that its output depends on. Two binaries with equal

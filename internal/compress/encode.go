@@ -40,12 +40,10 @@ const (
 	zstdLevel = 3
 )
 
-// Level returns a level as it is noted of a layer: 0 where it gives the bytes that the default gives.
-func Level(c buildcache.Compression, level int) int {
-	if c == buildcache.Zstd && zstd.EncoderLevelFromZstd(level) == zstd.EncoderLevelFromZstd(zstdLevel) || c == buildcache.Gzip && level == gzipLevel {
-		return 0
-	}
-	return level
+func isGzipDefault(level int) bool { return level == gzipLevel }
+
+func isZstdDefault(level int) bool {
+	return zstd.EncoderLevelFromZstd(level) == zstd.EncoderLevelFromZstd(zstdLevel)
 }
 
 func encodeGzip(w io.Writer, tar io.Reader, level int) (Encoded, error) {
