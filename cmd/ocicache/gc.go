@@ -7,13 +7,32 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 )
 
+// collectFlags say what is collected as garbage.
+type collectFlags struct{ keepSince string }
+
+// add adds them; with is what they are good with, "" where they always are.
+func (f *collectFlags) add(flags *pflag.FlagSet, with string) {
+	flags.StringVar(&f.keepSince, "keep-since", "24h",
+		with+"keep what is younger than this `AGE`, such as 12h or 7d; use 0s only if every writer takes the lock")
+}
+
+// options reads the flags.
+func (f *collectFlags) options(dryRun bool) (layout.GCOptions, error) {
+	grace, err := parseAge(f.keepSince)
+	if err != nil {
+		return layout.GCOptions{}, &usageError{fmt.Errorf("--keep-since: %w", err)}
+	}
+	return layout.GCOptions{Grace: grace, DryRun: dryRun}, nil
+}
+
 func (a *app) gcCommand() *cobra.Command {
-	var keepSince string
+	var flags collectFlags
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "gc DIR",
@@ -33,10 +52,14 @@ nothing, as the missing part may be among what would be removed.`,
   ocicache gc ./cache --keep-since 0s`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runGC(cmd.Context(), keepSince, dryRun, args[0])
+			o, err := flags.options(dryRun)
+			if err != nil {
+				return err
+			}
+			return a.runGC(cmd.Context(), o, args[0])
 		},
 	}
-	cmd.Flags().StringVar(&keepSince, "keep-since", "24h", "keep what is younger than this `AGE`, such as 12h or 7d; use 0s only if every writer takes the lock")
+	flags.add(cmd.Flags(), "")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be removed, and remove nothing")
 	return cmd
 }
@@ -49,17 +72,13 @@ type gcResult struct {
 	Error string `json:"error,omitempty"`
 }
 
-func (a *app) runGC(ctx context.Context, keepSince string, dryRun bool, text string) error {
-	grace, err := parseAge(keepSince)
-	if err != nil {
-		return &usageError{fmt.Errorf("--keep-since: %w", err)}
-	}
+func (a *app) runGC(ctx context.Context, o layout.GCOptions, text string) error {
 	dir, err := a.openDir(ctx, text)
 	if err != nil {
 		return err
 	}
-	a.noteReadOnly(dryRun, layout.Reference{Transport: layout.TransportPath, Path: dir.String()})
-	done, err := dir.GC(ctx, layout.GCOptions{Grace: grace, DryRun: dryRun})
+	a.noteReadOnly(o.DryRun, layout.Reference{Transport: layout.TransportPath, Path: dir.String()})
+	done, err := dir.GC(ctx, o)
 	if done == nil {
 		return err
 	}

@@ -18,13 +18,13 @@ import (
 )
 
 type pruneFlags struct {
-	limits    limitFlags
-	dryRun    bool
-	gc        bool
-	keepSince string
-	tag       string
-	naming    namingFlags
-	access    *registryFlags
+	limits  limitFlags
+	dryRun  bool
+	gc      bool
+	collect collectFlags
+	tag     string
+	naming  namingFlags
+	access  *registryFlags
 }
 
 func (a *app) pruneCommand() *cobra.Command {
@@ -37,8 +37,8 @@ needs. Builds hit what is left as before. Rules are applied one after the other,
 applies to one cache.
 
 The tag moves last, once the result is checked by the rules of BuildKit's importer. Blobs are not deleted right away: in a directory,
-'ocicache gc' or --gc here frees those older than --keep-since. A bare path or docker://REPOSITORY means every cache there; if one fails,
-the others are still pruned, and the exit status is 1. With --dry-run, --gc shows what it would remove.
+'ocicache gc' or --gc here frees those older than --keep-since. Without a tag REF means every cache there; if one fails, the
+others are still pruned, and the exit status is 1. With --dry-run, --gc shows what it would remove.
 
 With --provenance, prune shows which steps lose their results, and which keep them. ` + provenanceHelp,
 		Example: `  ocicache prune ./cache --older-than 30d --keep-bytes 5GB --gc
@@ -59,7 +59,7 @@ With --provenance, prune shows which steps lose their results, and which keep th
 	flags.limits.add(f, "cache")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "show what would be dropped, and write nothing")
 	f.BoolVar(&flags.gc, "gc", false, "in a directory, also remove what no tag reaches any more, like 'ocicache gc'")
-	f.StringVar(&flags.keepSince, "keep-since", "24h", "with --gc, keep what is younger than this `AGE`; use 0s only if every writer takes the lock")
+	flags.collect.add(f, "with --gc, ")
 	flags.naming.add(f)
 	flags.access = addRegistryFlags(cmd)
 	return cmd
@@ -95,9 +95,9 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	if err != nil {
 		return &usageError{err}
 	}
-	grace, err := parseAge(flags.keepSince)
+	collect, err := flags.collect.options(flags.dryRun)
 	if err != nil {
-		return &usageError{fmt.Errorf("--keep-since: %w", err)}
+		return err
 	}
 	names, err := a.pruneNames(ctx, flags, text)
 	if err != nil {
@@ -120,7 +120,7 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	err = a.pruneAll(ctx, from, place, convert.PruneOptions{Rules: rules, DryRun: flags.dryRun, Explain: names.explain()}, &result)
 	names.addTo(&result)
 	if err == nil && flags.gc && result.done() > 0 {
-		if result.GC, err = dir.GC(ctx, result.collection(grace, flags.dryRun)); err == nil {
+		if result.GC, err = dir.GC(ctx, result.collection(collect)); err == nil {
 			result.forgetPruned()
 		}
 	}
@@ -206,10 +206,9 @@ func (r *pruneResult) err() error {
 }
 
 // collection is what is to be collected behind the pruning, or would be.
-func (r *pruneResult) collection(grace time.Duration, dryRun bool) layout.GCOptions {
-	o := layout.GCOptions{Grace: grace, DryRun: dryRun}
+func (r *pruneResult) collection(o layout.GCOptions) layout.GCOptions {
 	for _, c := range r.Caches {
-		if move, ok := c.Moves(); ok && dryRun {
+		if move, ok := c.Moves(); ok && o.DryRun {
 			o.Planned = append(o.Planned, move)
 		}
 	}
