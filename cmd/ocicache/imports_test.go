@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"go/build/constraint"
 	"go/parser"
 	"go/token"
@@ -204,35 +203,6 @@ func TestDoors(t *testing.T) {
 			if !slices.Contains(used[door], folder) {
 				t.Errorf("%s may import %s, and does not", folder, door)
 			}
-		}
-	}
-}
-
-// ruleOf matches the rule of depguard for the files of a package.
-const ruleOf = `(?s)files: \["\*\*/%s/\*\.go", "!\$test"\]\n(.*?)deny: \[\{pkg: %s,`
-
-// TestLinted says that depguard has the same table.
-func TestLinted(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(moduleDir, ".golangci.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for folder, allowed := range house(t) {
-		if allowed == nil {
-			continue
-		}
-		rule := regexp.MustCompile(fmt.Sprintf(ruleOf, folder, module)).FindSubmatch(text)
-		if rule == nil {
-			t.Errorf("%s: no rule", folder)
-			continue
-		}
-		var linted []string
-		for _, match := range regexp.MustCompile(module+`/([a-z0-9/]+)`).FindAllSubmatch(rule[1], -1) {
-			linted = append(linted, string(match[1]))
-		}
-		if !slices.Equal(linted, allowed) {
-			t.Errorf("%s: the linter allows %v, the table %v", folder, linted, allowed)
 		}
 	}
 }
