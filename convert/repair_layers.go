@@ -113,7 +113,7 @@ func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 		return
 	case f.held:
 		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has the layer, "+
-			"but the registry won't replace the damaged blob until its administrator deletes it")
+			"but the damaged blob there won't be replaced until an administrator deletes it")
 		return
 	case !f.there && f.damaged:
 		r.discard = append(r.discard, f.Digest)

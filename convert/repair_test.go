@@ -414,7 +414,7 @@ func TestRepairKeptBlob(t *testing.T) {
 	o.Deep, o.Write = true, true
 	done, err := convert.RepairCache(t.Context(), far, entry, o)
 	if err != nil || !done.Written || done.Checked != convert.CheckedBytes || len(done.Repairs) != 1 ||
-		!strings.Contains(done.Repairs[0].What, "the registry won't replace the damaged blob") {
+		!strings.Contains(done.Repairs[0].What, "the damaged blob there won't be replaced") {
 		t.Errorf("%+v (%v)", done, err)
 	}
 	again, err := convert.RepairCache(t.Context(), far, layouttest.Entry(t, far, "latest"), o)

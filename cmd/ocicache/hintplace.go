@@ -148,7 +148,7 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 		switch {
 		case isArchive(e.Place):
 			return again
-		case isRegistryPlace(e.Place): // which tells of the tag only
+		case isFarPlace(e.Place): // which tells of the tag only
 			return "copy the cache there again, or export it again; to delete the tag, use rm, if the registry allows it"
 		}
 		return "if PLACE has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from there; otherwise " + again
@@ -267,11 +267,11 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
 		return a.unmoved() + archiveRemedy
-	case errors.As(err, &unread) && errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
+	case errors.As(err, &unread) && errors.Is(e, layout.ErrBlobDamaged) && isFarPlace(e.Place):
 		return a.at(e.Place).far() + "; " + a.at(e.Place).listsAll()
 	case errors.As(err, &unread):
 		return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.ConfigMissing, "", "")) + "; " + a.at(e.Place).listsAll()
-	case errors.Is(e, layout.ErrBlobDamaged) && isRegistryPlace(e.Place):
+	case errors.Is(e, layout.ErrBlobDamaged) && isFarPlace(e.Place):
 		return a.at(e.Place).kept() + "; " + a.at(e.Place).listsAll()
 	}
 	return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.BlobDamaged, "", "")) + "; " + a.at(e.Place).listsAll()
@@ -291,10 +291,10 @@ func isArchive(place string) bool {
 	return err == nil && places.IsArchive(ref)
 }
 
-// isRegistryPlace reports whether a place is a repository, by its name.
-func isRegistryPlace(place string) bool {
+// isFarPlace reports whether a place is reached over a network, by its name.
+func isFarPlace(place string) bool {
 	ref, err := layout.ParseReference(place)
-	return err == nil && isRegistry(ref)
+	return err == nil && ref.IsFar()
 }
 
 func isBlobFault(err error) bool {

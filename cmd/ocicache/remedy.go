@@ -35,7 +35,7 @@ func (s subject) kept() string {
 
 // far is that for a blob that nothing of a cache can do without.
 func (s subject) far() string {
-	return "the registry's administrator has to delete the damaged blob first, as the registry won't replace it; " + s.writes("--deep", "--base", "PLACE") +
+	return "an administrator has to delete the damaged blob there first, as it won't be replaced; " + s.writes("--deep", "--base", "PLACE") +
 		" then restores it; or export the cache to another repository"
 }
 
