@@ -31,7 +31,7 @@ func TestDamagedInRegistry(t *testing.T) {
 		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --write --tls-verify=false' drops what needs it; to get it back intact"},
 		{[]string{"repair", ref}, exitDone, "the registry was only asked whether it has the layers; to read them, use --deep"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged; it is dropped, with the results that need it"},
-		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has the layer, but the registry won't replace the damaged blob"},
+		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has the layer, but the damaged blob there won't be replaced"},
 	} {
 		stdout.Reset()
 		stderr.Reset()
