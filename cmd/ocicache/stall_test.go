@@ -97,18 +97,20 @@ func TestStallOnce(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				server, repository := filledRegistry(t)
 				whole := strings.TrimSuffix(repository, ":latest")
-				stall := server.Inject(registrytest.Fault{Method: test.method, Path: test.path, Hang: true, Times: -1})
+				var stalled atomic.Pointer[time.Time]
+				first := func() { stalled.CompareAndSwap(nil, new(time.Now())) }
+				server.Inject(registrytest.Fault{Method: test.method, Path: test.path, Hang: true, Times: -1, Before: first})
 				names := strings.NewReplacer("{}", repository, "{all}", whole, "{new}", whole+"/new:latest", "{dir}", t.TempDir())
 				var args []string
 				for _, arg := range append(test.args, "--tls-verify=false", "--retry", "0", "--idle-timeout", idle.String()) {
 					args = append(args, names.Replace(arg))
 				}
-				start := time.Now()
 				status, said := inProcess(t.Context(), args...)
-				took := time.Since(start)
-				if stall.Fired() == 0 {
+				since := stalled.Load()
+				if since == nil {
 					t.Fatal("it did not stall")
 				}
+				took := time.Since(*since)
 				if status != exitFailed || !strings.Contains(said, "silent") || took < idle || took > idle*15/8 {
 					t.Errorf("status %d after %v: %s", status, took, said)
 				}
