@@ -195,8 +195,8 @@ func (a *Archive) Notes() []string {
 	return slices.Concat([]string{lacks}, a.notes)
 }
 
-// LostVolumes lists the volumes, recovery volumes and lists of them that are missing or damaged, though the archive can be read: with more
-// of them it can't.
+// LostVolumes lists the volumes, recovery volumes and lists of them that are missing, damaged, or under the name of another one, though the
+// archive can be read: with more of them it can't.
 func (a *Archive) LostVolumes() []VolumeProblem {
 	if set, ok := a.src.(*volumes.Set); ok {
 		return set.Lost()

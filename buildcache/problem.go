@@ -158,7 +158,7 @@ var kinds = []KindInfo{
 	{Unreachable, Waste, "blobs that no tag reaches", "collect the garbage"},
 	{Leftover, Waste, "leftovers of an interrupted write", "collect the garbage"},
 	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
-	{VolumeLost, Waste, "a volume of an archive, a recovery volume or their list is missing or damaged; what it had is known from the others, as long as no more are lost", "bring the file again from where it is whole, or unpack the archive while it can be read and pack it again"},
+	{VolumeLost, Waste, "a volume of an archive, a recovery volume or their list is missing, damaged or has the wrong name; the others make up for it, as long as no more are lost", "copy the file again from an intact original, or unpack the archive while it can be read and pack it again"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
 	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},

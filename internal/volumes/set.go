@@ -174,7 +174,7 @@ func sameFile(a, b string) bool {
 // Notes says what is missing or damaged though the archive can be read, one sentence each.
 func (s *Set) Notes() []string { return s.notes }
 
-// Lost lists the volumes, recovery volumes and lists that are missing or damaged though the archive can be read.
+// Lost lists the volumes, recovery volumes and lists that are missing, damaged, or under the name of another one, though the archive can be read.
 func (s *Set) Lost() []Problem { return slices.Clone(s.lost) }
 
 // Close closes the volumes.

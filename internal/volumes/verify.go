@@ -47,10 +47,13 @@ func (s *Set) verify(ctx context.Context, found *foundFiles) error {
 func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	stem := filepath.Base(s.path)
 	problems := slices.Clone(found.listFails)
+	var misnamed []Problem // of which nothing is lost
 	lost, left := 0, 0
 	for i, volume := range volumes {
 		if volume.under != "" {
-			s.notes = append(s.notes, fmt.Sprintf("%s: it holds what %s should hold, and is read as that", volume.under, found.list.volumeFile(stem, i)))
+			err := fmt.Errorf("it holds what %s should hold", found.list.volumeFile(stem, i))
+			misnamed = append(misnamed, Problem{Name: volume.under, Err: err})
+			s.notes = append(s.notes, fmt.Sprintf("%s: %v, and is read as that", volume.under, err))
 		}
 		if volume.err == nil {
 			continue
@@ -72,7 +75,7 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	if lost > left {
 		return &LostError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
 	}
-	s.lost = slices.Concat(problems, found.noList)
+	s.lost = slices.Concat(problems, found.noList, misnamed)
 	s.notes = append(s.notes, found.leftovers()...)
 	if lost > 0 {
 		return s.rebuild.start()

@@ -447,6 +447,9 @@ func TestVolumesSwapped(t *testing.T) {
 		if notes := strings.Join(set.Notes(), "\n"); len(set.Notes()) != 2 || !strings.Contains(notes, says) {
 			t.Errorf("notes %q", notes)
 		}
+		if lost := set.Lost(); len(lost) != 2 || lost[0].Err == nil || lost[1].Err == nil {
+			t.Errorf("lost %v", lost)
+		}
 
 		// One that is gone has no name that another one could have.
 		must(t, os.Remove(s.name(file, 1)))
