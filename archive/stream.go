@@ -28,8 +28,8 @@ const (
 	streamBuffer = 1 << 20
 )
 
-// UnpackStream is Unpack for an archive that can only be read from front to back: from a pipe, or compressed with gzip or
-// zstd. Archives of ours say first what they hold, so what is missing is known before anything is written. Of those of
+// UnpackStream is Unpack for an archive that can only be read from front to back: from a pipe, or compressed.
+// Archives of ours say first what they hold, so what is missing is known before anything is written. Of those of
 // others blobs are written as they come, each under the digest of its bytes; only then can be known whether all is
 // there. No tag ever moves before the end of the archive was seen. A ctx that is done ends it even while r
 // keeps it waiting; the read of r that is under way is abandoned then.

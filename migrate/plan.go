@@ -148,7 +148,7 @@ func (m Migration) targetFor(source layout.Reference, tag string) (layout.Refere
 	case err != nil:
 		return ref, err
 	case ref.Transport == layout.TransportStream || ref.Transport == layout.TransportArchive:
-		return ref, fmt.Errorf("%w: %s is no place that caches are added to: a repository or a layout", layout.ErrReference, ref)
+		return ref, fmt.Errorf("%w: caches can't be added to %s, only to a place that keeps them one by one", layout.ErrReference, ref)
 	case ref.Digest != "":
 		return ref, fmt.Errorf("%w: %s: give a tag, not a digest; the digest follows from what is written", layout.ErrReference, ref)
 	}

@@ -35,8 +35,8 @@ func (a *app) explainCommand() *cobra.Command {
 
 --provenance takes the steps of a build: a file (provenance as a statement or a bare predicate, the output of 'docker
 buildx history export' or of buildx's --metadata-file, LLB as protobuf), - for standard input, a directory that --output type=local
-wrote, or an image with an attestation in a layout, an archive or a registry. The provenance must have mode=max. BuildKit's history
-keeps it for every successful build:
+wrote, or an image with an attestation in any place. The provenance must have mode=max. BuildKit's history keeps it for every
+successful build:
 
   docker buildx history export -o build.dockerbuild
 

@@ -28,8 +28,8 @@ func (a *app) hintArchive(err error) string {
 	case errors.As(err, &lost):
 		return a.hintVolumes(lost)
 	case errors.As(err, &missing) && missing.Base == "":
-		return "nothing was published; unpack the earlier archives first, or use --base with a layout, an archive or a repository that has the " +
-			"blobs; otherwise pack again without --have"
+		return "nothing was published; unpack the earlier archives first, or use --base with a place that has the blobs; " +
+			" otherwise pack again without --have"
 	case errors.As(err, &missing):
 		return "nothing was published; unpack the earlier archives first, or pack again without --have"
 	case errors.As(err, &exists):
@@ -37,11 +37,11 @@ func (a *app) hintArchive(err error) string {
 	case errors.Is(err, archive.ErrTag):
 		return "give them tags first, or choose a tagged one with --tag or oci:DIR:TAG"
 	case errors.Is(err, archive.ErrRequired):
-		return "the archive leaves out what the far side already has; use --base with a layout, an archive or a repository that has it (can be DST itself)"
+		return "the archive leaves out what the far side already has; use --base with a place that has it (can be DST itself)"
 	case errors.Is(err, archive.ErrStream):
 		return a.mentionUnpack("") + " can read it; for anything else, unpack or decompress it first"
 	case errors.Is(err, archive.ErrTooLarge):
-		return "if you trust it, decompress it in a pipe: " + a.mentionUnpack("zstd -dc ")
+		return "if you trust it, decompress it in a pipe: " + a.mentionUnpack("PROGRAM -dc ") + ", where PROGRAM is what compressed it, such as zstd or gzip"
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
 		return a.unmoved() + "copy the archive again from an intact original"
 	case errors.Is(err, archive.ErrNotArchive):

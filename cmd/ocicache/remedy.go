@@ -106,8 +106,8 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 
 // requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.
 func (a *app) requiredRemedy(file string) string {
-	return fmt.Sprintf("the archive leaves out what the far side already has: %s looks there too, where PLACE is a layout, an archive or a repository "+
-		"that has it, and %s takes it from there", mention(a.repeated(a.running.CommandPath(), flagBase, "PLACE")),
+	return fmt.Sprintf("the archive leaves out what the far side already has: %s looks in PLACE too, if that has it, "+
+		"and %s takes it from there", mention(a.repeated(a.running.CommandPath(), flagBase, "PLACE")),
 		mention(onPath("unpack", file, "DIR", "--base", "PLACE")))
 }
 

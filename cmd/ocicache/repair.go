@@ -52,7 +52,7 @@ The exit status is 3 if something was found and not repaired, which without --wr
 	f.BoolVar(&flags.deep, "deep", false, "unpack every layer and compare its diffID; in a registry, read every layer")
 	f.BoolVar(&flags.byPosition, "by-position", false, "match layers by their position if nothing else works; wrong if a tool has changed their order")
 	f.StringVar(&flags.root, "root", "", "`DIGEST` of the root for a tag whose root is missing, or for a --tag that doesn't exist")
-	f.StringArrayVar(&flags.base, "base", nil, "`PLACE` to look for missing blobs: a layout, an archive or a repository (can be repeated)")
+	f.StringArrayVar(&flags.base, "base", nil, "`PLACE` of any kind to look for missing blobs (can be repeated)")
 	f.StringVar(&flags.tag, "tag", "", "`TAG` of the cache to repair")
 	flags.access = addRegistryFlags(cmd)
 	return cmd
@@ -345,6 +345,6 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		say(w, "  can't be repaired: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
 	}
 	if r.wouldBase(c) {
-		say(w, "  %s takes what is missing from PLACE, a layout, an archive or a repository that has it\n", mention(r.withBase))
+		say(w, "  %s takes what is missing from another PLACE that has it\n", mention(r.withBase))
 	}
 }

@@ -37,8 +37,8 @@ listed, and the exit status is 4. Then blobs are verified and written to DIR, an
 unpack, run it again.
 
 FILE is the archive, its name without .001, or any of its volumes, recovery volumes and lists. Archives from other programs work
-too: BuildKit's type=oci, skopeo's oci-archive, oras backup, regctl image export, and a tar of a cache directory, also compressed with
-gzip or zstd. If one of these comes as a stream, missing parts are only found at the end.
+too: BuildKit's type=oci, skopeo's oci-archive, oras backup, regctl image export, and a tar of a cache directory, also
+compressed. If one of these comes as a stream, missing parts are only found at the end.
 
 --receipt writes a list of everything that the tags of DIR reach, whether it came from this archive or was there before, and hashes
 every blob of it. The file must be new, or an older receipt, and outside of DIR.`,
