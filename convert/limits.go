@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -43,13 +44,21 @@ func (l Limits) Rules(now time.Time) (buildcache.PruneRules, error) {
 		return rules, &LimitError{buildcache.PruneMaxRecords, fmt.Errorf("%d: want 1 or more, or 0 for all", l.KeepRecords)}
 	}
 	if l.KeepBytes != "" {
-		bytes, err := humanize.ParseBytes(l.KeepBytes)
-		if err != nil || int64(bytes) <= 0 {
-			return rules, &LimitError{buildcache.PruneMaxBytes, fmt.Errorf("%q: want a size above 0, such as 5GB or 500MiB", l.KeepBytes)}
+		var err error
+		if rules.MaxBytes, err = ParseSize(l.KeepBytes); err != nil {
+			return rules, &LimitError{buildcache.PruneMaxBytes, err}
 		}
-		rules.MaxBytes = int64(bytes)
 	}
 	return rules, nil
+}
+
+// ParseSize reads a number of bytes above 0, with or without a unit. A comma is refused: to some it is a decimal point.
+func ParseSize(text string) (int64, error) {
+	bytes, err := humanize.ParseBytes(text)
+	if err != nil || bytes == 0 || bytes > math.MaxInt64 || strings.Contains(text, ",") {
+		return 0, fmt.Errorf("%q: want a size above 0, such as 5GB, 500MiB or 1000000", text)
+	}
+	return int64(bytes), nil
 }
 
 // String returns the limits in words that differ where what is left of a cache may differ.

@@ -17,13 +17,17 @@ const AgeExamples = "30d, 2w, 12h or 2026-11-01"
 const maxAge = 100 * 365
 
 // ParseSince reads an age, and returns when it began: a duration as Go writes it, a number of days or weeks, or a day in UTC, from
-// whose beginning it counts.
+// whose beginning it counts. It fails with an *AgeError for other text, and for minutes alone, such as 6m, which are months elsewhere:
+// what would be deleted by that must not be.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		if day.After(now) || now.Sub(day) > maxAge*24*time.Hour {
 			return now, fmt.Errorf("invalid age %s: want a day within the last hundred years, not in the future", text)
 		}
 		return day, nil
+	}
+	if unit := unitOf(text); strings.EqualFold(unit, "m") {
+		return now, &AgeError{Text: text, Meant: meantAge(text), Unclear: true}
 	}
 	age, err := time.ParseDuration(text)
 	if err != nil && text != "" {
@@ -43,9 +47,14 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 type AgeError struct {
 	Text  string
 	Meant string // the age that it probably is, in other words; "" where that can't be told
+	// Unclear says that its unit may be minutes or months.
+	Unclear bool
 }
 
 func (e *AgeError) Error() string {
+	if e.Unclear {
+		return fmt.Sprintf("invalid age %q: it could be minutes or months; use for example %s", e.Text, AgeExamples)
+	}
 	return fmt.Sprintf("invalid age %q: use for example %s", e.Text, AgeExamples)
 }
 
@@ -53,6 +62,14 @@ func (e *AgeError) Error() string {
 var wordyAge = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)?s?$`)
 })
+
+// unitOf returns the unit of an age that is one number with one unit, "" where it has none.
+func unitOf(text string) string {
+	if m := wordyAge().FindStringSubmatch(text); m != nil {
+		return m[2]
+	}
+	return ""
+}
 
 // meantAge returns the age that a text probably is, or "".
 func meantAge(text string) string {
@@ -67,7 +84,9 @@ func meantAge(text string) string {
 	switch unit := strings.ToLower(m[2]); unit {
 	case "": // most ages are in days
 		return m[1] + "d"
-	case "month":
+	case "min", "minute":
+		return "0h" + m[1] + "m"
+	case "month", "m":
 		return strconv.Itoa(n*30) + "d"
 	case "year", "y":
 		return strconv.Itoa(n*365) + "d"

@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -24,6 +25,25 @@ func TestParseSince(t *testing.T) {
 	} {
 		if got, err := convert.ParseSince(text, now); err == nil {
 			t.Errorf("%q: %v, want an error", text, got)
+		}
+	}
+	// Minutes alone would delete by what others call months.
+	for text, want := range map[string]string{"6m": "180d", "6M": "180d", "1 month": "30d", "5min": "0h5m", "5 minutes": "0h5m", "3": "3d", "2 hours": "2h"} {
+		var age *convert.AgeError
+		if _, err := convert.ParseSince(text, now); !errors.As(err, &age) || age.Meant != want {
+			t.Errorf("%q: %v, want it to mean %s", text, err, want)
+		} else if _, err := convert.ParseSince(age.Meant, now); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// A comma is a decimal point to some, and nothing to others.
+func TestParseSize(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"5GB": 5e9, "8.5kB": 8500, "1MiB": 1 << 20, "10": 10, "8,5kB": 0, "1,000": 0, "0": 0, "-1": 0, "": 0} {
+		if got, err := convert.ParseSize(text); got != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %d, %v", text, got, err)
 		}
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -199,21 +197,14 @@ func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
 	case f.volumeSize != "" && job.target.Stream != nil:
 		err = errors.New("--volume-size is for files, not for standard output")
 	case f.volumeSize != "":
-		job.options.VolumeSize, err = parseSize(f.volumeSize)
+		if job.options.VolumeSize, err = convert.ParseSize(f.volumeSize); err != nil {
+			err = fmt.Errorf("--volume-size: %w", err)
+		}
 	}
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	return job, nil
-}
-
-// parseSize reads a number of bytes, with or without a unit.
-func parseSize(text string) (int64, error) {
-	bytes, err := humanize.ParseBytes(text)
-	if err != nil || bytes == 0 || bytes > math.MaxInt64 || strings.Contains(text, ",") {
-		return 0, fmt.Errorf("--volume-size %q: want a size such as 4GB, 650MiB or 1000000", text)
-	}
-	return int64(bytes), nil
 }
 
 // packTarget says where FILE is.
