@@ -156,8 +156,11 @@ func bundleEntries(tb testing.TB, path string, left func(digest.Digest) bool) []
 func gzipOf(tb testing.TB, data []byte) []byte {
 	tb.Helper()
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(data)
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = w.Write(data)
 	if err := errors.Join(err, w.Close()); err != nil {
 		tb.Fatal(err)
 	}
@@ -166,7 +169,7 @@ func gzipOf(tb testing.TB, data []byte) []byte {
 
 func zstdOf(tb testing.TB, data []byte) []byte {
 	tb.Helper()
-	w, err := zstd.NewWriter(nil)
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -35,7 +36,10 @@ func TestSyncPruned(t *testing.T) {
 	for name, rules := range map[string]buildcache.PruneRules{
 		"bytes": {MaxBytes: 88_000}, "records": {MaxRecords: 25}, "leaves": {Leaves: true}, "age": {Before: dates[len(dates)-1]}, "all": {Leaves: true, MaxBytes: 88_000, Fit: true},
 	} {
-		for _, change := range []convert.Options{{}, {Form: buildcache.DockerList}, {Form: buildcache.OCIIndex, Compression: buildcache.Zstd}} {
+		changes := []convert.Options{{}, {Form: buildcache.DockerList}, {Form: buildcache.OCIIndex, Compression: buildcache.Zstd}}
+		at := len(name) % len(changes)
+		changes = append(changes[at:], changes[:at]...)
+		for _, change := range changes[:quicktest.Rounds(1, len(changes))] {
 			t.Run(name+" "+string(change.Compression)+" "+string(change.Form), func(t *testing.T) {
 				t.Parallel()
 				src, dst := watch(open(t, path)), layouttest.Create(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -20,13 +21,13 @@ func TestDiskFull(t *testing.T) {
 	if !layouttest.WithMounts(t) {
 		return
 	}
-	pristine := gzipped(t, 3, 200<<10)
+	pristine := gzipped(t, 3, 100<<10)
 	o := convert.Options{Compression: buildcache.Zstd, Form: buildcache.DockerList, Jobs: 2}
 	old := layouttest.Entry(t, pristine, "latest").Descriptor.Digest
 	want := run(t, pristine, layouttest.Create(t), o).To.Digest
 	for _, inPlace := range []bool{true, false} {
 		refused := 0
-		for spare := int64(0); ; spare += 36 << 10 {
+		for spare := int64(0); ; spare += int64(quicktest.Rounds(40<<10, 20<<10)) {
 			disk := t.TempDir()
 			layouttest.Mount(t, disk, 64<<20)
 			src, path := open(t, pristine.String()), filepath.Join(disk, "layout")

@@ -23,6 +23,7 @@ import (
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -234,8 +235,11 @@ var repairable = []struct {
 // TestRepair mends every kind of damage so that verify finds no error, and does nothing without being told to.
 func TestRepair(t *testing.T) {
 	t.Parallel()
-	for _, form := range []string{"artifact-gzip", "docker-list-gzip"} {
-		for _, tt := range repairable {
+	for i, form := range []string{"artifact-gzip", "docker-list-gzip"} {
+		for j, tt := range repairable {
+			if (i+j)%2 == 0 && quicktest.Rounds(0, 1) == 0 {
+				continue // a few: each in one form
+			}
 			t.Run(form+" "+tt.name, func(t *testing.T) {
 				t.Parallel()
 				path := layouttest.CopyCorpus(t, form)

@@ -11,6 +11,7 @@ import (
 	"github.com/ocicache/ocicache/explain"
 	"github.com/ocicache/ocicache/explain/llb"
 	"github.com/ocicache/ocicache/explain/provenance"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -53,7 +54,7 @@ func chainOf(t testing.TB, steps int, command func(int) string) (*provenance.Bui
 // TestManySteps names and decides on more steps than a Dockerfile has, the same command again and again among them.
 func TestManySteps(t *testing.T) {
 	t.Parallel()
-	const steps = 2000
+	steps := quicktest.Rounds(500, 2000)
 	for name, command := range map[string]func(int) string{
 		"different": func(i int) string { return fmt.Sprint("echo ", i) },
 		"equal":     func(int) string { return "true" },
@@ -93,7 +94,7 @@ func TestManySteps(t *testing.T) {
 // a time that its size allows: that of go test, as others may run beside.
 func TestManySiblings(t *testing.T) {
 	t.Parallel()
-	const steps = 10_000
+	steps := quicktest.Rounds(5000, 10_000)
 	siblings := func(word string) *provenance.Build {
 		b, _ := chainOf(t, steps, func(i int) string { return fmt.Sprint(word, i) })
 		for i := 1; i <= steps; i++ {
@@ -124,7 +125,7 @@ func TestManySiblings(t *testing.T) {
 // for sure. It took hours, for which go test has no time, when each two were compared.
 func TestManyEqualSteps(t *testing.T) {
 	t.Parallel()
-	const steps = 10000
+	steps := quicktest.Rounds(5000, 10_000) // a quarter of hours is still more
 	b, _ := chainOf(t, steps, func(int) string { return "true" })
 	_, cache := chainOf(t, 1, func(int) string { return "false" })
 	report, err := explain.NewReport(t.Context(), cache, []*provenance.Build{b}, explain.ReportOptions{Why: true})

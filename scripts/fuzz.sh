@@ -13,7 +13,7 @@ trap 'rm -f "$log"' EXIT
 # fuzz runs one target. On a busy machine go test takes its own deadline for a failure; then there is no failing input.
 fuzz() {
   local status=0
-  go test -run '^$' -fuzz "^$2\$" -fuzzminimizetime 1x -fuzztime "$time" "$1" | tee "$log" || status=$?
+  OCICACHE_TEST_WHOLE=1 go test -run '^$' -fuzz "^$2\$" -fuzzminimizetime 1x -fuzztime "$time" "$1" | tee "$log" || status=$?
   if [ "$status" != 0 ] && grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log"; then
     echo "== $2 ended late, and found nothing"
     return 0

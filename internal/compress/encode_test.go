@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/compress"
+	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
 // highest is the highest level of each compression.
@@ -160,9 +163,12 @@ func TestEncodeIsDeterministic(t *testing.T) {
 			want, _ := encode(t, data, c, level)
 			for _, processors := range []int{1, 4} {
 				before := runtime.GOMAXPROCS(processors)
-				for name, reader := range readers {
+				for i, name := range slices.Sorted(maps.Keys(readers)) {
+					if (i+processors)%2 == 0 && quicktest.Rounds(0, 1) == 0 {
+						continue // a few: each with one number
+					}
 					var out bytes.Buffer
-					if _, err := compress.Encode(&out, reader(), c, level); err != nil {
+					if _, err := compress.Encode(&out, readers[name](), c, level); err != nil {
 						t.Fatal(err)
 					}
 					if !bytes.Equal(out.Bytes(), want) {

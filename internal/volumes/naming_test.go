@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ocicache/ocicache/internal/durable"
+	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
 var errFault = errors.New("injected fault")
@@ -125,13 +126,14 @@ func wantState(t *testing.T, what, got string, hasOld bool) {
 // Each operation fails once. The old archive is there then, or the new one, and nothing else; the next run ends right.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	for _, c := range changes {
+	step := quicktest.Rounds(2, 1)
+	for i, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			origin := t.TempDir()
 			states := before(t, filepath.Join(origin, "c"), c.old, c.next)
 			was := readDir(t, origin)
-			for at := 1; ; at++ {
+			for at := 1 + i%step; ; at += step {
 				dir := linked(t, origin)
 				file := filepath.Join(dir, "c")
 				var hits atomic.Int64
