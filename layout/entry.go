@@ -160,7 +160,7 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 		// Damage can make another kind of a cache, and whoever passes over images must not pass over it.
 		if d := entry.Descriptor.Digest; d.Algorithm().Available() && d.Algorithm().FromBytes(raw) != d {
 			entry.other = false
-			if entry.Kind.IsImage() {
+			if entry.Kind != KindCache {
 				entry.Kind, entry.Err = KindInvalid, &BlobError{Digest: d, Place: src.String(), Err: ErrBlobDamaged}
 			}
 		}

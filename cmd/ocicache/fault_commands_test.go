@@ -159,7 +159,7 @@ var faultCommands = []faultCommand{
 		before: []string{"tag $DIR/a x", "tag $DIR/a y"}, line: "rm $DIR/a --match * --exclude latest",
 	},
 	{
-		name: "rm in a registry", lacks: inRegistry, caches: map[string]string{"a": small},
+		name: "rm in a registry", parts: true, lacks: inRegistry, caches: map[string]string{"a": small},
 		before: []string{"copy $DIR/a $REPO:x", "copy $DIR/a $REPO:y"}, line: "rm $REPO --match * --exclude y",
 	},
 	{name: "copy to a registry", lacks: noFiles, caches: map[string]string{"cache": small}, line: "copy $DIR/cache $REPO:latest"},

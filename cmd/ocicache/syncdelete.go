@@ -52,7 +52,7 @@ type syncDeletion struct {
 	Before  int                `json:"before"`  // caches in the destination before the sync, of those that are chosen
 	// Unreadable are tags whose roots are not there or can't be read: they are kept.
 	Unreadable int `json:"unreadable,omitempty"`
-	// Unread are those of them that the place does not give, and why.
+	// Unread are those of them that could not be read, and why.
 	Unread []inspect.Unread `json:"unread,omitempty"`
 	// Uncovered are entries that deleted tags name then, and hid before.
 	Uncovered []uncovered `json:"uncovered,omitempty"`
@@ -75,7 +75,7 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 		}
 		result.Before, result.Unreadable = surplus.Before, len(surplus.Unread)
 		for _, entry := range surplus.Unread {
-			if entry.IsUnread() {
+			if entry.IsUnread() || entry.Kind == layout.KindInvalid && errors.As(entry.Err, new(*layout.BlobError)) {
 				result.Unread = append(result.Unread, inspect.UnreadOf(ctx, t.dst, entry))
 			}
 		}
@@ -158,7 +158,7 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 		say(w, " (kept because they can't be read as a cache: %d; to delete one, give rm its tag)", n)
 	}
 	if n := len(d.Unread); n > 0 {
-		say(w, " (kept because the registry did not say what they point to: %d)", n)
+		say(w, " (kept because they could not be read: %d)", n)
 	}
 	if to.IsLocal() && !dryRun && outcome.unnamed() > 0 {
 		say(w, "; %s", frees(to.Path))
