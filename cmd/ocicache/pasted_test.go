@@ -23,18 +23,23 @@ const exitPasted = 99
 
 // mainPasted is the program, which in scripts fails where it prints a command that can't be run as it stands.
 func mainPasted() {
-	if os.Getenv(checksPasted) == "" || len(os.Args) == 1 || slices.Contains(os.Args, "help") || slices.Contains(os.Args, "--help") {
-		main()
+	os.Exit(runPasted(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// runPasted is run, and in scripts fails as mainPasted does.
+func runPasted(args []string, stdout, stderr io.Writer) int {
+	if os.Getenv(checksPasted) == "" || len(args) == 0 || slices.Contains(args, "help") || slices.Contains(args, "--help") {
+		return run(args, stdout, stderr)
 	}
 	var said bytes.Buffer
-	status := run(os.Args[1:], io.MultiWriter(os.Stdout, &said), io.MultiWriter(os.Stderr, &said))
+	status := run(args, io.MultiWriter(stdout, &said), io.MultiWriter(stderr, &said))
 	for _, command := range printedCommands(said.String()) {
 		if err := checkPasted(command); err != nil {
-			fmt.Fprintf(os.Stderr, "%v: printed %s: %v\n", os.Args, command, err)
+			fmt.Fprintf(stderr, "%v: printed %s: %v\n", args, command, err)
 			status = exitPasted
 		}
 	}
-	os.Exit(status)
+	return status
 }
 
 // printedPattern matches commands in sentences, and those that end a line.
