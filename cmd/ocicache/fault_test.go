@@ -149,7 +149,7 @@ func (c *faultCase) run(t *testing.T) {
 		if kind.seam == requests && c.registry == nil || kind.seam == ofPlaces && c.unopened {
 			continue
 		}
-		if c.loop.step == 0 && i > 0 && (c.at/2+i)%2 >= quicktest.Rounds(1, 2) { // I/O errors, and of the others some with each command
+		if c.loop.step == 0 && i > 0 && (c.at/2+i)%3 >= quicktest.Rounds(1, 3) { // I/O errors, and of the others some with each command
 			continue
 		}
 		t.Run(kind.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -101,11 +102,11 @@ var awkward = []string{
 // TestPastedNames runs what is said of directories with awkward names, as it stands: it does not fail for the way it is written.
 func TestPastedNames(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"plain", " it's, $HOME ", "-dash `id`", "oci:a\n\xff", "a:b"} {
+	for i, name := range []string{"plain", " it's, $HOME ", "-dash `id`", "oci:a\n\xff", "a:b"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := map[string]bool{}
-			for _, test := range []struct {
+			for j, test := range []struct {
 				cache string
 				spoil func(t *testing.T, dir string)
 				args  []string
@@ -121,6 +122,9 @@ func TestPastedNames(t *testing.T) {
 				{"stale-blobs", nil, []string{"verify"}},
 				{"stale-blobs", nil, []string{"convert", "--to", "docker-list"}},
 			} {
+				if (i+j)%3 >= quicktest.Rounds(1, 3) { // others with each name
+					continue
+				}
 				pasted(t, name, test.cache, test.spoil, test.args, seen)
 			}
 		})
