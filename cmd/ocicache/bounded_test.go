@@ -87,6 +87,7 @@ type hostileCase struct {
 	says   string // a regular expression for standard error, or for standard output where the status is that of a result
 	memory int    // MiB, 0 for boundedMemory
 	space  uint64 // bytes of addresses, 0 for boundedSpace
+	alike  bool   // another case is about the same, and this one for all samples
 	// outside are paths in the directory that must be there afterwards, as they were; DST is dst.
 	outside []string
 }

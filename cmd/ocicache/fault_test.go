@@ -48,7 +48,13 @@ type faultLoop struct {
 
 	mu        sync.Mutex
 	counts    map[string]int // of faults that happened, by operation
+	kinds     map[string]int // and by kind
 	tolerated int            // of them, those that a command could do without
+}
+
+func newFaultLoop(t *testing.T) *faultLoop {
+	t.Helper()
+	return &faultLoop{step: faultStep(t), counts: map[string]int{}, kinds: map[string]int{}}
 }
 
 // TestFaults lets one operation after the other of every command that writes go wrong, in every way. Whatever it was: what
@@ -56,7 +62,7 @@ type faultLoop struct {
 // file is left, the message names what failed, and the same command succeeds when it is run again.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	loop := &faultLoop{step: faultStep(t), counts: map[string]int{}}
+	loop := newFaultLoop(t)
 	t.Run("commands", func(t *testing.T) {
 		for at, command := range faultCommands {
 			t.Run(command.name, func(t *testing.T) {
@@ -68,6 +74,11 @@ func TestFaults(t *testing.T) {
 	for _, op := range append(slices.Clone(placeOps), opRead, "open", "read", "mkdir", "create", "write", "sync", "close", "rename", "link", "remove", "syncdir", "request") {
 		if loop.counts[op] == 0 {
 			t.Errorf("no %s ever failed", op)
+		}
+	}
+	for _, kind := range faultKinds {
+		if loop.kinds[kind.name] == 0 {
+			t.Errorf("there never was %s", kind.name)
 		}
 	}
 	loop.report(t)
@@ -149,7 +160,7 @@ func (c *faultCase) run(t *testing.T) {
 		if kind.seam == requests && c.registry == nil || kind.seam == ofPlaces && c.unopened {
 			continue
 		}
-		if c.loop.step == 0 && i > 0 && (c.at/2+i)%2 >= quicktest.Rounds(1, 2) { // I/O errors, and of the others some with each command
+		if c.loop.step == 0 && i > 0 && (c.at/2+i)%3 >= quicktest.Rounds(1, 3) { // I/O errors, and of the others some with each command
 			continue
 		}
 		t.Run(kind.name, func(t *testing.T) {
@@ -309,6 +320,7 @@ func (l *faultLoop) note(in *injector, got done) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[in.op]++
+	l.kinds[in.kind.name]++
 	if got.status == exitDone && !in.kind.stall {
 		l.tolerated++
 	}

@@ -75,9 +75,9 @@ func hostileLayers() []hostileCase {
 	}
 	layers := [][]byte{largeWindow(1), largeWindow(2), largeWindow(3), wantsDictionary()}
 	return []hostileCase{
-		{name: "2000 tags", make: manyTags(0), args: []string{"unpack", "a.tar", "dst", "--dry-run", "--json"}, status: exitDone, says: "tag-1999"},
+		{name: "2000 tags", make: manyTags(0), args: []string{"unpack", "a.tar", "dst", "--dry-run", "--json"}, status: exitDone, says: "tag-1999", alike: true},
 		{name: "2000 tags of what is not there", make: manyTags(990), args: []string{"unpack", "a.tar", "dst", "--dry-run"}, status: exitNotFound, says: "990 blobs .*not in it:\n.* and 1990 more"},
-		{name: "2000 tags, inspected", make: manyTags(0), args: []string{"inspect", "oci-archive:a.tar:tag-7"}, status: exitDone, says: "tag-7"},
+		{name: "2000 tags, inspected", make: manyTags(0), args: []string{"inspect", "oci-archive:a.tar:tag-7"}, status: exitDone, says: "tag-7", alike: true},
 		{name: "layer of zeros", make: bomb, args: []string{"verify", "cache", "--deep"}, status: exitFound, says: "layer-diffid"},
 		{
 			name: "large windows", make: layoutOf(artifactOf(configOf(layers...), layers...), append(layers, configOf(layers...))...),

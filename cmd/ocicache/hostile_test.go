@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
 // Hostile inputs for the program as a whole. The many kinds of archives, lists, configs and blobs that are refused have their
@@ -232,7 +233,7 @@ func hostileJSON() []hostileCase {
 		},
 		{
 			name: "config of 15 MiB, converted", make: layoutOf(artifactOf(config), config),
-			args: []string{"convert", "cache", "--to", "oci-index"}, status: exitFailed, says: "JSON values|limit",
+			args: []string{"convert", "cache", "--to", "oci-index"}, status: exitFailed, says: "JSON values|limit", alike: true,
 		},
 		{name: "index.json of depth", make: all(copied, write("cache/index.json", nested)), args: []string{"inspect", "cache"}, status: exitFailed, says: "index.json"},
 		{name: "number of many digits", make: all(copied, write("cache/index.json", number)), args: []string{"inspect", "cache"}, status: exitFailed, says: "index.json"},
@@ -246,7 +247,7 @@ func hostileJSON() []hostileCase {
 		},
 		{
 			name: "description of numbers", make: bomb(60<<20, `{"ocicacheBundle":1,"blobs":[`, "0,", "0]}"),
-			args: []string{"unpack", "a.tar.zst", "dst"}, status: exitFailed, says: "bundle description", memory: 400,
+			args: []string{"unpack", "a.tar.zst", "dst"}, status: exitFailed, says: "bundle description", memory: 400, alike: true,
 		},
 		{
 			name: "description over the limit", make: bomb(80<<20, ``, "{},", ""),
@@ -270,6 +271,9 @@ func TestHostileInputs(t *testing.T) {
 		hostileFiles(), hostileJSON(), hostileLayers(), hostileLinks(), hostileRegistries(t),
 	} {
 		for _, c := range cases {
+			if c.alike && quicktest.Rounds(0, 1) == 0 {
+				continue
+			}
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				c.run(t)

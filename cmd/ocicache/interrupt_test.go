@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
@@ -28,6 +29,8 @@ type interruptCase struct {
 	args []string
 	// busy says that it is where it should be interrupted; nil: after a while.
 	busy func() bool
+	// alike says that another case waits in the same way, and this one is for all samples.
+	alike bool
 	// files are what it inherits as standard output and standard error, nil for none.
 	stdout, stderr *os.File
 }
@@ -38,6 +41,9 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	const limit = 3 * time.Second
 	for i, c := range interruptCases(t) {
+		if c.alike && quicktest.Rounds(0, 1) == 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), "ocicache", c.args...)
@@ -116,10 +122,10 @@ func interruptCases(t *testing.T) []interruptCase {
 	cases := []interruptCase{
 		{name: "verify --deep of 22 GB of zstd", args: []string{"verify", "--deep", bomb}},
 		{name: "convert of 22 GB of zstd", args: []string{"convert", bomb, at("gzip"), "--compression", "gzip"}},
-		{name: "sync of 22 GB of zstd", args: []string{"sync", bomb, at("estargz"), "--compression", "estargz"}},
-		{name: "pack of 22 GB of zstd", args: []string{"pack", bomb, at("bomb.tar"), "--compression", "gzip"}},
+		{name: "sync of 22 GB of zstd", alike: true, args: []string{"sync", bomb, at("estargz"), "--compression", "estargz"}},
+		{name: "pack of 22 GB of zstd", alike: true, args: []string{"pack", bomb, at("bomb.tar"), "--compression", "gzip"}},
 		{name: "verify --deep of a TOC of 20 GB", args: []string{"verify", "--deep", toc}},
-		{name: "convert of a TOC of 20 GB", args: []string{"convert", toc, at("toc"), "--compression", "zstd"}},
+		{name: "convert of a TOC of 20 GB", alike: true, args: []string{"convert", toc, at("toc"), "--compression", "zstd"}},
 	}
 	cases = append(cases, stalledCases(t, at)...)
 	return append(cases, fifoCases(t, at)...)
@@ -181,7 +187,7 @@ func fifoCases(t *testing.T, at func(string) string) []interruptCase {
 	return []interruptCase{
 		{name: "unpack from a FIFO", args: []string{"unpack", fifo, at("f")}},
 		{name: "pack to a pipe that nobody reads", args: []string{"pack", killedCache, "-"}, stdout: full},
-		{name: "a result that nobody reads", args: []string{"inspect", killedCache, "--json"}, stdout: full},
+		{name: "a result that nobody reads", alike: true, args: []string{"inspect", killedCache, "--json"}, stdout: full},
 		{name: "progress that nobody reads", args: []string{"copy", killedCache, at("g"), "--progress", "json"}, stderr: fullErr},
 		{
 			name: "credentials from a FIFO", args: []string{"inspect", "docker://" + wants.Host + "/a", "--authfile", fifo, "--tls-verify=false"},

@@ -18,6 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(quicktest.Of(m), map[string]func(){
 		"ocicache":     mainPasted,
+		"errands":      errands,
 		"unprivileged": unprivileged,
 		"bounded":      bounded,
 	})

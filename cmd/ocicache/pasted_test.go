@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -23,18 +24,23 @@ const exitPasted = 99
 
 // mainPasted is the program, which in scripts fails where it prints a command that can't be run as it stands.
 func mainPasted() {
-	if os.Getenv(checksPasted) == "" || len(os.Args) == 1 || slices.Contains(os.Args, "help") || slices.Contains(os.Args, "--help") {
-		main()
+	os.Exit(runPasted(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// runPasted is run, and in scripts fails as mainPasted does.
+func runPasted(args []string, stdout, stderr io.Writer) int {
+	if os.Getenv(checksPasted) == "" || len(args) == 0 || slices.Contains(args, "help") || slices.Contains(args, "--help") {
+		return run(args, stdout, stderr)
 	}
 	var said bytes.Buffer
-	status := run(os.Args[1:], io.MultiWriter(os.Stdout, &said), io.MultiWriter(os.Stderr, &said))
+	status := run(args, io.MultiWriter(stdout, &said), io.MultiWriter(stderr, &said))
 	for _, command := range printedCommands(said.String()) {
 		if err := checkPasted(command); err != nil {
-			fmt.Fprintf(os.Stderr, "%v: printed %s: %v\n", os.Args, command, err)
+			fmt.Fprintf(stderr, "%v: printed %s: %v\n", args, command, err)
 			status = exitPasted
 		}
 	}
-	os.Exit(status)
+	return status
 }
 
 // printedPattern matches commands in sentences, and those that end a line.
@@ -96,11 +102,11 @@ var awkward = []string{
 // TestPastedNames runs what is said of directories with awkward names, as it stands: it does not fail for the way it is written.
 func TestPastedNames(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"plain", " it's, $HOME ", "-dash `id`", "oci:a\n\xff", "a:b"} {
+	for i, name := range []string{"plain", " it's, $HOME ", "-dash `id`", "oci:a\n\xff", "a:b"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seen := map[string]bool{}
-			for _, test := range []struct {
+			for j, test := range []struct {
 				cache string
 				spoil func(t *testing.T, dir string)
 				args  []string
@@ -116,6 +122,9 @@ func TestPastedNames(t *testing.T) {
 				{"stale-blobs", nil, []string{"verify"}},
 				{"stale-blobs", nil, []string{"convert", "--to", "docker-list"}},
 			} {
+				if (i+j)%3 >= quicktest.Rounds(1, 3) { // others with each name
+					continue
+				}
 				pasted(t, name, test.cache, test.spoil, test.args, seen)
 			}
 		})

@@ -22,7 +22,7 @@ func TestPruneForeseesGC(t *testing.T) {
 	for i, entry := range entries {
 		t.Run(entry.Name(), func(t *testing.T) {
 			t.Parallel()
-			for n := range quicktest.Rounds(2, len(rules)) { // others with each cache
+			for n := range quicktest.Rounds(1, len(rules)) { // others with each cache
 				rule := rules[(i+n)%len(rules)]
 				wantForeseen(t, corpusCopy(t, entry.Name()), rule)
 				wantForeseen(t, crowded(t, entry.Name()), rule)

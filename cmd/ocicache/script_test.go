@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,6 +25,7 @@ var update = flag.Bool("update", false, "put what the program prints into the sc
 //
 //	cache NAME DIR            copy a cache of testdata/caches
 //	builds PREFIX...          unpack parts of the builds of testdata/explain
+//	runs PROGRAM...           run a program that must end with status 0; one in the background, or with "!", takes exec
 //	exits STATUS PROGRAM...   run a program that must end with this status
 //	fails STATUS PROGRAM...   the same for one that says what went wrong, once, and gives no result
 //	damage DIR WHICH HOW      spoil one blob of the first cache and set $DAMAGED to its digest; WHICH: root, config or
@@ -43,6 +43,7 @@ var update = flag.Bool("update", false, "put what the program prints into the sc
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"cache":    command(2, cmdCache),
 	"builds":   command(-1, cmdBuilds),
+	"runs":     command(-1, cmdRuns),
 	"exits":    command(-2, cmdExits),
 	"fails":    command(-2, cmdFails),
 	"damage":   command(3, cmdDamage),
@@ -91,6 +92,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("KEEPS", "docker://"+keeps.Host)
 			env.Setenv("SECURE_CERTS", secure.CertDir)
 			env.Values[lockKey{}] = new(*os.File)
+			runner := &errandRunner{environment: env.Vars}
+			env.Values[errandKey{}] = runner
+			env.Defer(func() {
+				if err := runner.close(); err != nil {
+					t.Error(err)
+				}
+			})
 			return nil
 		},
 	})
@@ -106,33 +114,39 @@ func command(args int, run func(*testscript.TestScript, []string) error) func(*t
 	}
 }
 
+func cmdRuns(ts *testscript.TestScript, args []string) error {
+	_, err := exits(ts, "0", args)
+	return err
+}
+
 func cmdExits(ts *testscript.TestScript, args []string) error {
-	want, err := strconv.Atoi(args[0])
+	_, err := exits(ts, args[0], args[1:])
+	return err
+}
+
+// exits runs a program that has to end with a status.
+func exits(ts *testscript.TestScript, status string, args []string) (outcome, error) {
+	want, err := strconv.Atoi(status)
 	if err != nil {
-		return err
+		return outcome{}, err
 	}
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	if exit := new(exec.ExitError); errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else if err != nil {
-		return err
+	got, err := runProgram(ts, args)
+	if err == nil && got.Status != want {
+		err = fmt.Errorf("exit status %d, want %d", got.Status, want)
 	}
-	if got != want {
-		return fmt.Errorf("exit status %d, want %d", got, want)
-	}
-	return nil
+	return got, err
 }
 
 func cmdFails(ts *testscript.TestScript, args []string) error {
-	if err := cmdExits(ts, args); err != nil {
+	got, err := exits(ts, args[0], args[1:])
+	if err != nil {
 		return err
 	}
-	if ts.ReadFile("stdout") != "" {
+	if got.Stdout != "" {
 		return errors.New("a failure wrote a result")
 	}
 	errorLines := 0
-	for line := range strings.Lines(ts.ReadFile("stderr")) {
+	for line := range strings.Lines(got.Stderr) {
 		if strings.HasPrefix(line, "ocicache: error: ") {
 			errorLines++
 		}
