@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
+
+	"github.com/ocicache/ocicache/internal/volumes"
 )
 
 // What can be wrong with an archive. A *HostileError wraps one of them, or says something else.
@@ -84,6 +87,26 @@ func (e *MissingError) Error() string {
 		text.WriteString("\nsome of them are manifests, so blobs that those need may be missing too")
 	}
 	return text.String()
+}
+
+// FullError says that a disk was full before an archive was whole. Nothing was packed.
+type FullError struct {
+	Need int64 // what all files of the archive come to, in bytes; 0 where it is not known yet
+	Err  error
+}
+
+func (e *FullError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what could not be written.
+func (e *FullError) Unwrap() error { return e.Err }
+
+// orFull makes a *FullError of an error about a full disk, unless the archive is written all the same.
+func orFull(err error, need int64) error {
+	var written *volumes.WrittenError
+	if errors.As(err, &written) || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	return &FullError{Need: need, Err: err}
 }
 
 // maxNamed is how many tags a message names for one blob. Thousands may share it.

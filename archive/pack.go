@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -87,6 +88,8 @@ type PackResult struct {
 	// Notes say what of PackOptions.Have does not count, where recovery volumes are more than what they are for, and in a dry run what does
 	// not fit.
 	Notes []string `json:"notes,omitempty"`
+
+	onDisk int64 // what all Files come to, in bytes
 }
 
 // Pack writes roots and all that they reach into an archive. The same content gives the same bytes. Every blob is verified
@@ -95,7 +98,7 @@ type PackResult struct {
 //
 // Errors carry types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *ExistsError for names
 // that are taken, *NameError for one like that of a volume, *OccupiedError for a file that is part of a source, *layout.LockedError where another process packs
-// to the same file; ErrSplit where volumes can't be as asked for.
+// to the same file, *layout.RoomError and *FullError for a full disk; ErrSplit where volumes can't be as asked for.
 func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (result *PackResult, err error) {
 	if (to.File == "") == (to.Stream == nil) {
 		return nil, errors.New("an archive can be written to a file or to a stream, but not both")
@@ -111,7 +114,7 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 			return nil, err
 		}
 		if chosen, err = w.change(ctx, chosen, o.Change); err != nil {
-			return nil, err
+			return nil, orFull(err, 0)
 		}
 	}
 	plan, err := planPack(ctx, chosen, o.Have)
@@ -128,19 +131,20 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 	if to.Stream != nil {
 		err = plan.writeStream(ctx, to.Stream, o)
 	} else {
-		if err = layout.CheckRoom(filepath.Dir(to.File), result.Size); err == nil {
-			err = plan.writeFile(ctx, w, split, o.OnEvent)
+		if err := layout.CheckRoom(filepath.Dir(to.File), result.onDisk); err != nil {
+			return nil, err
 		}
+		err = plan.writeFile(ctx, w, split, o.OnEvent)
 	}
 	if err != nil {
-		return nil, err
+		return nil, orFull(err, result.onDisk)
 	}
 	return result, nil
 }
 
 // noteRoom says in a dry run what surely does not fit.
 func (r *PackResult) noteRoom(dir string) {
-	if err := layout.CheckRoom(dir, r.Size); err != nil {
+	if err := layout.CheckRoom(dir, r.onDisk); err != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("not enough space: %v", err))
 	}
 }
@@ -289,7 +293,7 @@ func (e *tarEntry) look(ctx context.Context) error {
 
 // result says what the plan comes to, and how the archive is split; nil for one file.
 func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan, error) {
-	result := &PackResult{ID: p.id, Size: p.total, DryRun: o.DryRun, Tags: []PackedTag{}, Notes: p.notes}
+	result := &PackResult{ID: p.id, Size: p.total, onDisk: p.total, DryRun: o.DryRun, Tags: []PackedTag{}, Notes: p.notes}
 	for _, root := range p.roots {
 		result.Tags = append(result.Tags, PackedTag{Tag: root.Entry.Tag, Digest: root.Entry.Descriptor.Digest, Kind: root.Entry.Kind})
 	}
@@ -314,10 +318,10 @@ func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan,
 	if err != nil {
 		return nil, nil, err
 	}
-	result.Volumes, result.RecoveryVolumes, result.Files = split.Volumes(), o.Parity, split.Files()
+	result.Volumes, result.RecoveryVolumes, result.Files, result.onDisk = split.Volumes(), o.Parity, split.Files(), split.Bytes()
 	if o.Parity > split.Volumes() {
-		result.Notes = append(slices.Clip(result.Notes), fmt.Sprintf("there are more recovery volumes than volumes: more than %d bytes for %d of an archive",
-			p.total+int64(o.Parity)*o.VolumeSize, p.total))
+		result.Notes = append(slices.Clip(result.Notes), fmt.Sprintf("there are more recovery volumes than volumes: %s in all files together, for an archive of %s",
+			humanize.Bytes(uint64(max(result.onDisk, 0))), humanize.Bytes(uint64(max(p.total, 0)))))
 	}
 	return result, split, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ocicache/ocicache/archive"
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -274,6 +275,30 @@ func TestPackTargets(t *testing.T) {
 	for _, to := range []archive.Target{{}, {File: filepath.Join(t.TempDir(), "a.tar"), Stream: io.Discard}} {
 		if _, err := archive.Pack(t.Context(), roots, to, archive.PackOptions{}); err == nil {
 			t.Errorf("%+v: no error", to)
+		}
+	}
+}
+
+// TestPackFull tells a disk that is full before the archive is whole from one that does not let older volumes go after that.
+func TestPackFull(t *testing.T) {
+	t.Parallel()
+	roots := chosen(t, openDir(t, filepath.Join(caches, "artifact-gzip")), false)
+	for _, op := range []durable.Op{durable.OpWrite, durable.OpRemove} {
+		file := filepath.Join(t.TempDir(), "a.tar")
+		if _, err := archive.Pack(t.Context(), roots, archive.Target{File: file}, archive.PackOptions{VolumeSize: 40000}); err != nil {
+			t.Fatal(err)
+		}
+		ctx := durable.WithFault(t.Context(), func(fails durable.Op, path string) error {
+			if fails == op && (op == durable.OpWrite || path == file+".001") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		_, err := archive.Pack(ctx, roots, archive.Target{File: file}, archive.PackOptions{Overwrite: true})
+		var full *archive.FullError
+		is := errors.As(err, &full)
+		if _, lost := os.Stat(file); !errors.Is(err, syscall.ENOSPC) || is != (op == durable.OpWrite) || is != (lost != nil) {
+			t.Errorf("%v: %v, packed: %v", op, err, lost)
 		}
 	}
 }

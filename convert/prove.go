@@ -216,7 +216,7 @@ func errorsOf(cache *layout.Cache) []buildcache.Problem {
 	return slices.DeleteFunc(problems, func(p buildcache.Problem) bool { return p.Severity != buildcache.SeverityError })
 }
 
-// absent returns a problem for every layer that a place does not have, or has with another size.
+// absent returns a problem for every layer that a place does not have, or has with another size: one, where a root lists it twice.
 func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]buildcache.Problem, error) {
 	has := map[digest.Digest]*bool{}
 	group, groupCtx := parallel.New(ctx, lookUps)
@@ -232,10 +232,12 @@ func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]bu
 		return nil, err
 	}
 	var problems []buildcache.Problem
+	told := map[digest.Digest]bool{}
 	for i, layer := range root.Layers {
-		if *has[layer.Digest] {
+		if *has[layer.Digest] || told[layer.Digest] {
 			continue
 		}
+		told[layer.Digest] = true
 		p, err := lacks(ctx, src, layer, fmt.Sprintf("root.layers[%d]", i))
 		if err != nil {
 			return nil, err

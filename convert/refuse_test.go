@@ -169,6 +169,28 @@ func TestRefuseDamage(t *testing.T) {
 	}
 }
 
+// TestRefuseOnce counts a blob once that is not there, however often the root lists it: as verify does.
+func TestRefuseOnce(t *testing.T) {
+	t.Parallel()
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	src := open(t, path)
+	listed := map[digest.Digest]int{}
+	for _, layer := range load(t, src, "latest").Root.Layers {
+		if listed[layer.Digest]++; listed[layer.Digest] != 2 {
+			continue
+		}
+		remove(t, path, layer)
+		for _, o := range []convert.Options{toList, {}} {
+			_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", o)
+			if !isMissing(err, layer) || strings.Contains(err.Error(), " more") {
+				t.Errorf("%+v: refused with %v", o, err)
+			}
+		}
+		return
+	}
+	t.Fatal("no layer is listed twice")
+}
+
 // wantRefused wants a source as it was, and a destination that shows nothing.
 func wantRefused(t *testing.T, path string, before map[string]string, dst *layout.Dir, inPlace bool) {
 	t.Helper()

@@ -59,11 +59,16 @@ func (a *app) repeatedAs(name string) string {
 	if a.running == nil {
 		return "ocicache " + name
 	}
+	return a.repeatedWith(name, a.running.Flags().Args())
+}
+
+// repeatedWith is repeatedAs with other arguments.
+func (a *app) repeatedWith(name string, args []string) string {
 	other, _, err := a.running.Root().Find([]string{name})
 	if err != nil {
 		other = a.running
 	}
-	return a.commandLine("ocicache "+name, a.running.Flags().Args(), func(f *pflag.Flag) bool {
+	return a.commandLine("ocicache "+name, args, func(f *pflag.Flag) bool {
 		return other.Flags().Lookup(f.Name) == nil && other.InheritedFlags().Lookup(f.Name) == nil
 	})
 }

@@ -83,6 +83,8 @@ var exitCases = []struct {
 	{"compressed archive", archive.ErrStream, exitFailed, "'ocicache unpack FILE DIR'"},
 	{"changed receipt", archive.ErrReceipt, exitFailed, "--receipt"},
 	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
+	{"disk full of an archive", &archive.FullError{Need: 5e9, Err: syscall.ENOSPC}, exitFailed, "nothing was published, and the archive takes 5.0 GB"},
+	{"disk full before that is known", &archive.FullError{Err: syscall.EDQUOT}, exitFailed, "nothing was published; free some space"},
 	{"no room", &layout.RoomError{Path: "far", Need: 5e9, Free: 2e6}, exitFailed, "5.0 GB needed, 2.0 MB free"},
 	{"quota used up", &fs.PathError{Op: "write", Path: "f", Err: syscall.EDQUOT}, exitFailed, "disk is full"},
 	{"no permission", &fs.PathError{Op: "open", Path: "f", Err: syscall.EACCES}, exitFailed, "permission"},

@@ -144,6 +144,75 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestRoomForVolumes says that recovery volumes and the list of volumes count as well.
+func TestRoomForVolumes(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	where := t.TempDir()
+	layouttest.Mount(t, where, 240<<10) // the archive has 120 kB, each of its volumes 40 kB
+	args := []string{"pack", filepath.Join(corpus, "artifact-gzip"), filepath.Join(where, "c"), "--volume-size", "40KB", "--parity", "3"}
+	var stdout, stderr bytes.Buffer
+	if status := run(append(args, "--dry-run"), &stdout, io.Discard); status != exitDone || strings.Contains(stdout.String(), "not enough space: ") {
+		t.Errorf("room for all, status %d: %s", status, &stdout)
+	}
+	layouttest.Resize(t, where, 200<<10)
+	status := run(args, io.Discard, &stderr)
+	if said := stderr.String(); status != exitFailed || !strings.Contains(said, "hint: 244 kB needed, 201 kB free; nothing was written") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	if left, err := os.ReadDir(where); err != nil || len(left) > 0 {
+		t.Errorf("this is left: %v, %v", left, err)
+	}
+}
+
+// TestFullWhilePacking says of what did not fit although it seemed to that nothing was packed, and how much it comes to.
+func TestFullWhilePacking(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	where := t.TempDir()
+	layouttest.Mount(t, where, 140<<10)
+	var stderr bytes.Buffer
+	args := []string{"pack", filepath.Join(corpus, "artifact-gzip"), filepath.Join(where, "c"), "--volume-size", "5KB"} // which take 8 KiB each
+	if status := run(args, io.Discard, &stderr); status != exitFailed {
+		t.Errorf("status %d", status)
+	}
+	if said := stderr.String(); !strings.Contains(said, "hint: the disk is full; nothing was packed, and the archive takes 122 kB; free some space and run it again") {
+		t.Errorf("it said: %s", said)
+	}
+	if left, err := os.ReadDir(where); err != nil || len(left) > 0 {
+		t.Errorf("this is left: %v, %v", left, err)
+	}
+}
+
+// TestRoomForSome says of a sync that had room for some of its caches what was not written.
+func TestRoomForSome(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	where := t.TempDir()
+	layouttest.Mount(t, where, roomy)
+	both := filepath.Join(where, "both")
+	for tag, name := range map[string]string{"large": "artifact-uncompressed", "small": "artifact-gzip"} {
+		if status := run([]string{"copy", filepath.Join(corpus, name), "oci:" + both + ":" + tag}, io.Discard, io.Discard); status != exitDone {
+			t.Fatalf("%s: status %d", name, status)
+		}
+	}
+	var stderr bytes.Buffer
+	disk := t.TempDir()
+	layouttest.Mount(t, disk, 240<<10)
+	if status := run([]string{"sync", both, filepath.Join(disk, "far")}, io.Discard, &stderr); status != exitFailed {
+		t.Errorf("status %d", status)
+	}
+	if said := stderr.String(); !strings.HasSuffix(said, " free; nothing was written of the cache that does not fit\n") {
+		t.Errorf("it said: %s", said)
+	}
+}
+
 // TestRoomForNothing runs commands again on a disk that their first run has left without room: nothing is left to write.
 func TestRoomForNothing(t *testing.T) {
 	t.Parallel()

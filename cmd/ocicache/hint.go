@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -190,6 +191,23 @@ func hintSide(e *sideError) string {
 	return ""
 }
 
+// hintRoom is about what is known not to fit. Of several caches that a command brings, others may.
+func hintRoom(err error, first *layout.RoomError) string {
+	text := fmt.Sprintf("%s needed, %s free; ", size(first.Need), size(first.Free))
+	var several *convert.SyncError
+	if !errors.As(err, &several) || several.Of == 1 {
+		return text + "nothing was written"
+	}
+	without := slices.DeleteFunc(slices.Clone(several.Errs), func(err error) bool {
+		var room *layout.RoomError
+		return !errors.As(err, &room)
+	})
+	if len(without) == 1 {
+		return text + "nothing was written of the cache that does not fit"
+	}
+	return text + "nothing was written of the caches that do not fit"
+}
+
 // hintSystem is about the machine, and about this program.
 func (a *app) hintSystem(err error) string {
 	var caught *parallel.PanicError
@@ -197,7 +215,7 @@ func (a *app) hintSystem(err error) string {
 	var room *layout.RoomError
 	switch {
 	case errors.As(err, &room):
-		return fmt.Sprintf("%s needed, %s free; nothing was written", size(room.Need), size(room.Free))
+		return hintRoom(err, room)
 	case errors.As(err, &caught):
 		return "please report this, with the command and the output of 'ocicache version'; no tag was moved to an unchecked result"
 	case errors.As(err, &output):

@@ -21,8 +21,11 @@ func (a *app) hintArchive(err error) string {
 		exists  *archive.ExistsError
 		taken   *archive.ReceiptTakenError
 		lost    *archive.VolumesError
+		full    *archive.FullError
 	)
 	switch {
+	case errors.As(err, &full):
+		return a.hintFull(full)
 	case errors.As(err, &taken):
 		return "a receipt can only be a new file or replace an older receipt; choose another name"
 	case errors.As(err, &lost):
@@ -50,6 +53,23 @@ func (a *app) hintArchive(err error) string {
 		return "use the receipt exactly as unpack --receipt wrote it"
 	}
 	return ""
+}
+
+// hintFull is about a disk that was full before an archive was whole.
+func (a *app) hintFull(e *archive.FullError) string {
+	text := "the disk is full; " + a.nothing()
+	if e.Need > 0 {
+		text += fmt.Sprintf(", and the archive takes %s", size(e.Need))
+	}
+	return text + "; free some space and run it again"
+}
+
+// nothing says that a command which would have written an archive, or unpacked one, did not.
+func (a *app) nothing() string {
+	if a.running != nil && a.running.Name() == "pack" {
+		return "nothing was packed"
+	}
+	return "nothing was published"
 }
 
 // hintNotArchive is about a file that was taken for an archive, and what was meant where it is part of a layout.
@@ -125,10 +145,7 @@ func (a *app) hintVolumes(e *archive.VolumesError) string {
 	if wanted == "" || a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
 		return wanted
 	}
-	if a.running.Name() == "pack" {
-		return "nothing was packed; " + wanted
-	}
-	return "nothing was published; " + wanted
+	return a.nothing() + "; " + wanted
 }
 
 // hintLone is about some volumes of an archive without anything that says how many there are.

@@ -92,15 +92,16 @@ type packJob struct {
 }
 
 func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file string) error {
-	job, err := a.newPackJob(f, file)
-	if err != nil {
-		return err
-	}
 	refs := make([]layout.Reference, len(sources))
 	for i, text := range sources {
+		var err error
 		if refs[i], err = parse(text, f.tag); err != nil {
 			return err
 		}
+	}
+	job, err := a.newPackJob(f, file)
+	if err != nil {
+		return err
 	}
 	if f.base != "" && !slices.ContainsFunc(refs, places.IsArchive) {
 		return &usageError{errors.New("--base is only for archives, and no SRC is an archive")}
@@ -210,6 +211,10 @@ func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
 // packTarget says where FILE is.
 func (a *app) packTarget(text string) (archive.Target, error) {
 	ref, err := layout.ParseReference(text)
+	var spelling *layout.SpellingError
+	if errors.As(err, &spelling) && strings.HasPrefix(spelling.Meant, "docker://") {
+		return archive.Target{}, a.notFile(spelling.Text, spelling.Meant)
+	}
 	if err != nil {
 		return archive.Target{}, &usageError{err}
 	}
@@ -220,7 +225,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 		}
 		return archive.Target{Stream: a.stdout}, nil
 	case ref.Transport != layout.TransportPath && ref.Transport != layout.TransportArchive:
-		return archive.Target{}, &usageError{&wordError{fmt.Errorf("%s is not a file name for an archive", text), mention(a.repeatedAs("sync")) + " sends caches there"}}
+		return archive.Target{}, a.notFile(text, text)
 	case ref.Tag != "":
 		return archive.Target{}, &usageError{fmt.Errorf("%s: FILE takes no tag; caches keep their tags in an archive", text)}
 	}
@@ -234,6 +239,14 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 		return archive.Target{}, &usageError{fmt.Errorf("%s is a directory; the last argument is the FILE to write", ref.Path)}
 	}
 	return archive.Target{File: ref.Path}, nil
+}
+
+// notFile says of what was given as FILE that no archive is written there, and what brings caches to the place that is meant.
+func (a *app) notFile(text, meant string) error {
+	args := slices.Clone(a.running.Flags().Args())
+	args[len(args)-1] = meant
+	advice := mention(a.repeatedWith("sync", args)) + " sends caches there"
+	return &usageError{&wordError{fmt.Errorf("%s is not a file name for an archive", text), advice}}
 }
 
 // checkNotOutput refuses standard output by its name in the system: a file is made beside its name, and takes it as a whole.

@@ -45,6 +45,17 @@ func Create(work string, to *Target, plan *Plan, fsys durable.FS) (Writer, error
 	})}, nil
 }
 
+// WrittenError says that an archive is written and has its names, and what failed after that.
+type WrittenError struct {
+	File string
+	Err  error
+}
+
+func (e *WrittenError) Error() string { return fmt.Sprintf("%s is written; %v", e.File, e.Err) }
+
+// Unwrap returns what failed.
+func (e *WrittenError) Unwrap() error { return e.Err }
+
 // fileWriter is an archive in one file. What is written goes to the file behind the caller's back.
 type fileWriter struct {
 	fs   durable.FS
@@ -127,11 +138,11 @@ func (w *fileWriter) removeOld() error {
 		}
 		if order(old.path) > 0 {
 			if err := w.fs.SyncDir(dir); err != nil {
-				return fmt.Errorf("%s is written; remove older volumes: %w", w.to.file, err)
+				return &WrittenError{w.to.file, fmt.Errorf("remove older volumes: %w", err)}
 			}
 		}
 		if err := w.fs.Remove(old.path); err != nil {
-			return fmt.Errorf("%s is written; remove an older volume: %w", w.to.file, err)
+			return &WrittenError{w.to.file, fmt.Errorf("remove an older volume: %w", err)}
 		}
 	}
 	if len(w.to.old) == 0 {
@@ -139,7 +150,7 @@ func (w *fileWriter) removeOld() error {
 	}
 	err := w.fs.SyncDir(dir)
 	if len(changed) > 0 {
-		err = errors.Join(err, fmt.Errorf("%s is written; %w", w.to.file, &ExistsError{Names: changed, Overwrite: true}))
+		err = errors.Join(err, &WrittenError{w.to.file, &ExistsError{Names: changed, Overwrite: true}})
 	}
 	return err
 }

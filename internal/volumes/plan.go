@@ -55,6 +55,23 @@ func (p *Plan) begin() *listing {
 // Volumes returns how many volumes there will be, without recovery volumes.
 func (p *Plan) Volumes() int { return int(p.list.count()) }
 
+// Bytes returns how much there will be in all of these files together. How long lists and heads are does not depend on the sums in them.
+func (p *Plan) Bytes() int64 {
+	list := p.begin()
+	some := sumOf(nil)
+	for range p.Volumes() {
+		list.sums = append(list.sums, some)
+	}
+	for i := range list.recovery {
+		list.recovery[i] = recoverySum{payload: some, file: some}
+	}
+	bytes := list.total + int64(len(list.marshal(false)))
+	if parity := int64(len(list.recovery)); parity > 0 {
+		bytes += parity * (int64(len(list.marshalHead(1))) + list.size)
+	}
+	return bytes
+}
+
 // Files returns the paths of all files that there will be: volumes, recovery volumes and the list, in this order.
 func (p *Plan) Files() []string {
 	var files []string

@@ -22,14 +22,26 @@ type ExistsError struct {
 	Names []string // paths, all of them
 	// Overwrite says that replacing was asked for: what has these names is nothing that may be replaced.
 	Overwrite bool
+	// Altered are the names among these, without their directory, that List has with other sums than they have now.
+	Altered []string
+	List    string
 }
 
 func (e *ExistsError) Error() string {
 	names := strings.Join(e.Names, ", ")
-	if e.Overwrite {
-		return "in the way, and nothing that may be replaced: " + names
+	if !e.Overwrite {
+		return "already there: " + names
 	}
-	return "already there: " + names
+	text := "in the way, and nothing that may be replaced: " + names
+	switch len(e.Altered) {
+	case 0:
+		return text
+	case 1:
+		text += fmt.Sprintf("; %s is not what %s says", e.Altered[0], e.List)
+	default:
+		text += fmt.Sprintf("; %s are not what %s says", strings.Join(e.Altered, ", "), e.List)
+	}
+	return text + " (damaged, or not written by ocicache)"
 }
 
 // Is makes it an fs.ErrExist.
@@ -117,16 +129,30 @@ func Claim(ctx context.Context, file string, o TargetOptions) (*Target, error) {
 			return nil, err
 		}
 	}
-	var names []string
-	for i, entry := range taken {
-		if !o.Overwrite || blocked[i] {
-			names = append(names, filepath.Join(filepath.Dir(t.file), entry.Name()))
-		}
-	}
-	if len(names) > 0 {
-		return nil, &ExistsError{Names: names, Overwrite: o.Overwrite}
+	exists := t.exists(taken, blocked)
+	if len(exists.Names) > 0 {
+		return nil, exists
 	}
 	return t, nil
+}
+
+// exists says which of the names that are taken are in the way: all of them, or those that are blocked where others may be replaced.
+func (t *Target) exists(taken []fs.DirEntry, blocked []bool) *ExistsError {
+	e := &ExistsError{Overwrite: t.options.Overwrite, List: filepath.Base(t.file) + listSuffix}
+	var sums map[string]string
+	if e.Overwrite && !t.options.FileAlone {
+		sums = t.listed()
+	}
+	for i, entry := range taken {
+		if e.Overwrite && !blocked[i] {
+			continue
+		}
+		e.Names = append(e.Names, filepath.Join(filepath.Dir(t.file), entry.Name()))
+		if _, isListed := sums[entry.Name()]; isListed {
+			e.Altered = append(e.Altered, entry.Name())
+		}
+	}
+	return e
 }
 
 // File returns the path of the archive, that of its volumes without the number, with symbolic links followed.

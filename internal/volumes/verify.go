@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
@@ -48,7 +49,7 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	stem := filepath.Base(s.path)
 	problems := slices.Clone(found.listFails)
 	var misnamed []Problem // of which nothing is lost
-	lost, left := 0, 0
+	lost, left := countLost(volumes), len(recovery)-countLost(recovery)
 	for i, volume := range volumes {
 		if volume.under != "" {
 			err := fmt.Errorf("it holds what %s should hold", found.list.volumeFile(stem, i))
@@ -58,14 +59,12 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 		if volume.err == nil {
 			continue
 		}
-		lost++
 		name := found.list.volumeFile(stem, i)
 		problems = append(problems, Problem{Name: name, Err: volume.err})
-		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is rebuilt while it is read", name, volume.err))
+		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is rebuilt while it is read (%s more may be lost)", name, volume.err, orNo(left-lost)))
 	}
 	for i, r := range recovery {
 		if r.err == nil {
-			left++
 			continue
 		}
 		name := recoveryFile(stem, i+1)
@@ -81,6 +80,24 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 		return s.rebuild.start()
 	}
 	return nil
+}
+
+// countLost returns how many are lost.
+func countLost(shards []checked) (lost int) {
+	for _, shard := range shards {
+		if shard.err != nil {
+			lost++
+		}
+	}
+	return lost
+}
+
+// orNo writes a number of things.
+func orNo(n int) string {
+	if n <= 0 {
+		return "no"
+	}
+	return strconv.Itoa(n)
 }
 
 // leftovers says which files the list does not name.

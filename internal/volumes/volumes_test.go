@@ -245,6 +245,29 @@ func TestVolumesWithoutUs(t *testing.T) {
 	}
 }
 
+// A plan knows beforehand how much there will be in all files.
+func TestPlanBytes(t *testing.T) {
+	t.Parallel()
+	for _, s := range []split{
+		{someBytes(5000, 1), 2000, 0}, {someBytes(5000, 1), 2000, 3}, {someBytes(5000, 1), 1 << 40, 3}, {someBytes(120*1024, 2), 1024, 7}, {someBytes(4096, 3), 2048, 1},
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "c")
+		s.mustPack(t, file)
+		plan, err := NewPlan(file, int64(len(s.data)), s.id(), s.size, s.parity)
+		must(t, err)
+		var got int64
+		for _, path := range plan.Files() {
+			info, err := os.Stat(path)
+			must(t, err)
+			got += info.Size()
+		}
+		if got != plan.Bytes() {
+			t.Errorf("%d bytes in volumes of %d with %d recovery volumes: %d, and %d were planned", len(s.data), s.size, s.parity, got, plan.Bytes())
+		}
+	}
+}
+
 // The code of recovery volumes is a format: what was written must stay readable.
 func TestRecoveryFormat(t *testing.T) {
 	t.Parallel()

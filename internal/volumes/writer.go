@@ -143,7 +143,7 @@ func (w *splitWriter) publish(ctx context.Context) error {
 		return err
 	}
 	if err := n.finish(); err != nil {
-		return fmt.Errorf("%s is written; %w", w.to.file, err)
+		return &WrittenError{w.to.file, err}
 	}
 	return nil
 }
