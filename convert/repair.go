@@ -17,7 +17,9 @@ import (
 type RepairOptions struct {
 	Write bool          // do it
 	Root  digest.Digest // what a tag is to name whose root is not there, or that is not there; "" for the newest root that nothing names
-	Base  []layout.Source
+	// Tag is the one that is to be mended, "" for all of them. No other one is given to a root then.
+	Tag  string
+	Base []layout.Source
 	// Deep unpacks every layer and compares its diffID. Otherwise that is done for layers that say none.
 	Deep bool
 	// ByPosition finds layers that the config names by the digests that they had before they were recompressed also by their places

@@ -37,7 +37,8 @@ func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock fun
 
 // RepairIndex mends the list of a layout's entries where it can't be read, is not there, or names nothing while caches lie there:
 // what stands whole in it stays, and so does what of the rest can be told and is there. Where no cache is left in it, the newest
-// one that nothing names, or Root, gets the tag latest. All of that is one change, and the bytes of a list that can't be read stay
+// one that nothing names, or Root, gets the tag latest. Where Tag is another one, only Root gets it, and without Root nothing is changed
+// unless the tag is found. All of that is one change, and the bytes of a list that can't be read stay
 // beside it. Other places have no such list.
 //
 // It returns the place to go on with: without Write that is a view of what there would be.
@@ -83,7 +84,7 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 		}
 	}
 	view := dir.Assume(salvaged.Index)
-	done, err := nameNewest(ctx, view, o.Root)
+	done, err := nameWanted(ctx, view, o)
 	if err == nil && done != nil && salvaged.Fault != layout.IndexUnreadable {
 		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
 	}
@@ -177,58 +178,6 @@ func nameOf(root buildcache.Descriptor) string {
 		return fmt.Sprintf("tag %s, %s", tag, root.Digest)
 	}
 	return root.Digest.String()
-}
-
-// nameNewest gives the newest root that nothing names the tag latest, or the one that is wanted, where no cache has a tag.
-func nameNewest(ctx context.Context, place layout.Place, want digest.Digest) (*Repair, error) {
-	entries, err := layout.Survey(ctx, place)
-	if err != nil {
-		return nil, err
-	}
-	for _, entry := range entries {
-		if entry.Kind == layout.KindCache {
-			return nil, nil
-		}
-	}
-	root, err := newest(ctx, place, want)
-	if err != nil || root == nil {
-		return nil, err
-	}
-	if old, err := layout.Find(ctx, place, layout.DefaultTag); err != nil || old != nil { // then it is for RepairCache to mend
-		return nil, err
-	}
-	if err := place.Tag(ctx, layout.DefaultTag, root.Descriptor, ""); err != nil {
-		return nil, err
-	}
-	which := "the newest untagged root"
-	if want != "" {
-		which = "the given root"
-	}
-	return &Repair{
-		Kind: RepairKind(buildcache.RootMissing), Digest: root.Descriptor.Digest,
-		What: fmt.Sprintf("the tag %s is pointed at %s, %s", layout.DefaultTag, which, root.Descriptor.Digest),
-	}, nil
-}
-
-// newest returns the newest root of a cache that lies in a place unnamed, or the one that is wanted; nil where there is none.
-func newest(ctx context.Context, place layout.Source, want digest.Digest) (*layout.Entry, error) {
-	if unnamer, ok := place.(layout.Unnamer); ok && want == "" {
-		roots, err := unnamer.UnnamedRoots(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if len(roots) > 0 {
-			want = roots[0]
-		}
-	}
-	if want == "" {
-		return nil, nil
-	}
-	root, err := layout.FindDigest(ctx, place, want)
-	if err != nil {
-		return nil, err
-	}
-	return &root, root.Check(ctx, place)
 }
 
 // RepairTags mends entries of caches that no tag finds: of several with one tag the first whole one stays, and one without a tag

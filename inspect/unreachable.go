@@ -12,6 +12,8 @@ import (
 type Unreached struct {
 	Blobs []digest.Digest `json:"blobs"`
 	Bytes int64           `json:"bytes"`
+	// Incomplete says that something is not there that an entry reaches, so that garbage collection may refuse.
+	Incomplete bool `json:"-"`
 }
 
 // Unreachable returns the blobs of a layout that no entry of index.json reaches, of caches or of images.
@@ -26,10 +28,13 @@ func Unreachable(ctx context.Context, dir *layout.Dir) (Unreached, error) {
 		return u, err
 	}
 	for _, blob := range blobs {
-		if !reached[blob.Digest] {
-			u.Blobs = append(u.Blobs, blob.Digest)
-			u.Bytes += blob.Size
+		if reached[blob.Digest] {
+			delete(reached, blob.Digest)
+			continue
 		}
+		u.Blobs = append(u.Blobs, blob.Digest)
+		u.Bytes += blob.Size
 	}
+	u.Incomplete = len(reached) > 0
 	return u, nil
 }

@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/layout"
 )
@@ -16,6 +20,8 @@ type NotThereError struct {
 	// Meant is the reference that was probably meant, "" where nothing can be guessed: a bare path is never cut at a
 	// colon.
 	Meant string
+	// Short says that there is only the beginning of a digest in it. Meant has all of it, if only one there begins so.
+	Short bool
 }
 
 func (e *NotThereError) Error() string { return e.Path + ": no such file or directory" }
@@ -52,6 +58,9 @@ func notThere(ref layout.Reference) error {
 	}
 	if ref.Transport == layout.TransportPath && isLikeHost(ref.Path) && !beginsThere(ref.Path) {
 		return &HostError{Path: ref.Path}
+	}
+	if meant, ok := meantByDigest(ref); ok {
+		return &NotThereError{Path: ref.Path, Meant: meant, Short: true}
 	}
 	return &NotThereError{Path: ref.Path, Meant: meantWithTag(ref)}
 }
@@ -122,6 +131,29 @@ func beginsThere(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	_, err := os.Stat(first)
 	return err == nil
+}
+
+// shownDigits is how many digits of a digest lists show.
+const shownDigits = 12
+
+// meantByDigest returns oci:./cache@sha256:… for ./cache@56533cd2330c, where one blob there begins so, and reports whether a digest was
+// meant. What no blob begins with may be a tag, but for as many digits as lists show.
+func meantByDigest(ref layout.Reference) (meant string, ok bool) {
+	dir, begin, _ := strings.Cut(ref.Path, "@")
+	begin = strings.TrimPrefix(begin, "sha256:")
+	if ref.Tag != "" || ref.Transport == layout.TransportArchive || len(begin) < 7 || strings.Trim(begin, "0123456789abcdef") != "" {
+		return "", false
+	}
+	blobs, err := os.ReadDir(filepath.Join(dir, "blobs", "sha256"))
+	if err != nil {
+		return "", false
+	}
+	blobs = slices.DeleteFunc(blobs, func(e fs.DirEntry) bool { return !strings.HasPrefix(e.Name(), begin) })
+	if len(blobs) != 1 {
+		return "", len(blobs) > 1 || len(begin) == shownDigits
+	}
+	root := digest.NewDigestFromEncoded(digest.SHA256, blobs[0].Name())
+	return layout.Reference{Transport: layout.TransportLayout, Path: dir, Digest: root}.String(), true
 }
 
 // meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1 and for oci:./cache@v1, where that is not there but ./cache is.

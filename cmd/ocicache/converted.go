@@ -26,6 +26,8 @@ type convertResult struct {
 
 	to     layout.Reference
 	itself bool // DST is SRC, and its tag that of the cache
+
+	gcRefuses string // why gc will remove nothing in DST, "" where it will
 }
 
 // convertedCache is what became of a cache.

@@ -96,6 +96,10 @@ func (a *app) hintAsWhole() string {
 // hintNotThere is about what was probably meant by a path where nothing is.
 func hintNotThere(e *places.NotThereError) string {
 	switch {
+	case e.Short && e.Meant != "":
+		return fmt.Sprintf("give the whole digest; did you mean %s?", quoted(e.Meant))
+	case e.Short:
+		return "give the whole digest; ls --json shows it"
 	case e.Meant != "" && !strings.HasSuffix(e.Meant, e.Path):
 		return fmt.Sprintf("a tag goes after a colon; did you mean %s?", quoted(e.Meant))
 	case e.Meant != "":

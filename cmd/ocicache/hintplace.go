@@ -169,6 +169,9 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 		return "this has both a tag and a digest; leave one of them out"
 	case e.Partial:
 		return hintPartial(e.Unnamed)
+	case len(e.Unnamed) > 0 && e.Tag != "" && a.running != nil && a.running.Name() == "repair":
+		return fmt.Sprintf("nothing was changed; it has cache roots without a tag: %s; %s gives the first one this tag", wordsOf(e.Unnamed),
+			a.at(e.Place).whole().mention("repair", "--root", e.Unnamed[0].String(), "--tag", quoted(e.Tag), "--write"))
 	case len(e.Unnamed) > 0:
 		return fmt.Sprintf("it has cache roots without a tag: %s; %s tags the first one, and BuildKit can import each with digest=",
 			wordsOf(e.Unnamed), mention(tagCommand(e.Place, e.Unnamed[0])))

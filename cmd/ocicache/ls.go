@@ -156,7 +156,11 @@ func (r lsResult) renderTotals(w io.Writer) {
 		unreached := size(r.Unreachable.Bytes) + " that no tag reaches"
 		broken := slices.ContainsFunc(r.Entries, func(e inspect.Listed) bool { return e.Problem != "" })
 		if !broken && len(r.Entries) > 0 { // else it may be what is looked for
-			unreached += " (" + frees(r.Path) + ")"
+			freed := frees(r.Path)
+			if r.Unreachable.Incomplete {
+				freed = mention(onPath("gc", r.Path)) + " frees them once no blob is missing there"
+			}
+			unreached += " (" + freed + ")"
 		}
 		parts = append(parts, unreached)
 	}

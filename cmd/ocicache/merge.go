@@ -68,7 +68,8 @@ type mergeResult struct {
 	CacheFrom string `json:"cacheFrom,omitempty"`
 	*convert.MergeResult
 
-	to layout.Reference
+	to        layout.Reference
+	gcRefuses string // why gc will remove nothing in DST, "" where it will
 }
 
 func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transferFlags, merge mergeFlags, args []string) error {
@@ -103,6 +104,9 @@ func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transfer
 		return err
 	}
 	result := mergeResult{Destination: t.dstName, CacheFrom: places.CacheFrom(t.dstRef, done.Tag, done.To.Digest), MergeResult: done, to: t.dstRef}
+	if done.Unnamed > 0 {
+		result.gcRefuses = a.foreseeFreed(ctx, t.dst)
+	}
 	return a.write(result, result.render)
 }
 
@@ -251,7 +255,7 @@ func (r mergeResult) renderReplaced(w io.Writer) {
 		say(w, "  %d of the %s that DST had %s; to keep them, give DST as a source too\n", r.NotMerged, count(r.Before.Results, "result"), are)
 	}
 	if r.Unnamed > 0 {
-		say(w, "  no tag points to %s any more; %s\n", size(r.Unnamed), frees(r.Before.Place))
+		say(w, "  no tag points to %s any more; %s\n", size(r.Unnamed), freesUnless(r.gcRefuses, r.Before.Place))
 	}
 }
 

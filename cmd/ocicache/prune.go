@@ -135,10 +135,7 @@ func (a *app) foreseePruned(ctx context.Context, place layout.Source, result *pr
 	if !slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
 		return
 	}
-	var err error
-	if result.GCRefuses, err = foreseeGC(ctx, place); err != nil {
-		a.note("can't tell whether gc will free what was pruned: " + err.Error())
-	}
+	result.GCRefuses = a.foreseeFreed(ctx, place)
 }
 
 // writePruned says what was done, before an error too, and returns what went wrong. Of one cache that failed the error says all,
@@ -246,12 +243,8 @@ func (r pruneResult) render(w io.Writer) error {
 		if c.From.Digest != c.To.Digest {
 			say(w, "  root %s\n", c.To.Digest)
 		}
-		switch {
-		case c.Unnamed == 0 || r.collects:
-		case r.GCRefuses != "":
-			say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), mendsForGC(r.GCRefuses, r.Path))
-		default:
-			say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), frees(r.Path))
+		if c.Unnamed > 0 && !r.collects {
+			say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), freesUnless(r.GCRefuses, r.Path))
 		}
 	}
 	if r.GC == nil {

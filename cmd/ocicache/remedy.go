@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -54,9 +55,7 @@ func (s subject) remedy(p buildcache.Problem) string {
 	}
 	s = s.of(p)
 	switch p.Kind { //nolint:exhaustive // no command helps against the others alone
-	case buildcache.RootMissing:
-		return s.writes() + " points the tag at the root that is there, or with --base PLACE takes the missing one from a place that has it" + orExport
-	case buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged:
+	case buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged:
 		return s.writes("--base", "PLACE") + " takes it from a place that has it" + orExport
 	case buildcache.BlobMissing, buildcache.BlobDamaged:
 		return s.writes() + " drops what needs the blob, or with --base PLACE takes the blob from a place that has it" + orExport
@@ -68,8 +67,10 @@ func (s subject) remedy(p buildcache.Problem) string {
 		if p.Digest != "" && s.ref.IsLocal() {
 			return mention(tagCommand(s.ref.Path, p.Digest)) + " gives it a tag"
 		}
-	case buildcache.Unreachable, buildcache.Leftover:
+	case buildcache.Unreachable:
 		return s.whole().mention("gc") + " removes them, " + whenFreed
+	case buildcache.Leftover: // one text for both sorts, as many of a kind are shown with the remedy of the first
+		return s.whole().mention("gc") + " removes them: those in .ocicache/ at once, those in ingest/ " + whenFreed
 	}
 	return p.Remedy
 }
@@ -102,6 +103,38 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 			p.Remedy = s.remedy(*p)
 		}
 	}
+}
+
+// offerRoots says of tags whose roots are missing that repair can point them at a root that has no tag, where a whole one lies there.
+func (a *app) offerRoots(ctx context.Context, from *places.Opened, problems []buildcache.Problem) {
+	isMissing := func(p buildcache.Problem) bool { return p.Kind == buildcache.RootMissing }
+	dir, ok := from.Source.(*layout.Dir)
+	if !ok || !slices.ContainsFunc(problems, isMissing) {
+		return
+	}
+	caches, err := dir.UnnamedCaches(ctx)
+	if err != nil || len(caches) == 0 || caches[0].Missing > 0 {
+		return // what can't be told is not promised, and repair takes no root unasked that is not all there
+	}
+	entries, err := dir.Entries(ctx)
+	if err != nil {
+		return
+	}
+	for i := range problems {
+		if p := &problems[i]; isMissing(*p) {
+			isOther := func(e layout.Entry) bool { return e.Tag != entries[0].Tag }
+			p.Remedy = a.subjectOf(from.Reference).of(*p).pointed(caches[0].Digest, !slices.ContainsFunc(entries, isOther))
+		}
+	}
+}
+
+// pointed says how a tag whose root is missing gets one that has no tag. Only where the tag is alone repair takes that unasked.
+func (s subject) pointed(root digest.Digest, alone bool) string {
+	const orBase = ", or with --base PLACE takes the missing one from a place that has it" + orExport
+	if alone {
+		return s.writes() + " points the tag at the root that is there" + orBase
+	}
+	return s.writes("--root", root.String()) + " points the tag at the newest root without a tag, if that is the cache" + orBase
 }
 
 // requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.

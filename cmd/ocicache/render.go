@@ -93,7 +93,7 @@ func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
 		say(w, "  replaced what the tag pointed to: %s\n", c.Was)
 	}
 	if c.Unnamed > 0 {
-		say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), frees(r.Destination))
+		say(w, "  no tag points to %s any more; %s\n", size(c.Unnamed), freesUnless(r.gcRefuses, r.Destination))
 	}
 	for _, note := range c.Notes {
 		say(w, "  note: %s\n", note)

@@ -109,6 +109,7 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	if err != nil {
 		return err
 	}
+	options.Tag = from.Reference.Tag
 	place, err := from.Place()
 	if err == nil && flags.write && from.Reference.Digest != "" {
 		err = errors.New("repairing changes the digest; give the cache a tag first, and use that")
@@ -128,6 +129,9 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: from.Reference.IsFar()}
 	if len(flags.base) == 0 {
 		result.withBase = a.repeated(a.running.CommandPath(), flagBase, "PLACE")
+		if !flags.write {
+			result.withBase += " --write"
+		}
 	}
 	err = result.repair(ctx, from, place, options)
 	stop()

@@ -97,7 +97,7 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	left, err := place.Entries(ctx)
 	if err == nil && len(left) == 0 {
-		return noTagLeft, nil
+		return foreseeNameless(ctx, place)
 	}
 	for i := 0; i < len(left) && err == nil; i++ {
 		var entry layout.Entry
@@ -106,6 +106,36 @@ func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 		}
 	}
 	return "", err
+}
+
+// foreseeNameless does that where no tag is left: gc only takes them for lost where caches lie there.
+func foreseeNameless(ctx context.Context, place layout.Source) (string, error) {
+	unnamer, ok := place.(layout.Unnamer)
+	if !ok {
+		return noTagLeft, nil
+	}
+	roots, err := unnamer.UnnamedRoots(ctx)
+	if err != nil || len(roots) == 0 {
+		return "", err
+	}
+	return noTagLeft, nil
+}
+
+// foreseeFreed is foreseeGC for a result that is to be written in any case: where it fails, that is noted.
+func (a *app) foreseeFreed(ctx context.Context, place layout.Source) string {
+	why, err := foreseeGC(ctx, place)
+	if err != nil {
+		a.note("can't tell whether gc will free what no tag points to any more: " + err.Error())
+	}
+	return why
+}
+
+// freesUnless says what becomes of blobs in a directory that no tag names any more, where it is known why gc refuses, if it does.
+func freesUnless(refuses, dir string) string {
+	if refuses != "" {
+		return mendsForGC(refuses, dir)
+	}
+	return frees(dir)
 }
 
 // mendsForGC says what helps where a tag makes gc refuse.

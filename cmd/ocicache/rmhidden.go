@@ -101,8 +101,12 @@ func (r *rmResult) noteUnread(entry layout.Entry) {
 	var blob *layout.BlobError
 	ofPlace := errors.As(entry.Err, &blob) && !errors.Is(entry.Err, layout.ErrBlobMissing) && !errors.Is(entry.Err, layout.ErrBlobDamaged)
 	if ofPlace || !entry.IsForeign() {
+		err := entry.Err
+		if isBlobFault(err) { // without its root there is none of it, and nothing to drop
+			err = &layout.UnreadError{What: "root", Err: err}
+		}
 		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept because %s can't be read as a cache; to delete it, give rm the tag: %w",
-			r.Path, entry.Tag, cmp.Or(string(entry.Descriptor.Digest), "its root"), entry.Err))
+			r.Path, entry.Tag, cmp.Or(string(entry.Descriptor.Digest), "its root"), err))
 	}
 }
 

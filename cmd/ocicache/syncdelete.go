@@ -60,6 +60,8 @@ type syncDeletion struct {
 	Refused string `json:"refused,omitempty"`
 	// Error is what ended it, besides what was wrong with tags.
 	Error string `json:"error,omitempty"`
+
+	gcRefuses string // why gc will remove nothing, "" where it will
 }
 
 // deleteSurplus deletes what the source does not have, after all that it has was brought over.
@@ -80,6 +82,7 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 			}
 		}
 		err = result.delete(ctx, t.dst, surplus, f.most, options.DryRun)
+		err = errors.Join(err, result.foreseeGC(ctx, t, options.DryRun))
 	} else {
 		result.Refused = err.Error()
 	}
@@ -99,6 +102,15 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	}
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	return result, failedAmong(errs, result.Before+result.Unreadable)
+}
+
+// foreseeGC finds out whether gc will refuse for what is left.
+func (d *syncDeletion) foreseeGC(ctx context.Context, t *transfer, dryRun bool) (err error) {
+	if dryRun || !t.dstRef.IsLocal() || d.Deleted == 0 {
+		return nil
+	}
+	d.gcRefuses, err = foreseeGC(ctx, t.dst)
+	return err
 }
 
 // delete deletes a surplus, if it is not too much; a dry run lists it in any case.
@@ -161,7 +173,7 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 		say(w, " (kept because they could not be read: %d)", n)
 	}
 	if to.IsLocal() && !dryRun && outcome.unnamed() > 0 {
-		say(w, "; %s", frees(to.Path))
+		say(w, "; %s", freesUnless(d.gcRefuses, to.Path))
 	}
 	say(w, "\n")
 	if d.Error != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -265,6 +266,9 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	}
 	if err != nil {
 		result.Error = err.Error()
+	}
+	if slices.ContainsFunc(result.Caches, func(c convertedCache) bool { return c.Result != nil && c.Unnamed > 0 }) {
+		result.gcRefuses = a.foreseeFreed(ctx, t.dst)
 	}
 	// What was done before an error is said all the same. Of one cache that failed the error says all, but not to those who read JSON.
 	told := len(result.Caches) > 1 || len(result.Caches) == 1 && (a.json || failed == nil)

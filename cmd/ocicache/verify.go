@@ -87,6 +87,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 		return err
 	}
 	a.fitRemedies(from, report.Problems)
+	a.offerRoots(ctx, from, report.Problems)
 	report.Problems = append(report.Problems, lostVolumes(from.Source)...)
 	result := verifyResult{Path: from.Source.String(), Report: report}
 	for _, p := range report.Problems {

@@ -1,0 +1,89 @@
+package convert
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
+)
+
+// nameWanted does what nameNewest does, and fails as checkTag does where the tag that is to be mended is not there then.
+func nameWanted(ctx context.Context, place layout.Place, o RepairOptions) (*Repair, error) {
+	done, err := nameNewest(ctx, place, o)
+	if err != nil {
+		return nil, err
+	}
+	return done, o.checkTag(ctx, place)
+}
+
+// checkTag fails with a *layout.NotFoundError where the tag that is to be mended is not there, and no root is given for it.
+func (o RepairOptions) checkTag(ctx context.Context, view layout.Source) error {
+	if o.Tag == "" || o.Root != "" {
+		return nil
+	}
+	entry, err := layout.Find(ctx, view, o.Tag)
+	if err == nil && entry == nil {
+		_, err = layout.OneCache(ctx, view, o.Tag)
+	}
+	return err
+}
+
+// nameNewest gives the newest root that nothing names the tag latest, or the one that is wanted the tag that is, where no cache has a tag.
+func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repair, error) {
+	tag, want := cmp.Or(o.Tag, layout.DefaultTag), o.Root
+	if tag != layout.DefaultTag && want == "" {
+		return nil, nil // which root it named nobody knows
+	}
+	entries, err := layout.Survey(ctx, place)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if entry.Kind == layout.KindCache {
+			return nil, nil
+		}
+	}
+	root, err := newest(ctx, place, want)
+	if err != nil || root == nil {
+		return nil, err
+	}
+	if old, err := layout.Find(ctx, place, tag); err != nil || old != nil { // then it is for RepairCache to mend
+		return nil, err
+	}
+	if err := place.Tag(ctx, tag, root.Descriptor, ""); err != nil {
+		return nil, err
+	}
+	which := "the newest untagged root"
+	if want != "" {
+		which = "the given root"
+	}
+	return &Repair{
+		Kind: RepairKind(buildcache.RootMissing), Digest: root.Descriptor.Digest,
+		What: fmt.Sprintf("the tag %s is pointed at %s, %s", tag, which, root.Descriptor.Digest),
+	}, nil
+}
+
+// newest returns the newest root of a cache that lies in a place unnamed, or the one that is wanted; nil where there is none.
+func newest(ctx context.Context, place layout.Source, want digest.Digest) (*layout.Entry, error) {
+	if unnamer, ok := place.(layout.Unnamer); ok && want == "" {
+		roots, err := unnamer.UnnamedRoots(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(roots) > 0 {
+			want = roots[0]
+		}
+	}
+	if want == "" {
+		return nil, nil
+	}
+	root, err := layout.FindDigest(ctx, place, want)
+	if err != nil {
+		return nil, err
+	}
+	return &root, root.Check(ctx, place)
+}
