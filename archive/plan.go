@@ -35,16 +35,20 @@ var ErrTag = errors.New("can't be unpacked under a tag")
 
 // checkTags refuses what Unpack would refuse, or pass over.
 func checkTags(roots []rooted) error {
-	untagged := 0
+	untagged, byDefault := 0, false
 	for _, root := range roots {
 		if root.Entry.Tag == "" {
 			untagged++
 		} else if err := layout.CheckTag(root.Entry.Tag); err != nil {
 			return fmt.Errorf("%s: root %s: %w: %w", root.Source, root.Entry.Descriptor.Digest, ErrTag, err)
 		}
+		byDefault = byDefault || root.Entry.Tag == layout.DefaultTag
 	}
 	if untagged > 1 {
 		return fmt.Errorf("%w: %d roots have no tag, but only one can get a default tag", ErrTag, untagged)
+	}
+	if untagged == 1 && byDefault {
+		return fmt.Errorf("%w: a root has no tag, and another one has the default tag %q", ErrTag, layout.DefaultTag)
 	}
 	return nil
 }

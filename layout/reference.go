@@ -152,23 +152,37 @@ func misspelt(text string) (meant string, ok bool) {
 		{"oci://", "oci:"},
 		{"oci-layout://", "oci:"},
 		{"oci-layout:", "oci:"},
+		{"oci-archive://", "oci-archive:"},
 		{"dir:", ""},
 		{"docker-archive:", ""},
 		{"docker-daemon:", ""},
 		{"containers-storage:", ""},
 	} {
-		if rest, ok := strings.CutPrefix(text, other.prefix); ok && other.ours == "" {
+		rest, ok := cutPrefixFold(text, other.prefix)
+		switch {
+		case !ok || other.ours != schemeRegistry && !strings.HasPrefix(text, other.prefix): // a path may be called so
+		case other.prefix == "oci://" && namesHost(rest): // so Helm and Flux write registries
+			return schemeRegistry + rest, true
+		case other.ours == schemeRegistry:
+			return schemeRegistry + strings.TrimLeft(rest, "/"), true
+		case other.ours == "":
 			return "", true
-		} else if ok && other.prefix == "oci://" && namesHost(rest) { // so Helm and Flux write registries
-			return "docker://" + rest, true
-		} else if ok {
-			return other.ours + strings.TrimLeft(rest, "/"), true
+		default:
+			return other.ours + rest, true
 		}
 	}
 	if strings.HasPrefix(text, "type=") {
 		return misspeltFields(text), true
 	}
 	return "", false
+}
+
+// cutPrefixFold is strings.CutPrefix, whatever the case of the letters.
+func cutPrefixFold(text, prefix string) (rest string, ok bool) {
+	if len(text) < len(prefix) || !strings.EqualFold(text[:len(prefix)], prefix) {
+		return "", false
+	}
+	return text[len(prefix):], true
 }
 
 // misspeltFields is misspelt for the fields of a cache as BuildKit is told of it.

@@ -151,6 +151,9 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 	if dst.Transport != layout.TransportPath && dst.Transport != layout.TransportLayout || dst.Tag != "" {
 		return nil, dst, &usageError{fmt.Errorf("%s: DIR must be a layout directory, without a tag; tags stay as they are", args[last])}
 	}
+	if err := places.CheckName(dst); err != nil {
+		return nil, dst, &usageError{err}
+	}
 	if info, err := os.Stat(dst.Path); err == nil && !info.IsDir() {
 		return nil, dst, &usageError{fmt.Errorf("%s is a file; the last argument is the DIR to unpack to", dst.Path)}
 	}
