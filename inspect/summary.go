@@ -78,6 +78,13 @@ type Detailed struct {
 	Warnings []string
 }
 
+// As returns the summary under another tag of the same root. Both share their lists.
+func (s *Summary) As(tag string) *Summary {
+	other := *s
+	other.Tag = tag
+	return &other
+}
+
 // Summarize reads root and config of a cache and looks at the first and last bytes of its layers. A cache whose root or
 // config can't be read is an error; missing layers are part of the answer.
 func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Summary, error) {

@@ -213,6 +213,20 @@ func hostileFiles() []hostileCase {
 	}
 }
 
+// manyTagsOfOne makes a layout whose root has a thousand layers, which are not there, and as many tags.
+func manyTagsOfOne(t *testing.T, dir string) {
+	t.Helper()
+	var layers [][]byte
+	var tags []string
+	for i := range 1000 {
+		layers, tags = append(layers, fmt.Append(nil, "layer ", i)), append(tags, fmt.Sprint("t", i))
+	}
+	config := configOf(layers...)
+	root := artifactOf(config, layers...)
+	layoutOf(root, config)(t, dir)
+	write("cache/index.json", indexOf(root, tags...))(t, dir)
+}
+
 // hostileJSON are texts that take many times their size, or seem to.
 func hostileJSON() []hostileCase {
 	config := filled(15<<20, `{"records":[`, "{},", "{}]}")
@@ -256,6 +270,10 @@ func hostileJSON() []hostileCase {
 		{
 			name: "receipt of objects", make: all(copied, write("r", filled(30<<20, `{"ocicacheReceipt":1,"blobs":[`, "{},", "{}]}"))),
 			args: []string{"pack", "cache", "a.tar", "--have", "r"}, status: exitFailed, says: "bad receipt",
+		},
+		{
+			name: "many tags of a large root", make: manyTagsOfOne,
+			args: []string{"inspect", "cache"}, status: exitDone, says: "tag t999",
 		},
 		{
 			name: "members twice", make: all(copied, write("cache/index.json", []byte(`{"schemaVersion":2,"manifests":[],"manifests":[{"digest":"sha256:../../x","size":1,"mediaType":"m"}]}`))),

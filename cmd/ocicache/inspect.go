@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -143,8 +144,9 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	}
 	result, now := inspectResult{Path: from.Source.String(), Caches: []inspectedCache{}, steps: flags.steps, of: a.subjectOf(from.Reference)}, time.Now()
 	drawn := inspectDrawn{flags: flags, page: inspect.NewPage(result.Path, now)}
+	roots := inspectedRoots{namer: namer, listed: flags.steps, found: map[rootKey]inspectedRoot{}}
 	for _, entry := range entries {
-		cache := a.inspectOne(ctx, from, entry, namer, flags.steps)
+		cache := a.inspectOne(ctx, from, entry, &roots)
 		result.Caches = append(result.Caches, cache)
 		drawn.add(cache)
 	}
@@ -169,14 +171,14 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 }
 
 // inspectOne returns what is in a cache, or why that can't be told.
-func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, namer *namer, listed bool) inspectedCache {
+func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, roots *inspectedRoots) inspectedCache {
 	err := entry.Check(ctx, from.Source)
 	if err == nil {
-		detailed, named, unread := namer.detail(ctx, from.Source, entry, listed)
-		if unread == nil {
-			return inspectedCache{Summary: detailed.Summary, Steps: named, Remedy: a.remedyOf(from, detailed.Summary), detailed: detailed}
+		root := roots.of(ctx, from.Source, entry)
+		if root.err == nil {
+			return inspectedCache{Summary: root.detailed.Summary, Steps: root.named, Remedy: a.remedyOf(from, root.detailed.Summary), detailed: root.detailed}
 		}
-		err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), unread)
+		err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), root.err)
 	}
 	unread := &inspect.Summary{Tag: entry.Tag, Digest: entry.Descriptor.Digest, MediaType: entry.Descriptor.MediaType}
 	return inspectedCache{Summary: unread, Error: err.Error(), err: err}
@@ -278,12 +280,19 @@ func unreachable(ctx context.Context, dir *layout.Dir) (*inspect.Unreached, stri
 }
 
 func (r *inspectResult) render(w io.Writer, now time.Time) error {
+	shown := map[digest.Digest]string{} // what has the root above, with its layers
 	for i, s := range r.Caches {
 		if i > 0 {
 			say(w, "\n")
 		}
-		if err := s.render(w, r, now); err != nil {
+		if err := s.render(w, r, shown[s.Digest], now); err != nil {
 			return err
+		}
+		if s.Error == "" && shown[s.Digest] == "" {
+			shown[s.Digest] = "tag " + s.Tag
+			if s.Tag == "" {
+				shown[s.Digest] = "the untagged one"
+			}
 		}
 	}
 	switch {
@@ -295,7 +304,8 @@ func (r *inspectResult) render(w io.Writer, now time.Time) error {
 	return nil
 }
 
-func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) error {
+// render shows a cache, but the layers and steps only where they are not shown above for another tag of the root.
+func (s inspectedCache) render(w io.Writer, of *inspectResult, shownAs string, now time.Time) error {
 	name := inspectedName(of.Path, s.Tag)
 	if s.Error != "" {
 		say(w, "%s: NOT READ: %s\n", name, strings.TrimPrefix(strings.TrimPrefix(s.Error, name+": "), of.Path+": "))
@@ -321,14 +331,16 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, now time.Time) er
 		for _, limit := range s.Limits {
 			row("note", limit)
 		}
-		if s.Steps == nil {
+		if shownAs != "" {
+			row("same root", "as "+shownAs+", shown above")
+		} else if s.Steps == nil {
 			row("steps", stepsHint)
 		}
 		if s.OverLimit {
 			row("problem", "the root or config exceeds the 1 MiB that BuildKit imports: no build can hit this cache")
 		}
 	})
-	if err != nil {
+	if err != nil || shownAs != "" {
 		return err
 	}
 	if s.Steps == nil {
