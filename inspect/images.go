@@ -65,6 +65,36 @@ func verifyImages(
 	return problems, nil
 }
 
+// remedyOfImage is what helps where a blob of an image is missing or damaged: no command of ours mends images, and tools that find the blob
+// there leave it as it is.
+const remedyOfImage = "copy the image again, as repair leaves images; delete a damaged blob before, or it is left as it is"
+
+// remedyImages says of damaged blobs that no cache needs, but images do, what helps.
+func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry, damaged []buildcache.Problem) error {
+	if len(damaged) == 0 {
+		return nil
+	}
+	needed := map[digest.Digest]bool{}
+	for _, entry := range entries {
+		if !entry.Kind.IsImage() {
+			continue
+		}
+		err := layout.Walk(ctx, src, entry.Descriptor, func(n layout.Node) error {
+			needed[n.Digest] = true
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("look at image %s: %w", entry.Descriptor.Digest, err)
+		}
+	}
+	for i := range damaged {
+		if needed[damaged[i].Digest] {
+			damaged[i].Remedy = remedyOfImage
+		}
+	}
+	return nil
+}
+
 // imageProblem returns what an error says about a blob of an image, or the error where it says nothing about the blob.
 func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcache.Problem, error) {
 	var kind buildcache.Kind
@@ -83,5 +113,8 @@ func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcach
 	}
 	p := buildcache.NewProblem(kind, "image "+image.Descriptor.Digest.String(), detail).On(blob)
 	p.Cache = image.Tag
+	if kind != buildcache.RootInvalid {
+		p.Remedy = remedyOfImage
+	}
 	return &p, nil
 }

@@ -266,6 +266,9 @@ func verifyBeside(
 	if err != nil {
 		return nil, err
 	}
+	if err := remedyImages(ctx, dir, entries, damaged); err != nil {
+		return nil, err
+	}
 	problems = append(problems, damaged...)
 	unreached, err := Unreachable(ctx, dir)
 	switch {

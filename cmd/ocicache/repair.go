@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
@@ -65,6 +66,8 @@ type repairResult struct {
 	Layout  []convert.Repair        `json:"layout,omitempty"`
 	Caches  []*convert.RepairResult `json:"caches"`
 	Written bool                    `json:"written"` // with --write
+	// Others is how many entries are no caches, which are left as they are.
+	Others int `json:"others,omitempty"`
 	// Error is what ended it, besides what was wrong with caches.
 	Error string `json:"error,omitempty"`
 	// Unnamed are the whole caches of a directory that no tag names then.
@@ -217,6 +220,7 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entries []layout.Entry, o convert.RepairOptions) error {
 	for _, entry := range entries {
 		if entry.Kind == layout.KindImage {
+			r.Others++
 			continue
 		}
 		done, err := convert.RepairCache(ctx, place, entry, o)
@@ -225,6 +229,8 @@ func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entri
 		}
 		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 || err != nil {
 			r.Caches = append(r.Caches, done)
+		} else {
+			r.Others++
 		}
 	}
 	return nil
@@ -276,6 +282,9 @@ func (r repairResult) render(w io.Writer) error {
 	}
 	for _, c := range r.Caches {
 		r.renderCache(w, c)
+	}
+	if r.Others > 0 {
+		say(w, "%s: images are not looked into, nor repaired: %s\n", r.Path, english.Plural(r.Others, "entry", "entries"))
 	}
 	isMended := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.IndexInvalid) }
 	fate := removedByGC(r.Path)
