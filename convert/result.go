@@ -28,6 +28,8 @@ type Result struct {
 	layout.Effort
 	// Pruned says what Options.Prune dropped; nil where it says nothing.
 	Pruned *Pruning `json:"pruned,omitempty"`
+	// NotInFull says that it was copied as it is though BuildKit will not import it in full, and why; it is among the notes.
+	NotInFull string `json:"-"`
 	// Notes say what the result can't do: which BuildKits can't use it, what breaks.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -160,7 +162,8 @@ func describe(cache *layout.Cache) Root {
 
 func (r *Result) note(cache *layout.Cache, o Options) {
 	if problems := errorsOf(cache); len(problems) > 0 && o.copies() {
-		r.Notes = append(r.Notes, "copied as it is, but BuildKit will not import it in full: "+(&ProofError{Problems: problems}).list())
+		r.NotInFull = "copied as it is, but BuildKit will not import it in full: " + (&ProofError{Problems: problems}).list()
+		r.Notes = append(r.Notes, r.NotInFull)
 	}
 	for _, limit := range buildcache.Limits(cache.Root, cache.Config) {
 		r.Notes = append(r.Notes, limit.String())

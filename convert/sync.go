@@ -72,6 +72,7 @@ type SyncEntry struct {
 	Skipped  bool     `json:"skipped"`          // the destination had it already, whole
 	// Interrupted says that it was begun, and ended by an interruption: it has not failed.
 	Interrupted bool     `json:"interrupted,omitempty"`
+	NotInFull   string   `json:"-"` // as in Result
 	Notes       []string `json:"notes,omitempty"`
 	Error       string   `json:"error,omitempty"`
 	Err         error    `json:"-"`
@@ -261,6 +262,6 @@ func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Co
 	}
 	s.o.held.learn(result)
 	done.ToDigest, done.Form, done.Effort, done.Notes = result.To.Digest, result.To.Form, result.Effort, result.Notes
-	done.Was, done.Foreseen, done.Pruned = result.Was, result.Foreseen, result.Pruned
+	done.Was, done.Foreseen, done.Pruned, done.NotInFull = result.Was, result.Foreseen, result.Pruned, result.NotInFull
 	return done
 }

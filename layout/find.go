@@ -245,6 +245,22 @@ func WithoutShadowed(entries []Entry) []Entry {
 	return found
 }
 
+// Shadowed returns the entries that WithoutShadowed drops, but for those of the very root that hides them.
+func Shadowed(entries []Entry) []Entry {
+	first := map[string]digest.Digest{}
+	var hidden []Entry
+	for _, entry := range entries {
+		switch root, seen := first[entry.Tag]; {
+		case entry.Tag == "":
+		case !seen:
+			first[entry.Tag] = entry.Descriptor.Digest
+		case root != entry.Descriptor.Digest:
+			hidden = append(hidden, entry)
+		}
+	}
+	return hidden
+}
+
 // TagsOf lists the entries of some kinds for a message: by tag, or by digest where they have none.
 func TagsOf(entries []Entry, is func(Kind) bool) []string {
 	var tags []string

@@ -49,6 +49,27 @@ func (o *Opened) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
 	return layout.WithoutShadowed(entries), err
 }
 
+// Hidden returns the caches that the reference would stand for if others did not hide them that have their tags and come first. Only
+// a place that lies near can have such.
+func (o *Opened) Hidden(ctx context.Context) (hidden []layout.Entry, err error) {
+	if o.Reference.Tag != "" || o.Reference.Digest != "" || o.Reference.IsFar() {
+		return nil, nil
+	}
+	entries, err := o.Source.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range layout.Shadowed(entries) {
+		if entry, err = layout.Classify(ctx, o.Source, entry); err != nil {
+			return nil, err
+		}
+		if entry.Kind == layout.KindCache {
+			hidden = append(hidden, entry)
+		}
+	}
+	return hidden, nil
+}
+
 // Cache returns the one cache that the reference names. Without a tag or digest that is latest, else the only one there.
 // It fails as layout.OneCache and layout.FindDigest do.
 func (o *Opened) Cache(ctx context.Context) (layout.Entry, error) {

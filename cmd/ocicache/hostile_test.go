@@ -240,7 +240,13 @@ func hostileJSON() []hostileCase {
 			write("a.tar.zst", data)(t, dir)
 		}
 	}
+	layer := []byte("layer")
+	circle := bytes.Replace(configOf(layer), []byte(`"parent":-1`), []byte(`"parent":0`), 1)
 	return []hostileCase{
+		{
+			name: "layers in a circle, copied as they are", make: layoutOf(artifactOf(circle, layer), circle, layer),
+			args: []string{"sync", "cache", "dst"}, status: exitDone, says: "note: latest: copied as it is, but BuildKit will not import it in full: ",
+		},
 		{
 			name: "config of 15 MiB", make: layoutOf(artifactOf(config), config),
 			args: []string{"verify", "cache"}, status: exitFound, says: "config-invalid|config-too-large",

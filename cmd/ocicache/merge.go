@@ -100,6 +100,7 @@ func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transfer
 	if err != nil {
 		return err
 	}
+	done.Notes = append(done.Notes, from.hidden...)
 	if err := flags.writeDigests(ctx, string(done.To.Digest)); err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ import (
 type mergeSources struct {
 	sources []convert.MergeSource
 	opened  []*places.Opened
-	toCome  error // why what DST names is no source yet, nil where it was not to be one, or is
+	hidden  []string // notes on caches that are no sources, as others hide them
+	toCome  error    // why what DST names is no source yet, nil where it was not to be one, or is
 }
 
 // find returns where a place is among those that were opened, or -1.
@@ -93,6 +94,13 @@ func (a *app) openSource(
 	entries, err := named.Caches(ctx)
 	if err != nil {
 		return err
+	}
+	if places.MeansAll(ref) {
+		hidden, err := hiddenNotes(ctx, &named, nil)
+		if err != nil {
+			return err
+		}
+		m.hidden = append(m.hidden, hidden...)
 	}
 	for _, entry := range entries {
 		m.sources = append(m.sources, convert.MergeSource{Source: named.Source, Entry: entry})

@@ -89,6 +89,7 @@ type packJob struct {
 	roots   []archive.Chosen
 	// passedOver is how many images lie beside the caches and are not packed.
 	passedOver int
+	hidden     []string // notes on caches that others hide
 }
 
 func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file string) error {
@@ -137,6 +138,7 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	if err != nil {
 		return packUsage(err)
 	}
+	result.Notes = slices.Concat(job.hidden, result.Notes)
 	if job.target.Stream == nil {
 		return a.write(result, result.render)
 	}
@@ -159,6 +161,11 @@ func (a *app) addRoots(ctx context.Context, job *packJob, f *packFlags, refs []l
 			return err
 		}
 		job.passedOver += passed
+		hidden, err := hiddenNotes(ctx, from, nil)
+		if err != nil {
+			return err
+		}
+		job.hidden = append(job.hidden, hidden...)
 		for _, entry := range entries {
 			job.roots = append(job.roots, archive.Chosen{Source: from.Source, Entry: entry})
 		}

@@ -144,12 +144,17 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 		return err
 	}
 	options.Tag, options.Parallel = t.tag, sync.atOnce(t.src.Reference, t.dstRef)
+	hidden, err := hiddenNotes(ctx, t.src, options.Match)
+	if err != nil {
+		return err
+	}
 	rows := a.rowsOnly(flags, sync, &options)
 	done, err := a.syncAll(ctx, t, sync, options)
 	if done == nil {
 		return err
 	}
 	result := syncResult{Source: t.srcName, Destination: t.dstName, DryRun: flags.dryRun, CacheFrom: []string{}, SyncResult: done, to: t.dstRef, rows: rows}
+	done.Notes = append(done.Notes, hidden...)
 	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun && t.dstRef.IsLocal(), t.dstRef.Path, t.src.Source, done.Moved)...)
 	if a.json {
 		result.nameForBuildKit()
@@ -365,6 +370,11 @@ func (r syncResult) render(w io.Writer) error {
 		say(w, " (already there: checked by root only; use --check to ask about every layer)")
 	}
 	say(w, "\n")
+	for _, c := range r.Caches {
+		if c.NotInFull != "" {
+			say(w, "note: %s: %s\n", orNone(c.To), c.NotInFull)
+		}
+	}
 	for _, note := range r.Notes {
 		say(w, "note: %s\n", note)
 	}

@@ -38,7 +38,7 @@ const (
 
 // isUsual reports whether a row has room for what the table tells of a cache.
 func isUsual(c convert.SyncEntry) bool {
-	plain := c.Err == nil && c.Was == "" && c.Pruned == nil && c.Foreseen == 0
+	plain := c.Err == nil && c.NotInFull == "" && c.Was == "" && c.Pruned == nil && c.Foreseen == 0
 	return plain && c.ToDigest.Validate() == nil && c.ToDigest.Algorithm() == digest.SHA256
 }
 

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ocicache/ocicache/places"
+)
+
+// hiddenNotes say which caches a command passes over because another entry hides them that has the same tag. match chooses tags, nil all.
+func hiddenNotes(ctx context.Context, from *places.Opened, match func(string) bool) ([]string, error) {
+	hidden, err := from.Hidden(ctx)
+	var notes []string
+	for _, entry := range hidden {
+		if match == nil || match(entry.Tag) {
+			notes = append(notes, fmt.Sprintf("skipped because another entry of %s has the tag %s too and hides it: %s", from.Source, entry.Tag, entry.Descriptor.Digest))
+		}
+	}
+	return notes, err
+}
