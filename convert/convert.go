@@ -21,7 +21,7 @@ import (
 //
 // For a dry run, dst may be nil: a place that is not there yet.
 //
-// Errors carry types: *layout.BlobError and *DiffIDError for bad layers, *ProofError for a result that BuildKit would
+// Errors carry types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *ProofError for a result that BuildKit would
 // not import, *PreflightError for one that the destination's Rules refuse, *layout.TagMovedError, *layout.LockedError,
 // *layout.TakenError.
 func Convert(

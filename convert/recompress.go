@@ -33,6 +33,19 @@ func (e *DiffIDError) Error() string {
 	return fmt.Sprintf("layer %s: its diffID should be %s, but is %s", e.Blob, e.Want, e.Got)
 }
 
+// TarError says that what a layer holds is no tar that BuildKit can take the files out of, though the bytes are those that were exported.
+type TarError struct {
+	Blob digest.Digest
+	Err  error
+}
+
+func (e *TarError) Error() string {
+	return fmt.Sprintf("layer %s: its files can't be taken out: %v", e.Blob, e.Err)
+}
+
+// Unwrap returns what is wrong with the tar.
+func (e *TarError) Unwrap() error { return e.Err }
+
 // recompress encodes one layer anew and stores it in dst. all is told what that takes. The work is done in stages that run side by side, so that a
 // single huge layer uses more than one processor: read and verify; decode and hash; encode; hash and write.
 func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, all *spending) (blob buildcache.Blob, err error) {
@@ -146,8 +159,12 @@ func repack(
 		_ = pr.CloseWithError(err) // always nil; the encoder gets err
 		written <- errors.Join(err, closeOut())
 	}()
-	packed, err = compress.Encode(pw, tar, o.Compression, o.Level)
+	files := checkFiles()
+	packed, err = compress.Encode(pw, io.TeeReader(tar, files), o.Compression, o.Level)
 	_ = pw.CloseWithError(err) // always nil; without an error the writer gets io.EOF
+	if tarErr := files.end(); err == nil && tarErr != nil {
+		err = &TarError{Blob: s.from.Digest, Err: tarErr}
+	}
 	if writeErr := <-written; err == nil {
 		err = writeErr
 	}
@@ -155,6 +172,29 @@ func repack(
 		return packed, err
 	}
 	return packed, checkDiffID(s.from, digest.NewDigest(digest.SHA256, full))
+}
+
+// fileCheck is written a tar, and finds out whether BuildKit can take the files out: of bytes that are what they should be, it may not.
+type fileCheck struct {
+	*io.PipeWriter
+	done chan error
+}
+
+func checkFiles() *fileCheck {
+	pr, pw := io.Pipe()
+	c := &fileCheck{PipeWriter: pw, done: make(chan error, 1)}
+	go func() {
+		_, err := compress.CheckTar(pr)
+		_, _ = io.Copy(io.Discard, pr) // so that the writer comes to its end
+		c.done <- err
+	}()
+	return c
+}
+
+// end returns what is wrong with the tar, once all was written.
+func (c *fileCheck) end() error {
+	_ = c.Close() // always nil
+	return <-c.done
 }
 
 // firstOf returns the first error. Those of closing repeat what went wrong before.

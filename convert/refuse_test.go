@@ -1,8 +1,11 @@
 package convert_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,6 +135,46 @@ func wrongDiffID(t *testing.T, path string, layer buildcache.Descriptor) {
 		*d = d.Clone()
 		d.Annotations[buildcache.AnnotationDiffID] = digest.FromString("another").String()
 	})
+}
+
+// TestRefuseHalfTar has a layer with the right digests, of which BuildKit can't take the files out.
+func TestRefuseHalfTar(t *testing.T) {
+	t.Parallel()
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	halfTar(t, path, layersOf(load(t, open(t, path), "latest"))[5])
+	before := layouttest.Tree(t, path)
+	src := open(t, path)
+	_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", toZstd)
+	var files *convert.TarError
+	if !errors.As(err, &files) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+	layouttest.WantTree(t, path, before)
+}
+
+// halfTar has a layer end within a file, with the digests that this has.
+func halfTar(t *testing.T, path string, layer buildcache.Descriptor) {
+	t.Helper()
+	var whole, packed bytes.Buffer
+	if err := tar.NewWriter(&whole).WriteHeader(&tar.Header{Name: "f", Mode: 0o644, Size: 2000}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := compress.Encode(&packed, bytes.NewReader(whole.Bytes()), buildcache.Gzip, 0); err != nil {
+		t.Fatal(err)
+	}
+	place := open(t, path)
+	cache := load(t, place, "latest")
+	half := putBlob(t, place, packed.Bytes())
+	root, config := buildcache.ReplaceLayers(cache.Root, cache.Config, map[digest.Digest]buildcache.Blob{layer.Digest: {
+		Digest: half.Digest, Size: half.Size, DiffID: digest.FromBytes(whole.Bytes()), Compression: buildcache.Gzip,
+	}})
+	of := putBlob(t, place, marshal(t, config))
+	root.Config.Digest, root.Config.Size = of.Digest, of.Size
+	descriptor := putBlob(t, place, marshal(t, root))
+	descriptor.MediaType = root.MediaType
+	if err := place.Tag(t.Context(), "latest", descriptor, cache.Descriptor.Digest); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestRefuseDamage damages one layer and wants the conversion refused, the source as it was, and no tag moved.

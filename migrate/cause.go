@@ -115,11 +115,12 @@ func causeInCache(err error) (Cause, bool) {
 		proof    *convert.ProofError
 		size     *buildcache.SizeError
 		diffID   *convert.DiffIDError
+		files    *convert.TarError
 		blob     *layout.BlobError
 		host     *places.HostError
 	)
 	switch {
-	case errors.As(err, &dangling), errors.As(err, &diffID), errors.As(err, &blob), errors.As(err, &proof) && isDamage(proof):
+	case errors.As(err, &dangling), errors.As(err, &diffID), errors.As(err, &files), errors.As(err, &blob), errors.As(err, &proof) && isDamage(proof):
 		return CauseDamaged, true
 	case errors.As(err, &notFound), errors.As(err, &host), errors.Is(err, fs.ErrNotExist):
 		return CauseNotThere, true

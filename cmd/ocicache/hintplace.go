@@ -231,6 +231,7 @@ func (a *app) hintCache(err error) string {
 	var (
 		proof  *convert.ProofError
 		diffID *convert.DiffIDError
+		files  *convert.TarError
 		blob   *layout.BlobError
 		size   *buildcache.SizeError
 		held   *convert.HeldError
@@ -246,7 +247,7 @@ func (a *app) hintCache(err error) string {
 			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
 		return "nothing was published; " + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
-	case errors.As(err, &diffID):
+	case errors.As(err, &diffID), errors.As(err, &files):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
 		return a.hintBlob(err, blob)
