@@ -192,14 +192,51 @@ func TestWrongLength(t *testing.T) {
 				switch {
 				case err == nil:
 					wantBlobs(t, back, blobs(t, from, layouttest.Entry(t, from, "latest").Descriptor))
-				case !errors.Is(err, layout.ErrBlobSize) && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()):
+				case !errors.Is(err, layout.ErrBlobSize) && !errors.Is(err, layout.ErrBlobDamaged) && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()):
 					t.Errorf("got %v", err)
 				}
 				if times == 1 && what == "one short" && err != nil {
 					t.Error("the second time it would have been right")
 				}
+				if what == "one short" && errors.Is(err, layout.ErrBlobDamaged) != (times < 0) {
+					t.Errorf("got %v, want damage where the registry has no more", err)
+				}
 			})
 		}
+	}
+}
+
+// TestTruncated tells a blob that the registry has only the beginning of from connections that break, with which nothing is wrong.
+func TestTruncated(t *testing.T) {
+	t.Parallel()
+	from, layer := largeCache(t)
+	for _, test := range []struct {
+		name    string
+		fault   registrytest.Fault
+		retries int
+		damaged bool
+	}{
+		{"half", registrytest.Fault{Length: -layer.Size / 2}, 1, true},
+		{"nothing", registrytest.Fault{Length: -layer.Size}, 1, true},
+		{"half, asked once", registrytest.Fault{Length: -layer.Size / 2}, -1, true},
+		{"cut", registrytest.Fault{CutAt: 0.5}, 1, false},
+		{"cut, asked once", registrytest.Fault{CutAt: 0.5}, -1, false},
+		{"cut before the end that is said", registrytest.Fault{CutAt: 0.25, Length: -layer.Size / 2}, 1, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			mustTransfer(t, from, open(t, server, plain()))
+			test.fault.Method, test.fault.Path, test.fault.Times = http.MethodGet, layer.Digest.String(), -1
+			server.Inject(test.fault)
+			o := plain()
+			o.Retries = test.retries
+			err := layout.ReadThrough(t.Context(), open(t, server, o), layer, func(int64) {})
+			server.AssertFired(t)
+			if errors.Is(err, layout.ErrBlobDamaged) != test.damaged || errors.Is(err, io.ErrUnexpectedEOF) == test.damaged {
+				t.Errorf("got %v, want damage: %v", err, test.damaged)
+			}
+		})
 	}
 }
 

@@ -10,10 +10,20 @@ import (
 	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
-// TestDamagedInRegistry follows what is said of a layer that a registry gives back with other bytes: verify names a way that finds it, and
+// TestDamagedInRegistry follows what is said of a layer that a registry gives back with other bytes, or with fewer: verify names a way that finds it, and
 // repair does not call whole what it did not read, nor done what it did not do.
 func TestDamagedInRegistry(t *testing.T) {
 	t.Parallel()
+	for what, fault := range map[string]registrytest.Fault{"flipped": {Flip: true}, "truncated": {Length: -1000}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			damagedInRegistry(t, fault)
+		})
+	}
+}
+
+func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
+	t.Helper()
 	server := registrytest.New(t, registrytest.Options{})
 	source := filepath.Join(corpus, "artifact-gzip")
 	ref := "docker://" + server.Host + "/cache:main"
@@ -22,7 +32,8 @@ func TestDamagedInRegistry(t *testing.T) {
 		t.Fatal(stderr.String())
 	}
 	const largestLayer = "74919df25600264c5df2c2c472d701b69ab78ec71391a6d8b280838244936513"
-	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, Flip: true, Times: -1})
+	fault.Method, fault.Path, fault.Times = http.MethodGet, "/blobs/sha256:"+largestLayer, -1
+	server.Inject(fault)
 	for _, tt := range []struct {
 		args   []string
 		status int
