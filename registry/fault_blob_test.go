@@ -240,6 +240,54 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// TestKeepsDamaged sends a blob to a registry that has it, or gets it mounted, with another size: it may take it and keep what it had.
+func TestKeepsDamaged(t *testing.T) {
+	t.Parallel()
+	from, layer := largeCache(t)
+	short := -layer.Size / 2
+	for _, test := range []struct {
+		name      string
+		looks     int // that are answered with another size, of all
+		reads     int
+		elsewhere bool // it is another repository that has the blob
+		kept      bool
+	}{
+		{name: "kept", looks: -1, reads: -1, kept: true},
+		{name: "replaced", looks: 1},
+		{name: "never a right size", looks: -1},
+		{name: "mounted", looks: -1, reads: -1, elsewhere: true, kept: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			o := plain()
+			o.Hosts = &registry.Hosts{}
+			dst := open(t, server, o)
+			mustTransfer(t, from, open(t, server, o))
+			if test.elsewhere {
+				dst = repository(t, server, "other/cache", o)
+			}
+			server.Inject(registrytest.Fault{Method: http.MethodHead, Path: layer.Digest.String(), Length: short, Times: test.looks})
+			if test.reads != 0 {
+				server.Inject(registrytest.Fault{Method: http.MethodGet, Path: layer.Digest.String(), Length: short, Times: test.reads})
+			}
+			_, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), dst, "again", convert.Options{})
+			server.AssertFired(t)
+			var held *layout.HeldError
+			switch {
+			case test.kept && (!errors.As(err, &held) || held.Place != dst.String() || !errors.Is(err, layout.ErrBlobDamaged)):
+				t.Errorf("got %v, want a *HeldError around damage", err)
+			case !test.kept && err != nil:
+				t.Errorf("got %v", err)
+			}
+			server.Heal()
+			if found, err := dst.Resolve(t.Context(), "again"); err != nil || (found == nil) != test.kept {
+				t.Errorf("the tag names %v: %v", found, err)
+			}
+		})
+	}
+}
+
 // TestNobodyThere talks to nobody, and to those who say nothing.
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
