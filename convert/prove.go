@@ -161,21 +161,7 @@ func proveImport(ctx context.Context, dst layout.Source, result *layout.Cache, o
 	return nil
 }
 
-// HeldError says that a destination has a damaged copy of a layer, and keeps it although the right bytes were to be sent:
-// registries take no blob that they have.
-type HeldError struct {
-	Place string
-	Err   error // a *layout.BlobError
-}
-
-func (e *HeldError) Error() string {
-	return fmt.Sprintf("%s has a damaged copy of a layer and won't replace it: %v", e.Place, e.Err)
-}
-
-// Unwrap returns what is wrong with the copy.
-func (e *HeldError) Unwrap() error { return e.Err }
-
-// proveHeld reads every layer of the result that the destination had already, or may have had. It fails with a *HeldError.
+// proveHeld reads every layer of the result that the destination had already, or may have had. It fails with a *layout.HeldError.
 func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 	moved := map[digest.Digest]bool{}
 	for _, s := range j.plan.steps {
@@ -193,7 +179,7 @@ func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 		}
 		err := readHeld(ctx, j.dst, layer, j.o.OnEvent)
 		if isBroken(err) {
-			return &HeldError{Place: j.dst.String(), Err: err}
+			return &layout.HeldError{Place: j.dst.String(), Err: err}
 		}
 		if err != nil {
 			return err

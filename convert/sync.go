@@ -34,7 +34,7 @@ type SyncOptions struct {
 	Rename func(tag string) string
 	// Deep reads the layers that the destination has already, instead of only looking whether they are there, and trusts
 	// it in nothing, whatever TrustDestination says. What is damaged is sent again; where the destination keeps it all the
-	// same, the cache fails with a *HeldError.
+	// same, the cache fails with a *layout.HeldError.
 	Deep bool
 	// Look asks for every layer of what is there already. In places where that is cheap, layouts for one, it is done anyway; in
 	// others a cache is there where its root is.

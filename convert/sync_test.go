@@ -396,7 +396,7 @@ func TestSyncDeepIntoKeeper(t *testing.T) {
 		}
 		tags := tagsOf(t, dst)
 		result := syncAll(t, src, dst, convert.SyncOptions{Deep: true})
-		var held *convert.HeldError
+		var held *layout.HeldError
 		if err := result.Err(); !errors.As(err, &held) || !errors.Is(err, layout.ErrBlobDamaged) {
 			t.Errorf("there %v: %v, want a *HeldError around damage", there, err)
 		}
@@ -415,7 +415,7 @@ func TestSyncDeepRecompressedIntoKeeper(t *testing.T) {
 		syncAll(t, src, memory, o)
 		dst := keeper{memory, load(t, memory, "").Root.Layers[0]}
 		o.Deep = true
-		var held *convert.HeldError
+		var held *layout.HeldError
 		if err := syncAll(t, src, dst, o).Err(); !errors.As(err, &held) || !errors.Is(err, layout.ErrBlobDamaged) {
 			t.Errorf("trusted %v: %v, want a *HeldError around damage", trust, err)
 		}

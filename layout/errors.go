@@ -44,6 +44,20 @@ func (e *BlobError) Error() string {
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
+// HeldError says that a destination has a damaged copy of a blob, and keeps it although the right bytes were sent, or were to be:
+// registries take no blob that they have.
+type HeldError struct {
+	Place string
+	Err   error // a *BlobError
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%s has a damaged copy of a blob and won't replace it: %v", e.Place, e.Err)
+}
+
+// Unwrap returns what is wrong with the copy.
+func (e *HeldError) Unwrap() error { return e.Err }
+
 // DeletedError says what went wrong after a tag was deleted: it is gone.
 type DeletedError struct {
 	Place, Tag string

@@ -192,14 +192,99 @@ func TestWrongLength(t *testing.T) {
 				switch {
 				case err == nil:
 					wantBlobs(t, back, blobs(t, from, layouttest.Entry(t, from, "latest").Descriptor))
-				case !errors.Is(err, layout.ErrBlobSize) && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()):
+				case !errors.Is(err, layout.ErrBlobSize) && !errors.Is(err, layout.ErrBlobDamaged) && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), layer.Digest.String()):
 					t.Errorf("got %v", err)
 				}
 				if times == 1 && what == "one short" && err != nil {
 					t.Error("the second time it would have been right")
 				}
+				if what == "one short" && errors.Is(err, layout.ErrBlobDamaged) != (times < 0) {
+					t.Errorf("got %v, want damage where the registry has no more", err)
+				}
 			})
 		}
+	}
+}
+
+// TestTruncated tells a blob that the registry has only the beginning of from connections that break, with which nothing is wrong.
+func TestTruncated(t *testing.T) {
+	t.Parallel()
+	from, layer := largeCache(t)
+	for _, test := range []struct {
+		name    string
+		fault   registrytest.Fault
+		retries int
+		damaged bool
+	}{
+		{"half", registrytest.Fault{Length: -layer.Size / 2}, 1, true},
+		{"nothing", registrytest.Fault{Length: -layer.Size}, 1, true},
+		{"half, asked once", registrytest.Fault{Length: -layer.Size / 2}, -1, true},
+		{"cut", registrytest.Fault{CutAt: 0.5}, 1, false},
+		{"cut, asked once", registrytest.Fault{CutAt: 0.5}, -1, false},
+		{"cut before the end that is said", registrytest.Fault{CutAt: 0.25, Length: -layer.Size / 2}, 1, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			mustTransfer(t, from, open(t, server, plain()))
+			test.fault.Method, test.fault.Path, test.fault.Times = http.MethodGet, layer.Digest.String(), -1
+			server.Inject(test.fault)
+			o := plain()
+			o.Retries = test.retries
+			err := layout.ReadThrough(t.Context(), open(t, server, o), layer, func(int64) {})
+			server.AssertFired(t)
+			if errors.Is(err, layout.ErrBlobDamaged) != test.damaged || errors.Is(err, io.ErrUnexpectedEOF) == test.damaged {
+				t.Errorf("got %v, want damage: %v", err, test.damaged)
+			}
+		})
+	}
+}
+
+// TestKeepsDamaged sends a blob to a registry that has it, or gets it mounted, with another size: it may take it and keep what it had.
+func TestKeepsDamaged(t *testing.T) {
+	t.Parallel()
+	from, layer := largeCache(t)
+	short := -layer.Size / 2
+	for _, test := range []struct {
+		name      string
+		looks     int // that are answered with another size, of all
+		reads     int
+		elsewhere bool // it is another repository that has the blob
+		kept      bool
+	}{
+		{name: "kept", looks: -1, reads: -1, kept: true},
+		{name: "replaced", looks: 1},
+		{name: "never a right size", looks: -1},
+		{name: "mounted", looks: -1, reads: -1, elsewhere: true, kept: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := registrytest.New(t, registrytest.Options{})
+			o := plain()
+			o.Hosts = &registry.Hosts{}
+			dst := open(t, server, o)
+			mustTransfer(t, from, open(t, server, o))
+			if test.elsewhere {
+				dst = repository(t, server, "other/cache", o)
+			}
+			server.Inject(registrytest.Fault{Method: http.MethodHead, Path: layer.Digest.String(), Length: short, Times: test.looks})
+			if test.reads != 0 {
+				server.Inject(registrytest.Fault{Method: http.MethodGet, Path: layer.Digest.String(), Length: short, Times: test.reads})
+			}
+			_, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), dst, "again", convert.Options{})
+			server.AssertFired(t)
+			var held *layout.HeldError
+			switch {
+			case test.kept && (!errors.As(err, &held) || held.Place != dst.String() || !errors.Is(err, layout.ErrBlobDamaged)):
+				t.Errorf("got %v, want a *HeldError around damage", err)
+			case !test.kept && err != nil:
+				t.Errorf("got %v", err)
+			}
+			server.Heal()
+			if found, err := dst.Resolve(t.Context(), "again"); err != nil || (found == nil) != test.kept {
+				t.Errorf("the tag names %v: %v", found, err)
+			}
+		})
 	}
 }
 

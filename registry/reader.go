@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,16 @@ func (r *Repository) openBlob(ctx context.Context, blob buildcache.Descriptor) (
 	return reader, nil
 }
 
-// blobReader reads a blob, and takes it up again where it was when the connection breaks.
+// blobReader reads a blob, and takes it up again where it was when the connection breaks. Where the registry has no more than it gave, and
+// says so twice, the blob ends there: that is damage, and whoever verifies it finds it.
 type blobReader struct {
 	repository *Repository
 	ctx        context.Context //nolint:containedctx // io.Reader has no place for one
 	blob       buildcache.Descriptor
 	stream     *watched
+	whole      bool // the stream is an answer that says where the blob ends
+	ended      bool // such a one ended after what was read
+	sure       bool // the stream was opened to see whether it does again
 	read       int64
 	tries      int   // that broke off, with little read in between
 	broke      int64 // what was read when the last one did
@@ -41,7 +46,11 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	for b.err == nil {
 		n, err := b.stream.Read(p)
 		b.read += int64(n)
-		if errors.Is(err, io.EOF) && b.read < b.blob.Size {
+		if n > 0 {
+			b.ended, b.sure = false, false
+		}
+		if errors.Is(err, io.EOF) && b.read < b.blob.Size && !b.isEnd() {
+			b.ended = b.whole
 			err = fmt.Errorf("%w: %d of %d bytes", io.ErrUnexpectedEOF, b.read, b.blob.Size)
 		}
 		if n > 0 && err != nil && !errors.Is(err, io.EOF) {
@@ -53,6 +62,11 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		b.err = b.recover(err)
 	}
 	return 0, b.err
+}
+
+// isEnd reports whether the blob has no more bytes where its stream ends too early.
+func (b *blobReader) isEnd() bool {
+	return b.whole && (b.sure || b.repository.options.retries() <= 0)
 }
 
 // recover opens the blob again where the reading was.
@@ -81,10 +95,14 @@ func (b *blobReader) reopen() error {
 	var stream *watched
 	err := r.read(b.ctx, "read blob "+b.blob.Digest.String(), func(_ context.Context, c *client, _ *watchdog) (err error) {
 		var at int64
+		from := b.read
+		if b.ended { // only all of it shows where it ends
+			from = 0
+		}
 		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
 		stream, err = watch(b.ctx, r.options.idle(), func(ctx context.Context, dog *watchdog) (raw io.ReadCloser, err error) {
 			g := &guard{dog: dog, plain: r.allowsPlain(), download: r.Host()}
-			raw, at, err = c.blob(g.watch(ctx), b.blob, b.read)
+			raw, at, b.whole, err = c.blob(g.watch(ctx), b.blob, from)
 			return raw, err
 		})
 		if err != nil {
@@ -99,35 +117,41 @@ func (b *blobReader) reopen() error {
 		return r.blobError(b.blob, layout.ErrBlobMissing)
 	}
 	if err == nil {
-		b.stream = stream
+		b.stream, b.sure = stream, b.ended
 	}
 	return err
 }
 
-// blob reads a blob, from one byte on where the registry does that, and returns with which byte what is read begins.
-func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int64) (io.ReadCloser, int64, error) {
+// blob reads a blob, from one byte on where the registry does that. It returns with which byte what is read begins, and whether its end is
+// that of the blob as the registry has it.
+func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int64) (raw io.ReadCloser, at int64, whole bool, err error) {
 	path := "/blobs/" + blob.Digest.String()
 	if from <= 0 || from >= blob.Size {
 		response, err := c.do(ctx, http.MethodGet, path, nil, nil, http.StatusOK)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, false, err
 		}
-		return response.Body, 0, nil
+		return response.Body, 0, saysItsEnd(response), nil
 	}
 	response, err := c.do(ctx, http.MethodGet, path, http.Header{"Range": {fmt.Sprintf("bytes=%d-", from)}}, nil,
 		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	switch {
 	case err != nil:
-		return nil, 0, err
+		return nil, 0, false, err
 	case response.StatusCode == http.StatusOK:
-		return response.Body, 0, nil
+		return response.Body, 0, saysItsEnd(response), nil
 	case response.StatusCode == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", from)):
-		return response.Body, from, nil
+		return response.Body, from, false, nil
 	}
 	if err := response.Body.Close(); err != nil {
-		return nil, 0, err
+		return nil, 0, false, err
 	}
 	return c.blob(ctx, blob, 0) // it can only send all of it
+}
+
+// saysItsEnd reports whether the end of an answer can be told from a connection that broke.
+func saysItsEnd(response *http.Response) bool {
+	return response.ContentLength >= 0 || slices.Contains(response.TransferEncoding, "chunked") || response.ProtoMajor >= 2
 }
 
 // Close ends the stream that is open, if one is.

@@ -25,35 +25,44 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 		}
 		return err == nil && int64(len(raw)) == blob.Size, err
 	}
+	size, has, err := r.held(ctx, blob)
+	return has && size == blob.Size, err
+}
+
+// held returns whether the registry has a blob, and with which size.
+func (r *Repository) held(ctx context.Context, blob buildcache.Descriptor) (size int64, has bool, err error) {
 	if size, ok := r.known.size(blob.Digest); ok {
-		return size == blob.Size, nil
+		return size, true, nil
 	}
 	if r.bare.Load() && r.known.isBare() {
-		return false, nil
+		return 0, false, nil
 	}
-	var size int64
-	var has bool
+	size, has, err = r.look(ctx, blob)
+	if err != nil {
+		return 0, false, err
+	}
+	if r.known.asked(has); has && size == blob.Size {
+		r.known.add(blob)
+	}
+	return size, has, nil
+}
+
+// look asks the registry for the size of a blob, whatever is known of it.
+func (r *Repository) look(ctx context.Context, blob buildcache.Descriptor) (size int64, has bool, err error) {
 	ask := func(ctx context.Context, c *client, _ *watchdog) (err error) {
 		size, has, err = c.size(ctx, blob.Digest)
 		return err
 	}
-	var err error
 	if what := "look for blob " + blob.Digest.String(); r.pushes.Load() {
 		err = r.try(ctx, what, r.writes.host, reading, func(ctx context.Context, dog *watchdog) error { return ask(ctx, r.writes, dog) })
 	} else {
 		err = r.read(ctx, what, ask)
 	}
-	if err != nil {
-		return false, err
-	}
-	if r.known.asked(has); has && size == blob.Size {
-		r.known.add(blob)
-	}
-	return has && size == blob.Size, nil
+	return size, has, err
 }
 
 // Put pushes a blob, or a root under its digest. What the registry has already is not sent, and what another repository of
-// it has is mounted.
+// it has is mounted. What it has with another size is sent; where it keeps what it had, Put fails with a *layout.HeldError.
 func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) error {
 	if err := r.check(ctx, blob); err != nil {
 		return err
@@ -62,36 +71,65 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 	if buildcache.IsManifestType(blob.MediaType) {
 		return r.putRoot(ctx, blob, open)
 	}
-	if has, err := r.Has(ctx, blob); err != nil || has {
-		return err
+	size, has, err := r.held(ctx, blob)
+	if err == nil && !has {
+		size, has, err = r.mount(ctx, blob)
 	}
-	if mounted, err := r.mount(ctx, blob); err != nil || mounted {
+	if err != nil || has && size == blob.Size {
 		return err
 	}
 	if err := r.upload(ctx, blob, open); err != nil {
 		return r.refusal(blob, err)
 	}
+	if has {
+		if err := r.proveReplaced(ctx, blob); err != nil {
+			return err
+		}
+	}
 	r.known.add(blob)
 	return nil
 }
 
-// mount has a blob mounted from a repository that is said to have it. What does not work is not an error: then it is sent.
-func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (mounted bool, err error) {
+// mount has a blob mounted from a repository that is said to have it, and returns with which size it is there then. What does not work is
+// not an error: then it is sent.
+func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (size int64, mounted bool, err error) {
 	holders := &r.writes.host.holders
 	from := holders.of(blob.Digest, r.writes.path)
 	if from == "" {
-		return false, nil
+		return 0, false, nil
 	}
 	ask := func(ctx context.Context, _ *watchdog) (err error) {
 		mounted, err = r.writes.mount(ctx, blob.Digest, from)
 		return err
 	}
-	if err := r.try(ctx, "mount blob "+blob.Digest.String(), r.writes.host, writing, ask); err == nil && mounted {
-		r.known.add(blob)
-		return true, nil
+	if err := r.try(ctx, "mount blob "+blob.Digest.String(), r.writes.host, writing, ask); err != nil || !mounted {
+		holders.forget(blob.Digest)
+		return 0, false, context.Cause(ctx)
 	}
-	holders.forget(blob.Digest)
-	return false, context.Cause(ctx)
+	size, mounted, err = r.look(ctx, blob) // the other repository may have a damaged one
+	if mounted && size < 0 {
+		size = blob.Size
+	}
+	if mounted && size == blob.Size {
+		r.known.add(blob)
+	} else {
+		holders.forget(blob.Digest)
+	}
+	return size, mounted, err
+}
+
+// proveReplaced looks again at a blob that was sent because the registry had one of another size. Only where it still does, the blob is
+// read: a few registries give no right size.
+func (r *Repository) proveReplaced(ctx context.Context, blob buildcache.Descriptor) error {
+	size, has, err := r.look(ctx, blob)
+	if err != nil || has && (size == blob.Size || size < 0) {
+		return err
+	}
+	err = layout.ReadThrough(ctx, r, blob, func(int64) {})
+	if errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) {
+		return &layout.HeldError{Place: r.String(), Err: err}
+	}
+	return err
 }
 
 // upload sends a blob.

@@ -234,14 +234,14 @@ func (a *app) hintCache(err error) string {
 		files  *convert.TarError
 		blob   *layout.BlobError
 		size   *buildcache.SizeError
-		held   *convert.HeldError
+		held   *layout.HeldError
 		back   *convert.ReadBackError
 	)
 	switch {
 	case errors.As(err, &back) && isBlobFault(err):
 		return "no tag was moved; the destination accepted the blob but doesn't return it intact, so ask its administrator"
 	case errors.As(err, &held):
-		return "its tag was not moved; have the blob deleted there (by the registry's garbage collection) or use a new repository, then sync again"
+		return "its tag was not moved; have the blob deleted there (by the registry's garbage collection) or use a repository on another registry, then run it again"
 	case errors.As(err, &proof) && proof.Problems[0].Kind == buildcache.BlobMissing && a.readsArchive():
 		return "nothing was published; blobs that the archive leaves out are not in DST either: use --base with a place that has them, such as " +
 			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
@@ -271,11 +271,11 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
 		return a.unmoved() + archiveRemedy
-	case errors.As(err, &unread) && errors.Is(e, layout.ErrBlobDamaged) && isFarPlace(e.Place):
+	case errors.As(err, &unread) && isAltered(e) && isFarPlace(e.Place):
 		return a.at(e.Place).far() + "; " + a.at(e.Place).listsAll()
 	case errors.As(err, &unread):
 		return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.ConfigMissing, "", "")) + "; " + a.at(e.Place).listsAll()
-	case errors.Is(e, layout.ErrBlobDamaged) && isFarPlace(e.Place):
+	case isAltered(e) && isFarPlace(e.Place):
 		return a.at(e.Place).kept() + "; " + a.at(e.Place).listsAll()
 	}
 	return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.BlobDamaged, "", "")) + "; " + a.at(e.Place).listsAll()
@@ -302,7 +302,12 @@ func isFarPlace(place string) bool {
 }
 
 func isBlobFault(err error) bool {
-	return errors.Is(err, layout.ErrBlobMissing) || errors.Is(err, layout.ErrBlobSize) || errors.Is(err, layout.ErrBlobDamaged)
+	return errors.Is(err, layout.ErrBlobMissing) || isAltered(err)
+}
+
+// isAltered reports whether a blob is there with other bytes, more or fewer of them.
+func isAltered(err error) bool {
+	return errors.Is(err, layout.ErrBlobSize) || errors.Is(err, layout.ErrBlobDamaged)
 }
 
 // hintAmbiguous says how one of several is chosen, by what the command takes.

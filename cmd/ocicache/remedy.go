@@ -37,7 +37,7 @@ func (s subject) kept() string {
 // far is that for a blob that nothing of a cache can do without.
 func (s subject) far() string {
 	return "an administrator has to delete the damaged blob there first, as it won't be replaced; " + s.writes("--deep", "--base", "PLACE") +
-		" then restores it; or export the cache to another repository"
+		" then restores it; or export the cache to a repository on another registry"
 }
 
 // writes names the command that mends the subject, and what gives it a tag first, where it has none to be moved.

@@ -10,10 +10,23 @@ import (
 	"github.com/ocicache/ocicache/internal/registrytest"
 )
 
-// TestDamagedInRegistry follows what is said of a layer that a registry gives back with other bytes: verify names a way that finds it, and
+// largestLayer is the largest of artifact-gzip.
+const largestLayer = "74919df25600264c5df2c2c472d701b69ab78ec71391a6d8b280838244936513"
+
+// TestDamagedInRegistry follows what is said of a layer that a registry gives back with other bytes, or with fewer: verify names a way that finds it, and
 // repair does not call whole what it did not read, nor done what it did not do.
 func TestDamagedInRegistry(t *testing.T) {
 	t.Parallel()
+	for what, fault := range map[string]registrytest.Fault{"flipped": {Flip: true}, "truncated": {Length: -1000}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			damagedInRegistry(t, fault)
+		})
+	}
+}
+
+func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
+	t.Helper()
 	server := registrytest.New(t, registrytest.Options{})
 	source := filepath.Join(corpus, "artifact-gzip")
 	ref := "docker://" + server.Host + "/cache:main"
@@ -21,14 +34,15 @@ func TestDamagedInRegistry(t *testing.T) {
 	if status := run([]string{"copy", source, ref, "--tls-verify=false"}, &stdout, &stderr); status != exitDone {
 		t.Fatal(stderr.String())
 	}
-	const largestLayer = "74919df25600264c5df2c2c472d701b69ab78ec71391a6d8b280838244936513"
-	server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, Flip: true, Times: -1})
+	fault.Method, fault.Path, fault.Times = http.MethodGet, "/blobs/sha256:"+largestLayer, -1
+	server.Inject(fault)
 	for _, tt := range []struct {
 		args   []string
 		status int
 		want   string
 	}{
 		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --write --tls-verify=false' drops what needs it; to get it back intact"},
+		{[]string{"verify", ref}, exitFound, "then restores it; or export the cache to a repository on another registry"},
 		{[]string{"repair", ref}, exitDone, "the registry was only asked whether it has the layers; to read them, use --deep"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged; it is dropped, with the results that need it"},
 		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has the layer, but the damaged blob there won't be replaced"},
@@ -45,4 +59,28 @@ func TestDamagedInRegistry(t *testing.T) {
 		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --write --tls-verify=false'") {
 		t.Errorf("status %d, %s", status, &stderr)
 	}
+}
+
+// TestDamagedInDestination brings a cache to a registry that takes a truncated layer again, and keeps what it had.
+func TestDamagedInDestination(t *testing.T) {
+	t.Parallel()
+	server := registrytest.New(t, registrytest.Options{})
+	source := filepath.Join(corpus, "artifact-gzip")
+	ref := "docker://" + server.Host + "/cache:main"
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"copy", source, ref, "--tls-verify=false"}, &stdout, &stderr); status != exitDone {
+		t.Fatal(stderr.String())
+	}
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		server.Inject(registrytest.Fault{Method: method, Path: "/blobs/sha256:" + largestLayer, Length: -1000, Times: -1})
+	}
+	for _, args := range [][]string{{"sync", source, ref, "--check"}, {"sync", source, ref, "--deep"}, {"copy", source, ref}} {
+		stderr.Reset()
+		status := run(append(args, "--tls-verify=false", "--progress", "none"), &stdout, &stderr)
+		if said := stderr.String(); status != exitFailed || !strings.Contains(said, "has a damaged copy of a blob and won't replace it") ||
+			!strings.Contains(said, "use a repository on another registry, then run it again") {
+			t.Errorf("%v: status %d, %s", args, status, said)
+		}
+	}
+	server.AssertFired(t)
 }
