@@ -170,20 +170,6 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	return errors.Join(a.write(result, func(w io.Writer) error { return result.render(w, now) }), failed)
 }
 
-// inspectOne returns what is in a cache, or why that can't be told.
-func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, roots *inspectedRoots) inspectedCache {
-	err := entry.Check(ctx, from.Source)
-	if err == nil {
-		root := roots.of(ctx, from.Source, entry)
-		if root.err == nil {
-			return inspectedCache{Summary: root.detailed.Summary, Steps: root.named, Remedy: a.remedyOf(from, root.detailed.Summary), detailed: root.detailed}
-		}
-		err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), root.err)
-	}
-	unread := &inspect.Summary{Tag: entry.Tag, Digest: entry.Descriptor.Digest, MediaType: entry.Descriptor.MediaType}
-	return inspectedCache{Summary: unread, Error: err.Error(), err: err}
-}
-
 // remedyOf says how blobs are brought back that are missing or damaged, "" where none are.
 func (a *app) remedyOf(from *places.Opened, s *inspect.Summary) string {
 	at := slices.IndexFunc(s.Layers, func(l inspect.Layer) bool { return l.Missing || l.ActualSize != nil })

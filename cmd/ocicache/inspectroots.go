@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/explain"
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // inspectedRoots are the roots that were looked into, each once: a root may have many tags, and be large.
@@ -42,4 +44,18 @@ func (r *inspectedRoots) of(ctx context.Context, src layout.Source, entry layout
 		root.detailed.Summary = root.detailed.As(entry.Tag)
 	}
 	return root
+}
+
+// inspectOne returns what is in a cache, or why that can't be told.
+func (a *app) inspectOne(ctx context.Context, from *places.Opened, entry layout.Entry, roots *inspectedRoots) inspectedCache {
+	err := entry.Check(ctx, from.Source)
+	if err == nil {
+		root := roots.of(ctx, from.Source, entry)
+		if root.err == nil {
+			return inspectedCache{Summary: root.detailed.Summary, Steps: root.named, Remedy: a.remedyOf(from, root.detailed.Summary), detailed: root.detailed}
+		}
+		err = fmt.Errorf("%s: %w", inspectedName(from.Source.String(), entry.Tag), root.err)
+	}
+	unread := &inspect.Summary{Tag: entry.Tag, Digest: entry.Descriptor.Digest, MediaType: entry.Descriptor.MediaType}
+	return inspectedCache{Summary: unread, Error: err.Error(), err: err}
 }
