@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
@@ -335,9 +336,17 @@ func (f *fleet) fill(t *testing.T, random *rand.Rand, s *registrytest.Server, re
 		for i := range content {
 			content[i] = byte(random.Uint32() % 16)
 		}
-		var packed bytes.Buffer
+		var layer, packed bytes.Buffer
+		files := tar.NewWriter(&layer)
+		err := files.WriteHeader(&tar.Header{Name: "f", Mode: 0o644, Size: fleetLayer})
+		if err == nil {
+			_, err = files.Write(content)
+		}
+		if err = errors.Join(err, files.Close()); err != nil {
+			t.Fatal(err)
+		}
 		w := gzip.NewWriter(&packed)
-		if _, err := w.Write(content); err != nil {
+		if _, err := w.Write(layer.Bytes()); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Close(); err != nil {
@@ -345,7 +354,7 @@ func (f *fleet) fill(t *testing.T, random *rand.Rand, s *registrytest.Server, re
 		}
 		b := send(t, base, packed.Bytes())
 		b.MediaType = "application/vnd.oci.image.layer.v1.tar+gzip"
-		b.Annotations = map[string]string{"containerd.io/uncompressed": digest.FromBytes(content).String()}
+		b.Annotations = map[string]string{"containerd.io/uncompressed": digest.FromBytes(layer.Bytes()).String()}
 		return b
 	}
 	var shared []blob
