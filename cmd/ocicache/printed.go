@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // quoted returns a word as a shell reads it, in printable characters.
@@ -73,6 +74,15 @@ func tagCommand(path string, root digest.Digest) string {
 		return fmt.Sprintf("ocicache tag %s TAG", quoted(want.String()))
 	}
 	return onPath("repair", path, "--tag", "TAG", "--root", root.String(), "--write")
+}
+
+// importOf returns how BuildKit is told of a cache in a place, "" where it takes that unasked: in a directory it looks for the tag latest, and a
+// build without tag= would get no hits from another one.
+func importOf(place layout.Reference, tag string, root digest.Digest) string {
+	if place.IsLocal() && tag == layout.DefaultTag {
+		return ""
+	}
+	return places.CacheFrom(place, tag, root)
 }
 
 // sayImport writes the option that imports a cache, as it is to be copied to a shell.

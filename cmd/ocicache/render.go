@@ -12,7 +12,6 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
-	"github.com/ocicache/ocicache/layout"
 )
 
 // size writes bytes for people, in units of 1000.
@@ -43,9 +42,8 @@ func (r convertResult) render(w io.Writer) error {
 		if err := r.renderCache(w, cache); err != nil {
 			return err
 		}
-		// By default BuildKit looks for the tag latest in a directory, so that a build without tag= would get no hits.
-		if i < len(r.CacheFrom) && (cache.Tag != layout.DefaultTag || !r.to.IsLocal()) {
-			sayImport(w, r.CacheFrom[i])
+		if i < len(r.CacheFrom) {
+			sayImport(w, importOf(r.to, cache.Tag, cache.To.Digest))
 		}
 	}
 	return nil

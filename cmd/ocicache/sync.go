@@ -362,14 +362,20 @@ func (r syncResult) render(w io.Writer) error {
 	if r.Others > 0 {
 		say(w, " (skipped because it is not a cache: %s)", english.Plural(r.Others, "entry", "entries"))
 	}
-	skipped := false
+	skipped, first := false, convert.SyncEntry{}
 	for c := range r.all() {
 		skipped = skipped || c.Skipped
+		if first.ToDigest == "" && c.Error == "" && !c.Interrupted {
+			first = c
+		}
 	}
 	if skipped && r.Checked == convert.CheckedRoots {
 		say(w, " (already there: checked by root only; use --check to ask about every layer)")
 	}
 	say(w, "\n")
+	if from := importOf(r.to, first.To, first.ToDigest); from != "" {
+		sayCommand(w, "import "+cmp.Or(first.To, "it")+" with --cache-from "+quoted(from))
+	}
 	for _, c := range r.Caches {
 		if c.NotInFull != "" {
 			say(w, "note: %s: %s\n", orNone(c.To), c.NotInFull)

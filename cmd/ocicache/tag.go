@@ -115,5 +115,8 @@ func (r tagResult) render(w io.Writer) error {
 		}
 		say(w, "  %s what the tag pointed to: %s\n", replaced, r.Was)
 	}
+	if r.Tag != layout.DefaultTag {
+		sayImport(w, r.CacheFrom)
+	}
 	return nil
 }

@@ -278,6 +278,9 @@ func (r unpackResult) render(w io.Writer) error {
 		}
 		say(w, "%s, tag %s: %s\n", r.Destination, tag.Tag, what)
 		say(w, "  %s  %s%s\n", tag.Kind, tag.Digest, wasText(tag.Was, tag.Digest))
+		if tag.Kind == layout.KindCache {
+			sayImport(w, importOf(layout.Reference{Transport: layout.TransportPath, Path: r.Destination}, tag.Tag, tag.Digest))
+		}
 	}
 	say(w, "blobs: %s\n", r.blobsLine())
 	if r.PassedOver > 0 {
