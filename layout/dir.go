@@ -2,8 +2,10 @@ package layout
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,14 +66,39 @@ func Open(path string, options Options) (*Dir, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
 	}
-	for _, name := range []string{indexName, blobsName} {
-		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+	for _, name := range []string{blobsName, indexName} {
+		switch _, err := os.Stat(filepath.Join(path, name)); {
+		case err == nil && name == indexName && isOthersIndex(filepath.Join(path, name)):
+		case err == nil:
 			return newDir(path, info, options), nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
+}
+
+// isOthersIndex reports whether an index.json is of another program: JSON without a word of what ours has. What can't be read may be ours.
+func isOthersIndex(path string) bool {
+	const most = 1 << 20
+	file, size, err := durable.OpenRegular(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	if size > most {
+		return false
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, most))
+	if err != nil || !json.Valid(raw) {
+		return false
+	}
+	var ours struct {
+		SchemaVersion json.RawMessage `json:"schemaVersion"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	_ = json.Unmarshal(raw, &ours) // of something else than an object nothing is read
+	return ours.SchemaVersion == nil && ours.Manifests == nil
 }
 
 // Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, or holds
@@ -121,7 +148,7 @@ func checkFree(path string, err error) error {
 		return err
 	}
 	entries, readErr := os.ReadDir(path)
-	if readErr != nil || slices.ContainsFunc(entries, isForeign) {
+	if readErr != nil || slices.ContainsFunc(entries, isForeign) || isOthersIndex(filepath.Join(path, indexName)) {
 		return fmt.Errorf("%s: %w", path, ErrOtherFiles)
 	}
 	return nil

@@ -44,6 +44,9 @@ func TestOpen(t *testing.T) {
 		{"only index.json", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"schemaVersion":2,"manifests":[]}`), 0o644)
 		}, nil, nil},
+		{"index.json of another program", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"my-app","version":1}`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
 		{"only blobs", func(dir string) error { return os.Mkdir(filepath.Join(dir, "blobs"), 0o755) }, nil, nil},
 		{"only oci-layout", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
