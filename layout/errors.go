@@ -19,7 +19,7 @@ var (
 var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag but has no manifest for it", ErrBlobMissing)
 
 // ErrNotLayout marks a path that holds no OCI layout.
-var ErrNotLayout = errors.New("not an OCI layout (no index.json and no blobs directory)")
+var ErrNotLayout = errors.New("not an OCI layout (no index.json of one and no blobs directory)")
 
 // ErrOtherFiles says of a directory that a layout was to be made in that something else is in it.
 var ErrOtherFiles = fmt.Errorf("%w, and not empty", ErrNotLayout)
