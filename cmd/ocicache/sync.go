@@ -335,6 +335,29 @@ func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
 	say(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, named, size(c.Moved))
 }
 
+// lookThrough reports whether a cache was there already, and returns the first that is there now.
+func (r syncResult) lookThrough() (skipped bool, first convert.SyncEntry) {
+	for c := range r.all() {
+		skipped = skipped || c.Skipped
+		if first.ToDigest == "" && c.Error == "" && !c.Interrupted {
+			first = c
+		}
+	}
+	return skipped, first
+}
+
+// renderImports says how BuildKit is told of the first cache, and which caches it will not take in full.
+func (r syncResult) renderImports(w io.Writer, first convert.SyncEntry) {
+	if from := importOf(r.to, first.To, first.ToDigest); from != "" {
+		sayCommand(w, "import "+cmp.Or(first.To, "it")+" with --cache-from "+quoted(from))
+	}
+	for _, c := range r.Caches {
+		if c.NotInFull != "" {
+			say(w, "note: %s: %s\n", orNone(c.To), c.NotInFull)
+		}
+	}
+}
+
 func (r syncResult) render(w io.Writer) error {
 	moved := "transferred"
 	if r.DryRun {
@@ -362,25 +385,12 @@ func (r syncResult) render(w io.Writer) error {
 	if r.Others > 0 {
 		say(w, " (skipped because it is not a cache: %s)", english.Plural(r.Others, "entry", "entries"))
 	}
-	skipped, first := false, convert.SyncEntry{}
-	for c := range r.all() {
-		skipped = skipped || c.Skipped
-		if first.ToDigest == "" && c.Error == "" && !c.Interrupted {
-			first = c
-		}
-	}
+	skipped, first := r.lookThrough()
 	if skipped && r.Checked == convert.CheckedRoots {
 		say(w, " (already there: checked by root only; use --check to ask about every layer)")
 	}
 	say(w, "\n")
-	if from := importOf(r.to, first.To, first.ToDigest); from != "" {
-		sayCommand(w, "import "+cmp.Or(first.To, "it")+" with --cache-from "+quoted(from))
-	}
-	for _, c := range r.Caches {
-		if c.NotInFull != "" {
-			say(w, "note: %s: %s\n", orNone(c.To), c.NotInFull)
-		}
-	}
+	r.renderImports(w, first)
 	for _, note := range r.Notes {
 		say(w, "note: %s\n", note)
 	}
