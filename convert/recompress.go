@@ -159,10 +159,10 @@ func repack(
 		_ = pr.CloseWithError(err) // always nil; the encoder gets err
 		written <- errors.Join(err, closeOut())
 	}()
-	files := checkFiles()
+	files := checkTar()
 	packed, err = compress.Encode(pw, io.TeeReader(tar, files), o.Compression, o.Level)
 	_ = pw.CloseWithError(err) // always nil; without an error the writer gets io.EOF
-	if tarErr := files.end(); err == nil && tarErr != nil {
+	if _, _, tarErr := files.end(); err == nil && tarErr != nil {
 		err = &TarError{Blob: s.from.Digest, Err: tarErr}
 	}
 	if writeErr := <-written; err == nil {
@@ -172,29 +172,6 @@ func repack(
 		return packed, err
 	}
 	return packed, checkDiffID(s.from, digest.NewDigest(digest.SHA256, full))
-}
-
-// fileCheck is written a tar, and finds out whether BuildKit can take the files out: of bytes that are what they should be, it may not.
-type fileCheck struct {
-	*io.PipeWriter
-	done chan error
-}
-
-func checkFiles() *fileCheck {
-	pr, pw := io.Pipe()
-	c := &fileCheck{PipeWriter: pw, done: make(chan error, 1)}
-	go func() {
-		_, err := compress.CheckTar(pr)
-		_, _ = io.Copy(io.Discard, pr) // so that the writer comes to its end
-		c.done <- err
-	}()
-	return c
-}
-
-// end returns what is wrong with the tar, once all was written.
-func (c *fileCheck) end() error {
-	_ = c.Close() // always nil
-	return <-c.done
 }
 
 // firstOf returns the first error. Those of closing repeat what went wrong before.

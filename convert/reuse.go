@@ -92,11 +92,11 @@ func sumTar(
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	full, tar := sha256.New(), sha256.New()
-	var contents *tocReader
+	var contents *tarCheck
 	var out io.Writer = full
 	if encoding.Compression == buildcache.Estargz {
-		contents = readTOC()
-		defer contents.end()
+		contents = checkTar()
+		defer contents.end() //nolint:errcheck // where it is needed it was read
 		out = io.MultiWriter(full, contents)
 	}
 	decoded, err := decoder.DecodeTar(ctx, raw, encoding, out)
@@ -107,39 +107,7 @@ func sumTar(
 	sums.compression = encoding.Compression
 	sums.tar, sums.full = digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)
 	if contents != nil {
-		sums.toc, sums.fullSize = contents.end()
+		sums.toc, sums.fullSize, _ = contents.end() // of a tar that can't be read there is no table of contents
 	}
 	return sums, errors.Join(err, decoded.Close())
-}
-
-// tocReader is written everything that is in an estargz blob, and finds its table of contents.
-type tocReader struct {
-	*io.PipeWriter
-	size  int64
-	found chan digest.Digest
-}
-
-func readTOC() *tocReader {
-	pr, pw := io.Pipe()
-	t := &tocReader{PipeWriter: pw, found: make(chan digest.Digest, 1)}
-	go func() {
-		defer close(t.found)
-		toc, err := compress.CheckTar(pr)
-		if err == nil {
-			t.found <- toc
-		}
-		_, _ = io.Copy(io.Discard, pr) // where there is no such table, the rest is no matter
-	}()
-	return t
-}
-
-func (t *tocReader) Write(p []byte) (int, error) {
-	t.size += int64(len(p))
-	return t.PipeWriter.Write(p)
-}
-
-// end returns the table's digest, "" where there is none, and the size of everything, once all was written.
-func (t *tocReader) end() (digest.Digest, int64) {
-	_ = t.Close() // always nil
-	return <-t.found, t.size
 }
