@@ -32,7 +32,7 @@ func (a *app) hintArchive(err error) string {
 		return a.hintVolumes(lost)
 	case errors.As(err, &missing) && missing.Base == "":
 		return "nothing was published; unpack the earlier archives first, or use --base with a place that has the blobs; " +
-			" otherwise pack again without --have"
+			"otherwise pack again without --have"
 	case errors.As(err, &missing):
 		return "nothing was published; unpack the earlier archives first, or pack again without --have"
 	case errors.As(err, &exists):

@@ -25,15 +25,22 @@ func TestDamagedInRegistry(t *testing.T) {
 	}
 }
 
-func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
+// copiedToRegistry returns a registry, and where a cache was copied from and to there.
+func copiedToRegistry(t *testing.T) (server *registrytest.Server, source, ref string) {
 	t.Helper()
-	server := registrytest.New(t, registrytest.Options{})
-	source := filepath.Join(corpus, "artifact-gzip")
-	ref := "docker://" + server.Host + "/cache:main"
+	server = registrytest.New(t, registrytest.Options{})
+	source, ref = filepath.Join(corpus, "artifact-gzip"), "docker://"+server.Host+"/cache:main"
 	var stdout, stderr bytes.Buffer
 	if status := run([]string{"copy", source, ref, "--tls-verify=false"}, &stdout, &stderr); status != exitDone {
 		t.Fatal(stderr.String())
 	}
+	return server, source, ref
+}
+
+func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
+	t.Helper()
+	server, source, ref := copiedToRegistry(t)
+	var stdout, stderr bytes.Buffer
 	fault.Method, fault.Path, fault.Times = http.MethodGet, "/blobs/sha256:"+largestLayer, -1
 	server.Inject(fault)
 	for _, tt := range []struct {
@@ -64,13 +71,8 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 // TestDamagedInDestination brings a cache to a registry that takes a truncated layer again, and keeps what it had.
 func TestDamagedInDestination(t *testing.T) {
 	t.Parallel()
-	server := registrytest.New(t, registrytest.Options{})
-	source := filepath.Join(corpus, "artifact-gzip")
-	ref := "docker://" + server.Host + "/cache:main"
+	server, source, ref := copiedToRegistry(t)
 	var stdout, stderr bytes.Buffer
-	if status := run([]string{"copy", source, ref, "--tls-verify=false"}, &stdout, &stderr); status != exitDone {
-		t.Fatal(stderr.String())
-	}
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
 		server.Inject(registrytest.Fault{Method: method, Path: "/blobs/sha256:" + largestLayer, Length: -1000, Times: -1})
 	}

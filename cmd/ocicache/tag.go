@@ -40,6 +40,8 @@ type tagResult struct {
 	DryRun    bool   `json:"dryRun,omitempty"`
 	CacheFrom string `json:"cacheFrom,omitempty"`
 	*convert.TagResult
+
+	place layout.Reference
 }
 
 func (a *app) runTag(ctx context.Context, access *registryFlags, text, tag string, dryRun bool) error {
@@ -76,7 +78,7 @@ func (a *app) runTag(ctx context.Context, access *registryFlags, text, tag strin
 		return err
 	}
 	result := tagResult{
-		Path: from.Source.String(), DryRun: dryRun, CacheFrom: places.CacheFrom(from.Reference, tag, done.Digest), TagResult: done,
+		Path: from.Source.String(), DryRun: dryRun, CacheFrom: places.CacheFrom(from.Reference, tag, done.Digest), TagResult: done, place: from.Reference,
 	}
 	return a.write(result, result.render)
 }
@@ -115,8 +117,6 @@ func (r tagResult) render(w io.Writer) error {
 		}
 		say(w, "  %s what the tag pointed to: %s\n", replaced, r.Was)
 	}
-	if r.Tag != layout.DefaultTag {
-		sayImport(w, r.CacheFrom)
-	}
+	sayImport(w, importOf(r.place, r.Tag, r.Digest))
 	return nil
 }
