@@ -71,7 +71,7 @@ faults: ## let every third operation of every command that writes fail once, and
 	OCICACHE_TEST_FAULTS=3 go test -count=1 -timeout 30m -v -run '^(TestFaults|TestFullDisk)$$' ./cmd/ocicache | grep -v '^ *=== '
 
 .PHONY: faults-full
-faults-full: ## the same for every operation, of which there are 12000
+faults-full: ## the same for every operation, of which there are 14000
 	OCICACHE_TEST_FAULTS=all go test -count=1 -timeout 120m -v -run '^(TestFaults|TestFullDisk)$$' ./cmd/ocicache | grep -v '^ *=== '
 
 .PHONY: page
