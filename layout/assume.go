@@ -6,15 +6,15 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Assume returns the layout as it would be with another index.json, for finding out what a change would lead to: tags that are
-// given and taken there are given and taken in that view alone, without a lock. Blobs are those of the layout.
+// Assume returns the layout as it would be with another index.json, to find out what a change would lead to. Tags are set and
+// removed in this view alone, without a lock. The blobs are those of the layout.
 func (d *Dir) Assume(index *buildcache.Index) *Dir {
 	view := newDir(d.path, d.info, d.options)
 	view.assumed = &assumed{now: index.Clone()}
 	return view
 }
 
-// IsAssumed reports whether Assume has returned the layout.
+// IsAssumed reports whether the layout was returned by Assume.
 func (d *Dir) IsAssumed() bool { return d.assumed != nil }
 
 // assumed is an index.json in memory.
@@ -29,7 +29,7 @@ func (a *assumed) index() *buildcache.Index {
 	return a.now.Clone()
 }
 
-// change lets a function work on the index, and keeps what becomes of it if it does not fail.
+// change lets a function work on a copy of the index, which replaces the index unless the function fails.
 func (a *assumed) change(change func(*buildcache.Index) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

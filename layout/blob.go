@@ -17,10 +17,10 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// blobMode is the mode that BuildKit gives blobs. It follows the umask in that, and so is it here: caches hold sources.
+// blobMode is the mode that BuildKit gives blobs. As in BuildKit, the umask applies: caches hold sources.
 const blobMode = 0o444
 
-// blobPath returns where a blob lies. Digests are checked here, before they become paths.
+// blobPath returns the path of a blob. Digests are checked here, before they become paths.
 func (d *Dir) blobPath(blob digest.Digest) (string, error) {
 	if err := buildcache.CheckDigest(blob); err != nil {
 		return "", err
@@ -49,7 +49,7 @@ func (d *Dir) OpenFile(ctx context.Context, blob buildcache.Descriptor) (*os.Fil
 	return file, nil
 }
 
-// OpenAt returns a blob for reading it anywhere, unverified. Symbolic links are followed.
+// OpenAt returns a blob for reading at any offset, unverified. Symbolic links are followed.
 func (d *Dir) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*Section, error) {
 	file, err := d.OpenFile(ctx, blob)
 	if err != nil {
@@ -94,8 +94,8 @@ func (d *Dir) blobError(blob buildcache.Descriptor, err error) error {
 	return &BlobError{Digest: blob.Digest, Place: d.path, Err: err}
 }
 
-// Put stores a blob. From another file the bytes come by reflink or by copy_file_range, where the file system can, or
-// by a hard link with Options.Link. They are hashed in every case.
+// Put stores a blob. If the source is a file, its bytes are reflinked or copied by copy_file_range where the file system can do that,
+// or the file is hard-linked with Options.Link. They are always hashed.
 func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc) (err error) {
 	if right, err := d.holds(ctx, blob); err != nil || right {
 		return err
@@ -123,7 +123,7 @@ func (d *Dir) Put(ctx context.Context, blob buildcache.Descriptor, open OpenFunc
 	return d.commit(store, temp, blob)
 }
 
-// holds reports whether a blob is there with the right bytes. One that was damaged meanwhile is stored again.
+// holds reports whether a blob is there with the right bytes. If it was damaged meanwhile, it is stored again.
 func (d *Dir) holds(ctx context.Context, blob buildcache.Descriptor) (right bool, err error) {
 	if has, err := d.Has(ctx, blob); err != nil || !has {
 		return false, err
@@ -140,10 +140,10 @@ func (d *Dir) holds(ctx context.Context, blob buildcache.Descriptor) (right bool
 	return err == nil, err
 }
 
-// isOthers reports whether bytes are not those of the digest.
+// isOthers reports whether err says that bytes don't match their digest or size.
 func isOthers(err error) bool { return errors.Is(err, ErrBlobDamaged) || errors.Is(err, ErrBlobSize) }
 
-// sourceError blames the source of a blob for other bytes, and the layout for everything else.
+// sourceError blames the source of a blob for wrong bytes, and the layout for everything else.
 func (d *Dir) sourceError(blob buildcache.Descriptor, err error) error {
 	if isOthers(err) {
 		return &BlobError{Digest: blob.Digest, Err: err}
@@ -151,7 +151,7 @@ func (d *Dir) sourceError(blob buildcache.Descriptor, err error) error {
 	return d.blobError(blob, err)
 }
 
-// putFile stores a blob that lies in a file, and tells done of the bytes that are copied, not of those that are linked.
+// putFile stores a blob from a file, and reports to done the bytes that are copied, but not those that are linked.
 func (d *Dir) putFile(ctx context.Context, store *desk, blob buildcache.Descriptor, src *os.File, done func(int64)) error {
 	if d.options.Link {
 		err := d.link(ctx, store, blob, src)
@@ -183,7 +183,7 @@ func (d *Dir) Wrote(blob digest.Digest) bool {
 	return ok
 }
 
-// fill copies src to temp and checks what arrived. The bytes count as done as they are checked.
+// fill copies src to temp and checks the copy. Bytes count as done when they are checked.
 func fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache.Descriptor, done func(int64)) error {
 	if err := temp.CopyFrom(ctx, src); err != nil {
 		return err
@@ -194,10 +194,10 @@ func fill(ctx context.Context, temp *durable.File, src *os.File, blob buildcache
 	return checkFile(ctx, &countedReader{contextReader{ctx, temp.File()}, done}, blob)
 }
 
-// errNoLink says that the file system can't link here, so that a copy has to do.
+// errNoLink says that the file system can't link here, so the blob has to be copied.
 var errNoLink = errors.New("can't hard-link")
 
-// link makes the blob another name of src's file, once that is known to be right.
+// link makes the blob another name of src's file, after checking its bytes.
 func (d *Dir) link(ctx context.Context, store *desk, blob buildcache.Descriptor, src *os.File) error {
 	if err := checkFile(ctx, src, blob); err != nil {
 		return d.sourceError(blob, err)
@@ -217,7 +217,7 @@ func (d *Dir) link(ctx context.Context, store *desk, blob buildcache.Descriptor,
 	}
 }
 
-// checkFile reads an open file from where it stands and compares size and digest.
+// checkFile reads an open file from its current offset and checks size and digest.
 func checkFile(ctx context.Context, file io.ReadCloser, blob buildcache.Descriptor) error {
 	verifier := blob.Digest.Verifier()
 	n, err := io.Copy(verifier, &contextReader{ctx: ctx, raw: file})

@@ -14,14 +14,14 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// desk is what one change of a layout works on: the directories that it writes to, opened. Whoever else may write to
-// the layout can't lead the change out of them by symbolic links.
+// desk holds open the directories that one change of a layout writes to, so that nobody who may write to the layout can divert the
+// change through symbolic links.
 type desk struct {
 	root, state *durable.Dir
 	blobs       *durable.Dir // of one algorithm; nil where only names in root change
 }
 
-// openRoot opens the layout's directory to write to it. What the user named is followed, but to where Open found it.
+// openRoot opens the layout's directory for writing. Symbolic links in the path are followed, but must lead to what Open found.
 func (d *Dir) openRoot(fsys durable.FS) (*durable.Dir, error) {
 	root, err := fsys.OpenDir(d.path)
 	if err != nil {
@@ -37,7 +37,7 @@ func (d *Dir) openRoot(fsys durable.FS) (*durable.Dir, error) {
 	return root, nil
 }
 
-// openDesk opens the layout for changing names in it.
+// openDesk opens the layout to change names in it.
 func (d *Dir) openDesk(ctx context.Context) (*desk, error) {
 	root, err := d.openRoot(durable.On(ctx))
 	if err != nil {
@@ -50,8 +50,8 @@ func (d *Dir) openDesk(ctx context.Context) (*desk, error) {
 	return &desk{root: root, state: state}, nil
 }
 
-// openStore opens the layout for storing blobs of one algorithm. Where blobs/ or blobs/sha256 is a symbolic link, it
-// fails with durable.ErrSymlink.
+// openStore opens the layout to store blobs of one algorithm. It fails with durable.ErrSymlink if blobs/ or the algorithm's directory
+// is a symbolic link.
 func (d *Dir) openStore(ctx context.Context, algorithm digest.Algorithm) (_ *desk, err error) {
 	store, err := d.openDesk(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (d *desk) write(data []byte) (*durable.File, error) {
 	return file, nil
 }
 
-// prepareIndex returns a temporary file that is on the disk and lacks only the name.
+// prepareIndex returns a temporary file with the index, synced to disk: only the rename is left.
 func (d *desk) prepareIndex(index *buildcache.Index, mode fs.FileMode) (*durable.File, error) {
 	data, err := json.Marshal(index)
 	if err != nil {

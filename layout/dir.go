@@ -25,39 +25,36 @@ const (
 	ingestName = "ingest"
 	stateName  = ".ocicache" // ours: temporary files and the journal
 
-	indexMode = 0o644 // of a new index.json, and of oci-layout, as far as the umask lets it
+	indexMode = 0o644 // of a new index.json and oci-layout, before the umask
 	dirMode   = 0o755
 
 	layoutContent = `{"imageLayoutVersion":"1.0.0"}`
 )
 
-// DefaultLockTimeout is how long a writer waits for a lock when Options do not say.
+// DefaultLockTimeout is how long a writer waits for a lock when Options don't say.
 const DefaultLockTimeout = 30 * time.Second
 
 // Options are for opening a Dir. The zero value is good.
 type Options struct {
-	// LockTimeout is how long to wait for a lock of another process; 0 means DefaultLockTimeout, less than 0 not
-	// to wait at all.
+	// LockTimeout is how long to wait for another process's lock: 0 means DefaultLockTimeout, less than 0 means not to wait.
 	LockTimeout time.Duration
-	// Link lets Put make hard links to the files of other layouts, instead of copies.
+	// Link lets Put hard-link files of other layouts instead of copying them.
 	Link bool
 }
 
-// Dir is an OCI layout directory. It is safe for concurrent use, and next to other processes that keep BuildKit's
-// locks.
+// Dir is an OCI layout directory. It is safe for concurrent use, and alongside other processes that respect BuildKit's locks.
 type Dir struct {
 	path    string
-	info    fs.FileInfo // of the directory, to know it again
+	info    fs.FileInfo // of the directory, to recognize it
 	options Options
 	written sync.Map // the digests of blobs whose bytes were written here
-	assumed *assumed // nil for the index.json that is there
+	assumed *assumed // nil to use the index.json on disk
 	cleared cleared
-	made    string // the first directory that was made for the layout, "" where it was there, or its directory
+	made    string // the topmost directory created for the layout, "" if the layout or its directory was there before
 }
 
-// Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine; so are layouts
-// that can't be written to, for reading. It fails with fs.ErrNotExist where nothing is there, and with ErrNotLayout
-// where something else is.
+// Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine. So are read-only layouts, for
+// reading. It fails with fs.ErrNotExist if nothing is there, and with ErrNotLayout if something else is.
 func Open(path string, options Options) (*Dir, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -78,7 +75,7 @@ func Open(path string, options Options) (*Dir, error) {
 	return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
 }
 
-// isOthersIndex reports whether an index.json is of another program: JSON without a word of what ours has. What can't be read may be ours.
+// isOthersIndex reports whether an index.json is another program's: valid JSON with none of our fields. An unreadable one may be ours.
 func isOthersIndex(path string) bool {
 	const most = 1 << 20
 	file, size, err := durable.OpenRegular(path)
@@ -97,12 +94,12 @@ func isOthersIndex(path string) bool {
 		SchemaVersion json.RawMessage `json:"schemaVersion"`
 		Manifests     json.RawMessage `json:"manifests"`
 	}
-	_ = json.Unmarshal(raw, &ours) // of something else than an object nothing is read
+	_ = json.Unmarshal(raw, &ours) // anything but an object leaves both nil
 	return ours.SchemaVersion == nil && ours.Manifests == nil
 }
 
-// Create makes an empty layout, or opens the one that is there. The directory may be there if it is empty, or holds
-// nothing but what another writer has made so far, else it fails with ErrNotLayout.
+// Create makes an empty layout, or opens the existing one. The directory may exist if it is empty or holds only what another
+// writer has made so far. Otherwise Create fails with ErrNotLayout.
 func Create(ctx context.Context, path string, options Options) (dir *Dir, err error) {
 	dir, err = Open(path, options)
 	if err == nil {
@@ -126,8 +123,7 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 	return dir, dir.initialise(ctx)
 }
 
-// CheckCreate fails where Create would, as far as that can be told without writing, and where a layout that is there can't be
-// written to.
+// CheckCreate fails where Create would, as far as that can be told without writing, and where an existing layout is read-only.
 func CheckCreate(path string) error {
 	_, err := Open(path, Options{})
 	if err != nil {
@@ -139,7 +135,7 @@ func CheckCreate(path string) error {
 	return durable.CheckMakeDir(path)
 }
 
-// checkFree returns nil where Open failed with err only because no layout was made yet.
+// checkFree returns nil if Open failed with err only because there is no layout yet.
 func checkFree(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -154,7 +150,7 @@ func checkFree(path string, err error) error {
 	return nil
 }
 
-// isForeign reports whether a file of a directory is none of a layout.
+// isForeign reports whether a name in a directory is not one that layouts have.
 func isForeign(entry fs.DirEntry) bool {
 	switch entry.Name() {
 	case indexName, indexLockName, cacheLockName, layoutName, blobsName, ingestName, stateName:
@@ -170,8 +166,8 @@ func newDir(path string, info fs.FileInfo, options Options) *Dir {
 	return &Dir{path: filepath.Clean(path), info: info, options: options}
 }
 
-// initialise makes what is not there yet. What Open knows a layout by comes last, so that what is left of a Create that
-// crashed is made whole by the next one.
+// initialise makes what is missing. Open recognizes a layout by what is made last, so that the next Create completes what a
+// crashed one left.
 func (d *Dir) initialise(ctx context.Context) (err error) {
 	desk, err := d.openDesk(ctx)
 	if err != nil {
@@ -192,7 +188,7 @@ func (d *Dir) initialise(ctx context.Context) (err error) {
 	return errors.Join(blobs.Close(), d.makeIndex(ctx, desk))
 }
 
-// makeIndex writes an empty index.json, unless somebody else was quicker, whose tags may be in it already.
+// makeIndex writes an empty index.json, unless another writer was faster: its tags may be in there already.
 func (d *Dir) makeIndex(ctx context.Context, desk *desk) (err error) {
 	file, err := desk.prepareIndex(buildcache.NewIndex(), durable.NewMode(indexMode))
 	if err != nil {

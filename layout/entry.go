@@ -19,12 +19,12 @@ type Kind int
 
 // The kinds of entries.
 const (
-	KindUnknown  Kind = iota // nobody has looked yet
+	KindUnknown  Kind = iota // not classified yet
 	KindCache                // a cache of its own
-	KindImage                // an image, or an artifact of somebody else
+	KindImage                // an image, or another program's artifact
 	KindIndex                // an index of images
-	KindDangling             // the root is not there
-	KindInvalid              // the root can't be read as any manifest
+	KindDangling             // the root is missing
+	KindInvalid              // the root can't be read as a manifest of any kind
 )
 
 // String returns the word for the kind.
@@ -59,25 +59,25 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown kind of entry %q", text)
 }
 
-// IsImage reports whether the root is whole, but no cache: an image, an index of images, or an artifact.
+// IsImage reports whether the root is readable, but not a cache: an image, an index of images, or an artifact.
 func (k Kind) IsImage() bool { return k == KindImage || k == KindIndex }
 
 // Entry is a root as a place lists it.
 type Entry struct {
-	Tag        string // "" where none names it
+	Tag        string // "" if untagged
 	Descriptor buildcache.Descriptor
-	Kind       Kind  // KindUnknown as Entries returns it, where the place does not read roots to list them
+	Kind       Kind  // KindUnknown as returned by Entries, unless the place reads roots to list them
 	Err        error // why the root can't be read, for KindDangling and KindInvalid
-	// Layers and LayerBytes are how many distinct layers a root of KindCache names, and how large it says they are together.
+	// Layers and LayerBytes are the number of distinct layers that a root of KindCache names, and their total size as it states it.
 	Layers     int
 	LayerBytes int64
 
-	other bool // a root of KindInvalid says that it is no cache's
+	other bool // a root of KindInvalid shows that it isn't a cache's
 }
 
-// IsForeign reports whether an entry is of something else than a cache, or, where its root is not there or can't be read, whether what is
-// there of it speaks of something else: the root, or the media type, platform or name of an image in the entry. It is for those who
-// replace or delete tags, and must have been classified.
+// IsForeign reports whether an entry is something other than a cache. For a root that is missing or unreadable, it reports whether what
+// is left of it points to something else: the root's bytes, or a media type, platform or image name in the entry. It is meant for
+// replacing or deleting tags. The entry must have been classified.
 func (e Entry) IsForeign() bool {
 	switch e.Kind {
 	case KindImage, KindIndex:
@@ -89,7 +89,7 @@ func (e Entry) IsForeign() bool {
 	}
 }
 
-// isForeignRoot reports whether a descriptor has what those of caches do not have.
+// isForeignRoot reports whether a descriptor has what those of caches never have.
 func isForeignRoot(d buildcache.Descriptor) bool {
 	isForeign := func(m buildcache.Member) bool {
 		return (m.Name == "platform" || m.Name == "artifactType") && string(m.Value) != "null"
@@ -97,13 +97,13 @@ func isForeignRoot(d buildcache.Descriptor) bool {
 	return d.MediaType != "" && !buildcache.IsManifestType(d.MediaType) || slices.ContainsFunc(d.Extra, isForeign) || d.NamesImage()
 }
 
-// IsUnread reports whether the place could not even say what an entry names, as a Lenient one lists it: it may be anything.
+// IsUnread reports whether the place could not even tell what an entry names, as a Lenient place lists it. It may be anything.
 func (e Entry) IsUnread() bool {
-	var blob *BlobError // which is about an entry that says it
+	var blob *BlobError // a BlobError is about an entry that does tell
 	return e.Kind == KindInvalid && e.Descriptor.Digest == "" && !errors.As(e.Err, &blob)
 }
 
-// Survey lists the entries of a place and says what each of them is. Roots are not verified.
+// Survey lists the entries of a place and says what each one is. Roots are not verified.
 func Survey(ctx context.Context, src Source) ([]Entry, error) {
 	entries, err := src.Entries(ctx)
 	if err != nil {
@@ -112,7 +112,7 @@ func Survey(ctx context.Context, src Source) ([]Entry, error) {
 	return classifyAll(ctx, src, entries)
 }
 
-// LenientSurvey is Survey for those who go on without what can't be read: see LenientEntries.
+// LenientSurvey is Survey for callers that carry on without what can't be read: see LenientEntries.
 func LenientSurvey(ctx context.Context, src Source) ([]Entry, error) {
 	entries, err := LenientEntries(ctx, src)
 	if err != nil {
@@ -121,7 +121,7 @@ func LenientSurvey(ctx context.Context, src Source) ([]Entry, error) {
 	return classifyAll(ctx, src, entries)
 }
 
-// LenientEntries lists the entries of a place, those among them that it can't read (Entry.IsUnread), where it is Lenient.
+// LenientEntries lists the entries of a place, including those that it can't read (Entry.IsUnread) if it is Lenient.
 func LenientEntries(ctx context.Context, src Source) ([]Entry, error) {
 	if lenient, ok := src.(Lenient); ok {
 		return lenient.LenientEntries(ctx)
@@ -145,8 +145,8 @@ func classifyAll(ctx context.Context, src Source, entries []Entry) (_ []Entry, e
 	return entries, nil
 }
 
-// Classify looks at the root of an entry, unless somebody has already, and says what it is. It fails only where the place
-// can't be read.
+// Classify looks at the root of an entry, unless that was done already, and says what it is. It fails only if the place can't be
+// read.
 func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	if entry.Kind != KindUnknown {
 		return entry, nil
@@ -157,14 +157,14 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	switch {
 	case err == nil:
 		entry.Look(raw)
-		// Damage can make another kind of a cache, and whoever passes over images must not pass over it.
+		// Damage can make a cache look like something else, and callers that skip images must not skip it.
 		if d := entry.Descriptor.Digest; d.Algorithm().Available() && d.Algorithm().FromBytes(raw) != d {
 			entry.other = false
 			if entry.Kind != KindCache {
 				entry.Kind, entry.Err = KindInvalid, &BlobError{Digest: d, Place: src.String(), Err: ErrBlobDamaged}
 			}
 		}
-	case errors.Is(err, fs.ErrPermission): // which is no damage
+	case errors.Is(err, fs.ErrPermission): // which is not damage
 		return entry, err
 	case errors.Is(err, ErrBlobMissing):
 		entry.Kind, entry.Err = KindDangling, err
@@ -179,8 +179,8 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	return entry, nil
 }
 
-// Look says what the root is, by its bytes. Places that read roots to list them call it, so that nobody has to read them again. It returns
-// the media type that the root of a cache says it has, else "".
+// Look says what the root is, judging by its bytes. Places that read roots to list them call it, so that nobody reads them again. It
+// returns the media type that a cache's root states, "" for other roots.
 func (e *Entry) Look(raw []byte) (mediaType string) {
 	root, err := buildcache.ParseRoot(raw)
 	if err != nil {
@@ -196,7 +196,7 @@ func (e *Entry) Look(raw []byte) (mediaType string) {
 	return root.MediaType
 }
 
-// kindOfOther says what a root is that can't be read as a cache's, for the reason err.
+// kindOfOther says what a root is that can't be parsed as a cache's because of err.
 func kindOfOther(raw []byte, err error) (Kind, error) {
 	if !errors.Is(err, buildcache.ErrNotCache) {
 		return KindInvalid, err
@@ -210,12 +210,12 @@ func kindOfOther(raw []byte, err error) (Kind, error) {
 	return KindImage, nil
 }
 
-// saysOther reports whether a root that can't be read as any is an object without a word of a cache config.
+// saysOther reports whether a root of KindInvalid is a JSON object that doesn't mention a cache config.
 func saysOther(raw []byte) bool {
 	return startsObject(raw) && json.Valid(raw) && !bytes.Contains(raw, []byte(buildcache.MediaTypeConfig))
 }
 
-// isLargeOther reports whether a root that is too large to be read as one says so, or is so large that nothing of it is read.
+// isLargeOther reports whether a root over the size limit shows that it isn't a cache's, or is too large to be read at all.
 func isLargeOther(ctx context.Context, src Source, root buildcache.Descriptor) bool {
 	raw, err := ReadUnverified(ctx, src, root, buildcache.MaxConfig)
 	return err != nil || saysOther(raw)

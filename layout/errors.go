@@ -15,19 +15,19 @@ var (
 	ErrBlobDamaged = errors.New("bytes differ from the digest")
 )
 
-// ErrListedOnly says that a tag names nothing, and that it is there all the same.
+// ErrListedOnly says that a tag is listed, but names nothing.
 var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag but has no manifest for it", ErrBlobMissing)
 
-// ErrNotLayout marks a path that holds no OCI layout.
+// ErrNotLayout marks a path that isn't an OCI layout.
 var ErrNotLayout = errors.New("not an OCI layout (no index.json of one and no blobs directory)")
 
-// ErrOtherFiles says of a directory that a layout was to be made in that something else is in it.
+// ErrOtherFiles says that the directory in which to create a layout holds something else.
 var ErrOtherFiles = fmt.Errorf("%w, and not empty", ErrNotLayout)
 
 // BlobError says which blob of which place is wrong.
 type BlobError struct {
-	Digest digest.Digest // "" where it is about none of them
-	Place  string        // a path, or a repository; "" for whoever gave the bytes, see BlameSource
+	Digest digest.Digest // "" if the error is about no single blob
+	Place  string        // a path or a repository; "" for whoever supplied the bytes, see BlameSource
 	Err    error
 }
 
@@ -44,8 +44,8 @@ func (e *BlobError) Error() string {
 // Unwrap returns the cause.
 func (e *BlobError) Unwrap() error { return e.Err }
 
-// HeldError says that a destination has a damaged copy of a blob, and keeps it although the right bytes were sent, or were to be:
-// registries take no blob that they have.
+// HeldError says that a destination has a damaged copy of a blob and keeps it, although the right bytes were sent or about to be:
+// registries don't accept a blob that they already have.
 type HeldError struct {
 	Place string
 	Err   error // a *BlobError
@@ -58,7 +58,7 @@ func (e *HeldError) Error() string {
 // Unwrap returns what is wrong with the copy.
 func (e *HeldError) Unwrap() error { return e.Err }
 
-// DeletedError says what went wrong after a tag was deleted: it is gone.
+// DeletedError says what went wrong after a tag was deleted. The tag is gone.
 type DeletedError struct {
 	Place, Tag string
 	Err        error
@@ -71,7 +71,7 @@ func (e *DeletedError) Error() string {
 // Unwrap returns the cause.
 func (e *DeletedError) Unwrap() error { return e.Err }
 
-// UnreadError says that the root or the config of a cache can't be read, without which there is none of it.
+// UnreadError says that the root or the config of a cache can't be read. Without them there is no cache.
 type UnreadError struct {
 	What string // root or cache config
 	Err  error
@@ -82,17 +82,17 @@ func (e *UnreadError) Error() string { return fmt.Sprintf("read %s: %v", e.What,
 // Unwrap returns the cause.
 func (e *UnreadError) Unwrap() error { return e.Err }
 
-// NotFoundError says that a place does not have what was asked for: a tag, a digest, or any cache at all.
+// NotFoundError says that a place doesn't have what was asked for: a tag, a digest, or any cache at all.
 type NotFoundError struct {
 	Place  string
 	Tag    string        // "" if any cache would have done
-	Digest digest.Digest // of a root that was asked for, "" for none
-	Tags   []string      // those that caches have there
-	// Missing is what of the place itself is not there, as Presence says it; "" where only what was asked for is not in it.
+	Digest digest.Digest // of the root asked for, "" if none
+	Tags   []string      // of the caches there
+	// Missing is the part of the place itself that is missing, as Presence says it; "" if only what was asked for is missing from it.
 	Missing string
-	// Images says that there are images, if no caches; Inline, that one of them carries an inline cache.
+	// Images says that there are images, but no caches; Inline, that one of them carries an inline cache.
 	Images, Inline bool
-	// Unnamed are roots of caches that lie there without being named. Partial says that none of them has all its blobs.
+	// Unnamed are roots of caches that are there untagged. Partial says that none of them has all its blobs.
 	Unnamed []digest.Digest
 	Partial bool
 }
@@ -114,11 +114,11 @@ func (e *NotFoundError) Error() string {
 	}
 }
 
-// AmbiguousError says that one cache, or one image, was wanted, and there are several.
+// AmbiguousError says that one cache, or one image, was wanted, but there are several.
 type AmbiguousError struct {
 	Place  string
 	Tags   []string
-	Images bool // of images, one of which was wanted
+	Images bool // one image was wanted, not one cache
 }
 
 func (e *AmbiguousError) Error() string {
@@ -129,14 +129,13 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s: contains several %s, and none was chosen (available: %s)", e.Place, what, cutAll(e.Tags))
 }
 
-// DanglingError says that a tag names a root that is not there. BuildKit leaves such a tag when one build exports
-// several local caches.
+// DanglingError says that a tag names a root that is missing. BuildKit leaves such tags when one build exports several local caches.
 type DanglingError struct {
 	Place   string
 	Tag     string
-	Root    digest.Digest   // "" where the place does not even say what it was
-	Unnamed []digest.Digest // roots of caches that lie there without being named
-	Partial bool            // none of those has all its blobs
+	Root    digest.Digest   // "" if the place doesn't even tell
+	Unnamed []digest.Digest // roots of caches that are there untagged
+	Partial bool            // none of Unnamed has all its blobs
 	Err     error           // what the place says about the root
 }
 
@@ -165,7 +164,7 @@ func joinDigests(digests []digest.Digest) string {
 // LockedError says that another process held a lock for longer than the lock timeout.
 type LockedError struct {
 	Path   string
-	Holder string // such as "process 812 (buildctl)", or "" where it can't be known
+	Holder string // such as "process 812 (buildctl)", or "" if unknown
 }
 
 func (e *LockedError) Error() string {
@@ -175,7 +174,7 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is locked by %s", e.Path, e.Holder)
 }
 
-// TagMovedError says that somebody pointed a tag elsewhere while it was being worked on. Digests are "" for no tag.
+// TagMovedError says that somebody else changed a tag while it was being worked on. Digests are "" for no tag.
 type TagMovedError struct {
 	Place    string
 	Tag      string
@@ -192,8 +191,7 @@ func (e *TagMovedError) Error() string {
 	return fmt.Sprintf("%s: the tag %q was moved meanwhile by another process, from %s to %s", e.Place, cut(e.Tag), e.Was, e.Now)
 }
 
-// TakenError says that a tag already names something of another kind: an image where a cache was to go, or the other way
-// round.
+// TakenError says that a tag already names something of another kind: an image where a cache was to go, or vice versa.
 type TakenError struct {
 	Place, Tag string
 	Root       digest.Digest // what has the tag

@@ -11,31 +11,30 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// EventKind says what an Event tells.
+// EventKind says what an Event is about.
 type EventKind int
 
-// The kinds of events. EventPlan comes before the work on several blobs, and may come again: plans add up. Then for each
-// blob there is one EventStart, any number of EventBytes and one EventDone.
+// The kinds of events. EventPlan comes before work on several blobs, and may come again: plans add up. Then each
+// blob gets one EventStart, any number of EventBytes and one EventDone.
 const (
 	EventPlan EventKind = iota
 	EventStart
 	EventBytes
 	EventDone
-	// EventRetry says that a request to a registry failed and is made again; it is about no blob.
+	// EventRetry says that a request to a registry failed and will be retried. It is about no blob.
 	EventRetry
 )
 
-// Event is progress on one blob, or a plan for several. Handlers are called from several goroutines at once, and must be
-// quick.
+// Event is progress on one blob, or a plan for several. Handlers are called from several goroutines at once, and must be quick.
 type Event struct {
 	Kind   EventKind
-	Verb   string // what happens to the blob, such as "recompress"; at EventRetry: what is tried again
+	Verb   string // what is done to the blob, such as "recompress"; at EventRetry: what is retried
 	Digest digest.Digest
-	Count  int           // at EventPlan: how many blobs; below 0 takes some back
-	Total  int64         // at EventStart: the blob's size in bytes; at EventPlan: that of all, below 0 as Count
-	Bytes  int64         // at EventBytes: bytes done since the last event; below 0 where they have to be done again
-	Err    error         // at EventDone: why it failed; at EventRetry: why the last try did
-	Wait   time.Duration // at EventRetry: how long until it is tried again
+	Count  int           // at EventPlan: how many blobs; negative takes some back
+	Total  int64         // at EventStart: the blob's size in bytes; at EventPlan: the size of all, negative as Count
+	Bytes  int64         // at EventBytes: bytes done since the last event; negative if they have to be done again
+	Err    error         // at EventDone: why it failed; at EventRetry: why the last attempt did
+	Wait   time.Duration // at EventRetry: how long until the next attempt
 }
 
 // Handler receives events. A nil Handler drops them.
@@ -48,7 +47,7 @@ func (h Handler) Send(e Event) {
 	}
 }
 
-// Track sends the events of one blob around work. work passes the bytes that it is done with to its argument, from any
+// Track sends the events of one blob around work. work reports the bytes that it has done through its argument, from any
 // goroutine. Once it has succeeded, total bytes count as done, whatever it reported: a blob that was there already was
 // not read, and one that was sent again was read more than once.
 func (h Handler) Track(verb string, d digest.Digest, total int64, work func(done func(bytes int64)) error) error {
@@ -68,8 +67,8 @@ func (h Handler) Track(verb string, d digest.Digest, total int64, work func(done
 	return err
 }
 
-// Counted wraps open so that done hears of the bytes as they are read, and so that reading ends with ctx. Opening again
-// starts over: what was read before is taken back, with a negative number. A Dir still copies a file without reading it here.
+// Counted wraps open so that done is told of bytes as they are read, and so that reading stops with ctx. Opening again
+// starts over: the bytes read so far are taken back with a negative number. A Dir can still copy a file without reading it here.
 func Counted(ctx context.Context, open OpenFunc, done func(bytes int64)) OpenFunc {
 	var told atomic.Int64
 	return func() (io.ReadCloser, error) {
@@ -100,7 +99,7 @@ func (r *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fileIn returns the file that r reads, or nil, and the function to call with the bytes that are done.
+// fileIn returns the file that r reads, or nil, and the function to report its bytes to.
 func fileIn(r io.Reader) (file *os.File, done func(bytes int64)) {
 	done = func(int64) {}
 	if counted, ok := r.(*countedReader); ok {
@@ -110,17 +109,17 @@ func fileIn(r io.Reader) (file *os.File, done func(bytes int64)) {
 	return file, done
 }
 
-// Effort says in a result what the work took. Sizes are in bytes of layers.
+// Effort is what the work took, as part of a result. Sizes are in bytes of layers.
 type Effort struct {
-	Read  int64 `json:"read"`  // of the source, to be written or recompressed, and of the destination, to prove what it has
-	Moved int64 `json:"moved"` // sent to the destination, in all attempts, or written there
-	// Lost is how many of those were not confirmed, as an attempt broke off: they were sent again, or have to be.
+	Read  int64 `json:"read"`  // from the source, to write or recompress it, and from the destination, to prove what it has
+	Moved int64 `json:"moved"` // sent or written to the destination, in all attempts
+	// Lost is how many of the moved bytes were not confirmed because an attempt broke off: they were sent again, or have to be.
 	Lost  int64   `json:"lost,omitempty"`
-	Saved int64   `json:"saved"`   // not written, because the destination had them, or could link them
-	Took  Seconds `json:"seconds"` // from beginning to end
+	Saved int64   `json:"saved"`   // not written, because the destination had them or could link them
+	Took  Seconds `json:"seconds"` // from start to end
 }
 
-// Plus adds up what two works took, but for the time: they may have gone on at once.
+// Plus adds up two efforts, except for their time: they may have overlapped.
 func (e Effort) Plus(o Effort) Effort {
 	e.Read, e.Moved, e.Lost, e.Saved = e.Read+o.Read, e.Moved+o.Moved, e.Lost+o.Lost, e.Saved+o.Saved
 	return e

@@ -12,10 +12,10 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// DefaultTag is the tag that BuildKit takes where none is given.
+// DefaultTag is the tag that BuildKit uses when none is given.
 const DefaultTag = "latest"
 
-// Find returns the entry with a tag, classified, or nil where there is none. Of several with one tag it is the first, or
+// Find returns the entry with a tag, classified, or nil if there is none. If several have the tag, it is the first one, or
 // the one that the place resolves the tag to.
 func Find(ctx context.Context, src Source, tag string) (*Entry, error) {
 	var entry *Entry
@@ -48,9 +48,9 @@ func indexOfTag(entries []Entry, tag string) int {
 }
 
 // FindDigest returns the root with a digest, whatever its tags, as an entry without a tag. It fails with a
-// *NotFoundError where the place does not have it, and with a *BlobError where its bytes differ.
+// *NotFoundError if the place doesn't have it, and with a *BlobError if its bytes differ.
 func FindDigest(ctx context.Context, src Source, root digest.Digest) (Entry, error) {
-	// Any manifest's media type makes registries look among the manifests.
+	// Any manifest media type makes registries look among the manifests.
 	entry := Entry{Descriptor: buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: root}}
 	if err := buildcache.CheckDigest(root); err != nil {
 		return entry, &BlobError{Digest: root, Place: src.String(), Err: err}
@@ -73,8 +73,8 @@ func FindDigest(ctx context.Context, src Source, root digest.Digest) (Entry, err
 	return entry, nil
 }
 
-// OneCache returns the cache with the tag. With tag "" it is the one that BuildKit takes by default, latest, else the only
-// one there. It fails with a *NotFoundError, an *AmbiguousError or a *DanglingError.
+// OneCache returns the cache with the tag. If tag is "", it is BuildKit's default, latest, else the only cache
+// there. It fails with a *NotFoundError, an *AmbiguousError or a *DanglingError.
 func OneCache(ctx context.Context, src Source, tag string) (Entry, error) {
 	entry, entries, err := oneOf(ctx, src, tag, KindCache)
 	if err != nil {
@@ -86,7 +86,7 @@ func OneCache(ctx context.Context, src Source, tag string) (Entry, error) {
 	return *entry, nil
 }
 
-// OneImage returns the image, or the index of images, with the tag. With tag "" it is the one that is tagged latest,
+// OneImage returns the image, or the index of images, with the tag. If tag is "", it is the one tagged latest,
 // else the only one there. It fails with a *NoImageError, an *AmbiguousError or a *DanglingError.
 func OneImage(ctx context.Context, src Source, tag string) (Entry, error) {
 	entry, entries, err := oneOf(ctx, src, tag, KindImage)
@@ -106,8 +106,8 @@ func OneImage(ctx context.Context, src Source, tag string) (Entry, error) {
 	return *entry, nil
 }
 
-// oneOf returns the entry of one kind with the tag, or the one that stands for it where there is none. It returns nil,
-// and all entries for the message, where there is no such entry, or where it is of another kind.
+// oneOf returns the entry of one kind with the tag, or the default one if tag is "". If there is none, or it is of another kind,
+// it returns nil and all entries, for the message.
 func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []Entry, error) {
 	is := func(k Kind) bool { return k == want || want == KindImage && k.IsImage() }
 	if entry, err := quickly(ctx, src, tag, is); err != nil || entry != nil {
@@ -121,7 +121,7 @@ func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []En
 	if tag != "" {
 		entry, err = Find(ctx, src, tag)
 		if at := indexOfTag(entries, tag); err == nil && entry == nil && at >= 0 && entries[at].Kind == KindDangling {
-			entry = &entries[at] // listed, and not to be had
+			entry = &entries[at] // listed, but not available
 		}
 	} else {
 		entry, err = standIn(src, entries, is)
@@ -140,7 +140,7 @@ func oneOf(ctx context.Context, src Source, tag string, want Kind) (*Entry, []En
 	}
 }
 
-// surveyFor lists the entries for a tag. Where one is to be chosen without one, what can't be read may be another one, and all has to be read.
+// surveyFor lists the entries to find a tag in. Without a tag everything must be readable: what can't be read may be a second candidate.
 func surveyFor(ctx context.Context, src Source, tag string) ([]Entry, error) {
 	if tag == "" {
 		return Survey(ctx, src)
@@ -163,8 +163,8 @@ func quickly(ctx context.Context, src Source, tag string, is func(Kind) bool) (*
 	return entry, nil
 }
 
-// CheckThere fails with a *NotFoundError where a place without entries is not there at all. Whoever takes a list of nothing for an
-// answer asks it, so that a name that is spelt wrong is told from a place that is empty.
+// CheckThere fails with a *NotFoundError if the place itself is missing. Callers that accept an empty list as an answer use it to
+// tell a misspelt name from an empty place.
 func CheckThere(ctx context.Context, src Source) error {
 	p, ok := src.(Presence)
 	if !ok {
@@ -178,8 +178,8 @@ func CheckThere(ctx context.Context, src Source) error {
 	return errors.Join(&NotFoundError{Place: src.String(), Missing: missing, Unnamed: roots, Partial: partial}, err)
 }
 
-// standIn returns the entry that is meant where no tag was given: latest, else the only one of the kind, else the only
-// broken one, since what is wrong with it says more than that there is none.
+// standIn returns the entry to use if no tag was given: latest, else the only one of the kind, else the only
+// broken one, since its fault tells more than that there is none.
 func standIn(src Source, entries []Entry, is func(Kind) bool) (*Entry, error) {
 	if at := indexOfTag(entries, DefaultTag); at >= 0 && (is(entries[at].Kind) || is(KindCache)) {
 		return &entries[at], nil
@@ -205,8 +205,8 @@ func standIn(src Source, entries []Entry, is func(Kind) bool) (*Entry, error) {
 	}
 }
 
-// Caches returns the entries of a place that are caches, and of several with one tag the first. It fails with a
-// *NotFoundError where there is none, and with a *DanglingError where a tag names nothing.
+// Caches returns the entries of a place that are caches, only the first of those that share a tag. It fails with a
+// *NotFoundError if there is none, and with a *DanglingError if a tag names nothing.
 func Caches(ctx context.Context, src Source) ([]Entry, error) {
 	entries, err := Survey(ctx, src)
 	if err != nil {
@@ -230,7 +230,7 @@ func Caches(ctx context.Context, src Source) ([]Entry, error) {
 	return caches, nil
 }
 
-// WithoutShadowed drops the entries that a look-up by tag can't find: of several with one tag it keeps the first, as
+// WithoutShadowed drops the entries that can't be found by tag: of those that share a tag it keeps the first, as
 // BuildKit does. Entries without a tag stay.
 func WithoutShadowed(entries []Entry) []Entry {
 	seen := map[string]bool{}
@@ -245,7 +245,7 @@ func WithoutShadowed(entries []Entry) []Entry {
 	return found
 }
 
-// Shadowed returns the entries that WithoutShadowed drops, but for those of the very root that hides them.
+// Shadowed returns the entries that WithoutShadowed drops, except those with the same root as the entry that hides them.
 func Shadowed(entries []Entry) []Entry {
 	first := map[string]digest.Digest{}
 	var hidden []Entry
@@ -287,7 +287,7 @@ func notFound(ctx context.Context, src Source, entries []Entry, tag string) erro
 		}
 	}
 	if p, ok := src.(Presence); ok && len(entries) == 0 {
-		e.Missing, _ = p.Missing(ctx) // where it can't be told, there is none in it
+		e.Missing, _ = p.Missing(ctx) // if it can't be told, the message is that nothing is in it
 	}
 	var err error
 	if len(e.Tags) == 0 {
@@ -302,8 +302,8 @@ func dangling(ctx context.Context, src Source, entry Entry) error {
 	return errors.Join(e, err)
 }
 
-// unnamed returns the caches that no entry leads to: those that are whole, or where none is, the others. partial says that blobs of each
-// of them are not there.
+// unnamed returns the caches that no entry leads to: the whole ones, or all if none is whole. partial says that each of them lacks
+// blobs.
 func unnamed(ctx context.Context, src Source) (roots []digest.Digest, partial bool, err error) {
 	d, ok := src.(*Dir)
 	if !ok {
@@ -324,7 +324,7 @@ func unnamed(ctx context.Context, src Source) (roots []digest.Digest, partial bo
 
 func invalid(src Source, entry Entry) error {
 	switch {
-	case entry.Descriptor.Digest == "" && strings.HasPrefix(entry.Err.Error(), src.String()+": "): // as it is the place that said it
+	case entry.Descriptor.Digest == "" && strings.HasPrefix(entry.Err.Error(), src.String()+": "): // the place itself said it
 		return fmt.Errorf("tag %q: %w", cut(entry.Tag), entry.Err)
 	case entry.Descriptor.Digest == "":
 		return fmt.Errorf("%s: tag %q: %w", src, cut(entry.Tag), entry.Err)
@@ -332,8 +332,7 @@ func invalid(src Source, entry Entry) error {
 	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, cut(entry.Tag), entry.Err)
 }
 
-// Check returns nil for an entry that is a cache, else an error that says what it is instead. The entry must have been
-// classified.
+// Check returns nil for a cache, else an error that says what the entry is instead. The entry must have been classified.
 func (e Entry) Check(ctx context.Context, src Source) error {
 	switch e.Kind {
 	case KindCache:
@@ -347,8 +346,7 @@ func (e Entry) Check(ctx context.Context, src Source) error {
 	}
 }
 
-// Resolve returns the entry that BuildKit takes for a tag: first one that containerd named so, then the first one with
-// that tag.
+// Resolve returns the entry that BuildKit uses for a tag: the first one that containerd named so, else the first one with that tag.
 func (d *Dir) Resolve(ctx context.Context, tag string) (*Entry, error) {
 	index, err := d.Index(ctx)
 	if err != nil {

@@ -15,30 +15,30 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// DefaultGrace is how old something has to be to be removed where nobody says otherwise.
+// DefaultGrace is the GCOptions.Grace to use when the user gives none.
 const DefaultGrace = 24 * time.Hour
 
-// GCOptions say what a garbage collection does. The zero value removes all that is not needed, however young.
+// GCOptions say what a garbage collection does. The zero value removes everything that isn't needed, however young.
 type GCOptions struct {
-	// Grace is the age below which everything stays. BuildKits before v0.34 take no lock, so that what they write now may not be
-	// named yet. Something is as old as its last change, that of its name or permissions included.
+	// Grace is the age below which everything stays. BuildKits before v0.34 take no lock, so what they are writing may not be named
+	// yet. Age counts from the last change, including that of name or permissions.
 	Grace time.Duration
-	// Now is the time from which ages are counted; zero for the present.
+	// Now is the time from which ages are counted; zero means the present.
 	Now time.Time
 	// DryRun removes nothing, and takes no lock, as readers do.
 	DryRun bool
-	// Planned are tags that are to move before the garbage collection that a dry run tells of.
+	// Planned are the tags that a dry run assumes to have moved before the garbage collection.
 	Planned []Planned
 }
 
-// Planned is a tag that is to move, to a root that need not be there yet.
+// Planned is a tag that is to move to a root, which need not be there yet.
 type Planned struct {
 	Tagging
-	Reaches []digest.Digest // what the root reaches beside itself
-	Writes  [][]byte        // root and config, which are written where they are not there
+	Reaches []digest.Digest // what the root reaches, apart from itself
+	Writes  [][]byte        // root and config, which are written unless they are there
 }
 
-// Amount is a number of files, and their size in bytes.
+// Amount is a number of files and their total size in bytes.
 type Amount struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
@@ -53,27 +53,27 @@ func (a *Amount) add(bytes int64) {
 type GCResult struct {
 	Blobs     []digest.Digest `json:"blobs"`     // removed
 	Removed   Amount          `json:"removed"`   // of blobs
-	Leftovers Amount          `json:"leftovers"` // removed: what interrupted writers left, also by Lock before
-	Kept      Amount          `json:"kept"`      // blobs that some entry reaches
-	// Unnamed are the whole caches that are removed with what no other one needs: no entry leads to them.
+	Leftovers Amount          `json:"leftovers"` // removed: left by interrupted writers; includes what Lock removed before
+	Kept      Amount          `json:"kept"`      // blobs that an entry reaches
+	// Unnamed are whole caches that no entry leads to. They are removed with everything that nothing else needs.
 	Unnamed []UnnamedCache `json:"unnamed,omitempty"`
-	// Young is what nothing reaches, but is too young, or may be about to be named by what is: blobs and files in ingest/.
+	// Young is unreached but too young to remove, or mentioned by something young and so perhaps named soon: blobs, files in ingest/.
 	Young Amount `json:"young"`
-	// Writing is something in ingest/ that was written to so lately that an export without a lock may be going on, "" for none. All
-	// blobs stay then, and those that nothing reaches count as young.
+	// Writing is a name in ingest/ that was written to so recently that an export without a lock may be going on, "" for none. Then all
+	// blobs stay, and unreached ones count as young.
 	Writing string `json:"writing,omitempty"`
-	// Strange are names under blobs/ that are no blobs, and under ingest/ that are not of exports, as seen from the layout. They
+	// Strange are names under blobs/ that aren't blobs, and under ingest/ that don't come from exports, relative to the layout. They
 	// are left alone.
 	Strange []string `json:"strange,omitempty"`
 	DryRun  bool     `json:"dryRun,omitempty"`
 }
 
-// IncompleteError says that it can't be known what a layout needs, or that it has lost something of that. Nothing more is removed
-// then: what nothing reaches may be what is looked for.
+// IncompleteError says that it can't be known what a layout needs, or that some of that is missing. Then nothing more is removed:
+// what nothing reaches may be what is missing.
 type IncompleteError struct {
 	Path    string
 	Missing []*BlobError // at least one; Digest is "" for index.json
-	// Removed is what had been removed before somebody who takes no lock named what is missing, mostly nothing.
+	// Removed is what was removed before somebody who takes no lock named what is missing. It is usually nothing.
 	Removed Amount
 }
 
@@ -98,12 +98,12 @@ func (e *IncompleteError) Unwrap() []error {
 	return errs
 }
 
-// NamelessError says that index.json names nothing, or is not there, while caches lie in the layout: it was probably lost. Nothing was
-// removed.
+// NamelessError says that index.json names nothing, or is missing, although there are caches in the layout: it was probably lost.
+// Nothing was removed.
 type NamelessError struct {
 	Path   string
 	Fault  IndexFault
-	Caches []UnnamedCache // at least one, those that are whole first
+	Caches []UnnamedCache // at least one, whole ones first
 }
 
 func (e *NamelessError) Error() string {
@@ -113,15 +113,15 @@ func (e *NamelessError) Error() string {
 	return fmt.Sprintf("%s: %s, but there are %d cache roots, such as %s", e.Path, e.Fault, len(e.Caches), e.Caches[0].Digest)
 }
 
-// errNoIndex says that nothing tells what is needed.
+// errNoIndex says that there is no index.json to tell what is needed.
 var errNoIndex = errors.New(string(IndexMissing))
 
-// GC removes the blobs that no entry of index.json reaches, of caches, images and indexes in any nesting, and what interrupted
-// writers left in ingest/ and .ocicache/. What is needed is not judged by media types: a blob stays whose digest stands anywhere in
-// index.json, or in a JSON object that stays. It waits until nobody else writes, as BuildKit does before it deletes, and removes
-// nothing through a symbolic link. Where something that an entry reaches is missing, or can't be read, it removes nothing and fails with an
-// *IncompleteError. Where nothing is named and a cache lies there, it fails with a *NamelessError. What it has removed before it
-// fails is in the result, which is nil where that is nothing.
+// GC removes the blobs that no entry of index.json reaches, through caches, images and nested indexes, and what interrupted writers
+// left in ingest/ and .ocicache/. Media types don't decide what is needed: a blob stays if its digest occurs anywhere in index.json,
+// or in a JSON object that stays. GC waits until nobody else writes, as BuildKit does before it deletes, and removes nothing through
+// a symbolic link. If something that an entry reaches is missing or unreadable, it removes nothing and fails with an
+// *IncompleteError. If nothing is named although a cache is there, it fails with a *NamelessError. The result says what was removed
+// before a failure; it is nil if that is nothing.
 func (d *Dir) GC(ctx context.Context, o GCOptions) (result *GCResult, err error) {
 	root, err := d.openRoot(durable.On(ctx))
 	if err != nil {
@@ -158,8 +158,8 @@ type collector struct {
 	now    time.Time
 	result *GCResult
 	stores []*store
-	noted  durable.Item             // index.json when it was last read
-	coming map[digest.Digest][]byte // what is written before the garbage collection that a dry run tells of
+	noted  durable.Item             // index.json, before it was last read
+	coming map[digest.Digest][]byte // what a dry run assumes to be written before the garbage collection
 }
 
 // store is the directory of the blobs of one algorithm.
@@ -177,7 +177,7 @@ func (c *collector) close() error {
 	return err
 }
 
-// collect finds out what is needed, and removes the rest. Where index.json changes meanwhile, it begins anew with what is left.
+// collect finds out what is needed, and removes the rest. If index.json changes meanwhile, it starts over with what is left.
 func (c *collector) collect(ctx context.Context) error {
 	if err := c.list(); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (c *collector) collect(ctx context.Context) error {
 // readTries is how often index.json is read again because it has changed.
 const readTries = 100
 
-// withRemoved says in an *IncompleteError what was removed before: then something is missing that was named only now.
+// withRemoved adds to an *IncompleteError what was removed before it: then what is missing was named only after that.
 func (c *collector) withRemoved(err error) error {
 	var incomplete *IncompleteError
 	if errors.As(err, &incomplete) {
@@ -221,7 +221,7 @@ func (c *collector) withRemoved(err error) error {
 	return err
 }
 
-// checkNames fails with a *NamelessError where nothing is named and a cache lies there.
+// checkNames fails with a *NamelessError if nothing is named although a cache is there.
 func (c *collector) checkNames(ctx context.Context) error {
 	index, err := c.dir.Index(ctx)
 	if err != nil || len(index.Entries) > 0 {
@@ -242,7 +242,7 @@ func (c *collector) checkNames(ctx context.Context) error {
 	return &NamelessError{Path: c.dir.path, Fault: c.dir.emptiness(), Caches: caches}
 }
 
-// list opens the directories of blobs, and lists them.
+// list opens the directories of blobs and lists what is in them.
 func (c *collector) list() error {
 	blobs, err := c.root.Open(blobsName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -271,7 +271,7 @@ func (c *collector) list() error {
 	return errors.Join(err, blobs.Close())
 }
 
-// addComing adds what is written before to the blobs that are there.
+// addComing adds, for a dry run, what would be written before it to the blobs that are there.
 func (c *collector) addComing() {
 	if !c.o.DryRun {
 		return

@@ -51,7 +51,7 @@ func (c *collector) clearIn(
 	return dir.Sync()
 }
 
-// clearIngest removes what a BuildKit left that is not writing any more.
+// clearIngest removes what a BuildKit left that is no longer writing.
 func (c *collector) clearIngest(dir *durable.Dir, item durable.Item) (removed bool, err error) {
 	ours, err := isIngest(dir, item)
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *collector) clearIngest(dir *durable.Dir, item durable.Item) (removed bo
 	return true, nil
 }
 
-// clearState removes temporary files that nobody holds the lock of.
+// clearState removes temporary files that nobody has locked.
 func (c *collector) clearState(dir *durable.Dir, item durable.Item) (removed bool, err error) {
 	if !durable.IsTemporary(item.Name) || item.Type != 0 {
 		return false, nil

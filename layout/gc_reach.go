@@ -14,7 +14,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// reachAll returns the blobs that are reached while index.json stays the same: tags are given and taken without the lock.
+// reachAll returns the reached blobs, once index.json stayed the same while they were found: tags change without our lock.
 func (c *collector) reachAll(ctx context.Context) (map[digest.Digest]bool, error) {
 	for range readTries {
 		before, reached, err := c.reach(ctx)
@@ -35,7 +35,7 @@ func (c *collector) reachAll(ctx context.Context) (map[digest.Digest]bool, error
 	return nil, &LockedError{Path: filepath.Join(c.dir.path, indexName)}
 }
 
-// saysTheSame reports whether two readings of index.json speak of the same blobs.
+// saysTheSame reports whether two readings of index.json are the same.
 func saysTheSame(a, b *buildcache.Index) (bool, error) {
 	x, err := json.Marshal(a)
 	if err != nil {
@@ -45,7 +45,7 @@ func saysTheSame(a, b *buildcache.Index) (bool, error) {
 	return bytes.Equal(x, y), err
 }
 
-// index reads index.json, which has to be there.
+// index reads index.json, which must be there.
 func (c *collector) index(ctx context.Context) (*buildcache.Index, error) {
 	if _, err := c.root.Stat(indexName); errors.Is(err, fs.ErrNotExist) {
 		return nil, &IncompleteError{Path: c.dir.path, Missing: []*BlobError{{Place: c.dir.path, Err: errNoIndex}}}
@@ -62,7 +62,7 @@ func (c *collector) index(ctx context.Context) (*buildcache.Index, error) {
 	return index, nil
 }
 
-// reach returns the blobs that index.json's entries reach, all of which are there.
+// reach returns the blobs that the entries of index.json reach. It fails with an *IncompleteError if some are missing.
 func (c *collector) reach(ctx context.Context) (*buildcache.Index, map[digest.Digest]bool, error) {
 	index, err := c.index(ctx)
 	if err != nil {
@@ -101,7 +101,7 @@ func (c *collector) reach(ctx context.Context) (*buildcache.Index, map[digest.Di
 	return index, reached, c.followLinks(reached)
 }
 
-// followLinks adds the blobs that reached ones are symbolic links to, as readers follow those.
+// followLinks adds the blobs that reached symbolic links lead to, since readers follow those.
 func (c *collector) followLinks(reached map[digest.Digest]bool) error {
 	home, err := filepath.EvalSymlinks(filepath.Join(c.dir.path, blobsName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +117,7 @@ func (c *collector) followLinks(reached map[digest.Digest]bool) error {
 			}
 			target, err := filepath.EvalSymlinks(filepath.Join(home, s.algorithm.String(), item.Name))
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // nothing that is called needed, or missing would have said so
+				continue // it leads to nothing needed, or missing would have said so
 			}
 			if err != nil {
 				return err
@@ -132,7 +132,7 @@ func (c *collector) followLinks(reached map[digest.Digest]bool) error {
 	return nil
 }
 
-// has reports whether a blob was there when the blobs were listed: a file, or a link that leads to one.
+// has reports whether a blob was there when the blobs were listed: a file, or a link to one.
 func (c *collector) has(blob digest.Digest) bool {
 	for _, s := range c.stores {
 		item, ok := s.blobs[blob]
@@ -148,8 +148,8 @@ func (c *collector) has(blob digest.Digest) bool {
 	return false
 }
 
-// plan returns what index.json is when the planned tags have moved. What the new roots reach is known, and they need not
-// be there.
+// plan returns index.json as it will be once the planned tags have moved. What the new roots reach is known, so they need not be
+// there.
 func (c *collector) plan(index *buildcache.Index, walked, reached map[digest.Digest]bool) *buildcache.Index {
 	if !c.o.DryRun {
 		return index
@@ -169,7 +169,7 @@ func (c *collector) plan(index *buildcache.Index, walked, reached map[digest.Dig
 	return index
 }
 
-// missing returns what is wrong with a blob that is reached: it is not there, or is a manifest that can't be relied on.
+// missing returns what is wrong with a reached blob: it is missing, or is a manifest that can't be relied on.
 func (c *collector) missing(n Node) *BlobError {
 	var blob *BlobError
 	switch {
@@ -177,7 +177,7 @@ func (c *collector) missing(n Node) *BlobError {
 		return blob
 	case n.Err != nil:
 		return &BlobError{Digest: n.Digest, Place: c.dir.path, Err: n.Err}
-	case len(n.URLs) > 0: // it may lie elsewhere
+	case len(n.URLs) > 0: // it may be elsewhere
 		return nil
 	}
 	if c.has(n.Digest) {
@@ -188,7 +188,7 @@ func (c *collector) missing(n Node) *BlobError {
 			continue
 		}
 		if _, err := s.dir.Stat(n.Digest.Encoded()); err == nil {
-			return nil // written since the blobs were listed, by somebody who takes no lock
+			return nil // written after the blobs were listed, by somebody who takes no lock
 		}
 	}
 	return &BlobError{Digest: n.Digest, Place: c.dir.path, Err: ErrBlobMissing}

@@ -12,12 +12,12 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// forgetKept leaves only caches whose roots were removed, or would be, among those that are said to go.
+// forgetKept drops from the caches said to be removed those whose roots were kept.
 func (c *collector) forgetKept() {
 	c.result.Unnamed = slices.DeleteFunc(c.result.Unnamed, func(u UnnamedCache) bool { return !slices.Contains(c.result.Blobs, u.Digest) })
 }
 
-// sweepAll removes the blobs that are not reached. It fails with errIndexChanged where index.json has changed since it was read.
+// sweepAll removes the blobs that are not reached. It fails with errIndexChanged if index.json has changed since it was read.
 func (c *collector) sweepAll(ctx context.Context, reached map[digest.Digest]bool) error {
 	spared, err := c.spare(ctx, reached)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *collector) sweep(ctx context.Context, s *store, reached, spared map[dig
 	return errors.Join(err, s.dir.Sync())
 }
 
-// remove removes blobs, each only if index.json is what it was.
+// remove removes blobs, each only if index.json hasn't changed.
 func (c *collector) remove(ctx context.Context, s *store, blobs []digest.Digest) error {
 	for _, blob := range blobs {
 		if err := context.Cause(ctx); err != nil {
@@ -88,7 +88,7 @@ func (c *collector) noteCaches(ctx context.Context, s *store, gone []digest.Dige
 	}
 	caches, err := c.dir.cachesAmong(ctx, blobs)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // what can't be read can't be said, and may be removed all the same
+		return nil // unreadable blobs can't be described, but may still be removed
 	}
 	for _, cache := range caches {
 		if cache.Whole {

@@ -13,15 +13,15 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// BuildKits before v0.34 write to a layout without a lock, and take the blobs that they find there as they are, however old. Nobody can
-// see that they have; what can be seen of them is below. An export that is seen by none of it, and that writes index.json only
-// after gc has removed what it had found there, is broken by that.
+// BuildKits before v0.34 write to a layout without a lock, and reuse the blobs they find there, however old. Nobody can see that they
+// do; what can be seen of them is below. gc breaks an export that shows no such sign and writes index.json only after gc has
+// removed what the export had found there.
 
-// writesLately is how long ago an export that is still going on has written to a blob at the latest. What one left that was interrupted
-// keeps gc from its work for so long.
+// writesLately is how recently an export that is still going on must have written to a blob. One that was interrupted blocks gc for
+// this long.
 const writesLately = time.Hour
 
-// lookAtIngest notes whether somebody seems to be writing blobs. Whoever takes the lock can't be.
+// lookAtIngest notes whether somebody seems to be writing blobs without the lock.
 func (c *collector) lookAtIngest() (err error) {
 	dir, err := c.root.Open(ingestName)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrSymlink) {
@@ -56,8 +56,8 @@ func (c *collector) isYoung(modified time.Time) bool {
 	return c.o.Grace > 0 && c.now.Sub(modified) < c.o.Grace
 }
 
-// spare returns the blobs that are not reached and stay: those that are young, and those that a young one speaks of, which was
-// written for an entry that is to come. While somebody seems to be writing, they are all.
+// spare returns the unreached blobs that stay: young ones, and those that a young one mentions, which was written for an entry yet to
+// come. While somebody seems to be writing, all of them stay.
 func (c *collector) spare(ctx context.Context, reached map[digest.Digest]bool) (map[digest.Digest]bool, error) {
 	young := &speech{dir: c.dir, has: c.has, reached: maps.Clone(reached)}
 	for _, s := range c.stores {
@@ -71,16 +71,16 @@ func (c *collector) spare(ctx context.Context, reached map[digest.Digest]bool) (
 	return young.reached, young.follow(ctx)
 }
 
-// errIndexChanged says that what index.json reaches has to be found out anew.
+// errIndexChanged says that what index.json reaches has to be determined again.
 var errIndexChanged = errors.New("index.json has changed")
 
-// noteIndex remembers which index.json is about to be read. A change between here and the reading is taken for one that came later.
+// noteIndex remembers which index.json is about to be read. A change between this and the reading counts as one after it.
 func (c *collector) noteIndex() (err error) {
 	c.noted, err = c.root.Stat(indexName)
 	return err
 }
 
-// checkIndex fails with errIndexChanged where index.json is not the one any more that was read.
+// checkIndex fails with errIndexChanged if index.json is no longer the one that was read.
 func (c *collector) checkIndex() error {
 	now, err := c.root.Stat(indexName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -92,8 +92,8 @@ func (c *collector) checkIndex() error {
 	return nil
 }
 
-// isIngest reports whether something in ingest/ is a blob that containerd's store, which is BuildKit's too, has begun: a
-// directory that is named after a digest, with nothing but these files.
+// isIngest reports whether something in ingest/ is a blob begun by containerd's content store, which BuildKit uses as well: a
+// directory named after a digest, with none but the files below.
 func isIngest(dir *durable.Dir, item durable.Item) (_ bool, err error) {
 	if item.Type != fs.ModeDir || digest.SHA256.Validate(item.Name) != nil {
 		return false, nil

@@ -15,27 +15,26 @@ import (
 // maxReached bounds how many blobs one root may reach: a hostile one could name millions in a few megabytes.
 const maxReached = 1 << 20
 
-// Node is a blob that Walk has come to.
+// Node is a blob that Walk visits.
 type Node struct {
 	buildcache.Descriptor
-	// Manifest says that the blob was read, to be followed: the root, or what is named as a manifest.
+	// Manifest says that the blob was read in order to follow it: it is the root, or is named as a manifest.
 	Manifest bool
 	Raw      []byte // of a manifest, as far as it could be read; nil for other blobs, which are not read
-	// Err says what is wrong with a manifest. It wraps ErrBlobMissing, ErrBlobDamaged and the like, or says that it is
-	// no manifest.
+	// Err says what is wrong with a manifest. It wraps ErrBlobMissing, ErrBlobDamaged and the like, or says that it isn't a manifest.
 	Err error
 }
 
-// ErrNotManifest says that what is called a manifest can't be read as one, so that nobody knows what it names.
+// ErrNotManifest says that a supposed manifest can't be read as one, so nobody knows what it names.
 var ErrNotManifest = errors.New("not a readable manifest")
 
-// ErrSkip is what the function that Walk calls returns to keep it from following a manifest.
+// ErrSkip is returned by Walk's visit function to keep Walk from following a manifest.
 var ErrSkip = errors.New("do not follow this manifest")
 
 // Walk calls visit for root and for every blob that it reaches, each digest once, manifests before what they name. It
-// reads and verifies manifests, of caches, images and indexes, in any nesting up to a bound, and nothing else. visit
-// is called for one that is missing, damaged or unreadable as well, with the reason in Node.Err. An error from visit, but for
-// ErrSkip, ends the walk; if it returns nil, the walk goes on, even with what the bytes of a damaged manifest name.
+// reads and verifies the manifests of caches, images and indexes, nested up to a bound, and nothing else. visit is also
+// called for a manifest that is missing, damaged or unreadable, with the reason in Node.Err. An error from visit other than
+// ErrSkip ends the walk; if visit returns nil, the walk goes on, even with what the bytes of a damaged manifest name.
 func Walk(ctx context.Context, src Source, root buildcache.Descriptor, visit func(Node) error) error {
 	seen := map[digest.Digest]bool{}
 	stack, named := []step{{root, true}}, 0
@@ -55,7 +54,7 @@ func Walk(ctx context.Context, src Source, root buildcache.Descriptor, visit fun
 			node.Raw, node.Err = readManifest(ctx, src, next.blob)
 			var err error
 			if below, err = follow(node.Raw); err != nil && node.Err == nil {
-				// A blob that somebody calls something else need not be one.
+				// A blob named with another media type need not be a manifest.
 				if node.Manifest = next.blob.MediaType == "" || buildcache.IsManifestType(next.blob.MediaType); node.Manifest {
 					node.Err = err
 				}
@@ -77,13 +76,13 @@ func Walk(ctx context.Context, src Source, root buildcache.Descriptor, visit fun
 	return nil
 }
 
-// step is a blob that a walk is still to come to.
+// step is a blob that a walk has yet to visit.
 type step struct {
 	blob     buildcache.Descriptor
 	manifest bool // to be read and followed
 }
 
-// readManifest returns the bytes of a manifest, also where they are others than those of its digest.
+// readManifest returns the bytes of a manifest, even if they don't match its digest or size.
 func readManifest(ctx context.Context, src Source, d buildcache.Descriptor) ([]byte, error) {
 	if err := buildcache.CheckDigest(d.Digest); err != nil {
 		return nil, &BlobError{Digest: d.Digest, Place: src.String(), Err: err}
@@ -101,7 +100,7 @@ func readManifest(ctx context.Context, src Source, d buildcache.Descriptor) ([]b
 	return raw, nil
 }
 
-// follow returns what a manifest names. Below the root of a cache there are no manifests, whatever their media types say.
+// follow returns what a manifest names. Below the root of a cache there are no manifests, whatever the media types say.
 func follow(raw []byte) ([]step, error) {
 	var steps []step
 	root, err := buildcache.ParseRoot(raw)
@@ -125,8 +124,8 @@ func follow(raw []byte) ([]step, error) {
 	return steps, nil
 }
 
-// Graph returns every blob that a root reaches, itself included, each digest once: manifests before configs before
-// layers. It fails where a manifest is missing or can't be read.
+// Graph returns every blob that a root reaches, including the root, each digest once: manifests before configs before
+// layers. It fails if a manifest is missing or can't be read.
 func Graph(ctx context.Context, src Source, root buildcache.Descriptor) ([]buildcache.Descriptor, error) {
 	var found []buildcache.Descriptor
 	err := Walk(ctx, src, root, func(n Node) error {
@@ -154,10 +153,9 @@ func CompareForReading(a, b buildcache.Descriptor) int {
 	return cmp.Compare(rank(a), rank(b))
 }
 
-// Reach returns the blobs that the entries of a place reach, of caches and of images, and in a directory whatever else is spoken of
-// there, as GC has it. A root that is missing reaches nothing, and a damaged one what its bytes name, as for BuildKit, which
-// does not verify them. It fails where a manifest can't be read, or one below a root is missing, since nobody can know
-// what that would reach.
+// Reach returns the blobs that the entries of a place reach, both caches and images, and in a directory whatever else is mentioned,
+// as in GC. A missing root reaches nothing, and a damaged one what its bytes name, as in BuildKit, which doesn't verify them. It
+// fails if a manifest can't be read, or one below a root is missing, since nobody can know what that would reach.
 func Reach(ctx context.Context, src Source) (map[digest.Digest]bool, error) {
 	entries, err := src.Entries(ctx)
 	if err != nil {
@@ -192,11 +190,11 @@ func Reach(ctx context.Context, src Source) (map[digest.Digest]bool, error) {
 }
 
 // ImageFunc is called for an image manifest, with its bytes, or for a manifest that can't be read, with the reason.
-// What it returns ends the walk.
+// If it returns an error, the walk ends.
 type ImageFunc func(manifest buildcache.Descriptor, raw []byte, err error) error
 
-// EachImage calls found for every image manifest that root is or reaches through indexes and lists, in their order,
-// each once. Entries of an index that are no manifests are passed over.
+// EachImage calls found for every image manifest that root is, or reaches through indexes and lists, in order,
+// each once. Index entries that aren't manifests are skipped.
 func EachImage(ctx context.Context, src Source, root buildcache.Descriptor, found ImageFunc) error {
 	return Walk(ctx, src, root, func(n Node) error {
 		switch {
@@ -205,7 +203,7 @@ func EachImage(ctx context.Context, src Source, root buildcache.Descriptor, foun
 		case n.Err != nil:
 			return found(n.Descriptor, nil, fmt.Errorf("read manifest: %w", n.Err))
 		}
-		// The content decides, as for BuildKit's importer.
+		// The content decides, as in BuildKit's importer.
 		mediaType, err := buildcache.DetectMediaType(n.Raw)
 		if err != nil || buildcache.IsListType(mediaType) {
 			return err

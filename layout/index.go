@@ -15,8 +15,8 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Index returns what index.json says. BuildKit writes the file in place, so while somebody writes it is read again: it
-// may be torn, or half old and half new with nothing torn to be seen. A layout without the file has an empty index.
+// Index returns what index.json says. BuildKit writes the file in place, so it is read again while somebody writes it: it
+// may be torn, or half old and half new without looking torn. A layout without the file has an empty index.
 func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
 	if d.assumed != nil {
 		return d.assumed.index(), context.Cause(ctx)
@@ -24,7 +24,7 @@ func (d *Dir) Index(ctx context.Context) (*buildcache.Index, error) {
 	return d.readQuietly(ctx)
 }
 
-// readQuietly reads index.json while nobody writes it, as far as that can be waited for.
+// readQuietly reads index.json while nobody is writing it, or its best reading after a bounded number of tries.
 func (d *Dir) readQuietly(ctx context.Context) (*buildcache.Index, error) {
 	const tries = 100
 	path := filepath.Join(d.path, indexName)
@@ -59,15 +59,15 @@ func (d *Dir) readQuietly(ctx context.Context) (*buildcache.Index, error) {
 	}
 }
 
-// isIndexQuiet reports whether nobody seems to hold index.json.lock. Readers do not take the lock, not even to look: a
-// BuildKit that comes that moment would fail. The file is there for as long as the lock is held, or after a crash.
+// isIndexQuiet reports whether nobody seems to hold index.json.lock. Readers never take the lock, not even to test it: a
+// BuildKit that came at that moment would fail. The file exists while the lock is held, or after a crash.
 func (d *Dir) isIndexQuiet() bool {
 	_, err := os.Lstat(filepath.Join(d.path, indexLockName))
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// readIndex reads an index.json, and tells its permissions; nil stands for none. Of one that is too large it returns
-// enough to be seen as such.
+// readIndex reads an index.json and its permissions. raw is nil if there is none. If the file is too large, raw holds
+// enough to show that.
 func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode, _ error) {
 	var path *fs.PathError
 	switch {
@@ -105,8 +105,8 @@ func (e *IndexError) Error() string { return fmt.Sprintf("%s: %v", e.Path, e.Err
 // Unwrap returns the cause.
 func (e *IndexError) Unwrap() error { return e.Err }
 
-// Entries returns the entries of index.json, caches and others. Their sizes are those of the files, not what
-// index.json says, which nothing checks; for roots that are not there they stay as they are.
+// Entries returns the entries of index.json, caches and others. Their sizes are the file sizes, not those in
+// index.json, which nothing checks. Roots that are missing keep the size stated there.
 func (d *Dir) Entries(ctx context.Context) ([]Entry, error) {
 	index, err := d.Index(ctx)
 	if err != nil {
@@ -120,7 +120,7 @@ func (d *Dir) Entries(ctx context.Context) ([]Entry, error) {
 	return entries, nil
 }
 
-// Missing says that there is no index.json, without which no BuildKit takes a directory for a layout.
+// Missing says whether index.json is missing. Without it no BuildKit takes a directory for a layout.
 func (d *Dir) Missing(ctx context.Context) (string, error) {
 	if err := context.Cause(ctx); err != nil {
 		return "", err

@@ -10,11 +10,11 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// errInline ends a walk that has found what it looks for.
+// errInline ends a walk that has found an inline cache.
 var errInline = errors.New("an inline cache was found")
 
-// hasInlineCache reports whether an image, or one of an index of images, carries a BuildKit cache. It is for hints, so what
-// can't be read counts as no.
+// hasInlineCache reports whether an image, or one in an index of images, carries a BuildKit cache. It is for hints, so
+// what can't be read counts as no.
 func hasInlineCache(ctx context.Context, src Source, root buildcache.Descriptor) bool {
 	looked := map[digest.Digest]bool{} // a hostile index may have one config under thousands of manifests
 	err := EachImage(ctx, src, root, func(_ buildcache.Descriptor, raw []byte, err error) error {
@@ -41,12 +41,12 @@ func hasInlineCache(ctx context.Context, src Source, root buildcache.Descriptor)
 	return errors.Is(err, errInline)
 }
 
-// NoImageError says that a place does not have the image that was asked for.
+// NoImageError says that a place doesn't have the image that was asked for.
 type NoImageError struct {
 	Place string
-	Tag   string   // "" if any image would have done
-	Tags  []string // those that images have there
-	Cache bool     // the tag belongs to a cache of its own
+	Tag   string   // "" if any image would do
+	Tags  []string // of the images there
+	Cache bool     // the tag names a cache instead
 }
 
 func (e *NoImageError) Error() string {

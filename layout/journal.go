@@ -16,27 +16,27 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Recipe says how a blob was made of another. The same recipe gives the same bytes.
+// Recipe says how one blob was made from another. The same recipe gives the same bytes.
 type Recipe struct {
 	From        digest.Digest          `json:"from"`
 	Compression buildcache.Compression `json:"compression"`
 	Level       int                    `json:"level"`
-	Version     string                 `json:"version"` // of the encoder, as its bytes depend on it
+	Version     string                 `json:"version"` // of the encoder, which its bytes depend on
 }
 
-// Journal is a place that remembers what was recompressed to what. Losing it costs time, nothing else, so
-// that an error of it is no reason to fail.
+// Journal is a place that remembers what was recompressed to what. Losing that only costs time, so an error of a journal
+// is no reason to fail.
 type Journal interface {
-	// Recall returns what the recipes are said to have given, for those whose outcome is still there. Neither the
-	// outcomes' digests nor their diffIDs have been proved.
+	// Recall returns what the recipes are claimed to have produced, for outcomes that are still there. Neither their
+	// digests nor their diffIDs have been proved.
 	Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error)
-	// Remember notes an outcome.
+	// Remember records an outcome.
 	Remember(ctx context.Context, recipe Recipe, outcome buildcache.Blob) error
 }
 
 const (
 	journalName = "journal"
-	// maxJournal is how much of a journal is read, and how long it may get, in bytes.
+	// maxJournal is how many bytes of a journal are read, and how long it may grow.
 	maxJournal = 32 << 20
 )
 
@@ -50,9 +50,9 @@ type journalLine struct {
 	UncompressedSize int64         `json:"uncompressedSize,omitempty"`
 }
 
-// Recall reads the journal. Lines that can't be read, torn ones among them, are passed over, and so are outcomes whose
-// blob is gone or has another size. What it returns are claims of whoever can write to the layout: that a blob has these
-// bytes, and that they are the outcome, is for the caller to prove.
+// Recall reads the journal. It skips lines that can't be read, such as torn ones, and outcomes whose blob is gone or has another
+// size. What it returns are claims of whoever can write to the layout: the caller has to prove that a blob has these bytes, and
+// that they are the outcome.
 func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	known := map[Recipe]buildcache.Blob{}
 	file, err := d.openJournal(ctx)
@@ -64,7 +64,7 @@ func (d *Dir) Recall(ctx context.Context) (map[Recipe]buildcache.Blob, error) {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	lines := bufio.NewScanner(io.LimitReader(file, maxJournal))
-	lines.Buffer(nil, maxJournal+1) // no line, however long, hides those behind it
+	lines.Buffer(nil, maxJournal+1) // no line is so long that it hides those after it
 	for lines.Scan() {
 		var line journalLine
 		if json.Unmarshal(lines.Bytes(), &line) != nil || buildcache.CheckDigest(line.DiffID) != nil {
@@ -98,7 +98,7 @@ func (d *Dir) openJournal(ctx context.Context) (_ *os.File, err error) {
 	return file, err
 }
 
-// Remember adds a line to the journal. A journal that has grown too long starts anew.
+// Remember adds a line to the journal. A journal that has grown too long starts over.
 func (d *Dir) Remember(ctx context.Context, recipe Recipe, outcome buildcache.Blob) (err error) {
 	line, err := json.Marshal(journalLine{
 		Recipe: recipe, Digest: outcome.Digest, Size: outcome.Size, DiffID: outcome.DiffID,
@@ -125,6 +125,6 @@ func (d *Dir) Remember(ctx context.Context, recipe Recipe, outcome buildcache.Bl
 	if err != nil {
 		return err
 	}
-	// A line torn by a crash must not spoil this one, so each begins with an end of line.
+	// A line torn by a crash must not spoil this one, so each one starts with a newline.
 	return desk.state.Append(journalName, bytes.Join([][]byte{nil, line, nil}, []byte("\n")))
 }

@@ -11,16 +11,15 @@ import (
 )
 
 // The locks of a layout are BuildKit's own. cache.lock is held shared by writers, from the first blob to the tag, and
-// exclusively by those who delete; the file stays. index.json.lock is held exclusively around a change of index.json;
-// BuildKit does not wait for it and fails its build, so it is held as briefly as can be. Whoever is done with it
-// removes the file, so a lock counts only while the path still names the locked file. Always in this order.
+// exclusively by whoever deletes; the file stays. index.json.lock is held exclusively around a change of index.json;
+// BuildKit doesn't wait for it but fails its build, so it is held as briefly as possible. Its holder removes the file
+// when done, so a lock counts only while the path still names the locked file. They are always taken in this order.
 const (
 	cacheLockName = "cache.lock"
 	indexLockName = "index.json.lock"
 )
 
-// Lock takes cache.lock as a writer, and clears away what crashed writers left. It fails with a *LockedError after
-// the lock timeout.
+// Lock takes cache.lock as a writer, and removes what crashed writers left. It fails with a *LockedError after the lock timeout.
 func (d *Dir) Lock(ctx context.Context) (unlock func() error, err error) {
 	if d.assumed != nil {
 		return func() error { return nil }, context.Cause(ctx)
@@ -53,7 +52,7 @@ func (d *Dir) removeStale(root *durable.Dir) error {
 	return errors.Join(err, state.Close())
 }
 
-// cleared is what writers have cleared away of what crashed ones left, and GC has not told yet.
+// cleared is what writers have removed of crashed writers' leftovers and GC hasn't reported yet.
 type cleared struct {
 	mu sync.Mutex
 	Amount
@@ -67,7 +66,7 @@ func (c *cleared) add(sizes []int64) {
 	}
 }
 
-// take returns what is to be told, once.
+// take returns what has to be reported, once.
 func (c *cleared) take() Amount {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,8 +75,8 @@ func (c *cleared) take() Amount {
 	return all
 }
 
-// lockIndex takes index.json.lock. Unlocking has to remove the file, as BuildKit does: one that root left behind would
-// keep other users' BuildKits out.
+// lockIndex takes index.json.lock. Unlocking has to remove the file, as BuildKit does: one left by root would
+// lock out other users' BuildKits.
 func (d *Dir) lockIndex(ctx context.Context, root *durable.Dir) (*os.File, error) {
 	return d.lock(ctx, root, indexLockName, true)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Memory is a place in memory, for tests and for programs that make caches or take them apart. It is safe for concurrent
-// use. NewMemory makes one.
+// use. Use NewMemory to create one.
 type Memory struct {
 	name    string
 	mu      sync.RWMutex
@@ -29,7 +29,7 @@ func NewMemory(name string) *Memory {
 // String returns the name.
 func (m *Memory) String() string { return m.name }
 
-// Entries returns what was tagged, in the order in which it was.
+// Entries returns what was tagged, in that order.
 func (m *Memory) Entries(ctx context.Context) ([]Entry, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -52,7 +52,7 @@ func (m *Memory) Has(ctx context.Context, blob buildcache.Descriptor) (bool, err
 	return ok && int64(len(data)) == blob.Size, nil
 }
 
-// check refuses malformed digests, and contexts that are done.
+// check rejects malformed digests and finished contexts.
 func (m *Memory) check(ctx context.Context, blob buildcache.Descriptor) error {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
 		return &BlobError{Digest: blob.Digest, Place: m.name, Err: err}

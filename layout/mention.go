@@ -12,19 +12,19 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// speech finds what is spoken of in a layout: beside what manifests name by the rules that we know, every blob whose digest stands
-// anywhere in index.json, or in a blob that is spoken of and looks like JSON, whatever its media type says. Others have manifests of
-// their own, write media types in their own way, or point from where we would not look. A digest that only happens to
-// stand there keeps a blob too many, which is better than one too few.
+// speech finds what a layout mentions: not only what manifests name by the rules we know, but every blob whose digest occurs
+// anywhere in index.json, or in a mentioned blob that looks like JSON, whatever its media type says. Other programs have their own
+// manifests, write media types their own way, or refer to blobs where we wouldn't look. A digest that occurs there by chance keeps
+// one blob too many, which is better than one too few.
 type speech struct {
 	dir     *Dir
 	has     func(digest.Digest) bool // whether a blob is in the layout
-	coming  map[digest.Digest][]byte // blobs that are taken to be there
+	coming  map[digest.Digest][]byte // blobs that are assumed to be there
 	reached map[digest.Digest]bool
 	next    []digest.Digest
 }
 
-// addMentioned adds to what the entries of the layout reach what is spoken of besides.
+// addMentioned adds to what the layout's entries reach whatever else is mentioned there.
 func (d *Dir) addMentioned(ctx context.Context, reached map[digest.Digest]bool) error {
 	index, err := d.Index(ctx)
 	if err != nil {
@@ -42,7 +42,7 @@ func (d *Dir) addMentioned(ctx context.Context, reached map[digest.Digest]bool) 
 	return s.followIndex(ctx, index)
 }
 
-// followIndex adds to what is reached what index.json and that speak of.
+// followIndex adds to reached what index.json and the reached blobs mention.
 func (s *speech) followIndex(ctx context.Context, index *buildcache.Index) error {
 	for blob := range s.reached {
 		s.next = append(s.next, blob)
@@ -55,7 +55,7 @@ func (s *speech) followIndex(ctx context.Context, index *buildcache.Index) error
 	return s.follow(ctx)
 }
 
-// follow adds to what is reached what the blobs that are next speak of.
+// follow adds to reached what the blobs in next mention.
 func (s *speech) follow(ctx context.Context) error {
 	for len(s.next) > 0 {
 		if err := context.Cause(ctx); err != nil {
@@ -75,7 +75,7 @@ func (s *speech) follow(ctx context.Context) error {
 	return nil
 }
 
-// hear notes what a text speaks of.
+// hear notes what a text mentions.
 func (s *speech) hear(text []byte) {
 	for _, blob := range buildcache.Mentions(text) {
 		if !s.reached[blob] && s.has(blob) {
@@ -85,8 +85,8 @@ func (s *speech) hear(text []byte) {
 	}
 }
 
-// readObject returns the bytes of a blob that looks like a JSON object, or nil for one that does not, is larger than any that is
-// read for what it names, or is not there.
+// readObject returns the bytes of a blob that looks like a JSON object. It returns nil for other blobs, and for one that is missing or
+// larger than MaxConfig, the most that is read to find what a blob names.
 func (d *Dir) readObject(ctx context.Context, blob digest.Digest) (text []byte, err error) {
 	of := buildcache.Descriptor{Digest: blob}
 	file, err := d.OpenFile(ctx, of)
@@ -113,7 +113,7 @@ func (d *Dir) readObject(ctx context.Context, blob digest.Digest) (text []byte, 
 	return text, nil
 }
 
-// startsObject reports whether a text begins as a JSON object does.
+// startsObject reports whether a text starts like a JSON object.
 func startsObject(text []byte) bool {
 	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\ufeff")), " \t\r\n")
 	return len(text) > 0 && text[0] == '{'

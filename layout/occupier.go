@@ -7,27 +7,26 @@ import (
 	"path/filepath"
 )
 
-// Occupier is a place on the file system: what is written over one of its files would be read from it.
+// Occupier is a place on the file system: whatever overwrites one of its files would be read back from it.
 type Occupier interface {
-	// Occupies reports whether a path, be it there or not, is part of the place or lies in it. Files are compared, not
-	// names.
+	// Occupies reports whether a path, existing or not, is part of the place or inside it. Files are compared, not names.
 	Occupies(path string) bool
 }
 
-// Occupies reports whether a path is the layout's directory or lies in it.
+// Occupies reports whether a path is the layout's directory or inside it.
 func (d *Dir) Occupies(path string) bool {
 	_, err := os.Stat(d.path)
 	return err == nil && IsWithin(path, d.path)
 }
 
-// IsWithin reports whether a path is a directory or lies in it. Neither need be there.
+// IsWithin reports whether a path is a directory or inside it. Neither needs to exist.
 func IsWithin(path, dir string) bool {
 	real, rest, err := existing(path)
 	if err != nil {
 		return false
 	}
 	own, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) { // so nothing lies in it yet, and there are only names to compare
+	if errors.Is(err, fs.ErrNotExist) { // so nothing is inside it yet, and there are only names to compare
 		realDir, restDir, err := existing(dir)
 		if err != nil || real != realDir {
 			return false
@@ -49,7 +48,7 @@ func IsWithin(path, dir string) bool {
 	return false
 }
 
-// existing returns the part of a path that is there, absolute and without symbolic links, so that it can be gone up, and
+// existing returns the part of a path that exists, absolute and without symbolic links, so that its parents can be followed, and
 // the rest.
 func existing(path string) (real, rest string, err error) {
 	path, err = filepath.Abs(path)

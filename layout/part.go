@@ -7,30 +7,30 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Part returns a handler for one part of the work that a larger plan was sent for: announced is what that plan has for
-// the part. Plans that the part sends are taken to be included in it, and only what exceeds it is passed on. end says
-// that the part is over: what is not done by then is taken back, because it was not needed or has failed.
+// Part returns a handler for one part of the work that a larger plan covers: announced is what that plan has for
+// the part. Plans that the part sends are taken to be included in it, and only what exceeds it is passed on. end ends
+// the part: what is not done by then is taken back, because it was not needed or has failed.
 func (h Handler) Part(announced Event) (part Handler, end func()) {
 	p := h.NewPart(announced)
 	return p.Begin(), func() { p.End(true) }
 }
 
-// Part is one part of the work that a larger plan was sent for, which may take several attempts: what there is to do is told once,
-// and so is each blob that is done. nil is a part that nobody hears of.
+// Part is one part of the work that a larger plan covers. It may take several attempts, but its work is announced only once,
+// and so is each blob that is done. A nil Part reports to nobody.
 type Part struct {
 	whole Handler
 	verb  string
 
 	mu sync.Mutex
-	// planned is all that was told to be done so far, unplanned what of it the attempt has not planned yet, undone what is to be done
-	// still.
+	// planned is everything announced so far, unplanned the part of it that this attempt hasn't planned yet, undone what remains to be
+	// done.
 	planned, unplanned, undone amount
-	// done are the blobs that earlier attempts are done with, now those of this one, and begun the bytes of those that have failed.
+	// done are the blobs that earlier attempts finished, now those of this attempt, and begun the bytes of those that failed.
 	done, now map[deed]bool
 	begun     map[deed]int64
 }
 
-// deed is something that is done with a blob.
+// deed is something done to a blob.
 type deed struct {
 	verb string
 	blob digest.Digest
@@ -46,7 +46,7 @@ type amount struct {
 
 func amountOf(plan Event) amount { return amount{plan.Count, plan.Total} }
 
-// NewPart returns a part, for which announced was sent.
+// NewPart returns a part for which announced was sent.
 func (h Handler) NewPart(announced Event) *Part {
 	if h == nil {
 		return nil
@@ -55,7 +55,7 @@ func (h Handler) NewPart(announced Event) *Part {
 	return &Part{whole: h, verb: announced.Verb, planned: of, undone: of, done: map[deed]bool{}, now: map[deed]bool{}, begun: map[deed]int64{}}
 }
 
-// Begin begins an attempt, and returns the handler for it.
+// Begin starts an attempt, and returns the handler for it.
 func (p *Part) Begin() Handler {
 	if p == nil {
 		return nil
@@ -68,7 +68,7 @@ func (p *Part) Begin() Handler {
 	return p.handle
 }
 
-// End ends an attempt. Where the part is over with it, what is not done is taken back, as nobody will do it; else it stays to be done.
+// End ends an attempt. If that ends the part, what isn't done is taken back, as nobody will do it. Otherwise it remains to be done.
 func (p *Part) End(over bool) {
 	if p == nil || !over {
 		return
@@ -88,7 +88,7 @@ func (p *Part) handle(e Event) {
 	}
 }
 
-// told takes an event in, and returns what is new of it for who hears of the whole.
+// told records an event, and returns the events to pass on to the handler of the whole.
 func (p *Part) told(e Event) []Event {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *Part) told(e Event) []Event {
 	case EventPlan:
 		return p.plan(e)
 	case EventStart:
-		if n := p.begun[d]; n != 0 { // it has failed, and is done again from its beginning
+		if n := p.begun[d]; n != 0 { // it failed, and starts over
 			p.undone.bytes += n
 			delete(p.begun, d)
 			return []Event{{Kind: EventBytes, Verb: e.Verb, Digest: e.Digest, Bytes: -n}, e}
@@ -119,7 +119,7 @@ func (p *Part) told(e Event) []Event {
 	return []Event{e}
 }
 
-// plan returns what of a plan is not included in what was told.
+// plan returns the part of a plan that was not announced yet.
 func (p *Part) plan(e Event) []Event {
 	within := amount{min(e.Count, p.unplanned.count), min(e.Total, p.unplanned.bytes)}
 	p.unplanned.count -= within.count

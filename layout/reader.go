@@ -13,8 +13,8 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// OpenVerified returns a blob's bytes. Reading them to the end fails with a *BlobError where digest or size are not
-// those of the descriptor; nothing can be said before the end. A done ctx fails the next read.
+// OpenVerified returns a blob's bytes. Reading them to the end fails with a *BlobError if digest or size don't match
+// the descriptor; before the end nothing is known. Once ctx is done, the next read fails.
 func OpenVerified(ctx context.Context, src Source, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
 		return nil, &BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
@@ -26,8 +26,8 @@ func OpenVerified(ctx context.Context, src Source, blob buildcache.Descriptor) (
 	return NewVerifiedReader(ctx, src.String(), blob, raw), nil
 }
 
-// NewVerifiedReader returns raw as OpenVerified does, for bytes of the blob that were opened already. The place is the
-// one in its errors, "" where the caller knows it, see BlameSource.
+// NewVerifiedReader wraps raw, the already opened bytes of the blob, as OpenVerified does. place is named in its
+// errors; it is "" if the caller fills it in, see BlameSource.
 func NewVerifiedReader(ctx context.Context, place string, blob buildcache.Descriptor, raw io.ReadCloser) io.ReadCloser {
 	return &verifiedReader{
 		checked: &hardening.VerifiedReadCloser{
@@ -37,7 +37,7 @@ func NewVerifiedReader(ctx context.Context, place string, blob buildcache.Descri
 	}
 }
 
-// ReadBlob returns a whole blob of at most limit bytes, verified. A larger one fails with a *buildcache.SizeError.
+// ReadBlob returns a whole blob, verified. It fails with a *buildcache.SizeError if the blob is larger than limit bytes.
 func ReadBlob(ctx context.Context, src Source, blob buildcache.Descriptor, limit int64) ([]byte, error) {
 	if blob.Size > limit {
 		return nil, &buildcache.SizeError{What: "blob " + blob.Digest.String(), Size: blob.Size, Limit: limit}
@@ -58,8 +58,8 @@ func readAllVerified(ctx context.Context, place string, blob buildcache.Descript
 	return io.ReadAll(r)
 }
 
-// ReadUnverified returns what the place has for a blob, as BuildKit reads roots and configs: neither size nor digest
-// is looked at. It is for saying what is wrong with them. The limit is as for ReadBlob.
+// ReadUnverified returns what the place has for a blob, as BuildKit reads roots and configs, without checking size or
+// digest. Its purpose is to say what is wrong with them. The limit is as for ReadBlob.
 func ReadUnverified(ctx context.Context, src Source, blob buildcache.Descriptor, limit int64) (data []byte, err error) {
 	r, err := src.Open(ctx, blob)
 	if err != nil {
@@ -76,7 +76,7 @@ func ReadUnverified(ctx context.Context, src Source, blob buildcache.Descriptor,
 	return data, nil
 }
 
-// ReadThrough reads a blob to its end, verified, and reports the bytes to done as they come.
+// ReadThrough reads a blob to its end, verified, and reports the bytes to done as they arrive.
 func ReadThrough(ctx context.Context, src Source, blob buildcache.Descriptor, done func(bytes int64)) (err error) {
 	r, err := Counted(ctx, func() (io.ReadCloser, error) { return OpenVerified(ctx, src, blob) }, done)()
 	if err != nil {
@@ -92,8 +92,8 @@ func OpenBytes(data []byte) OpenFunc {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }
 
-// BlameSource names src in an error of a Sink that was given other bytes than were promised: a sink does not know where
-// they are from.
+// BlameSource names src in the error of a Sink that was given bytes other than promised: a sink doesn't know where they
+// come from.
 func BlameSource(err error, src fmt.Stringer) error {
 	var blob *BlobError
 	if errors.As(err, &blob) && blob.Place == "" {
@@ -102,7 +102,7 @@ func BlameSource(err error, src fmt.Stringer) error {
 	return err
 }
 
-// verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors their type.
+// verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors our types.
 type verifiedReader struct {
 	checked *hardening.VerifiedReadCloser
 	raw     io.Closer
@@ -123,7 +123,7 @@ func (r *verifiedReader) Read(p []byte) (int, error) {
 	return n, &BlobError{Digest: r.blob.Digest, Place: r.place, Err: err}
 }
 
-// mismatchError says what is wrong with a blob in our words, and what was expected, without the words of the reader that found it.
+// mismatchError says in our words what is wrong with a blob, and what was expected, without the words of the reader that noticed.
 type mismatchError struct{ kind, err, words error }
 
 func (e *mismatchError) Error() string {

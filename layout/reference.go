@@ -15,7 +15,7 @@ import (
 // Transport is the kind of place that a reference names.
 type Transport string
 
-// The transports. A bare path is TransportPath until somebody looks what lies there.
+// The transports. A bare path is TransportPath until somebody checks what is there.
 const (
 	TransportPath     Transport = "path"
 	TransportLayout   Transport = "oci"
@@ -27,17 +27,17 @@ const (
 // Reference is how the command line names a cache in a place.
 type Reference struct {
 	Transport Transport
-	Path      string        // for a registry, its host and the repository
-	Tag       string        // "" where none was given
-	Digest    digest.Digest // of a root, in a registry or a layout, "" where none was given
+	Path      string        // for a registry, its host and repository
+	Tag       string        // "" if none was given
+	Digest    digest.Digest // of a root, in a registry or a layout, "" if none was given
 }
 
-// kind is how one kind of place is spelled.
+// kind says how references to one kind of place are spelled.
 type kind struct {
 	transport Transport
 	prefix    string // of the reference
 	path      string // what follows the prefix, as messages name it
-	far       bool   // it is reached over a network
+	far       bool   // reached over a network
 	split     func(k kind, text, rest string) (Reference, error)
 }
 
@@ -52,7 +52,7 @@ func kinds() []kind {
 
 const schemeRegistry = "docker://"
 
-// kindOf returns the kind whose prefix text has, and what follows it.
+// kindOf returns the kind whose prefix text starts with, and what follows the prefix.
 func kindOf(text string) (k kind, rest string, ok bool) {
 	for _, k := range kinds() {
 		if rest, ok := strings.CutPrefix(text, k.prefix); ok {
@@ -62,10 +62,10 @@ func kindOf(text string) (k kind, rest string, ok bool) {
 	return kind{}, "", false
 }
 
-// isURL reports whether references of the kind look like those of the web. No other program means something else by them.
+// isURL reports whether references of the kind look like URLs. No other program means anything else by those.
 func (k kind) isURL() bool { return strings.HasSuffix(k.prefix, "://") }
 
-// Spellings returns how references with a prefix are written, such as oci:DIR, each with end behind it.
+// Spellings returns how references with a prefix are written, such as oci:DIR, each followed by end.
 func Spellings(end string) []string {
 	var all []string
 	for _, k := range kinds() {
@@ -77,23 +77,23 @@ func Spellings(end string) []string {
 // IsLocal reports whether the reference names something by its path on this machine.
 func (r Reference) IsLocal() bool { return r.Transport != TransportStream && !r.IsFar() }
 
-// IsFar reports whether the reference names a place that is reached over a network: what is done there takes requests, and its bytes
+// IsFar reports whether the reference names a place that is reached over a network: using it takes requests, and its bytes
 // are on no disk of this machine.
 func (r Reference) IsFar() bool {
 	return slices.ContainsFunc(kinds(), func(k kind) bool { return k.far && k.transport == r.Transport })
 }
 
-// ErrReference marks text that is no reference.
+// ErrReference marks text that is not a valid reference.
 var ErrReference = errors.New("not a reference")
 
-// isTag reports whether text is what registries take as a tag, or else what image names in layouts have: slashes, colons and the
-// like, and twice the length.
+// isTag reports whether text is a tag that registries accept or that image names in layouts have: these may have slashes, colons and
+// the like, and twice the length.
 func isTag(text string) bool { return isWord(text, "._-/+@:", 256) }
 
-// isNewTag reports whether text is what the distribution specification takes as a tag.
+// isNewTag reports whether text is a tag by the distribution specification.
 func isNewTag(text string) bool { return isWord(text, "._-", 128) }
 
-// isWord reports whether text has at most that many letters, digits, _, and, but for the first, marks.
+// isWord reports whether text is at most that many letters, digits, _ and, except as the first character, marks.
 func isWord(text, marks string, most int) bool {
 	for i := range len(text) {
 		c := text[i]
@@ -108,8 +108,8 @@ func isWord(text, marks string, most int) bool {
 }
 
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],
-// docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, and a bare path, which is never cut at a colon. What no tag names in
-// a layout is oci:DIR@DIGEST; behind DIR: everything is the tag, which may have a digest in it. It does not look at the disk.
+// docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, or a bare path, which is never cut at a colon. An untagged root in
+// a layout is oci:DIR@DIGEST; in oci:DIR:TAG, everything after DIR: is the tag, even a digest. It doesn't look at the disk.
 func ParseReference(text string) (Reference, error) {
 	if text == "" {
 		return Reference{}, fmt.Errorf("%w: it is empty", ErrReference)
@@ -135,13 +135,13 @@ func ParseReference(text string) (Reference, error) {
 	return k.split(k, text, rest)
 }
 
-// namesHost reports whether the name of a repository begins with a host that no directory is likely to be called.
+// namesHost reports whether the name of a repository starts with a host that is unlikely to be the name of a directory.
 func namesHost(name string) bool {
 	host, _, below := strings.Cut(name, "/")
 	return below && (host == "localhost" || strings.ContainsAny(host, ".:") && !strings.HasPrefix(host, "."))
 }
 
-// misspelt returns what is meant by the ways in which other programs spell references, "" where nothing here is like it.
+// misspelt reports whether text is spelled as in another program, and what is meant, "" if there is no equivalent here.
 func misspelt(text string) (meant string, ok bool) {
 	for _, other := range []struct{ prefix, ours string }{
 		{"https://", "docker://"},
@@ -160,8 +160,8 @@ func misspelt(text string) (meant string, ok bool) {
 	} {
 		rest, ok := cutPrefixFold(text, other.prefix)
 		switch {
-		case !ok || other.ours != schemeRegistry && !strings.HasPrefix(text, other.prefix): // a path may be called so
-		case other.prefix == "oci://" && namesHost(rest): // so Helm and Flux write registries
+		case !ok || other.ours != schemeRegistry && !strings.HasPrefix(text, other.prefix): // a path may have that name
+		case other.prefix == "oci://" && namesHost(rest): // Helm and Flux write registries like this
 			return schemeRegistry + rest, true
 		case other.ours == schemeRegistry:
 			return schemeRegistry + strings.TrimLeft(rest, "/"), true
@@ -177,7 +177,7 @@ func misspelt(text string) (meant string, ok bool) {
 	return "", false
 }
 
-// cutPrefixFold is strings.CutPrefix, whatever the case of the letters.
+// cutPrefixFold is strings.CutPrefix, ignoring case.
 func cutPrefixFold(text, prefix string) (rest string, ok bool) {
 	if len(text) < len(prefix) || !strings.EqualFold(text[:len(prefix)], prefix) {
 		return "", false
@@ -185,7 +185,7 @@ func cutPrefixFold(text, prefix string) (rest string, ok bool) {
 	return text[len(prefix):], true
 }
 
-// misspeltFields is misspelt for the fields of a cache as BuildKit is told of it.
+// misspeltFields is misspelt for a cache given as in BuildKit's --cache-to and --cache-from.
 func misspeltFields(text string) (meant string) {
 	fields := map[string]string{}
 	for field := range strings.SplitSeq(text, ",") {
@@ -196,7 +196,7 @@ func misspeltFields(text string) (meant string) {
 	switch {
 	case fields["ref"] != "":
 		return "docker://" + fields["ref"]
-	case dir == "": // of another kind
+	case dir == "": // another kind of cache
 		return ""
 	case fields["tag"] != "":
 		return "oci:" + dir + ":" + fields["tag"]
@@ -205,7 +205,7 @@ func misspeltFields(text string) (meant string) {
 	}
 }
 
-// splitLayout cuts DIR@DIGEST, and else DIR:TAG.
+// splitLayout cuts DIR@DIGEST, or else DIR:TAG.
 func splitLayout(k kind, text, rest string) (Reference, error) {
 	if ref, err := splitDigest(text, rest); err != nil || ref.Digest != "" {
 		return ref, err
@@ -225,8 +225,8 @@ func splitTag(k kind, text, rest string) (Reference, error) {
 	return Reference{Transport: k.transport, Path: path, Tag: tag}, nil
 }
 
-// splitDigest cuts DIR@ALGORITHM:HEX, where DIR has no colon, as everything that has is DIR:TAG. The reference has no digest for text
-// that is something else.
+// splitDigest cuts DIR@ALGORITHM:HEX. DIR has no colon: if it has one, text is DIR:TAG. For any other text, the reference it returns
+// has no digest.
 func splitDigest(text, rest string) (Reference, error) {
 	head, _, _ := strings.Cut(rest, ":")
 	at := strings.LastIndexByte(head, '@')
@@ -243,8 +243,8 @@ func splitDigest(text, rest string) (Reference, error) {
 	return ref, nil
 }
 
-// splitName cuts HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. Whether host and repository can be such, whoever opens
-// it says.
+// splitName cuts HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. Whether host and repository are valid is checked when the
+// place is opened.
 func splitName(k kind, text, name string) (Reference, error) {
 	ref := Reference{Transport: k.transport, Path: name}
 	if path, hash, ok := strings.Cut(name, "@"); ok {
@@ -256,7 +256,7 @@ func splitName(k kind, text, name string) (Reference, error) {
 	slash := strings.LastIndexByte(ref.Path, '/')
 	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
 		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
-		if !isNewTag(ref.Tag) { // no registry has others
+		if !isNewTag(ref.Tag) { // no registry accepts others
 			return Reference{}, fmt.Errorf("%w: %q is not a valid tag in %q", ErrReference, cut(ref.Tag), cut(text))
 		}
 	}
@@ -272,10 +272,10 @@ func splitName(k kind, text, name string) (Reference, error) {
 	return ref, nil
 }
 
-// IsHost reports whether a word is the name of a host, as programs that take images tell it: there is a dot or a port in
-// it, or it is localhost.
+// IsHost reports whether a word is a host, by the rule of programs that handle images: it has a dot or a port, or is
+// localhost.
 func IsHost(word string) bool {
-	if strings.HasPrefix(word, "[") { // an address of IPv6
+	if strings.HasPrefix(word, "[") { // an IPv6 address
 		return true
 	}
 	name, port, hasPort := strings.Cut(word, ":")
@@ -285,11 +285,11 @@ func IsHost(word string) bool {
 	return name != "" && (hasPort || name == "localhost" || strings.Contains(strings.Trim(name, "."), "."))
 }
 
-// SpellingError says that text looks like a reference of other programs.
+// SpellingError says that text looks like a reference of another program.
 type SpellingError struct {
 	Text  string
-	Meant string // what is probably meant, "" where nothing here is like it
-	// Secret says that a user, a password or a query was in it. They are not in Text, nor in Meant.
+	Meant string // what is probably meant, "" if there is no equivalent here
+	// Secret says that text had a user, a password or a query. These are neither in Text nor in Meant.
 	Secret bool
 }
 
@@ -306,7 +306,7 @@ func (e *SpellingError) Error() string {
 // Unwrap returns ErrReference.
 func (e *SpellingError) Unwrap() error { return ErrReference }
 
-// CheckTag returns an error around ErrReference for text that can be no tag.
+// CheckTag returns an error that wraps ErrReference if text can't be a tag.
 func CheckTag(text string) error {
 	if !isTag(text) {
 		return fmt.Errorf("%w: %q is not a valid tag", ErrReference, cut(text))
@@ -314,7 +314,7 @@ func CheckTag(text string) error {
 	return nil
 }
 
-// cut shortens what is longer than any tag or than a reference should be, to be shown in an error.
+// cut shortens for an error what is longer than any tag, or any sensible reference.
 func cut(text string) string {
 	const most, shown = 512, 64
 	if len(text) <= most {
@@ -323,7 +323,7 @@ func cut(text string) string {
 	return fmt.Sprintf("%s... (%d bytes)", text[:shown], len(text))
 }
 
-// cutAll lists the first tags, none of them longer than cut leaves it.
+// cutAll lists the first tags, each shortened by cut.
 func cutAll(tags []string) string {
 	const shown = 12
 	var short []string
@@ -336,8 +336,8 @@ func cutAll(tags []string) string {
 	return strings.Join(short, ", ")
 }
 
-// CheckNewTag returns an error for text that is no tag that every place takes. Directories may have others,
-// which stay reachable; new ones are made so that the cache can go anywhere.
+// CheckNewTag returns an error for a tag that some places don't accept. Directories may have others, which can still be
+// used; new tags are such that the cache can go anywhere.
 func CheckNewTag(text string) error {
 	if !isNewTag(text) {
 		return fmt.Errorf("%q is not a valid new tag: want at most 128 letters, digits, _, . and -, not starting with . or -", cut(text))
@@ -364,7 +364,7 @@ func (r Reference) String() string {
 	}
 }
 
-// prefix returns what a reference of its kind begins with.
+// prefix returns what references of this kind start with.
 func (r Reference) prefix() string {
 	for _, k := range kinds() {
 		if k.transport == r.Transport {

@@ -18,26 +18,26 @@ import (
 // ErrIndexReadable says that nothing is wrong with an index.json that was to be restored.
 var ErrIndexReadable = errors.New("index.json can be read")
 
-// ErrIndexChanged says that index.json is not any more what it was when it was found out what to put in its place.
+// ErrIndexChanged says that index.json has changed since its replacement was determined.
 var ErrIndexChanged = errors.New("index.json was changed meanwhile")
 
-// asideName is where the bytes of an index.json stay that could not be read.
+// asideName is where the bytes of an unreadable index.json are kept.
 const asideName = indexName + ".before-repair"
 
-// Salvaged is what is left of an index.json.
+// Salvaged is what could be saved of an index.json.
 type Salvaged struct {
-	Index *buildcache.Index // what stands whole, or could be set right
-	// Torn is what can be read of entries that do not stand whole, or behind those: a digest, and mostly a tag. It is a guess, and
-	// whatever it names need not be there.
+	Index *buildcache.Index // the entries that are intact, or could be corrected
+	// Torn is what can be read of entries that aren't intact, or that follow those: a digest, and usually a tag. It is a guess, and
+	// what it names may not exist.
 	Torn []buildcache.Descriptor
-	// Changed says what was set right, or is left out.
+	// Changed says what was corrected or left out.
 	Changed []string
-	// Aside is the name under which RestoreIndex keeps the bytes that are there, "" where nothing is wrong with them.
+	// Aside is the name under which RestoreIndex keeps the current bytes, "" if nothing is wrong with them.
 	Aside string
-	// Fault says what is wrong with the file: it can't be read, is not there, or names nothing.
+	// Fault says what is wrong with the file: it can't be read, is missing, or names nothing.
 	Fault IndexFault
 
-	raw []byte // nil where the file is not there
+	raw []byte // nil if the file is missing
 }
 
 // IndexFault is what can be wrong with an index.json.
@@ -50,8 +50,8 @@ const (
 	IndexNameless   IndexFault = "index.json has no entries"
 )
 
-// SalvageIndex returns what can be read of an index.json that is damaged, or of one that names nothing or is not there. It fails
-// with ErrIndexReadable where it names something and nothing is wrong with it.
+// SalvageIndex returns what can be read of an index.json that is damaged, names nothing, or is missing. It fails with
+// ErrIndexReadable if the file names something and nothing is wrong with it.
 func (d *Dir) SalvageIndex(ctx context.Context) (*Salvaged, error) {
 	index, err := d.Index(ctx)
 	var damaged *IndexError
@@ -79,7 +79,7 @@ func (d *Dir) SalvageIndex(ctx context.Context) (*Salvaged, error) {
 		return nil, &IndexError{Path: filepath.Join(d.path, indexName), Err: err}
 	}
 	for i, entry := range salvaged.Index.Entries {
-		if entry.Size <= 0 { // nobody could read it
+		if entry.Size <= 0 { // no size could be read
 			salvaged.Index.Entries[i] = d.entry("", entry).Descriptor
 		}
 	}
@@ -87,7 +87,7 @@ func (d *Dir) SalvageIndex(ctx context.Context) (*Salvaged, error) {
 	return salvaged, err
 }
 
-// salvageNameless returns an index that can be read, if it names nothing.
+// salvageNameless returns a readable index that names nothing. It fails with ErrIndexReadable if it does name something.
 func salvageNameless(index *buildcache.Index, raw []byte, fault IndexFault) (*Salvaged, error) {
 	if len(index.Entries) > 0 {
 		return nil, ErrIndexReadable
@@ -95,7 +95,7 @@ func salvageNameless(index *buildcache.Index, raw []byte, fault IndexFault) (*Sa
 	return &Salvaged{Index: index, Fault: fault, raw: raw}, nil
 }
 
-// hidesEntries reports whether an index.json has several lists of entries, of which readers see the last.
+// hidesEntries reports whether an index.json has several lists of entries, of which readers see only the last.
 func hidesEntries(raw []byte, index *buildcache.Index) bool {
 	if index.CheckList() == nil {
 		return false
@@ -104,7 +104,7 @@ func hidesEntries(raw []byte, index *buildcache.Index) bool {
 	return len(all.Entries) > len(index.Entries)
 }
 
-// emptiness says why an index has no entries.
+// emptiness says why there are no entries.
 func (d *Dir) emptiness() IndexFault {
 	if _, err := os.Stat(filepath.Join(d.path, indexName)); errors.Is(err, fs.ErrNotExist) && d.assumed == nil {
 		return IndexMissing
@@ -112,7 +112,7 @@ func (d *Dir) emptiness() IndexFault {
 	return IndexNameless
 }
 
-// asideName returns the name under which the bytes of an index.json are kept, or are kept already.
+// asideName returns the name under which the bytes of an index.json will be kept, or already are.
 func (d *Dir) asideName(ctx context.Context, raw []byte) (name string, err error) {
 	root, err := d.openRoot(durable.On(ctx))
 	if err != nil {
@@ -122,7 +122,7 @@ func (d *Dir) asideName(ctx context.Context, raw []byte) (name string, err error
 	return name, errors.Join(err, root.Close())
 }
 
-// findAside returns a name that is free, or one that has these bytes.
+// findAside returns a free name, or one that already has these bytes.
 func findAside(root *durable.Dir, raw []byte) (name string, there bool, err error) {
 	const most = 100
 	name = asideName
@@ -140,11 +140,11 @@ func findAside(root *durable.Dir, raw []byte) (name string, there bool, err erro
 	return "", false, fmt.Errorf("%s: all names from %s to %s are taken", root, asideName, name)
 }
 
-// putAside keeps the bytes of an index.json beside it, before others take their place.
+// putAside keeps the bytes of an index.json beside it before they are replaced.
 func (k *desk) putAside(raw []byte, mode fs.FileMode) error {
 	name, there, err := findAside(k.root, raw)
 	if err != nil || there {
-		return errors.Join(err, k.root.Sync()) // whoever put it there may have had no time for that
+		return errors.Join(err, k.root.Sync()) // whoever put it there may not have synced
 	}
 	file, err := k.write(raw)
 	if err != nil {
@@ -159,8 +159,8 @@ func (k *desk) putAside(raw []byte, mode fs.FileMode) error {
 	return k.root.Sync()
 }
 
-// RestoreIndex puts index in the place of an index.json that can't be read or names nothing, in one step, and keeps the bytes of one
-// that can't be read under the name Salvaged.Aside. It fails with ErrIndexChanged where the file is not any more what was salvaged.
+// RestoreIndex replaces an index.json that can't be read or names nothing with index, in one step, and keeps the bytes of an
+// unreadable one under the name Salvaged.Aside. It fails with ErrIndexChanged if the file is no longer what was salvaged.
 func (d *Dir) RestoreIndex(ctx context.Context, salvaged *Salvaged, index *buildcache.Index) (err error) {
 	if d.assumed != nil {
 		return d.assumed.change(func(now *buildcache.Index) error { *now = *index.Clone(); return nil })
@@ -192,7 +192,7 @@ func (d *Dir) RestoreIndex(ctx context.Context, salvaged *Salvaged, index *build
 	return d.putIndex(ctx, desk, index, mode, before)
 }
 
-// putIndex puts index in the place of an index.json that has the bytes before.
+// putIndex replaces an index.json, whose bytes are before, with index.
 func (d *Dir) putIndex(ctx context.Context, desk *desk, index *buildcache.Index, mode fs.FileMode, before []byte) (err error) {
 	file, err := desk.prepareIndex(index, mode)
 	if err != nil {
@@ -209,8 +209,7 @@ func (d *Dir) putIndex(ctx context.Context, desk *desk, index *buildcache.Index,
 	return desk.root.Sync()
 }
 
-// ReplaceIndex puts one index in the place of another, in one step. It fails with ErrIndexChanged where index.json says something
-// else than was.
+// ReplaceIndex replaces one index with another, in one step. It fails with ErrIndexChanged if index.json differs from was.
 func (d *Dir) ReplaceIndex(ctx context.Context, was, now *buildcache.Index) error {
 	if same, err := saysTheSame(was, now); err != nil || same {
 		return err
@@ -229,7 +228,7 @@ func (d *Dir) ReplaceIndex(ctx context.Context, was, now *buildcache.Index) erro
 	})
 }
 
-// syncAllNames does what syncNames does for all blobs.
+// syncAllNames calls syncNames for all algorithms.
 func (d *Dir) syncAllNames(ctx context.Context) error {
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		if err := d.syncNames(ctx, algorithm); err != nil {
@@ -239,8 +238,8 @@ func (d *Dir) syncAllNames(ctx context.Context) error {
 	return nil
 }
 
-// DiscardDamaged removes a blob whose bytes are those of another one, so that nothing can use it. One that is right stays, and so
-// does one that an entry reaches, or may reach where its manifest can't be read: then kept is true.
+// DiscardDamaged removes a blob with the wrong bytes, so that nothing can use it. A blob with the right bytes stays. A blob also stays,
+// and kept is true, if an entry reaches it, or may do so because a manifest can't be read.
 func (d *Dir) DiscardDamaged(ctx context.Context, blob digest.Digest) (kept bool, err error) {
 	if err := buildcache.CheckDigest(blob); err != nil {
 		return false, d.blobError(buildcache.Descriptor{Digest: blob}, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Retag returns entries with tag pointing to root, if it points to was in them, as Sink.Tag says. The place is for the
-// error. It is for places that hold their entries as a list.
+// Retag returns entries with tag pointing to root, if it pointed to was in them, as Sink.Tag says. place is used in errors.
+// It is meant for places that hold their entries as a list.
 func Retag(place string, entries []Entry, tag string, root buildcache.Descriptor, was digest.Digest) ([]Entry, error) {
 	at := slices.IndexFunc(entries, func(e Entry) bool { return e.Tag == tag && (tag != "" || e.Descriptor.Digest == was) })
 	now := digest.Digest("")

@@ -9,11 +9,11 @@ import (
 
 // Roomy is a Sink that can tell whether it has room.
 type Roomy interface {
-	// CheckRoom fails with a *RoomError if so many bytes of blobs of src, nil for any source, surely do not fit.
+	// CheckRoom fails with a *RoomError if that many bytes of blobs of src, nil for any source, certainly won't fit.
 	CheckRoom(src Source, bytes int64) error
 }
 
-// RoomError says that there is not enough room on a disk for what is known to come. Nothing has been written. It is a
+// RoomError says that a disk doesn't have enough room for what is known to be coming. Nothing has been written. It is a
 // syscall.ENOSPC.
 type RoomError struct {
 	Path       string
@@ -24,10 +24,10 @@ func (e *RoomError) Error() string {
 	return fmt.Sprintf("%s: %v: %d bytes needed, %d free", e.Path, syscall.ENOSPC, e.Need, e.Free)
 }
 
-// Is is for errors.Is.
+// Is implements errors.Is for syscall.ENOSPC.
 func (e *RoomError) Is(target error) bool { return target == syscall.ENOSPC }
 
-// CheckRoom fails with a *RoomError if so many bytes can't be written below a directory.
+// CheckRoom fails with a *RoomError if that many bytes don't fit on the disk of a directory.
 func CheckRoom(dir string, bytes int64) error {
 	if free, known := durable.Room(dir); known && bytes > free {
 		return &RoomError{Path: dir, Need: bytes, Free: free}
@@ -35,7 +35,7 @@ func CheckRoom(dir string, bytes int64) error {
 	return nil
 }
 
-// CheckRoom fails with a *RoomError if so many bytes of blobs of src do not fit. Blobs that may be linked, or share their bytes,
+// CheckRoom fails with a *RoomError if that many bytes of blobs of src don't fit. Blobs that may be linked, or share their bytes,
 // always do.
 func (d *Dir) CheckRoom(src Source, bytes int64) error {
 	if from, ok := src.(*Dir); ok && (d.options.Link || durable.MayShare(from.path, d.path)) {
@@ -44,7 +44,7 @@ func (d *Dir) CheckRoom(src Source, bytes int64) error {
 	return CheckRoom(d.path, bytes)
 }
 
-// CheckRoomAt is Dir.CheckRoom for a layout that may not be there yet.
+// CheckRoomAt is Dir.CheckRoom for a layout that may not exist yet.
 func CheckRoomAt(path string, options Options, src Source, bytes int64) error {
 	at, _, err := existing(path)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// salvage reads what it can of an index.json that is damaged. What it returns can be written, or it fails.
+// salvage reads what it can of a damaged index.json. It fails if the result could not be written and read again.
 func salvage(raw []byte) (*Salvaged, error) {
-	if len(raw) > buildcache.MaxIndex { // then only a part of it was read
+	if len(raw) > buildcache.MaxIndex { // only a part of it was read
 		return nil, &buildcache.SizeError{What: "index.json", Size: int64(len(raw)), Limit: buildcache.MaxIndex}
 	}
 	index, torn, changed := buildcache.SalvageIndex(raw)
@@ -24,7 +24,7 @@ func salvage(raw []byte) (*Salvaged, error) {
 	return &Salvaged{Index: index, Torn: tornEntries(torn), Changed: changed, Fault: IndexUnreadable, raw: raw}, nil
 }
 
-// checkWritten fails where an index could not be read again once it is written.
+// checkWritten fails if an index could not be read again once written.
 func checkWritten(index *buildcache.Index) error {
 	data, err := json.Marshal(index)
 	if err == nil {
@@ -33,7 +33,7 @@ func checkWritten(index *buildcache.Index) error {
 	return err
 }
 
-// What is found in the text of entries that are torn.
+// The patterns to find in the text of torn entries.
 var (
 	entryStart  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{\s*"(?:mediaType|digest)"\s*:`) })
 	entryDigest = sync.OnceValue(func() *regexp.Regexp {
@@ -44,8 +44,8 @@ var (
 	})
 )
 
-// tornEntries reads what it can of a part of a list of entries that is torn. What does not stand whole in it, and has several
-// digests, or several tags, is no entry that can be told apart.
+// tornEntries reads what it can from a torn part of a list of entries. A piece that isn't a whole entry and has several
+// digests or several tags is skipped: its entries can't be told apart.
 func tornEntries(text []byte) (torn []buildcache.Descriptor) {
 	starts := []int{0}
 	for _, at := range entryStart().FindAllIndex(text, -1) {
@@ -73,7 +73,7 @@ func tornEntries(text []byte) (torn []buildcache.Descriptor) {
 	return torn
 }
 
-// wholeEntry reads an entry that a text begins with, if all of it is there.
+// wholeEntry reads the entry at the start of a text, if all of it is there.
 func wholeEntry(text []byte) (entry buildcache.Descriptor, ok bool) {
 	var raw json.RawMessage
 	if json.NewDecoder(bytes.NewReader(text)).Decode(&raw) != nil {

@@ -6,10 +6,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// hidden stands for what is not shown.
+// hidden replaces what must not be shown.
 const hidden = "***"
 
-// checkSecrets fails for text that has a user, a password or a query in it, as addresses of other programs do, or the credentials of
+// checkSecrets fails for text that contains a user, a password or a query, as other programs' addresses do, or the credentials of
 // another kind of cache. The error shows none of them.
 func checkSecrets(text string) error {
 	if strings.HasPrefix(text, "type=") {
@@ -33,7 +33,7 @@ func checkSecrets(text string) error {
 	return &SpellingError{Text: text[:len(text)-len(rest)] + shown, Meant: prefix + strings.TrimLeft(meant, "/"), Secret: true}
 }
 
-// checkFields is checkSecrets for the fields of a cache as BuildKit is told of it.
+// checkFields is checkSecrets for a cache given as in BuildKit's --cache-to and --cache-from.
 func checkFields(text string) error {
 	kind, _, _ := strings.Cut(text, ",")
 	if _, rest, ok := strings.Cut(text, ",ref="); ok {
@@ -71,7 +71,7 @@ func withoutSecrets(address string) (shown, meant string) {
 	return user + address + query, address
 }
 
-// userEnd returns where the user and password before a host end, and 0 where there are none. What follows the last @ may be a digest.
+// userEnd returns where the user and password before a host end, or 0 if there are none. What follows the last @ may be a digest.
 func userEnd(address string) int {
 	for at := strings.LastIndexByte(address, '@'); at >= 0; at = strings.LastIndexByte(address[:at], '@') {
 		behind := address[at+1:]

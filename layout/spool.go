@@ -8,7 +8,7 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Spool copies all that r has to a temporary file, for reading it anywhere. The file has no name, so that it goes away
+// Spool copies everything from r to a temporary file that can be read at any offset. The file has no name, so it goes away
 // with the section, or with the process.
 func Spool(ctx context.Context, r io.Reader) (*Section, error) {
 	file, err := durable.On(ctx).CreateUnnamed()

@@ -14,8 +14,8 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Tag points tag to root in index.json, if it still points to was. The entry keeps its place and its annotations. It
-// fails with ErrReference for a tag that CheckTag refuses, unless an entry that others wrote has it already.
+// Tag points tag to root in index.json, if it still points to was. The entry keeps its position and its annotations. It
+// fails with ErrReference for a tag that CheckTag refuses, unless an existing entry already has it.
 func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
 	if tag != "" {
 		return d.TagAll(ctx, []Tagging{{Tag: tag, Root: root, Was: was}})
@@ -40,14 +40,14 @@ func (d *Dir) Tag(ctx context.Context, tag string, root buildcache.Descriptor, w
 	})
 }
 
-// Tagging is what becomes of a tag: it is pointed to Root, if it still points to Was.
+// Tagging is a change of a tag: it is pointed to Root, if it still points to Was.
 type Tagging struct {
 	Tag  string
 	Root buildcache.Descriptor
-	Was  digest.Digest // "" for a tag that was not there
+	Was  digest.Digest // "" for a tag that didn't exist
 }
 
-// TagAll does what Tag does for several tags, in one step: if it fails, none of them has moved. None may be "".
+// TagAll does what Tag does for several tags, in one step: if it fails, none of them has moved. No tag may be "".
 func (d *Dir) TagAll(ctx context.Context, all []Tagging) error {
 	tagged := make([]buildcache.Tagged, len(all))
 	for i, t := range all {
@@ -68,7 +68,7 @@ func (d *Dir) TagAll(ctx context.Context, all []Tagging) error {
 		byTag := index.ByTag()
 		for _, t := range all {
 			now := digest.Digest("")
-			if at, ok := byTag[t.Tag]; ok { // what is there may be called anything
+			if at, ok := byTag[t.Tag]; ok { // an existing entry may have any name
 				now = index.Entries[at].Digest
 			}
 			if now != t.Was {
@@ -80,8 +80,8 @@ func (d *Dir) TagAll(ctx context.Context, all []Tagging) error {
 	})
 }
 
-// syncNames makes the names of blobs last. Put does that for those that it stores; one that it found there may be another
-// process's, which had no time for it yet or was ended before, and the tag must not outlive it.
+// syncNames makes the names of blobs durable. Put does that for what it stores, but a blob that it found there may be from a
+// process that hasn't done so yet or was killed before, and a tag must not outlive its blobs.
 func (d *Dir) syncNames(ctx context.Context, algorithm digest.Algorithm) (err error) {
 	if d.assumed != nil {
 		return nil
@@ -103,7 +103,7 @@ func (d *Dir) syncNames(ctx context.Context, algorithm digest.Algorithm) (err er
 	return errors.Join(names.Sync(), names.Close())
 }
 
-// unlessElsewhere passes over blobs that are not there, or lie where a link leads, where Put would not have gone.
+// unlessElsewhere ignores blobs that are missing or behind a symbolic link, where Put would not have written.
 func unlessElsewhere(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrSymlink) {
 		return nil
@@ -111,8 +111,8 @@ func unlessElsewhere(err error) error {
 	return err
 }
 
-// changeIndex lets change work on index.json and replaces the file. Preparing the new file may wait for a disk, so it
-// is done without the lock; if somebody else was quicker, it is done again from the start.
+// changeIndex lets change edit index.json and replaces the file. Preparing the new file may wait for a disk, so that
+// is done without the lock; if somebody else was faster, it is done again from the start.
 func (d *Dir) changeIndex(ctx context.Context, change func(*buildcache.Index) error) error {
 	if d.assumed != nil {
 		return d.assumed.change(change)
@@ -136,7 +136,7 @@ func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index)
 		return false, fmt.Errorf("write %s: %w", filepath.Join(d.path, indexName), err)
 	}
 	defer func() { err = errors.Join(err, desk.Close()) }()
-	// If this is read while somebody writes, swapIndex finds other bytes.
+	// If this is read while somebody is writing, swapIndex finds other bytes.
 	before, mode, err := readIndex(desk.root.OpenRegular(indexName))
 	if err != nil {
 		return false, err
@@ -145,7 +145,7 @@ func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index)
 	if err == nil {
 		err = change(index)
 	}
-	if err != nil { // for good, or only because somebody writes?
+	if err != nil { // really, or only because somebody is writing?
 		if index, err = d.Index(ctx); err == nil {
 			err = change(index)
 		}
@@ -163,8 +163,8 @@ func (d *Dir) tryChangeIndex(ctx context.Context, change func(*buildcache.Index)
 	return true, desk.root.Sync()
 }
 
-// swapIndex puts file in the place of index.json under its lock, if that still has the bytes before. Under the lock
-// nothing else is done, for BuildKit does not wait for it.
+// swapIndex replaces index.json with file under its lock, if it still has the bytes before. Nothing else is done under the
+// lock, because BuildKit doesn't wait for it.
 func (d *Dir) swapIndex(ctx context.Context, root *durable.Dir, before []byte, file *durable.File) (done bool, err error) {
 	lock, err := d.lockIndex(ctx, root)
 	if err != nil {

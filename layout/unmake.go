@@ -11,8 +11,8 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Unmake removes a layout that this Dir made, with the directories that were made for it, unless something has come into it, or
-// another process is at work there. It is for what turned out not to fit. Where Create opened a layout that was there, nothing happens.
+// Unmake removes a layout that this Dir created, and the directories created for it, unless something has been added or another
+// process is working there. It is for what turned out not to fit. If Create opened an existing layout, nothing happens.
 func (d *Dir) Unmake(ctx context.Context) error {
 	if d.made == "" {
 		return nil
@@ -28,7 +28,7 @@ func (d *Dir) Unmake(ctx context.Context) error {
 	}
 }
 
-// removeParts removes what an empty layout has in it, under its locks, and reports whether it was empty.
+// removeParts removes what an empty layout contains, under its locks, and reports whether it was empty.
 func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 	root, err := d.openRoot(durable.On(ctx))
 	if err != nil {
@@ -38,7 +38,7 @@ func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 	for _, name := range []string{cacheLockName, indexLockName} {
 		lock, lockErr := root.Lock(ctx, name, true, -1)
 		if errors.Is(lockErr, durable.ErrLocked) {
-			return false, nil // it is somebody else's by now
+			return false, nil // somebody else is using it by now
 		}
 		if lockErr != nil {
 			return false, lockErr
@@ -49,7 +49,7 @@ func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 	if err != nil || len(index.Entries) > 0 {
 		return false, err
 	}
-	// What is not empty stays, and is a layout still: index.json goes last.
+	// What isn't empty stays, and must still be a layout: index.json goes last.
 	for _, name := range []string{filepath.Join(blobsName, "sha256"), blobsName, ingestName, stateName} {
 		path := filepath.Join(d.path, name)
 		if err := removeIfEmpty(path); err != nil {
@@ -62,7 +62,7 @@ func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 	return true, errors.Join(removeIfEmpty(filepath.Join(d.path, layoutName)), removeIfEmpty(filepath.Join(d.path, indexName)))
 }
 
-// removeIfEmpty removes a file, or a directory that is empty, where there is one.
+// removeIfEmpty removes a file or an empty directory, if it exists.
 func removeIfEmpty(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
@@ -71,7 +71,7 @@ func removeIfEmpty(path string) error {
 	return err
 }
 
-// firstToMake returns the first directory that has to be made for a path to be there, and "" where all are.
+// firstToMake returns the topmost directory that must be created for a path to exist, or "" if all exist.
 func firstToMake(path string) string {
 	first := ""
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {

@@ -18,8 +18,8 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// Blobs returns every blob of the layout with its size in bytes, in the order of digests. Files whose names are no
-// digest are left out.
+// Blobs returns every blob of the layout with its size in bytes, ordered by digest. Files whose names aren't digests are left
+// out.
 func (d *Dir) Blobs(ctx context.Context) ([]buildcache.Descriptor, error) {
 	var blobs []buildcache.Descriptor
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
@@ -52,18 +52,18 @@ func (d *Dir) Blobs(ctx context.Context) ([]buildcache.Descriptor, error) {
 	return blobs, nil
 }
 
-// UnnamedCache is a cache that lies in a layout while no entry of index.json leads to it.
+// UnnamedCache is a cache in a layout that no entry of index.json leads to.
 type UnnamedCache struct {
 	Digest  digest.Digest   `json:"digest"` // of the root
 	Form    buildcache.Form `json:"form"`
 	Records int             `json:"records"`
 	Results int             `json:"results"`
-	Newest  *time.Time      `json:"newest,omitempty"` // of the results, nil where none says it
+	Newest  *time.Time      `json:"newest,omitempty"` // of the results, nil if none says when it was created
 	// Whole says that BuildKit would import all of root and config, and that every layer is there with its size. Whether the layers'
-	// bytes are right only reading them tells.
+	// bytes are right can only be told by reading them.
 	Whole bool `json:"whole"`
-	// Missing is how many of its blobs are not there, or have another size, as an interrupted writer leaves a cache: blobs come first, and
-	// the tag last.
+	// Missing is how many of its blobs are missing or have another size, as in a cache left by an interrupted writer: blobs come
+	// first, the tag last.
 	Missing int `json:"missing,omitempty"`
 
 	modified int64
@@ -74,16 +74,15 @@ type UnnamedCache struct {
 // Config returns the cache config, as the root names it.
 func (c UnnamedCache) Config() buildcache.Descriptor { return c.config }
 
-// Layers returns the layers of a cache, each once, in the order of digests.
+// Layers returns the layers of a cache, each once, ordered by digest.
 func (c UnnamedCache) Layers() []buildcache.Descriptor { return slices.Clone(c.layers) }
 
-// ArePartial reports whether there are caches, and blobs of each of them are not there.
+// ArePartial reports whether there are caches and each of them lacks blobs.
 func ArePartial(caches []UnnamedCache) bool {
 	return len(caches) > 0 && !slices.ContainsFunc(caches, func(c UnnamedCache) bool { return c.Missing == 0 })
 }
 
-// UnnamedRoots returns the roots of caches that lie in the layout while no entry of index.json leads to them, as UnnamedCaches
-// orders them.
+// UnnamedRoots returns the roots of caches in the layout that no entry of index.json leads to, in the order of UnnamedCaches.
 func (d *Dir) UnnamedRoots(ctx context.Context) ([]digest.Digest, error) {
 	caches, err := d.UnnamedCaches(ctx)
 	if err != nil {
@@ -96,8 +95,8 @@ func (d *Dir) UnnamedRoots(ctx context.Context) ([]digest.Digest, error) {
 	return roots, nil
 }
 
-// UnnamedCaches returns the caches that lie in the layout while no entry of index.json leads to them: those that are whole first,
-// and of these those with the newest results, and of several with the same ones the newest files.
+// UnnamedCaches returns the caches in the layout that no entry of index.json leads to: whole ones first, then by newest
+// result, then by newest file.
 func (d *Dir) UnnamedCaches(ctx context.Context) ([]UnnamedCache, error) {
 	entries, err := d.Entries(ctx)
 	if err != nil {
@@ -167,7 +166,7 @@ func timeOf(t *time.Time) time.Time {
 	return *t
 }
 
-// describeUnnamed says what is in a cache, and whether it is whole. It fails only where the layout can't be read.
+// describeUnnamed says what is in a cache, and whether it is whole. It fails only if the layout can't be read.
 func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, out *UnnamedCache) error {
 	raw, err := ReadUnverified(ctx, d, root, buildcache.MaxRoot)
 	if err != nil {
@@ -175,7 +174,7 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 	}
 	parsed, err := buildcache.ParseRoot(raw)
 	if err != nil {
-		return d.blobError(root, err) // it was one just now
+		return d.blobError(root, err) // it was a root just now
 	}
 	out.Form, out.config = parsed.Form, parsed.Config
 	if out.layers, out.Missing, err = d.layersOf(ctx, parsed); err != nil {
@@ -204,7 +203,7 @@ func (d *Dir) describeUnnamed(ctx context.Context, root buildcache.Descriptor, o
 	return nil
 }
 
-// layersOf returns the layers that a root lists, each once, in the order of digests, and how many of them are not there with their sizes.
+// layersOf returns the layers that a root lists, each once, ordered by digest, and how many are missing or have another size.
 func (d *Dir) layersOf(ctx context.Context, root *buildcache.Root) (layers []buildcache.Descriptor, missing int, err error) {
 	byDigest := root.LayersByDigest()
 	for _, blob := range slices.Sorted(maps.Keys(byDigest)) {
@@ -222,14 +221,14 @@ func (d *Dir) layersOf(ctx context.Context, root *buildcache.Root) (layers []bui
 	return layers, missing, nil
 }
 
-// hasErrors reports whether BuildKit would not import all of a cache, whatever its layers are.
+// hasErrors reports whether BuildKit would not import all of a cache, regardless of its layers' bytes.
 func hasErrors(root *buildcache.Root, size int64, config *buildcache.Config) bool {
 	return slices.ContainsFunc(buildcache.Validate(root, size, config), func(p buildcache.Problem) bool {
 		return p.Severity == buildcache.SeverityError
 	})
 }
 
-// readConfig returns a cache config, nil where it is missing, damaged or none.
+// readConfig returns a cache config, or nil if it is missing, damaged or not a cache config.
 func (d *Dir) readConfig(ctx context.Context, blob buildcache.Descriptor) (*buildcache.Config, error) {
 	if buildcache.CheckDigest(blob.Digest) != nil {
 		return nil, nil //nolint:nilerr // then there is none
@@ -258,7 +257,7 @@ func (c *UnnamedCache) see(created time.Time) {
 	}
 }
 
-// isCacheRoot reports whether a blob is the root of a cache. Most small blobs of a layout are none, and are told apart by what they lack.
+// isCacheRoot reports whether a blob is the root of a cache. Most small blobs of a layout aren't, and mayNameConfig rules them out fast.
 func (d *Dir) isCacheRoot(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	raw, err := d.readObject(ctx, blob.Digest)
 	if err != nil || len(raw) > buildcache.MaxRoot || !mayNameConfig(raw) {
@@ -268,7 +267,7 @@ func (d *Dir) isCacheRoot(ctx context.Context, blob buildcache.Descriptor) (bool
 	return err == nil && blob.Digest.Algorithm().FromBytes(raw) == blob.Digest, nil
 }
 
-// mayNameConfig reports whether a JSON text may have the media type of a cache config in it, be it with escaped letters.
+// mayNameConfig reports whether a JSON text may contain the media type of a cache config, even in escaped letters.
 func mayNameConfig(text []byte) bool {
 	return bytes.Contains(text, []byte("cacheconfig")) || bytes.Contains(text, []byte(`\u`))
 }
@@ -285,8 +284,8 @@ func (d *Dir) modified(blob buildcache.Descriptor) (int64, error) {
 	return info.ModTime().UnixNano(), nil
 }
 
-// Leftovers returns the paths of files that interrupted writers left: BuildKit's in ingest/, ours in .ocicache/. Some may still be written
-// to: GC removes those that are old enough and locked by nobody.
+// Leftovers returns the paths of files left by interrupted writers: BuildKit's in ingest/, ours in .ocicache/. Some may still be in
+// use: GC removes those that are old enough and that nobody has locked.
 func (d *Dir) Leftovers() ([]string, error) {
 	names, err := d.stale()
 	if err != nil {
@@ -302,7 +301,7 @@ func (d *Dir) Leftovers() ([]string, error) {
 	return names, nil
 }
 
-// stale returns the temporary files in .ocicache/. What a symbolic link of that name leads to is not ours.
+// stale returns the temporary files in .ocicache/. If that is a symbolic link, what it leads to is not ours.
 func (d *Dir) stale() (paths []string, err error) {
 	root, err := d.openRoot(durable.FS{})
 	if err != nil {

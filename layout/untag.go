@@ -11,20 +11,20 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Untagger is a place that can take tags away.
+// Untagger is a place that can delete tags.
 type Untagger interface {
-	// Untag takes tag away, if it still points to was, else it fails with a *TagMovedError. A tag that is not there is no error.
-	// With tag "" it takes an untagged entry of the digest was. Blobs stay. sharing are other tags that name was and have to stay:
-	// where the place can't take one tag without them, or none at all, it fails with a *KeptError.
+	// Untag deletes tag if it still points to was, else it fails with a *TagMovedError. A tag that doesn't exist is no error.
+	// If tag is "", it deletes an untagged entry with the digest was. Blobs stay. sharing are other tags that name was and must stay:
+	// if the place can't delete one tag without them, or can't delete tags at all, it fails with a *KeptError.
 	Untag(ctx context.Context, tag string, was digest.Digest, sharing []string) error
 }
 
-// KeptError says that a place does not take a tag away.
+// KeptError says that a place won't delete a tag.
 type KeptError struct {
 	Place, Tag string
 	Root       digest.Digest
-	Sharing    []string // tags that would go with it; nil where the place takes none away
-	// ByHand is a command that does it where the host has an interface of its own for that, else "".
+	Sharing    []string // tags that would be deleted with it; nil if the place deletes none
+	// ByHand is a command that does it, for a host with an interface of its own for this, else "".
 	ByHand string
 	Err    error // what the place said
 }
@@ -39,16 +39,16 @@ func (e *KeptError) Error() string {
 // Unwrap returns what the place said.
 func (e *KeptError) Unwrap() error { return e.Err }
 
-// SharedUnreadError says that a tag is not deleted because others could not be read: a registry may delete all tags of a root together, and
-// what those point to, nobody could restore.
+// SharedUnreadError says that a tag is not deleted because other tags could not be read: a registry may delete all tags of a root
+// together, and nobody could restore what those point to.
 type SharedUnreadError struct{ Tags []string }
 
 func (e *SharedUnreadError) Error() string {
 	return "other tags can't be read, and may point to the same root: " + cutAll(e.Tags)
 }
 
-// Untag takes the entries of a root out of index.json that a tag names, and of one that has two tags only that one. Another entry
-// with the same tag stays: nothing found it by the tag before, and then the tag names it.
+// Untag removes the entries of the root that a tag names, or just the tag from an entry that has two. Another entry
+// with the same tag stays: it was hidden before, and now the tag names it.
 func (d *Dir) Untag(ctx context.Context, tag string, was digest.Digest, _ []string) error {
 	return d.changeIndex(ctx, func(index *buildcache.Index) error {
 		if tag == "" {
@@ -64,7 +64,7 @@ func (d *Dir) Untag(ctx context.Context, tag string, was digest.Digest, _ []stri
 	})
 }
 
-// Untag takes a tag away.
+// Untag removes a tag.
 func (m *Memory) Untag(ctx context.Context, tag string, was digest.Digest, _ []string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
