@@ -19,12 +19,12 @@ var contextTests = []test{
 	{"context that is done meanwhile", true, testDoneMeanwhile},
 }
 
-// promptly is how long a method may take that has nothing to do, however busy the machine is.
+// promptly is how long a method with nothing to do may take, however busy the machine is.
 const promptly = 10 * time.Second
 
 var errInterrupted = errors.New("interrupted")
 
-// wantDone calls a method with contexts that are done, without and with a cause, and wants it to say so.
+// wantDone calls a method with contexts that are done, without and with a cause, and wants the method to return that cause.
 func wantDone(t *testing.T, what string, method func(ctx context.Context) error) {
 	t.Helper()
 	for _, cause := range []error{context.Canceled, errInterrupted} {
@@ -97,7 +97,7 @@ func testDoneWrite(t *testing.T, s Subject) {
 	wantEntries(t, place)
 }
 
-// testDoneMeanwhile ends the context while bytes flow, which would go on for long.
+// testDoneMeanwhile ends the context in the middle of a long stream of bytes.
 func testDoneMeanwhile(t *testing.T, s Subject) {
 	place := s.New(t)
 	blob := NewBlob(buildcache.MediaTypeConfig, bytes.Repeat([]byte("x"), 1<<20))
@@ -121,8 +121,8 @@ func testDoneMeanwhile(t *testing.T, s Subject) {
 	wantNotStored(t, place, NewBlob(buildcache.MediaTypeConfig, blob.Data[:100]).Descriptor, nil)
 }
 
-// endlessReader reads the letter x, and does something after a number of bytes. Whoever reads on long after that learns that
-// nobody stops him.
+// endlessReader reads the letter x, and does something after a number of bytes. It fails whoever reads far beyond that instead
+// of stopping.
 type endlessReader struct {
 	after int
 	then  func()

@@ -27,7 +27,7 @@ func NewBlob(mediaType string, data []byte) Blob {
 	}
 }
 
-// newJSON describes a value as JSON. All that is in it can be written so.
+// newJSON describes a value as JSON. It must be one that JSON can encode.
 func newJSON(mediaType string, value any) Blob {
 	data, err := json.Marshal(value)
 	if err != nil {
@@ -36,7 +36,7 @@ func newJSON(mediaType string, value any) Blob {
 	return NewBlob(mediaType, data)
 }
 
-// Tree is all that a root reaches, each blob after what it names, the root last.
+// Tree is everything that a root reaches, each blob after what it names, the root last.
 type Tree []Blob
 
 // Root returns the descriptor of the root.
@@ -55,10 +55,10 @@ func (t Tree) Put(ctx context.Context, sink layout.Sink) error {
 // Contents is what a place holds.
 type Contents struct {
 	Trees   []Tree
-	Entries []layout.Entry // tag and root alone
+	Entries []layout.Entry // only tags and roots
 }
 
-// With adds a tree to contents, under a tag, or under none with "".
+// With returns contents with a tree added, under a tag, or untagged if tag is "".
 func (c Contents) With(tag string, tree Tree) Contents {
 	return Contents{
 		Trees:   append(c.Trees[:len(c.Trees):len(c.Trees)], tree),
@@ -66,7 +66,7 @@ func (c Contents) With(tag string, tree Tree) Contents {
 	}
 }
 
-// Put stores all blobs, and tags what is to be tagged, in the order of the entries.
+// Put stores all blobs, and tags the entries in their order.
 func (c Contents) Put(ctx context.Context, sink layout.Sink) error {
 	for _, tree := range c.Trees {
 		if err := tree.Put(ctx, sink); err != nil {
@@ -81,8 +81,8 @@ func (c Contents) Put(ctx context.Context, sink layout.Sink) error {
 	return nil
 }
 
-// Cache makes a cache in a form, whose layers are said to be compressed so, each the child of the one before. Nothing is
-// compressed: the layers are what is given, and nobody can unpack them.
+// Cache makes a cache in a form, with layers in a claimed compression, each the child of the one before. Nothing is really
+// compressed: the layers are the given bytes, and nobody can unpack them.
 func Cache(form buildcache.Form, c buildcache.Compression, layers ...[]byte) Tree {
 	var tree Tree
 	root, config := &buildcache.Root{Form: form}, &buildcache.Config{}
@@ -110,12 +110,12 @@ func Cache(form buildcache.Form, c buildcache.Compression, layers ...[]byte) Tre
 	return append(tree, configBlob, newJSON(form.MediaType(), root))
 }
 
-// small is a cache with one layer, another for each name.
+// small is a cache with one layer, a different one for each name.
 func small(name string) Tree {
 	return Cache(buildcache.Artifact, buildcache.Uncompressed, []byte("layer of "+name))
 }
 
-// Image makes an image with one layer, another for each name.
+// Image makes an image with one layer, a different one for each name.
 func Image(name string) Tree {
 	layer := NewBlob(ocispec.MediaTypeImageLayer, []byte("layer of "+name))
 	config := newJSON(ocispec.MediaTypeImageConfig, map[string]any{
@@ -141,5 +141,5 @@ func Index(images ...Tree) Tree {
 	}))
 }
 
-// errBroken is what goes wrong in the suite's own hands.
+// errBroken is the failure that the suite itself causes.
 var errBroken = errors.New("the disk is broken")

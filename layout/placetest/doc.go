@@ -1,5 +1,5 @@
-// Package placetest is the suite that every place passes: what layout.Source and layout.Sink promise, as tests. It knows no
-// place. A program that has a place of its own tests it like this:
+// Package placetest is the suite that every place passes: it tests what layout.Source and layout.Sink promise, and knows no
+// particular place. A program with a place of its own tests it like this:
 //
 //	func TestBucket(t *testing.T) {
 //		placetest.Run(t, placetest.Subject{
@@ -11,6 +11,6 @@
 //		})
 //	}
 //
-// Lacks is a table of what the place can't do, and is tested too: to lack what works fails the test. Nothing is skipped.
-// Contents, Tree and those who make them are there for other tests as well.
+// Lacks lists what the place can't do, and is tested too: the test fails if the place can do what it is said to lack. Nothing is
+// skipped. Contents, Tree and the functions that make them are there for other tests as well.
 package placetest

@@ -26,7 +26,7 @@ var readTests = []test{
 	{"walk", false, testWalk},
 }
 
-// some are contents with an entry of every kind, whose tags are not sorted.
+// some returns contents with an entry of every kind, whose tags aren't sorted.
 func some() (contents Contents, kinds map[string]layout.Kind) {
 	contents = Contents{}.
 		With("v2", Cache(buildcache.Artifact, buildcache.Gzip, []byte("base"), []byte("middle"), []byte("top"))).
@@ -50,7 +50,7 @@ func testString(t *testing.T, s Subject) {
 	}
 }
 
-// testPowers compares the table of what the place lacks with what it is.
+// testPowers compares what the place is said to lack with the interfaces it has.
 func testPowers(t *testing.T, s Subject) {
 	place := s.holding(t, Contents{}.With("latest", small("a")))
 	_, writes := place.(layout.Place)
@@ -67,7 +67,7 @@ func testPowers(t *testing.T, s Subject) {
 	}
 }
 
-// testEntries wants what a place lists to be what it holds, and what a look-up finds.
+// testEntries wants a place to list exactly what it holds, and lookups to find it.
 func testEntries(t *testing.T, s Subject) {
 	contents, kinds := some()
 	place := s.holding(t, contents)
@@ -102,8 +102,8 @@ func sameEntry(a, b layout.Entry) bool {
 	return a.Tag == b.Tag && a.Descriptor.Digest == b.Descriptor.Digest && a.Descriptor.Size == b.Descriptor.Size && a.Descriptor.MediaType == b.Descriptor.MediaType
 }
 
-// hold returns a place that holds what takes an ability. Where the place lacks it, it returns nil: there must be an error
-// then, or entries other than wanted.
+// hold returns a place with contents that need an ability. If the place lacks it, hold returns nil, and wants an error or
+// entries other than those in contents.
 func hold(t *testing.T, s Subject, ability Ability, contents Contents) layout.Source {
 	t.Helper()
 	place, err := s.tryHolding(t, contents)

@@ -16,30 +16,30 @@ type Ability string
 
 // The abilities.
 const (
-	Writing        Ability = "writing"          // it is a layout.Sink too
+	Writing        Ability = "writing"          // it is also a layout.Sink
 	Untagged       Ability = "untagged"         // it holds entries without a tag, and Tag replaces them
-	SharedTags     Ability = "shared tags"      // it holds several entries with one tag
-	Dangling       Ability = "dangling"         // it holds entries whose roots are not there
-	CompareAndSwap Ability = "compare and swap" // of several that move a tag at one moment, one succeeds
+	SharedTags     Ability = "shared tags"      // it holds several entries with the same tag
+	Dangling       Ability = "dangling"         // it holds entries whose roots are missing
+	CompareAndSwap Ability = "compare and swap" // of several callers that move a tag at the same moment, one succeeds
 	Damaging       Ability = "damaging"         // Subject.Damage
 
-	// These are interfaces of layout. A place has one if and only if it does not lack it.
+	// These are interfaces of layout. A place has one if and only if it doesn't lack it.
 	RandomAccess Ability = "random access" // layout.RandomAccess
 	Resolving    Ability = "resolving"     // layout.Resolver
 	Locking      Ability = "locking"       // layout.Locker
 	UnnamedRoots Ability = "unnamed roots" // layout.Unnamer
 )
 
-// Subject is a kind of place, in the hands of the suite. What its functions make ends with the test that they are given.
+// Subject is a kind of place to be tested. Whatever its functions make ends with the test they are given.
 type Subject struct {
-	// New makes an empty place. It is nil for what lacks Writing.
+	// New makes an empty place. It is nil for a place that lacks Writing.
 	New func(t *testing.T) layout.Place
-	// Holding makes a place that holds contents, or says why there can't be one. Where it is nil, the contents are put into
-	// a new place, which can't have untagged entries or several with one tag then.
+	// Holding makes a place with contents, or says why there can't be one. If it is nil, the contents are put into
+	// a new place, which then can't have untagged entries or several with the same tag.
 	Holding func(t *testing.T, contents Contents) (layout.Source, error)
-	// Again returns another handle on a place, that has read nothing yet. Where it is nil, there is only the one.
+	// Again returns another handle on a place, one that has read nothing yet. If it is nil, the same handle is used again.
 	Again func(t *testing.T, place layout.Source) layout.Source
-	// Damage changes the bytes that the place has for a blob, behind its back, but not their number. It is nil for what
+	// Damage changes the bytes that the place has for a blob, behind its back, but not their number. It is nil for a place that
 	// lacks Damaging.
 	Damage func(t *testing.T, place layout.Source, blob digest.Digest)
 	// Lacks is what the place can't do.
@@ -49,11 +49,11 @@ type Subject struct {
 // test is one test of the suite.
 type test struct {
 	name   string
-	writes bool // it is for those who have Writing
+	writes bool // needs Writing
 	run    func(t *testing.T, s Subject)
 }
 
-// Run tests that a kind of place is what layout says that places are.
+// Run tests that a kind of place is what layout says places are.
 func Run(t *testing.T, subject Subject) {
 	t.Helper()
 	if subject.lacks(Writing) != (subject.New == nil) || subject.lacks(Damaging) != (subject.Damage == nil) {
@@ -82,7 +82,7 @@ func (s Subject) holding(t *testing.T, contents Contents) layout.Source {
 	return place
 }
 
-// tryHolding returns an error where the place can't hold them.
+// tryHolding is holding, but returns an error if the place can't hold the contents.
 func (s Subject) tryHolding(t *testing.T, contents Contents) (layout.Source, error) {
 	t.Helper()
 	if s.Holding != nil {
@@ -92,7 +92,7 @@ func (s Subject) tryHolding(t *testing.T, contents Contents) (layout.Source, err
 	return place, contents.Put(t.Context(), place)
 }
 
-// again returns another handle on a place.
+// again returns another handle on a place, if there is a way to get one.
 func (s Subject) again(t *testing.T, place layout.Source) layout.Source {
 	t.Helper()
 	if s.Again == nil {
@@ -111,7 +111,7 @@ func (s Subject) writer(t *testing.T, place layout.Place) layout.Place {
 	return other
 }
 
-// entriesOf lists the entries of a place, as far as places agree about them.
+// entriesOf lists the entries of a place, with only those fields that all places agree on.
 func entriesOf(ctx context.Context, t *testing.T, src layout.Source) []layout.Entry {
 	t.Helper()
 	entries, err := src.Entries(ctx)

@@ -16,7 +16,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// putTests are about blobs that are stored.
+// putTests are about storing blobs.
 var putTests = []test{
 	{"put", true, testPut},
 	{"put what is there", true, testPutAgain},
@@ -29,13 +29,13 @@ var putTests = []test{
 	{"ingest from a broken source", true, testIngestBroken},
 }
 
-// many is how many blobs are put at once: enough to meet, few enough for places that wait for a disk.
+// many is how many blobs are put at once: enough to collide, few enough for places that wait for a disk.
 const many = 100
 
-// opener gives bytes, and counts how often it is asked, and closed.
+// opener supplies bytes, and counts how often it is opened and closed.
 type opener struct {
 	data []byte
-	fail error // after the bytes, nil for none
+	fail error // returned after the bytes, nil for none
 
 	mu             sync.Mutex
 	opened, closed int
@@ -68,7 +68,7 @@ type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-// wantClosed wants what was opened to be closed.
+// wantClosed wants everything that was opened to be closed.
 func (o *opener) wantClosed(t *testing.T) {
 	t.Helper()
 	o.mu.Lock()
@@ -78,7 +78,7 @@ func (o *opener) wantClosed(t *testing.T) {
 	}
 }
 
-// wantNotStored wants a place to have no blob of these bytes, and none with the digest that was said.
+// wantNotStored wants a place to have no blob with these bytes, and none with the digest that was claimed.
 func wantNotStored(t *testing.T, place layout.Source, said buildcache.Descriptor, data []byte) {
 	t.Helper()
 	real := NewBlob(said.MediaType, data).Descriptor
@@ -119,8 +119,8 @@ func testPut(t *testing.T, s Subject) {
 	}
 }
 
-// testPutAgain puts what is there, be it from another handle. A manifest may be read all the same: it is small, and to ask for
-// it may cost as much as to send it.
+// testPutAgain puts what is there already, also through another handle. A manifest may be read all the same: it is small, and checking
+// for it may cost as much as sending it.
 func testPutAgain(t *testing.T, s Subject) {
 	place := s.New(t)
 	image := Image("app")
@@ -145,7 +145,7 @@ func testPutAgain(t *testing.T, s Subject) {
 func testPutWrong(t *testing.T, s Subject) {
 	place := s.New(t)
 	image := Image("app")
-	if err := image[:len(image)-1].Put(t.Context(), place); err != nil { // what the root names has to be there first
+	if err := image[:len(image)-1].Put(t.Context(), place); err != nil { // what the root names must be there first
 		t.Fatal(err)
 	}
 	for _, right := range []Blob{
@@ -233,7 +233,7 @@ func testPutMany(t *testing.T, s Subject) {
 	}
 }
 
-// testPutSame puts one blob from several sides at once.
+// testPutSame puts one blob through two handles at once.
 func testPutSame(t *testing.T, s Subject) {
 	place := s.New(t)
 	places := []layout.Place{place, s.writer(t, place)}

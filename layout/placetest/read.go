@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// missing are blobs that nothing holds: one of a cache, and a root.
+// missing are blobs that no place holds: a cache config, and a root.
 func missing() []buildcache.Descriptor {
 	return []buildcache.Descriptor{
 		NewBlob(buildcache.MediaTypeConfig, []byte("nobody has this")).Descriptor,
@@ -90,7 +90,7 @@ func testOpen(t *testing.T, s Subject) {
 	}
 }
 
-// wantBlob reads a blob to its end, and wants its bytes.
+// wantBlob reads a blob to its end, and compares its bytes.
 func wantBlob(t *testing.T, src layout.Source, want Blob) {
 	t.Helper()
 	got, err := layout.ReadBlob(t.Context(), src, want.Descriptor, want.Size)
@@ -99,7 +99,7 @@ func wantBlob(t *testing.T, src layout.Source, want Blob) {
 	}
 }
 
-// wantMissing wants an error to say that a place does not have a blob.
+// wantMissing wants an error to say that a place doesn't have a blob.
 func wantMissing(t *testing.T, place layout.Source, d buildcache.Descriptor, err error) {
 	t.Helper()
 	var blob *layout.BlobError
@@ -110,7 +110,7 @@ func wantMissing(t *testing.T, place layout.Source, d buildcache.Descriptor, err
 
 func testOpenAt(t *testing.T, s Subject) {
 	if s.lacks(RandomAccess) {
-		return // testPowers has seen that
+		return // testPowers has checked that
 	}
 	contents, _ := some()
 	place := s.holding(t, contents)
@@ -137,7 +137,7 @@ func testOpenAt(t *testing.T, s Subject) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	got, err := io.ReadAll(b) // whatever was done with the other one
+	got, err := io.ReadAll(b) // whatever was done to the other one
 	if err := errors.Join(err, b.Close()); err != nil || !bytes.Equal(got, blob.Data) {
 		t.Errorf("as a whole: %q (%v)", got, err)
 	}
@@ -182,10 +182,10 @@ func testFindDigest(t *testing.T, s Subject) {
 	}
 }
 
-// testDamaged damages blobs. A place may send other bytes, or no bytes, but whoever reads must see it.
+// testDamaged damages blobs. A place may return other bytes, or none, but readers must notice.
 func testDamaged(t *testing.T, s Subject) {
 	if s.lacks(Damaging) {
-		return // Run has seen that there is no way
+		return // Run has checked that there is no Damage
 	}
 	tree, whole := Cache(buildcache.Artifact, buildcache.Gzip, []byte("the first layer"), []byte("the second layer")), small("whole")
 	place := s.holding(t, Contents{}.With("damaged", tree).With("whole", whole))
@@ -208,7 +208,7 @@ func testDamaged(t *testing.T, s Subject) {
 	wantBlob(t, place, tree[1])
 }
 
-// testWalk wants everything that reads whole caches and images to see what they are made of.
+// testWalk wants whatever reads whole caches and images to find all their blobs.
 func testWalk(t *testing.T, s Subject) {
 	contents, _ := some()
 	place := s.holding(t, contents)
@@ -237,7 +237,7 @@ func testWalk(t *testing.T, s Subject) {
 	}
 }
 
-// wantWalk wants a walk to come to all of those, each once, and to read the manifests.
+// wantWalk wants a walk to visit each of those blobs once, and no others, and to read the manifests.
 func wantWalk(t *testing.T, place layout.Source, root buildcache.Descriptor, want map[digest.Digest]Blob) {
 	t.Helper()
 	seen := 0

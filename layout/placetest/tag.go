@@ -14,7 +14,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// tagTests are about tags that are given.
+// tagTests are about setting tags.
 var tagTests = []test{
 	{"tag", true, testTag},
 	{"tag that moved", true, testTagMoved},
@@ -24,7 +24,7 @@ var tagTests = []test{
 	{"tag that goes", true, testUntag},
 }
 
-// wantEntries wants a place to have those entries, in any order, and no others.
+// wantEntries wants a place to have exactly those entries, in any order.
 func wantEntries(t *testing.T, place layout.Source, want ...layout.Entry) {
 	t.Helper()
 	got := entriesOf(t.Context(), t, place)
@@ -36,7 +36,7 @@ func wantEntries(t *testing.T, place layout.Source, want ...layout.Entry) {
 	}
 }
 
-// wantMoved wants a tag not to be given, because it is now another than was.
+// wantMoved wants a tag not to be set, because it no longer points to was.
 func wantMoved(t *testing.T, place layout.Place, tag string, root buildcache.Descriptor, was, now digest.Digest) {
 	t.Helper()
 	before := entriesOf(t.Context(), t, place)
@@ -66,7 +66,7 @@ func testTag(t *testing.T, s Subject) {
 	}{
 		{"z", a, "", Contents{}.With("z", a)},
 		{"b", b, "", Contents{}.With("z", a).With("b", b)},
-		{"b", b, b.Root().Digest, Contents{}.With("z", a).With("b", b)}, // what it is already
+		{"b", b, b.Root().Digest, Contents{}.With("z", a).With("b", b)}, // unchanged
 		{"z", b, a.Root().Digest, Contents{}.With("z", b).With("b", b)}, // two tags of one root
 		{"b", a, b.Root().Digest, Contents{}.With("z", b).With("b", a)},
 		{"B", image, "", Contents{}.With("z", b).With("b", a).With("B", image)},
@@ -90,16 +90,16 @@ func testTagMoved(t *testing.T, s Subject) {
 		tag      string
 		was, now digest.Digest
 	}{
-		{tag: "taken", was: "", now: a.Root().Digest},                  // made by somebody else
+		{tag: "taken", was: "", now: a.Root().Digest},                  // created by somebody else
 		{tag: "taken", was: b.Root().Digest, now: a.Root().Digest},     // moved
-		{tag: "taken", was: c.Root().Digest, now: a.Root().Digest},     // to where it is to go
+		{tag: "taken", was: c.Root().Digest, now: a.Root().Digest},     // already where it is to go
 		{tag: "removed", was: a.Root().Digest, now: ""},                // removed
-		{tag: "removed", was: missing()[1].Digest, now: ""},            // what never was
-		{tag: "taken", was: missing()[1].Digest, now: a.Root().Digest}, // from what never was
+		{tag: "removed", was: missing()[1].Digest, now: ""},            // never existed
+		{tag: "taken", was: missing()[1].Digest, now: a.Root().Digest}, // from a root that never existed
 	} {
 		wantMoved(t, place, test.tag, c.Root(), test.was, test.now)
 	}
-	// Another handle sees the same, and moves the tag behind the back of the first.
+	// Another handle sees the same, and moves the tag behind the first one's back.
 	other := s.writer(t, place)
 	if err := other.Tag(t.Context(), "taken", b.Root(), a.Root().Digest); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func testBadTags(t *testing.T, s Subject) {
 	}
 }
 
-// testTwoWriters has two handles give different tags at once. None may get lost.
+// testTwoWriters sets different tags through two handles at once. None may be lost.
 func testTwoWriters(t *testing.T, s Subject) {
 	place := s.New(t)
 	places := []layout.Place{place, s.writer(t, place)}
@@ -165,7 +165,7 @@ func testTwoWriters(t *testing.T, s Subject) {
 	}
 }
 
-// testOneTag has several move one tag at once. One of them succeeds, and the others learn that it moved.
+// testOneTag moves one tag several times at once. One attempt succeeds, the others learn that the tag moved.
 func testOneTag(t *testing.T, s Subject) {
 	place := s.New(t)
 	places := []layout.Place{place, s.writer(t, place)}
@@ -203,7 +203,7 @@ func testOneTag(t *testing.T, s Subject) {
 	}
 }
 
-// testUntag takes tags away, if the place can do that.
+// testUntag removes tags, if the place can do that.
 func testUntag(t *testing.T, s Subject) {
 	a, b := small("a"), small("b")
 	place := s.New(t)
@@ -227,7 +227,7 @@ func testUntag(t *testing.T, s Subject) {
 		t.Errorf("of another root: %v, want a *TagMovedError", err)
 	}
 	wantEntries(t, place, layout.Entry{Tag: "one", Descriptor: a.Root()}, two, three)
-	for range 2 { // the second time it is not there
+	for range 2 { // the second time it is gone
 		if err := untagger.Untag(t.Context(), "one", a.Root().Digest, []string{"two"}); err != nil {
 			t.Fatal(err)
 		}
