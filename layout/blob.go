@@ -177,7 +177,7 @@ func (d *Dir) commit(store *desk, temp *durable.File, blob buildcache.Descriptor
 	return nil
 }
 
-// Wrote reports whether the bytes of a blob were written since the layout was opened, neither found there nor linked.
+// Wrote reports whether the bytes of a blob were written since the layout was opened, rather than found there or linked.
 func (d *Dir) Wrote(blob digest.Digest) bool {
 	_, ok := d.written.Load(blob)
 	return ok

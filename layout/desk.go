@@ -18,7 +18,7 @@ import (
 // change through symbolic links.
 type desk struct {
 	root, state *durable.Dir
-	blobs       *durable.Dir // of one algorithm; nil where only names in root change
+	blobs       *durable.Dir // of one algorithm; nil if only names in root change
 }
 
 // openRoot opens the layout's directory for writing. Symbolic links in the path are followed, but must lead to what Open found.

@@ -34,7 +34,7 @@ const (
 // DefaultLockTimeout is how long a writer waits for a lock when Options don't say.
 const DefaultLockTimeout = 30 * time.Second
 
-// Options are for opening a Dir. The zero value is good.
+// Options say how to open a Dir. The zero value is the default.
 type Options struct {
 	// LockTimeout is how long to wait for another process's lock: 0 means DefaultLockTimeout, less than 0 means not to wait.
 	LockTimeout time.Duration

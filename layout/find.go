@@ -261,7 +261,7 @@ func Shadowed(entries []Entry) []Entry {
 	return hidden
 }
 
-// TagsOf lists the entries of some kinds for a message: by tag, or by digest where they have none.
+// TagsOf lists the entries of some kinds for a message: by tag, or by digest if they have none.
 func TagsOf(entries []Entry, is func(Kind) bool) []string {
 	var tags []string
 	for _, entry := range entries {
