@@ -36,7 +36,7 @@ func (j *job) carryOut(ctx context.Context) (*Result, error) {
 	return nil, refusal
 }
 
-// execute brings every layer to dst, in the order of the plan, several at once. What takes another layer's blob comes after
+// execute brings every layer to dst, in the order of the plan, several at once. Steps that use another step's blob come after
 // that is there.
 func (j *job) execute(ctx context.Context) error {
 	j.announce()
@@ -106,7 +106,7 @@ func (j *job) keep(ctx context.Context, s *step) error {
 		return err
 	}
 	defer turn()
-	var sent atomic.Int64 // nothing of what the place has already, or links
+	var sent atomic.Int64 // excludes what the place already has, or links
 	var all spending
 	defer func() {
 		s.read, _ = all.of()
@@ -129,7 +129,7 @@ func (j *job) keep(ctx context.Context, s *step) error {
 	return nil
 }
 
-// reuse checks that a blob that the plan counts on is there, and is what it is said to be. If not, it makes it.
+// reuse checks that a blob that the plan relies on is there, and is what it is claimed to be. If not, it recompresses the layer.
 func (j *job) reuse(ctx context.Context, s *step) error {
 	has, err := j.dst.Has(ctx, buildcache.Descriptor{Digest: s.to.Digest, Size: s.to.Size})
 	if err != nil {
@@ -145,7 +145,7 @@ func (j *job) reuse(ctx context.Context, s *step) error {
 			return err
 		}
 		s.distrusted = true
-	} else if !j.o.TrustDestination && !s.made { // what was planned for reading it is not needed
+	} else if !j.o.TrustDestination && !s.made { // reading it was planned, and is not needed
 		more.Count, more.Total = 0, s.from.Size-s.to.Size
 	}
 	j.o.OnEvent.Send(more)

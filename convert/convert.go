@@ -16,12 +16,12 @@ import (
 )
 
 // Convert changes one cache of src and stores it in dst, which may be src itself, under the given tag. The tag moves
-// last, and only if the result was proved to be whole. An interrupted conversion leaves dst as it was, but for blobs
-// that nothing names, and goes on from there when it is run again.
+// last, and only if the result was proved to be whole. An interrupted conversion leaves dst as it was, except for blobs
+// that nothing names, and continues from there when it is run again.
 //
-// For a dry run, dst may be nil: a place that is not there yet.
+// For a dry run, dst may be nil: a place that doesn't exist yet.
 //
-// Errors carry types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *ProofError for a result that BuildKit would
+// Errors have types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *ProofError for a result that BuildKit would
 // not import, *PreflightError for one that the destination's Rules refuse, *layout.TagMovedError, *layout.LockedError,
 // *layout.TakenError.
 func Convert(
@@ -131,8 +131,8 @@ var errNoDestination = errors.New("no destination to write to")
 // errPruneSource says that dropping results on the way would drop them at the source.
 var errPruneSource = errors.New("the tag points to the source itself, which would be pruned on the way")
 
-// prunesTagOf reports whether a tag that names in the destination what the source is by its digest would lose a part of it: in one place,
-// which may have been opened twice.
+// prunesTagOf reports whether pruning would cut down the source itself: it was chosen by digest, and the destination's tag names it in
+// the same place, which may have been opened twice.
 func prunesTagOf(src layout.Source, entry layout.Entry, dst layout.Place, was digest.Digest, left *layout.Cache) bool {
 	root := entry.Descriptor.Digest
 	return entry.Tag == "" && was == root && left.Entry.Descriptor.Digest != root && src.String() == dst.String()
@@ -142,25 +142,25 @@ func prunesTagOf(src layout.Source, entry layout.Entry, dst layout.Place, was di
 type job struct {
 	src     layout.Source
 	dst     layout.Place
-	inPlace bool // src and dst are one
+	inPlace bool // src and dst are the same place
 	tag     string
 	was     digest.Digest // what tag names in dst
 	cache   *layout.Cache
-	// whole is what cache is without pruning, nil where it is just that. pruning says what went, nil where nothing was to go.
+	// whole is the cache before pruning, nil if that is cache itself. pruning says what was dropped, nil if there are no rules.
 	whole   *layout.Cache
 	pruning *Pruning
 	plan    *plan
 	o       Options
-	// finish makes root and config of the result of what the plan has come to; nil stands for assemble.
+	// finish makes root and config of the result from the executed plan; nil means assemble.
 	finish func(*plan) (*layout.Cache, error)
-	fitted *Pruning // what went when the result was assembled, nil for nothing
+	fitted *Pruning // what was dropped when the result was assembled, nil for nothing
 
-	proved     atomic.Int64 // bytes of layers that were read for what they prove
+	proved     atomic.Int64 // bytes of layers that were read only to prove something
 	forgetting sync.Mutex
 	forgotten  error // why the journal can't be used, for a note
 }
 
-// forget notes why the journal can't be used, once. nil is no reason.
+// forget notes why the journal can't be used, only the first time. nil is ignored.
 func (j *job) forget(err error) {
 	j.forgetting.Lock()
 	defer j.forgetting.Unlock()
@@ -179,8 +179,8 @@ func (j *job) assembled() (*layout.Cache, error) {
 	return result, err
 }
 
-// target returns the digest that tag has in dst, "" for none. It is what the tag must still have in the end. dst is not asked
-// where listed says it.
+// target returns the digest that tag names in dst, "" for none. The tag must still name it at the end. dst is not asked if
+// listed is given.
 func target(
 	ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place, tag string, listed *layout.Entry,
 ) (digest.Digest, error) {

@@ -16,25 +16,25 @@ type Pruning struct {
 	Before buildcache.Extent  `json:"before"`
 	Kept   buildcache.Extent  `json:"kept"`
 	Freed  []buildcache.Freed `json:"freed"`
-	// Undated are results that no rule about age could judge, and that stay.
+	// Undated is how many results no rule about age could judge. They stay.
 	Undated int `json:"undated,omitempty"`
-	// Exceeds is how large the layers are as they were written, where recompressing them made them larger than the rule about bytes
-	// lets them be, which counts them as the source has them; so do all other numbers. Else it is 0.
+	// Exceeds is the size of the layers as written, if recompression made it larger than the rule about bytes allows, else 0. That
+	// rule counts layers as the source has them, and so do all other numbers here.
 	Exceeds int64 `json:"exceeds,omitempty"`
-	// Estimated says, of a dry run, that layers are to be recompressed, after which Fit may drop more.
+	// Estimated says that Fit may drop more once layers are recompressed, which a dry run can't know.
 	Estimated bool `json:"estimated,omitempty"`
 
-	blobs map[digest.Digest]bool // of layers that are left, after the result was cut down
-	left  []int                  // results of each record that are kept, less than 0 for a record that goes itself
+	blobs map[digest.Digest]bool // of the layers left after the result was cut down
+	left  []int                  // number of results kept of each record, negative for a record that is dropped itself
 }
 
-// then returns what two prunings come to, one after the other.
+// then returns the two prunings as one, with next after p.
 func (p Pruning) then(next Pruning) Pruning {
 	p.Kept, p.Undated, p.Freed = next.Kept, p.Undated+next.Undated, buildcache.AddFreed(p.Freed, next.Freed)
 	return p
 }
 
-// EmptiedError says that the rules would drop all results of a cache. Nothing of it was written.
+// EmptiedError says that the rules would drop all results of a cache. Nothing was written.
 type EmptiedError struct {
 	Results int
 	buildcache.Emptied
@@ -60,7 +60,7 @@ func (e *EmptiedError) Error() string {
 // Unwrap returns buildcache.ErrNoResults.
 func (e *EmptiedError) Unwrap() error { return buildcache.ErrNoResults }
 
-// pruneValue drops results of a cache by rules. It fails where none is left: with an *EmptiedError, unless there were none before.
+// pruneValue drops results of a cache by rules. If none is left, it fails with an *EmptiedError, or ErrNoResults if there were none before.
 func pruneValue(value buildcache.Cache, rules buildcache.PruneRules) (*buildcache.Pruned, error) {
 	pruned, err := buildcache.Prune(value, rules)
 	switch {
@@ -74,8 +74,8 @@ func pruneValue(value buildcache.Cache, rules buildcache.PruneRules) (*buildcach
 	return nil, &EmptiedError{Results: resultsOf(value.Config), Emptied: *pruned.Emptied}
 }
 
-// cut drops results of a cache by rules, and returns what is left, sealed: the very cache where nothing goes. It fails as pruneValue
-// does.
+// cut drops results of a cache by rules, and returns what is left, sealed, or the same cache if nothing is dropped. It fails as
+// pruneValue does.
 func cut(cache *layout.Cache, rules buildcache.PruneRules) (*layout.Cache, Pruning, error) {
 	pruned, err := pruneValue(buildcache.Cache{Root: cache.Root, Config: cache.Config}, rules)
 	if err != nil {
@@ -98,7 +98,7 @@ func frees(freed []buildcache.Freed) bool {
 	return slices.ContainsFunc(freed, func(f buildcache.Freed) bool { return f.Extent != (buildcache.Extent{}) })
 }
 
-// cut drops what the options say of a cache on its way, nothing where they say nothing.
+// cut drops from a cache to be converted what the options' rules say. Without rules it drops nothing.
 func (o Options) cut(cache *layout.Cache) (*layout.Cache, *Pruning, error) {
 	if !o.prunes() {
 		return cache, nil, nil
@@ -110,8 +110,8 @@ func (o Options) cut(cache *layout.Cache) (*layout.Cache, *Pruning, error) {
 	return left, &pruning, nil
 }
 
-// assemble is assemble, and drops what the result is too large for, where the options say so: its form and compression may have made
-// it larger than it was when the rules were applied. pruning is nil where nothing had to go.
+// assemble is the function assemble, but with Fit it also drops what doesn't fit in the result: form and compression may have made
+// that larger than it was when the rules were applied. pruning is nil if nothing had to be dropped.
 func (o Options) assemble(cache *layout.Cache, p *plan) (result *layout.Cache, pruning *Pruning, err error) {
 	result, err = assemble(cache, p)
 	if err != nil || !o.Prune.Fit || len(result.RawRoot) <= buildcache.MaxImport && len(result.RawConfig) <= buildcache.MaxImport {

@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// maxInline bounds what is read of all inline caches of one image together, in bytes. No result larger than
+// maxInline bounds how much is read for all inline caches of one image together, in bytes. No result larger than
 // buildcache.MaxImport is of any use.
 const maxInline = buildcache.MaxConfig
 
@@ -24,7 +24,7 @@ type ExtractResult struct {
 	Images []ExtractedImage `json:"images"`
 	To     Root             `json:"to"`
 	DryRun bool             `json:"dryRun,omitempty"`
-	// Skipped says that the destination had the result already, whole, under its tag.
+	// Skipped says that the destination already had the whole result under its tag.
 	Skipped bool          `json:"skipped"`
 	Layers  []LayerResult `json:"layers"`
 	layout.Effort
@@ -39,16 +39,16 @@ type ExtractedImage struct {
 	Records  int           `json:"records"`
 	Results  int           `json:"results"`
 	Layers   int           `json:"layers"` // that its results need
-	// PassedOver says why nothing of it is in the result; "" where something is.
+	// PassedOver says why nothing of it is in the result, "" if something is.
 	PassedOver string `json:"passedOver,omitempty"`
 }
 
 // NoInlineError says that an image carries no inline cache, or none that BuildKit would look at.
 type NoInlineError struct {
 	Place  string
-	Tag    string // "" where the image has none
+	Tag    string // "" if the image has none
 	Image  digest.Digest
-	Reason error // why an inline cache that is there does not count, or nil
+	Reason error // why an existing inline cache doesn't count, or nil
 }
 
 func (e *NoInlineError) Error() string {
@@ -72,12 +72,12 @@ type Inlined struct {
 	config *buildcache.Config
 }
 
-// ReadInline reads the inline cache of an image. Those of all images of an index become one cache, as BuildKit looks at
-// all of them. Images without one, such as attestations, are passed over; so are manifests that an index names and the
-// place does not have, and images whose inline cache BuildKit would pass over, each with a note.
+// ReadInline reads the inline cache of an image. Those of all images in an index become one cache, since BuildKit looks at
+// all of them. Images without one, such as attestations, are skipped. So are, each with a note, manifests that an index lists
+// and the place doesn't have, and images whose inline cache BuildKit would skip.
 //
-// It fails with a *NoInlineError where nothing remains, and with a *buildcache.InlineError where an inline cache is
-// damaged, as BuildKit then imports none of them.
+// It fails with a *NoInlineError if nothing remains, and with a *buildcache.InlineError if an inline cache is
+// damaged, since BuildKit then imports none of them.
 func ReadInline(ctx context.Context, src layout.Source, image layout.Entry) (*Inlined, error) {
 	reader := &inlineReader{src: src, out: &Inlined{src: src, image: image}}
 	err := layout.EachImage(ctx, src, image.Descriptor, func(manifest buildcache.Descriptor, raw []byte, err error) error {
@@ -100,7 +100,7 @@ func ReadInline(ctx context.Context, src layout.Source, image layout.Entry) (*In
 type inlineReader struct {
 	src    layout.Source
 	found  []*buildcache.Inline
-	reason error // why the first one that does not count does not
+	reason error // why the first unusable one doesn't count
 	read   int64
 	out    *Inlined
 }
@@ -112,7 +112,7 @@ func (r *inlineReader) take(ctx context.Context, manifest buildcache.Descriptor,
 		if !errors.Is(err, layout.ErrBlobMissing) || manifest.Digest == r.out.image.Descriptor.Digest {
 			return err
 		}
-		// Whoever copies one platform of an image often keeps its index, which names the others still.
+		// Whoever copies one platform of an image often keeps its index, which still lists the others.
 		report.PassedOver = "its manifest is missing"
 		r.note("the index lists the manifest %s, which is missing; if it has an inline cache, that is not in the result", manifest.Digest)
 		r.out.images = append(r.out.images, report)
@@ -167,7 +167,7 @@ func (r *inlineReader) inlineOf(ctx context.Context, raw []byte, report *Extract
 	return inline, nil
 }
 
-// noteParts says what of an image is not in the result.
+// noteParts notes which parts of an image are not in the result.
 func (r *inlineReader) noteParts(inline *buildcache.Inline, report ExtractedImage) {
 	if inline.Image.Ages == nil {
 		r.note("the history of %s does not have one entry per layer, so the ages of its layers are unknown", report.name())
@@ -185,11 +185,11 @@ func (r *inlineReader) note(format string, args ...any) {
 func (i ExtractedImage) name() string { return cmp.Or(i.Platform, i.Manifest.String()) }
 
 // Extract stores the inline cache as a cache of its own in dst, which may be the place that it was read from, under the
-// given tag. Options are those of Convert; without a form it is an artifact. As with Convert, layers are verified while they
-// are copied, the tag moves last and only if the result was proved to be whole, an interrupted extraction goes on when it is
-// run again, and for a dry run dst may be nil.
+// given tag. Options are those of Convert; without a form it becomes an artifact. As with Convert, layers are verified while
+// they are copied, the tag moves last and only if the result was proved to be whole, an interrupted extraction continues when
+// it is run again, and for a dry run dst may be nil.
 //
-// Errors carry types: *layout.BlobError for bad layers, *ProofError for a result that BuildKit would not import, such as
+// Errors have types: *layout.BlobError for bad layers, *ProofError for a result that BuildKit would not import, such as
 // one above buildcache.MaxImport, *PreflightError, *layout.TagMovedError, *layout.LockedError, *layout.TakenError.
 func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o Options) (*ExtractResult, error) {
 	if err := o.Check(); err != nil {
@@ -225,7 +225,7 @@ func (n *Inlined) Extract(ctx context.Context, dst layout.Place, tag string, o O
 // precheck refuses what would be refused in the end, before layers are copied.
 func (n *Inlined) precheck(ctx context.Context, cache *layout.Cache) error {
 	problems := errorsOf(cache)
-	if _, ok := n.src.(layout.RandomAccess); ok { // elsewhere looking is not cheap, and reading tells
+	if _, ok := n.src.(layout.RandomAccess); ok { // elsewhere checking is not cheap, and reading will tell
 		missing, err := absent(ctx, n.src, cache.Root)
 		if err != nil {
 			return err
@@ -251,13 +251,13 @@ func (n *Inlined) in(form buildcache.Form) (*inlineSource, error) {
 	return &inlineSource{src: n.src, cache: cache}, nil
 }
 
-// inlineSource shows the place of an image with one cache in it: root and config are in memory, layers are the image's.
+// inlineSource presents an image's place as one with a single cache: root and config are in memory, layers are the image's.
 type inlineSource struct {
 	src   layout.Source
 	cache *layout.Cache
 }
 
-// String returns the name of the image's place, where all that can be wrong is.
+// String returns the name of the image's place, since that is where anything can be wrong.
 func (s *inlineSource) String() string { return s.src.String() }
 
 // Entries returns the cache.

@@ -41,7 +41,7 @@ func gather(ctx context.Context, src layout.Source, dst layout.Place, cache *lay
 	return known, nil
 }
 
-// encodings looks at the bytes of each layer blob: media types do not tell estargz from gzip, and may be wrong.
+// encodings looks at the bytes of each layer blob: media types don't tell estargz from gzip, and may be wrong.
 func encodings(ctx context.Context, src layout.Source, root *buildcache.Root) (map[digest.Digest]compress.Encoding, error) {
 	found := map[digest.Digest]compress.Encoding{}
 	for _, layer := range root.LayersByDigest() {
@@ -57,8 +57,8 @@ func encodings(ctx context.Context, src layout.Source, root *buildcache.Root) (m
 	return found, nil
 }
 
-// detect tells how a blob of a place is encoded. Without random access it goes by the descriptor, estargz by its annotation,
-// and the bytes are looked at when they are read.
+// detect tells how a blob is encoded. Without random access it goes by the descriptor, for estargz by the annotation; the bytes
+// are checked when they are read.
 func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, err error) {
 	files, ok := src.(layout.RandomAccess)
 	if !ok {
@@ -78,7 +78,7 @@ func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 	return compress.Detect(file, blob.Size)
 }
 
-// assume tells how a blob is encoded by what its descriptor says.
+// assume tells from its descriptor how a blob is encoded.
 func assume(blob buildcache.Descriptor) compress.Encoding {
 	if _, ok := blob.Annotations[buildcache.AnnotationTOCDigest]; ok {
 		return compress.Encoding{Compression: buildcache.Estargz}

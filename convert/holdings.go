@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// holdings are the layers that the caches of a place are said to hold in one compression, by diffID. nil is empty. Sync
+// holdings are the layers that the caches of a place are claimed to hold in one compression, by diffID. nil is empty. Sync
 // collects them once for all of its caches.
 type holdings struct {
 	compression buildcache.Compression
@@ -20,8 +20,8 @@ type holdings struct {
 	blobs map[digest.Digest]buildcache.Blob
 }
 
-// collect returns what the tagged roots of a place say, which are its entries. Roots that can't be read are passed over.
-// Estargz is never held: its diffID is not that of the tar inside.
+// collect returns the holdings that a place's entries claim. Roots that can't be read are skipped. Estargz is never held: its
+// diffID is not that of the tar inside.
 func collect(ctx context.Context, place layout.Source, entries []layout.Entry, c buildcache.Compression) (*holdings, error) {
 	h := &holdings{compression: c, blobs: map[digest.Digest]buildcache.Blob{}}
 	if c == buildcache.Estargz || c == "" {
@@ -94,7 +94,7 @@ func (h *holdings) blob(diffID digest.Digest) (buildcache.Blob, bool) {
 	return blob, ok
 }
 
-// better chooses between two blobs with one diffID, so that the order in which they come does not matter.
+// better reports whether a is preferred to b, which has the same diffID, so that the order in which they come doesn't matter.
 func better(a, b buildcache.Blob) bool {
 	return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Digest, b.Digest)) < 0
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Limits are rules for pruning as people write them: on command lines, and in plans. What they mean Rules says, at a time.
+// Limits are pruning rules as people write them, on command lines and in plans. Rules tells what they mean at a given time.
 type Limits struct {
 	OlderThan   string `json:"older_than,omitempty"` // as ParseSince reads it
 	Leaves      bool   `json:"leaves,omitempty"`
@@ -20,7 +20,7 @@ type Limits struct {
 	Fit         bool   `json:"fit,omitempty"`
 }
 
-// LimitError says which of the limits makes no sense.
+// LimitError says which of the limits is invalid.
 type LimitError struct {
 	Rule buildcache.PruneRule
 	Err  error
@@ -31,7 +31,7 @@ func (e *LimitError) Error() string { return fmt.Sprintf("%s: %v", e.Rule, e.Err
 // Unwrap returns why.
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// Rules returns the rules that the limits are by now. It fails with a *LimitError.
+// Rules returns the limits as rules, with ages counted back from now. It fails with a *LimitError.
 func (l Limits) Rules(now time.Time) (buildcache.PruneRules, error) {
 	rules := buildcache.PruneRules{Leaves: l.Leaves, MaxRecords: l.KeepRecords, Fit: l.Fit}
 	if l.OlderThan != "" {
@@ -61,7 +61,7 @@ func ParseSize(text string) (int64, error) {
 	return int64(bytes), nil
 }
 
-// String returns the limits in words that differ where what is left of a cache may differ.
+// String returns the limits in words. They differ if what is left of a cache may differ.
 func (l Limits) String() string {
 	var words []string
 	if l.OlderThan != "" {

@@ -11,8 +11,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// made is what a run has made of layers so far, so that caches that share a layer have it made once. It is what a journal is, for
-// places without one. nil forgets it.
+// made remembers what a run has recompressed so far, so that a layer that several caches share is recompressed once. It stands in for
+// a journal in places without one. nil remembers nothing.
 type made struct {
 	mu    sync.Mutex
 	blobs map[layout.Recipe]buildcache.Blob
@@ -40,8 +40,8 @@ func (m *made) add(r layout.Recipe, blob buildcache.Blob) {
 	m.blobs[r] = blob
 }
 
-// foretell makes a layer and keeps only its digest, and reports whether the destination has that. It is for places that are written
-// to by sending: where they hold the same layer, it is likely to be this one, and making it twice costs less than sending it.
+// foretell recompresses a layer, keeps only the digest, and reports whether the destination has that. It is for places that layers are
+// sent to: if they hold the layer already, it is likely to be this blob, and recompressing twice costs less than sending.
 func (j *job) foretell(ctx context.Context, s *step) (bool, error) {
 	blob, err := recompress(ctx, sourceOf(j.src, s.from), weigher{j.dst}, *s, j.o, &spending{})
 	if err != nil {
@@ -56,11 +56,11 @@ func (j *job) foretell(ctx context.Context, s *step) (bool, error) {
 		j.o.made.add(j.o.recipe(s.from), blob)
 		return true, nil
 	}
-	j.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 1, Total: s.from.Size}) // it is made again
+	j.o.OnEvent.Send(layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: 1, Total: s.from.Size}) // it is recompressed again
 	return false, nil
 }
 
-// weigher is a sink that stores nothing of what is ingested.
+// weigher is a sink that doesn't store what it ingests.
 type weigher struct{ layout.Sink }
 
 // Ingest returns digest and size of what is written.

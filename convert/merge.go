@@ -15,7 +15,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// MergeSource is a cache that is merged, and the place that it is in.
+// MergeSource is a cache to merge, and the place that has it.
 type MergeSource struct {
 	Source layout.Source
 	Entry  layout.Entry
@@ -24,10 +24,10 @@ type MergeSource struct {
 // MergeOptions say how caches are merged. The zero value makes an artifact, and keeps all layers as they are.
 type MergeOptions struct {
 	Options // Prune drops results of the merged cache
-	// WithTarget makes what the tag names in the destination a source as well, if it is there by then: for the first of several
-	// jobs that all add to one tag it is not, and is passed over with a note.
+	// WithTarget makes what the tag names in the destination a source as well, if it exists. For the first of several jobs that all
+	// add to one tag it doesn't: then it is skipped with a note.
 	WithTarget bool
-	// Overwrite replaces what the tag names though it is no source and has results that no source has. Without it, that is a
+	// Overwrite replaces what the tag names even if it is not a source and has results that no source has. Without it, that is a
 	// *LossError.
 	Overwrite bool
 }
@@ -35,25 +35,25 @@ type MergeOptions struct {
 // MergeResult says what a merge did, or would do. Sizes are in bytes.
 type MergeResult struct {
 	Tag     string        `json:"tag"`
-	Was     digest.Digest `json:"was,omitempty"` // what the tag named before, where that was another root
+	Was     digest.Digest `json:"was,omitempty"` // what the tag named before, if that was another root
 	Sources []MergedCache `json:"sources"`
-	// Before is the cache that the tag named before, if it could be read, and NotMerged how many results it has that no
-	// source has, as it was none itself. What the rules drop of it does not count.
+	// Before is the cache that the tag named before, if it was another one and could be read. NotMerged is how many of its results
+	// no source has, unless it was a source itself. Results that the rules drop don't count.
 	Before    *MergedCache `json:"before,omitempty"`
 	NotMerged int          `json:"notMerged,omitempty"`
 	To        Root         `json:"to"`
-	// Unchanged says that the tag named the result already, with all that is in it.
+	// Unchanged says that the tag already named the result, and everything in it was there.
 	Unchanged bool              `json:"unchanged"`
 	Config    int64             `json:"configSize,omitempty"`
 	Result    buildcache.Extent `json:"result"`
-	// Superseded are results that gave way to a newer one of the same record, Cut alternatives of inputs that would have led
-	// BuildKit in a circle, and Dropped what BuildKit does not import of one of the sources.
+	// Superseded counts results replaced by a newer one of the same record, Cut alternative inputs that would have led BuildKit in
+	// a circle, and Dropped what BuildKit doesn't import from the sources.
 	Superseded int                `json:"superseded"`
 	Cut        int                `json:"cut"`
 	Dropped    buildcache.Dropped `json:"dropped"`
 	Freed      []buildcache.Freed `json:"freed,omitempty"` // by the rules of Prune
 	Undated    int                `json:"undated,omitempty"`
-	// Attempts is how often it was merged: again for each time that the tag, whose cache was a source, had moved meanwhile.
+	// Attempts is how often it was merged: once more each time the tag had moved meanwhile, if its cache was a source.
 	Attempts int `json:"attempts"`
 	// Unnamed is how many bytes no tag of the destination reaches any more; layout.Dir.GC frees them.
 	Unnamed int64         `json:"unnamed,omitempty"`
@@ -72,21 +72,21 @@ type MergedCache struct {
 	buildcache.Extent
 }
 
-// mergeAttempts bounds how often a merge starts again because the tag moved.
+// mergeAttempts bounds how often a merge starts over because the tag moved.
 const mergeAttempts = 8
 
 // errNoSources says that a merge has nothing to merge.
 var errNoSources = errors.New("nothing to merge")
 
-// Merge makes one cache of several and stores it in dst under the given tag. It serves the builds of all of them; the order
-// of the sources does not matter. What it means for caches buildcache.Merge says. Layers that dst lacks come from whichever
-// source has them. With a compression, layers of the same diffID become one; where one of them has the compression already,
+// Merge combines several caches into one and stores it in dst under the given tag. It serves the builds of all of them; the order
+// of the sources doesn't matter. buildcache.Merge says what that means for caches. Layers that dst lacks come from whichever
+// source has them. With a compression, layers with the same diffID become one; if one of them has that compression already,
 // the others are not recompressed.
 //
-// One of the sources may be what the tag names. Where the tag moves meanwhile, that source is read again and everything is merged
-// anew, a bounded number of times. (Registries have no compare-and-swap: of two who write at the very same moment one may win.)
-// Else it is as with Convert: the tag moves last, to what was proved to be whole, and errors have the same types. Besides, it
-// fails with a *LossError, with a *TooLargeError, and with buildcache's *RefusedError and *ConflictError.
+// One of the sources may be what the tag names. If the tag moves meanwhile, that source is read again and everything is merged
+// again, a bounded number of times. (Registries have no compare-and-swap: of two writers at the very same moment, only one may win.)
+// Otherwise it works like Convert: the tag moves last, to what was proved to be whole, and errors have the same types. In addition
+// it fails with a *LossError, with a *TooLargeError, and with buildcache's *RefusedError and *ConflictError.
 //
 // For a dry run, dst may be nil.
 func Merge(ctx context.Context, sources []MergeSource, dst layout.Place, tag string, o MergeOptions) (result *MergeResult, err error) {
@@ -120,7 +120,7 @@ func Merge(ctx context.Context, sources []MergeSource, dst layout.Place, tag str
 	return m.mergeUntilQuiet(ctx, begun)
 }
 
-// mergeUntilQuiet merges, and merges again where the tag has moved meanwhile.
+// mergeUntilQuiet merges, and merges again if the tag has moved meanwhile.
 func (m *merger) mergeUntilQuiet(ctx context.Context, begun time.Time) (*MergeResult, error) {
 	for attempts := 1; ; attempts++ {
 		result, err := m.merge(ctx)
@@ -137,7 +137,7 @@ func (m *merger) mergeUntilQuiet(ctx context.Context, begun time.Time) (*MergeRe
 	}
 }
 
-// merger makes one cache of several.
+// merger combines several caches into one.
 type merger struct {
 	sources []MergeSource
 	dst     layout.Place
@@ -150,13 +150,13 @@ func (m *merger) isTarget(s MergeSource) bool {
 	return m.dst != nil && layout.Same(s.Source, m.dst) && s.Entry.Tag == m.tag
 }
 
-// addTarget adds what the tag names to the sources, where that is wanted and it is there.
+// addTarget adds what the tag names to the sources, if that is wanted and it exists.
 func (m *merger) addTarget(ctx context.Context) error {
 	if !m.o.WithTarget || m.dst == nil || slices.ContainsFunc(m.sources, m.isTarget) {
 		return nil
 	}
 	now, err := layout.Find(ctx, m.dst, m.tag)
-	if err != nil || now == nil || now.Kind.IsImage() { // which is never replaced, as is said in its time
+	if err != nil || now == nil || now.Kind.IsImage() { // an image is never replaced, as target will say
 		return err
 	}
 	if err := now.Check(ctx, m.dst); err != nil {
@@ -166,7 +166,7 @@ func (m *merger) addTarget(ctx context.Context) error {
 	return nil
 }
 
-// refresh reads the sources again that are what the tag names, if err says that it has moved.
+// refresh looks up those sources again that the tag names, if err says that it has moved. It reports whether to merge again.
 func (m *merger) refresh(ctx context.Context, err error) (again bool, _ error) {
 	var moved *layout.TagMovedError
 	if !errors.As(err, &moved) {
@@ -182,7 +182,7 @@ func (m *merger) refresh(ctx context.Context, err error) (again bool, _ error) {
 		}
 		m.sources[i].Entry, again = *now, true
 	}
-	if !again && m.o.WithTarget { // somebody else was the first
+	if !again && m.o.WithTarget { // somebody else was first
 		before := len(m.sources)
 		err := m.addTarget(ctx)
 		return len(m.sources) > before, err
@@ -190,7 +190,7 @@ func (m *merger) refresh(ctx context.Context, err error) (again bool, _ error) {
 	return again, nil
 }
 
-// merge reads the sources, and stores what becomes of them.
+// merge reads the sources, and stores the result.
 func (m *merger) merge(ctx context.Context) (*MergeResult, error) {
 	was, err := m.was(ctx)
 	if err != nil {
@@ -233,7 +233,7 @@ func (m *merger) merge(ctx context.Context) (*MergeResult, error) {
 	return result, nil
 }
 
-// was returns the digest that the tag has in the destination, and is to have until the end.
+// was returns the digest that the tag names in the destination, and must still name at the end.
 func (m *merger) was(ctx context.Context) (digest.Digest, error) {
 	for _, source := range m.sources {
 		if m.isTarget(source) {

@@ -7,13 +7,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// alike is the size that every layer is taken to have where it is decided what fits before layers are recompressed: one that takes no less
-// room in a root than those of all but the largest layers. So the same results fit whether layers are to be recompressed, or were.
+// alike is the size that every layer is assumed to have when it is decided, before recompression, what fits. It takes no less room in a
+// root than the sizes of all but the largest layers. So the same results fit whether layers are to be recompressed or already were.
 const alike = 9_999_999_999
 
-// fitBefore drops the oldest results of what was united until what the plan makes of it surely fits, so that no layer is recompressed that
-// goes then. It reports whether any went. What layers really become takes a little less room; none of it is given to older results, which
-// would go in one run and come back in the next.
+// fitBefore drops the oldest results of the united cache until what the plan makes of it is sure to fit, so that no layer is recompressed
+// only to be dropped. It reports whether any were dropped. The real layers take a little less room, but older results don't get it:
+// they would go in one run and come back in the next.
 func (m *merger) fitBefore(u *united, p *plan) (dropped bool, err error) {
 	if m.o.Compression == "" || !m.o.Prune.Fit {
 		return false, nil
@@ -37,7 +37,7 @@ func (m *merger) fitBefore(u *united, p *plan) (dropped bool, err error) {
 	return true, nil
 }
 
-// guesses returns what stands for each layer before it is known what becomes of it: layers that are the same become one.
+// guesses returns a stand-in for each layer's outcome while that is unknown. Layers with the same diffID become one.
 func (p *plan) guesses() map[digest.Digest]buildcache.Blob {
 	blobs := map[digest.Digest]buildcache.Blob{}
 	for _, s := range p.steps {
@@ -60,7 +60,7 @@ func (p *plan) guesses() map[digest.Digest]buildcache.Blob {
 	return blobs
 }
 
-// planOf decides about the layers of what was united, sealed.
+// planOf makes the plan for the united cache, which has been sealed.
 func (m *merger) planOf(cache *layout.Cache, known knowledge) *plan {
 	p := newPlan(cache, m.o.Options, known)
 	p.fold(m.o.Options)

@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// LossError says that a merge would have replaced a cache with results that no source has. Nothing was written.
+// LossError says that a merge would have replaced a cache that has results no source has. Nothing was written.
 type LossError struct {
 	Place, Tag string
 	Lost, Has  int // results
@@ -22,7 +22,7 @@ func (e *LossError) Error() string {
 	return fmt.Sprintf("%s, tag %s: the cache there is not one of the sources, and %d of its %s would be lost", e.Place, e.Tag, e.Lost, english.Plural(e.Has, "result", ""))
 }
 
-// replaced returns the cache that the tag names in the destination, nil where there is none that can be read.
+// replaced returns the cache that the tag names in the destination, nil if there is none that can be read.
 func (m *merger) replaced(ctx context.Context, caches []*layout.Cache, was digest.Digest) (*layout.Cache, error) {
 	if was == "" {
 		return nil, nil
@@ -38,7 +38,7 @@ func (m *merger) replaced(ctx context.Context, caches []*layout.Cache, was diges
 	}
 	old, err := layout.Load(ctx, m.dst, *entry)
 	if err != nil && ctx.Err() == nil {
-		return nil, nil // it is broken, and is replaced
+		return nil, nil // it is broken, and may be replaced
 	}
 	return old, err
 }
@@ -60,7 +60,7 @@ func (m *merger) compare(ctx context.Context, result *MergeResult, u *united, ol
 		Place: m.dst.String(), Tag: m.tag, Root: describe(old), ConfigSize: int64(len(old.RawConfig)), Extent: extentOf(old),
 	}
 	if !m.isSource(was) {
-		result.NotMerged = lacking(u.merged.Cache, old) // what rules drop would not stay as a source either
+		result.NotMerged = lacking(u.merged.Cache, old) // what rules drop would not be kept from a source either
 	}
 	if !m.o.DryRun {
 		result.Unnamed = unnamed(ctx, m.dst, old)
@@ -72,7 +72,7 @@ func (m *merger) isSource(root digest.Digest) bool {
 	return slices.ContainsFunc(m.sources, func(s MergeSource) bool { return s.Entry.Descriptor.Digest == root })
 }
 
-// checkLoss refuses to replace a cache that is no source and has results that no source has. What the rules drop is not lost so.
+// checkLoss refuses to replace a cache that is not a source and has results that no source has. What the rules drop is not counted as lost.
 func (m *merger) checkLoss(u *united, old *layout.Cache, was digest.Digest) error {
 	if m.o.Overwrite || old == nil || m.isSource(was) {
 		return nil
@@ -83,7 +83,7 @@ func (m *merger) checkLoss(u *united, old *layout.Cache, was digest.Digest) erro
 	return nil
 }
 
-// lacking counts the results of old that a cache would have had besides, if old had been merged into it.
+// lacking counts the results that a cache would gain if old were merged into it.
 func lacking(value buildcache.Cache, old *layout.Cache) int {
 	both, err := buildcache.Merge([]buildcache.Cache{value, {Root: old.Root, Config: old.Config}}, buildcache.MergeOptions{})
 	if unlessSize(err) != nil {

@@ -48,7 +48,7 @@ func (m *merger) prepare(ctx context.Context, caches []*layout.Cache, u *united,
 	return j, warnings, nil
 }
 
-// fold takes, for every layer of which another blob has the wanted compression already, that blob in its place.
+// fold replaces every layer by another blob that already has it in the wanted compression, if there is one.
 func (p *plan) fold(o Options) {
 	if o.Compression == "" || o.Compression == buildcache.Estargz || o.Force {
 		return
@@ -75,7 +75,7 @@ func (p *plan) fold(o Options) {
 	}
 }
 
-// mergedSource shows the layers of several places as those of one.
+// mergedSource presents the layers of several places as those of one.
 type mergedSource struct {
 	name string
 	of   map[digest.Digest]layout.Source
@@ -89,8 +89,8 @@ func sourceOf(src layout.Source, blob buildcache.Descriptor) layout.Source {
 	return src
 }
 
-// find finds a place for every layer of root, one that reads without a network where there is one. It fails with a
-// *ProofError where no source has one.
+// find finds a place for every layer of root, if possible one that is read without a network. It fails with a
+// *ProofError if no source has a layer.
 func (m *merger) find(ctx context.Context, caches []*layout.Cache, root *buildcache.Root) (*mergedSource, error) {
 	holders := map[digest.Digest][]layout.Source{}
 	for i, cache := range caches {
@@ -138,8 +138,8 @@ func (m *merger) find(ctx context.Context, caches []*layout.Cache, root *buildca
 	return src, nil
 }
 
-// holder returns the first place that has a layer, nil where none has it. Places elsewhere come last, and are only asked where
-// there is another one.
+// holder returns the first place that has a layer, nil if none has it. Places reached over a network come last, and the last of those is
+// returned without asking it.
 func holder(ctx context.Context, places []layout.Source, layer buildcache.Descriptor) (layout.Source, error) {
 	isNear := func(src layout.Source) int {
 		if _, ok := src.(layout.RandomAccess); ok {
@@ -162,7 +162,7 @@ func holder(ctx context.Context, places []layout.Source, layer buildcache.Descri
 // String returns a name for all of them.
 func (s *mergedSource) String() string { return s.name }
 
-// Entries returns nothing: there are layers only.
+// Entries returns nothing: there are only layers.
 func (s *mergedSource) Entries(context.Context) ([]layout.Entry, error) { return nil, nil }
 
 // Has reports whether one of the places has a layer.

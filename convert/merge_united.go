@@ -16,7 +16,7 @@ import (
 // TooLargeError says that a result would be larger than BuildKit imports. Nothing was written.
 type TooLargeError struct {
 	Err error // a *buildcache.SizeError
-	// Has is what it has, and Fits what is left of it when the oldest results go until it fits.
+	// Has is what it has, and Fits what would be left if the oldest results were dropped until it fits.
 	Has, Fits buildcache.Extent
 }
 
@@ -28,18 +28,18 @@ func (e *TooLargeError) Error() string {
 // Unwrap returns what is too large.
 func (e *TooLargeError) Unwrap() error { return e.Err }
 
-// united is what becomes of the sources.
+// united is the cache that the sources become.
 type united struct {
 	merged *buildcache.Merged
-	value  buildcache.Cache // what is left of merged by the rules
+	value  buildcache.Cache // what the rules leave of merged
 	freed  []buildcache.Freed
-	// What the last of assemble's results is.
+	// extent and config are those of assemble's last result; undated are results that no rule about age could judge.
 	extent  buildcache.Extent
 	config  int64
 	undated int
 }
 
-// unite merges the caches as values, in the form that comes first, with the layers that they have.
+// unite merges the caches as values, in the first of the forms to try, and keeps their layers.
 func (m *merger) unite(caches []*layout.Cache) (*united, error) {
 	values := make([]buildcache.Cache, len(caches))
 	for i, cache := range caches {
@@ -55,7 +55,7 @@ func (m *merger) unite(caches []*layout.Cache) (*united, error) {
 	}
 	u := &united{merged: merged}
 	rules := m.o.Prune
-	if m.o.Compression != "" { // what fits is known when layers that are the same are to become one
+	if m.o.Compression != "" { // what fits is only known once equal layers have become one
 		rules.Fit = false
 	}
 	root := merged.Root.WithForm(m.o.forms(buildcache.Artifact)[0])
@@ -74,7 +74,7 @@ func (m *merger) unite(caches []*layout.Cache) (*united, error) {
 	return u, nil
 }
 
-// unlessSize passes over what says that a cache is too large, which is looked at later.
+// unlessSize drops an error that says that a cache is too large, which is checked later.
 func unlessSize(err error) error {
 	var size *buildcache.SizeError
 	if errors.As(err, &size) {
@@ -83,7 +83,7 @@ func unlessSize(err error) error {
 	return err
 }
 
-// checkSize fails with a *TooLargeError where BuildKit would not import a cache for its size.
+// checkSize fails with a *TooLargeError if a cache is too large for BuildKit to import.
 func checkSize(cache *layout.Cache) error {
 	size := &buildcache.SizeError{Limit: buildcache.MaxImport}
 	switch {
@@ -101,7 +101,7 @@ func checkSize(cache *layout.Cache) error {
 	return &TooLargeError{Err: size, Has: extentOf(cache), Fits: fit.Kept}
 }
 
-// assemble makes root and config of what was united, with the layers that the plan has made.
+// assemble makes root and config of the united cache, with the layers that the plan has made.
 func (m *merger) assemble(u *united, p *plan) (*layout.Cache, error) {
 	value := u.value
 	blobs := p.blobs()
@@ -157,7 +157,7 @@ func (u *united) result(m *merger, caches []*layout.Cache, done *Result) *MergeR
 	return r
 }
 
-// twice says how many blobs of a root have the diffID of a smaller one.
+// twice returns how many blobs of a root repeat the layer of another blob, by diffID, and what keeping only the smallest would save.
 func twice(root *buildcache.Root) (blobs int, bytes int64) {
 	smallest, all := map[digest.Digest]int64{}, map[digest.Digest]int64{}
 	for _, layer := range root.LayersByDigest() {

@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// AutoForm stands, as the form in Options, for the best one that the destination takes, by its Rules.
+// AutoForm is, as the form in Options, the best one that the destination takes by its Rules.
 const AutoForm buildcache.Form = "auto"
 
 // Options say what a conversion does. The zero value changes nothing.
@@ -23,52 +23,52 @@ type Options struct {
 	Force       bool                   // recompress layers that have the compression already
 	Jobs        int                    // layers at once; 0 means one for each processor
 	DryRun      bool                   // make the plan, write nothing
-	// Prune drops results of the cache on its way, and what only they need; it never changes the source. What is to be pruned in
-	// place Prune does. Fit counts for what is written, in its form and compression.
+	// Prune drops results from the cache to be written, and what only they need; it never changes the source. The function Prune is
+	// for pruning in place. Fit counts what is written, in its form and compression.
 	Prune buildcache.PruneRules
-	// Rules are what the destination takes; nil stands for everything.
+	// Rules are what the destination takes; nil means everything.
 	Rules Rules
 	// TrustDestination takes layers that the destination claims to hold in the wanted compression without reading them.
 	// Otherwise they are read, decoded and compared first: whoever can write to one tag there could choose what is in
 	// others.
 	TrustDestination bool
 	OnEvent          layout.Handler
-	// Slot waits until one more layer may be worked on, for those who bound several syncs together; release gives the slot
-	// back. nil leaves it to Jobs.
+	// Slot waits until one more layer may be worked on, to bound several syncs together; release returns the slot. nil leaves the
+	// bound to Jobs.
 	Slot func(ctx context.Context) (release func(), err error)
 
 	// listed is what the tag named when the destination was listed, a zero entry for none; nil means to ask. A tag that has
 	// moved since is not overwritten.
 	listed  *layout.Entry
-	held    *holdings         // what the destination holds, where that was looked at before; nil means to look
-	made    *made             // what this run has made already, for all caches of a sync
+	held    *holdings         // what the destination holds, if that is known already; nil means to look
+	made    *made             // what this run has made so far, for all caches of a sync
 	decoder *compress.Decoder // shared by all layers of a run
-	deep    bool              // read what the destination has already
-	// What the caches of a sync share; nil where it is about one cache only.
+	deep    bool              // read what the destination already has
+	// Shared by the caches of a sync; nil if there is only one cache.
 	slots    chan struct{} // one for each layer that may be worked on at a time
 	turns    *turns
 	promised *promises
-	// spent hears of what a conversion took that failed; nil means nobody does. brought hears of each layer that was written.
+	// spent is told what a failed conversion took, and brought of each layer that was written. Either may be nil.
 	spent   func(layout.Effort)
 	brought func(layer digest.Digest)
-	// before ends when the caches that come before this one are done with: tags move in their order, so that the result is
-	// always the same. It says whether this one is to be left out then.
+	// before waits until the caches before this one are done: tags move in their order, so that the result is always the same.
+	// It fails if this one is to be left out.
 	before func(ctx context.Context) error
 }
 
 // Rules are what a destination takes. A registry.Profile is one.
 type Rules interface {
-	// Candidates returns the forms in which to send a cache that has the form source, the best one first; none means its
-	// own. The next one is tried where RefusesForm says so.
+	// Candidates returns the forms in which to send a cache of the form source, best first; none means its own. The next one is
+	// tried if RefusesForm says so.
 	Candidates(source buildcache.Form) []buildcache.Form
-	// RefusesForm reports whether an error of the destination says that it does not take the form.
+	// RefusesForm reports whether an error of the destination says that it doesn't take the form.
 	RefusesForm(err error) bool
-	// Check says what the destination will not take of a cache; errors stop the conversion before anything is written. It
+	// Check says what the destination won't take of a cache; errors stop the conversion before anything is written. It
 	// sees the source's layers in the result's form.
 	Check(cache *layout.Cache) []buildcache.Problem
 }
 
-// normal returns options that say the same with a level only where it makes a difference.
+// normal returns options that mean the same, but whose level is 0 if it makes no difference.
 func (o Options) normal() Options {
 	o.Level = compress.Level(o.Compression, o.Level)
 	if o.made == nil {

@@ -18,29 +18,29 @@ type Action string
 const (
 	Keep       Action = "keep"       // the bytes stay
 	Reuse      Action = "reuse"      // the destination has the same layer in the wanted compression
-	Recompress Action = "recompress" // the bytes are encoded anew
+	Recompress Action = "recompress" // the bytes are encoded again
 )
 
 // step is one layer blob of a plan. A blob that the cache names several times is one step.
 type step struct {
 	action   Action
 	from     buildcache.Descriptor
-	encoding compress.Encoding // how the blob is encoded; not looked at, and zero, where compression stays
+	encoding compress.Encoding // how the blob is encoded; zero, and not looked at, if the compression stays
 	// to is what the blob becomes: known from the start for Reuse, after the execution for Recompress. For Keep it
-	// is nil, unless the blob's media type does not fit its bytes and is put right.
+	// is nil, unless the blob's media type doesn't match its bytes and is corrected.
 	to *buildcache.Blob
-	// moved is how many bytes of the outcome the execution wrote to the destination, 0 where that had them. sent and read are what all
-	// attempts sent and read for it, those that broke off too.
+	// moved is how many bytes of the outcome the execution wrote to the destination, 0 if that had them. sent and read are the bytes
+	// sent and read for it in all attempts, including those that broke off.
 	moved, sent, read int64
-	// done says that the execution is over with it, and has not failed.
+	// done says that the step was executed without failing.
 	done bool
-	// foreseen is, in a dry run, how large a layer is that would be recompressed: what it would come to can't be known.
+	// foreseen is, in a dry run, the size of a layer that would be recompressed: the size of the outcome can't be known.
 	foreseen int64
-	// unsure says that the destination may have had what was written, and does not tell.
+	// unsure says that the destination may already have had what was written, and can't tell.
 	unsure bool
-	// twin says that to is the blob of another step, which has to be there first.
+	// twin says that to is the blob of another step, which must be there first.
 	twin bool
-	// made says that this run has made to itself.
+	// made says that this run made the blob in to.
 	made bool
 	// likely says that the destination has the layer in the wanted compression, but maybe not at the wanted level.
 	likely bool
@@ -51,16 +51,16 @@ type step struct {
 // plan says what a conversion does, before it does it.
 type plan struct {
 	form        buildcache.Form
-	compression buildcache.Compression // "" where it stays
+	compression buildcache.Compression // "" if it stays
 	steps       []step                 // largest blob first, then by digest
-	asked       bool                   // for a form, be it the one that the cache has
+	asked       bool                   // a form was asked for, even if the cache has it already
 }
 
 // knowledge is what a plan needs to know of the two places.
 type knowledge struct {
 	encoding map[digest.Digest]compress.Encoding // of the source's blobs
 	recalled map[layout.Recipe]buildcache.Blob   // what the destination remembers
-	// forgotten is why it remembers nothing, where it can't be read. That costs time, and nothing else.
+	// forgotten is why it remembers nothing, if its journal can't be read. That only costs time.
 	forgotten error
 	held      *holdings // what its tagged roots hold in the wanted compression
 }
@@ -73,7 +73,7 @@ func (p *plan) changed(source *buildcache.Root) bool {
 	return slices.ContainsFunc(p.steps, func(s step) bool { return s.action != Keep || s.to != nil })
 }
 
-// newPlan decides about every layer. It does no I/O.
+// newPlan decides what happens to every layer. It does no I/O.
 func newPlan(cache *layout.Cache, o Options, known knowledge) *plan {
 	p := &plan{form: o.forms(cache.Root.Form)[0], compression: o.Compression, asked: o.Form != ""}
 	for _, layer := range cache.Root.LayersByDigest() {
@@ -95,7 +95,7 @@ func newStep(layer buildcache.Descriptor, o Options, known knowledge) step {
 		s.to = relabel(layer, o.Compression)
 		return s
 	}
-	// What is held goes first, so that the journal saves work but never decides what the result is.
+	// What is held comes first, so that the journal saves work but never decides what the result is.
 	if blob, ok := known.held.blob(layer.DiffID()); ok && takesHeld(s.encoding, o) {
 		s.action, s.to = Reuse, &blob
 		return s
@@ -119,14 +119,14 @@ func takesHeld(from compress.Encoding, o Options) bool {
 	return !o.Force && o.Level == 0 && o.Compression != buildcache.Estargz && from.Compression != buildcache.Estargz
 }
 
-// mayBecome reports whether a layer can have become a blob, as the journal says it has: only to and from estargz does a
-// diffID change.
+// mayBecome reports whether a layer can have become a blob, as the journal claims: a diffID changes only to and from
+// estargz.
 func mayBecome(layer buildcache.Descriptor, from compress.Encoding, blob buildcache.Blob) bool {
 	return blob.Compression == buildcache.Estargz || from.Compression == buildcache.Estargz ||
 		layer.DiffID() == "" || layer.DiffID() == blob.DiffID
 }
 
-// relabel returns a blob in place of itself where its media type says something else than its bytes.
+// relabel returns the same blob with its real compression if the media type contradicts the bytes, else nil.
 func relabel(layer buildcache.Descriptor, c buildcache.Compression) *buildcache.Blob {
 	want, _ := buildcache.LayerCompression(buildcache.LayerMediaType(buildcache.Artifact, c))
 	if said, ok := buildcache.LayerCompression(layer.MediaType); ok && said == want {
@@ -135,7 +135,7 @@ func relabel(layer buildcache.Descriptor, c buildcache.Compression) *buildcache.
 	return &buildcache.Blob{Digest: layer.Digest, Size: layer.Size, Compression: c, DiffID: layer.DiffID()}
 }
 
-// blobs returns what replaces what.
+// blobs returns the blobs that replace layers, by the digests of those layers.
 func (p *plan) blobs() map[digest.Digest]buildcache.Blob {
 	blobs := map[digest.Digest]buildcache.Blob{}
 	for _, s := range p.steps {

@@ -28,7 +28,7 @@ func (j *job) preview(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// estimate says where it can't be known what the rules will leave.
+// estimate notes whether it can't be known what the rules will leave.
 func (j *job) estimate(result *Result) error {
 	if result.Pruned == nil {
 		return nil
@@ -38,8 +38,8 @@ func (j *job) estimate(result *Result) error {
 	return err
 }
 
-// expect finds out what the execution would write of the layers that stay as they are, and how large those are that would be
-// recompressed. What these come to can't be known.
+// expect finds out which of the unchanged layers the execution would write, and the sizes of those that would be recompressed.
+// What these become can't be known.
 func (j *job) expect(ctx context.Context) error {
 	for i := range j.plan.steps {
 		s := &j.plan.steps[i]
@@ -63,8 +63,8 @@ func (j *job) expect(ctx context.Context) error {
 	return nil
 }
 
-// checkRoom refuses what surely does not fit on the destination's disk, before anything is read in bulk: the layers that stay as they
-// are. What others come to is not known.
+// checkRoom fails if the unchanged layers certainly don't fit on the destination's disk, before anything is read in bulk. What other
+// layers become is unknown.
 func (j *job) checkRoom(ctx context.Context) error {
 	dst, ok := j.dst.(layout.Roomy)
 	if !ok || j.inPlace {

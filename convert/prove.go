@@ -43,7 +43,7 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 	if !o.copies() {
 		problems = errorsOf(cache)
 	}
-	if _, ok := src.(layout.RandomAccess); ok { // elsewhere that is not cheap, and reading will tell
+	if _, ok := src.(layout.RandomAccess); ok { // elsewhere that isn't cheap, and reading will tell
 		missing, err := absent(ctx, src, cache.Root)
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 		switch p.Kind {
 		case buildcache.RootTooLarge, buildcache.ConfigTooLarge: // the result may be smaller
 			return true
-		case buildcache.LayerNoDiffID, buildcache.LayerMediaTypeBad: // set anew with a layer's bytes
+		case buildcache.LayerNoDiffID, buildcache.LayerMediaTypeBad: // set again with a layer's new bytes
 			return o.Compression != ""
 		default:
 			return false
@@ -66,7 +66,7 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 	return nil
 }
 
-// PreflightError says that a destination surely does not take a result. Nothing was written.
+// PreflightError says that a destination certainly won't take a result. Nothing was written.
 type PreflightError struct {
 	Problems []buildcache.Problem // errors only, at least one
 }
@@ -101,7 +101,7 @@ func preflight(cache *layout.Cache, p *plan, o Options) (warnings []buildcache.P
 // lookUps is how many blobs are looked for at once.
 const lookUps = 8
 
-// ReadBackError says that a destination took a result, and then did not give it back as it was. No tag was moved.
+// ReadBackError says that a destination took a result, but didn't return it unchanged. No tag was moved.
 type ReadBackError struct{ Err error }
 
 func (e *ReadBackError) Error() string { return fmt.Sprintf("read the result back: %v", e.Err) }
@@ -112,8 +112,8 @@ func (e *ReadBackError) Unwrap() error { return e.Err }
 // errChanged says that a place returned other bytes than it was given.
 var errChanged = errors.New("the bytes differ from what was written")
 
-// readBack compares what a place has for root and config with what they should be. Of a place where reading is not cheap, it
-// is enough that it took the config.
+// readBack compares what a place has for root and config with what they should be. If reading from the place isn't cheap, it
+// is enough that the place has the config.
 func readBack(ctx context.Context, dst layout.Place, result *layout.Cache) error {
 	root, err := layout.ReadBlob(ctx, dst, result.Entry.Descriptor, buildcache.MaxRoot)
 	if err != nil {
@@ -136,8 +136,8 @@ func readBack(ctx context.Context, dst layout.Place, result *layout.Cache) error
 	return err
 }
 
-// prove reads a result back and holds it against the rules of BuildKit's importer, and looks whether every blob is
-// there with its size. What is in the blobs was checked when they were written.
+// prove reads a result back, checks it against the rules of BuildKit's importer, and checks that every blob is
+// there with its size. The bytes of the blobs were checked when they were written.
 func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Options) error {
 	if err := readBack(ctx, dst, result); err != nil {
 		return &ReadBackError{Err: err}
@@ -145,14 +145,14 @@ func prove(ctx context.Context, dst layout.Place, result *layout.Cache, o Option
 	return proveImport(ctx, dst, result, o)
 }
 
-// proveImport is prove of a result that need not have been written yet.
+// proveImport is prove for a result that may not have been written yet.
 func proveImport(ctx context.Context, dst layout.Source, result *layout.Cache, o Options) error {
 	missing, err := absent(ctx, dst, result.Root)
 	if err != nil {
 		return err
 	}
 	problems := missing
-	if !o.copies() { // a copy is what it was
+	if !o.copies() { // a copy is as good as its source
 		problems = append(errorsOf(result), missing...)
 	}
 	if len(problems) > 0 {
@@ -161,7 +161,8 @@ func proveImport(ctx context.Context, dst layout.Source, result *layout.Cache, o
 	return nil
 }
 
-// proveHeld reads every layer of the result that the destination had already, or may have had. It fails with a *layout.HeldError.
+// proveHeld reads every layer of the result that the destination already had, or may have had. It fails with a *layout.HeldError if one
+// is damaged.
 func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 	moved := map[digest.Digest]bool{}
 	for _, s := range j.plan.steps {
@@ -196,13 +197,13 @@ func readHeld(ctx context.Context, dst layout.Source, layer buildcache.Descripto
 	})
 }
 
-// errorsOf returns what is wrong with a cache, as far as root and config show it.
+// errorsOf returns the errors in a cache, as far as root and config show them.
 func errorsOf(cache *layout.Cache) []buildcache.Problem {
 	problems := buildcache.Validate(cache.Root, int64(len(cache.RawRoot)), cache.Config)
 	return slices.DeleteFunc(problems, func(p buildcache.Problem) bool { return p.Severity != buildcache.SeverityError })
 }
 
-// absent returns a problem for every layer that a place does not have, or has with another size: one, where a root lists it twice.
+// absent returns a problem for every layer that a place lacks or has with another size, only one if a root lists it twice.
 func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]buildcache.Problem, error) {
 	has := map[digest.Digest]*bool{}
 	group, groupCtx := parallel.New(ctx, lookUps)
@@ -233,8 +234,8 @@ func absent(ctx context.Context, src layout.Source, root *buildcache.Root) ([]bu
 	return problems, nil
 }
 
-// lacks says of a layer that a place does not have with its size whether it is missing, or what is wrong with what is there: the same as
-// verify.
+// lacks says of a layer that a place doesn't have with its size whether it is missing, or what is wrong with what is there. verify says
+// the same.
 func lacks(ctx context.Context, src layout.Source, layer buildcache.Descriptor, where string) (p buildcache.Problem, err error) {
 	missing := buildcache.NewProblem(buildcache.BlobMissing, where, "").On(layer.Digest)
 	files, ok := src.(layout.RandomAccess)

@@ -15,12 +15,12 @@ type PruneOptions struct {
 	Rules   buildcache.PruneRules
 	DryRun  bool // write nothing
 	OnEvent layout.Handler
-	// Explain, if it is there, gets each cache before anything of it goes, and how many results each of its records has left, less
-	// than 0 for a record that goes itself. It may be called again for a cache whose tag moves meanwhile: the last call counts.
+	// Explain, unless nil, gets each cache before anything is dropped, and how many results are left to each of its records, negative
+	// for a record that is dropped itself. It may be called again for a cache whose tag moves meanwhile: the last call counts.
 	Explain func(ctx context.Context, cache *layout.Cache, left []int) error
 }
 
-// PruneResult says what became of a cache, or would. Sizes are in bytes.
+// PruneResult says what became of a cache, or would become of it. Sizes are in bytes.
 type PruneResult struct {
 	Tag  string `json:"tag,omitempty"`
 	From Root   `json:"from"`
@@ -31,14 +31,14 @@ type PruneResult struct {
 	// Unnamed is how many bytes no tag reaches any more; layout.Dir.GC frees them.
 	Unnamed int64          `json:"unnamed,omitempty"`
 	Took    layout.Seconds `json:"seconds"`
-	// Error is why nothing became of it, where several caches are pruned and this one failed.
+	// Error is why this cache failed, if it is one of several to prune.
 	Error string `json:"error,omitempty"`
 	Err   error  `json:"-"`
 
 	left *layout.Cache
 }
 
-// Moves returns what the tag is to name when a dry run is done in earnest. ok is false where that is what it names now.
+// Moves returns what the tag would name if a dry run were carried out. ok is false if it names that now.
 func (r *PruneResult) Moves() (move layout.Planned, ok bool) {
 	if r.left == nil || r.Unchanged || r.Err != nil {
 		return layout.Planned{}, false
@@ -55,12 +55,12 @@ func (r *PruneResult) Moves() (move layout.Planned, ok bool) {
 // rewriteAttempts bounds how often a cache is read and changed again because its tag moved meanwhile.
 const rewriteAttempts = 8
 
-// Prune drops results of a cache by the rules, and all that no other result needs, and moves its tag to what is left: as
-// buildcache.Prune says, in the form that it has. No layer is read or written. The tag moves last, after the result was proved to be
-// what BuildKit imports in full; where it has moved meanwhile, what it names then is pruned, a bounded number of times. Layers that
-// are needed no more stay in the place until somebody deletes what nothing names.
+// Prune drops results of a cache by the rules, and everything that no other result needs, as buildcache.Prune says, and moves its tag
+// to what is left, in the same form. No layer is read or written. The tag moves last, after the result was proved to be what BuildKit
+// imports in full. If it has moved meanwhile, what it names then is pruned, a bounded number of times. Layers that are no longer
+// needed stay in the place until somebody deletes what nothing names.
 //
-// It fails with an *EmptiedError where the rules would leave nothing, else as Convert does.
+// It fails with an *EmptiedError if the rules would leave nothing, otherwise as Convert does.
 func Prune(ctx context.Context, place layout.Place, entry layout.Entry, o PruneOptions) (result *PruneResult, err error) {
 	begun := time.Now()
 	if locker, ok := place.(layout.Locker); ok && !o.DryRun {
@@ -89,11 +89,11 @@ func Prune(ctx context.Context, place layout.Place, entry layout.Entry, o PruneO
 	return result, nil
 }
 
-// PruneAll prunes caches of a place, classified, one after the other. It goes on after one that fails, which is in the results with its error;
-// an error means that it could not go on: it was interrupted, or the place is locked.
+// PruneAll prunes classified caches of a place, one after the other. It continues after one that fails, which is in the results with its
+// error; an error means that it could not continue: it was interrupted, or the place is locked.
 func PruneAll(ctx context.Context, place layout.Place, entries []layout.Entry, o PruneOptions) ([]*PruneResult, error) {
 	results := []*PruneResult{}
-	checks := make([]error, len(entries)) // before roots of others lie there unnamed, which are not those that tags lack
+	checks := make([]error, len(entries)) // before pruning leaves roots unnamed that dangling tags never named
 	for i, entry := range entries {
 		checks[i] = entry.Check(ctx, place)
 	}
@@ -147,7 +147,7 @@ func prune(ctx context.Context, place layout.Place, entry layout.Entry, o PruneO
 	return result, err
 }
 
-// rewrite puts a cache in the place of the one that a tag names, with layers that the place has. It returns how many bytes no tag
+// rewrite replaces the cache that a tag names with another one, whose layers the place has. It returns how many bytes no tag
 // reaches any more.
 func rewrite(ctx context.Context, place layout.Place, old, now *layout.Cache, onEvent layout.Handler) (int64, error) {
 	j := &job{

@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// assemble makes root and config of the result. What does not change keeps its bytes.
+// assemble makes root and config of the result. What doesn't change keeps its bytes.
 func assemble(cache *layout.Cache, p *plan) (*layout.Cache, error) {
 	out := &layout.Cache{Root: cache.Root, Config: cache.Config, RawRoot: cache.RawRoot, RawConfig: cache.RawConfig}
 	if blobs := p.blobs(); len(blobs) > 0 {
@@ -60,7 +60,7 @@ func (j *job) store(ctx context.Context, converted *layout.Cache) (written bool,
 		{"root", converted.Entry.Descriptor, converted.RawRoot},
 	} {
 		open := func() (io.ReadCloser, error) {
-			// A place that has a config does not open it. It may open a root, which is there where the tag names it.
+			// A place that has the config doesn't open it. Opening a root says nothing: a root is there if the tag names it.
 			written = written || !buildcache.IsManifestType(part.blob.MediaType)
 			return layout.OpenBytes(part.raw)()
 		}

@@ -16,13 +16,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Between two stages of a layer lie this many buffers of this many bytes.
+// Between two stages of a layer there are this many buffers of at most this many bytes.
 const (
 	stageBuffers    = 4
 	stageBufferSize = 256 << 10
 )
 
-// DiffIDError says that a layer's uncompressed bytes are not those that its descriptor promises. BuildKit fails a build
+// DiffIDError says that a layer's uncompressed bytes are not the ones that its descriptor promises. BuildKit fails a build
 // that uses such a layer.
 type DiffIDError struct {
 	Blob      digest.Digest
@@ -33,7 +33,7 @@ func (e *DiffIDError) Error() string {
 	return fmt.Sprintf("layer %s: its diffID should be %s, but is %s", e.Blob, e.Want, e.Got)
 }
 
-// TarError says that what a layer holds is no tar that BuildKit can take the files out of, though the bytes are those that were exported.
+// TarError says that BuildKit can't extract files from what a layer holds, although the bytes are those that were exported.
 type TarError struct {
 	Blob digest.Digest
 	Err  error
@@ -46,8 +46,8 @@ func (e *TarError) Error() string {
 // Unwrap returns what is wrong with the tar.
 func (e *TarError) Unwrap() error { return e.Err }
 
-// recompress encodes one layer anew and stores it in dst. all is told what that takes. The work is done in stages that run side by side, so that a
-// single huge layer uses more than one processor: read and verify; decode and hash; encode; hash and write.
+// recompress encodes one layer again and stores it in dst. all is told what that takes. The work is done in stages that run side by
+// side, so that a single huge layer uses more than one processor: read and verify; decode and hash; encode; hash and write.
 func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step, o Options, all *spending) (blob buildcache.Blob, err error) {
 	err = o.OnEvent.Track(string(Recompress), s.from.Digest, s.from.Size, func(done func(int64)) error {
 		told := func(n int64) {
@@ -67,8 +67,8 @@ func recompress(ctx context.Context, src layout.Source, dst layout.Sink, s step,
 	return blob, nil
 }
 
-// blame says why a layer could not be decoded: mostly because its bytes are damaged, which decoders notice before the
-// digest can be compared at the end.
+// blame says why a layer could not be decoded: usually because its bytes are damaged, which decoders notice before the
+// digest is compared at the end.
 func blame(ctx context.Context, src layout.Source, layer buildcache.Descriptor, err error) error {
 	var unpack *compress.DecodeError
 	if !errors.As(err, &unpack) {
@@ -122,7 +122,7 @@ func recompressLayer(
 }
 
 // repack reads the layer of s, which open opens in src, and writes it to w in the wanted compression, and the tar inside to
-// tarHash. If bytes or diffID are not those of the descriptor it fails, after everything was written to w.
+// tarHash. If bytes or diffID don't match the descriptor, it fails after everything was written to w.
 func repack(
 	ctx context.Context, open layout.OpenFunc, src layout.Source, s step, o Options, tarHash, w io.Writer,
 ) (packed compress.Encoded, err error) {
@@ -174,7 +174,7 @@ func repack(
 	return packed, checkDiffID(s.from, digest.NewDigest(digest.SHA256, full))
 }
 
-// firstOf returns the first error. Those of closing repeat what went wrong before.
+// firstOf returns the first error. Errors of closing repeat what went wrong before.
 func firstOf(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -184,7 +184,7 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// checkDiffID compares with what the descriptor promises. One that promises nothing gets its diffID by this.
+// checkDiffID compares a diffID with the one that the descriptor promises. A layer without one gets it from the recompression.
 func checkDiffID(layer buildcache.Descriptor, got digest.Digest) error {
 	want := layer.DiffID()
 	if want == "" || want == got {
@@ -193,14 +193,14 @@ func checkDiffID(layer buildcache.Descriptor, got digest.Digest) error {
 	return &DiffIDError{Blob: layer.Digest, Want: want, Got: got}
 }
 
-// stage lets r be read in a goroutine of its own, ahead of whoever reads the result. All buffers are taken at once, so those for a
-// blob of few bytes, of which there are many, are small; most unpack to less than 64 times their size.
+// stage reads r in a goroutine of its own, ahead of whoever reads the result. All buffers are allocated at once, so they are small for
+// small blobs, of which there are many; most unpack to less than 64 times their size.
 func stage(r io.Reader, blob int64) (io.Reader, func() error) {
 	size := 64 * min(max(blob, 64), stageBufferSize/64)
 	ahead, err := readahead.NewReaderSize(r, stageBuffers, int(size))
 	if err != nil {
 		panic(err) // the two sizes are above zero
 	}
-	// Its WriteTo fails at the end of what was read to the end already, so it is hidden.
+	// Its WriteTo fails if everything has been read already, so it is hidden.
 	return struct{ io.Reader }{ahead}, ahead.Close
 }

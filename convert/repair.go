@@ -13,74 +13,73 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// RepairOptions say how a cache is repaired. The zero value says what would be done.
+// RepairOptions say how a cache is repaired. The zero value only says what would be done.
 type RepairOptions struct {
 	Write bool          // do it
-	Root  digest.Digest // what a tag is to name whose root is not there, or that is not there; "" for the newest root that nothing names
-	// Tag is the one that is to be mended, "" for all of them. No other one is given to a root then.
+	Root  digest.Digest // the root for a tag that is missing, or whose root is; "" for the newest root that nothing names
+	// Tag is the tag to repair, "" for all of them. If it is set, no other tag is given to a root.
 	Tag  string
 	Base []layout.Source
-	// Deep unpacks every layer and compares its diffID. Otherwise that is done for layers that say none.
+	// Deep unpacks every layer and compares its diffID. Otherwise only layers without a diffID are unpacked.
 	Deep bool
-	// ByPosition finds layers that the config names by the digests that they had before they were recompressed also by their places
-	// in the list, where nothing else tells which they are. Where the order has changed as well, builds get other files than they
-	// should.
+	// ByPosition also matches layers by their position in the list, if the config names them by their digests from before they were
+	// recompressed and nothing else tells which they are. If the order has changed as well, builds get the wrong files.
 	ByPosition bool
 	OnEvent    layout.Handler
 
 	decoder *compress.Decoder
 }
 
-// RepairKind says what was mended: a buildcache.Kind, or CacheInIndex.
+// RepairKind says what was repaired: a buildcache.Kind, or CacheInIndex.
 type RepairKind string
 
-// CacheInIndex is a tag that names an index with nothing but one cache in it, which BuildKit takes for an image.
+// CacheInIndex is a tag that names an index with only one cache in it, which BuildKit takes for an image.
 const CacheInIndex RepairKind = "cache-in-index"
 
-// Repair is one thing that was mended, or would be.
+// Repair is one thing that was repaired, or would be.
 type Repair struct {
 	Kind   RepairKind    `json:"kind"`
 	Digest digest.Digest `json:"digest,omitempty"` // the blob concerned
 	What   string        `json:"what"`
 }
 
-// RepairResult says what became of a cache, or would.
+// RepairResult says what became of a cache, or would become of it.
 type RepairResult struct {
 	Tag     string        `json:"tag,omitempty"`
 	From    digest.Digest `json:"from"`
-	To      digest.Digest `json:"to,omitempty"` // "" where it can't be repaired
+	To      digest.Digest `json:"to,omitempty"` // "" if it can't be repaired
 	Repairs []Repair      `json:"repairs"`
-	// Lost is what went with layers that are nowhere, and Rest what is left then.
+	// Lost is what was dropped with layers that can't be found anywhere, and Rest what is left then.
 	Lost buildcache.Extent  `json:"lost"`
-	Rest *buildcache.Extent `json:"rest,omitempty"` // where something is lost
-	// Checked says how layers were looked at. A registry is only asked for them where nobody wants Deep: damage is not found then.
+	Rest *buildcache.Extent `json:"rest,omitempty"` // if something is lost
+	// Checked says how layers were checked. Without Deep, a registry is only asked whether it has them, which finds no damage.
 	Checked Checked `json:"checked"`
-	// Left are the errors that can't be mended.
+	// Left are the errors that can't be repaired.
 	Left []buildcache.Problem `json:"left,omitempty"`
-	// Kept are damaged blobs that stay, because something else in the place names them too.
+	// Kept are damaged blobs that stay because something else in the place names them too.
 	Kept []digest.Digest `json:"kept,omitempty"`
-	// Foreign says that the root is not there, or can't be read, and that what is there of the entry speaks of something else than a
-	// cache. Nothing is done about it.
+	// Foreign says that the root is missing or unreadable, and that what is left of the entry points to something other than a cache.
+	// Nothing is done about it.
 	Foreign bool `json:"foreign,omitempty"`
 	Written bool `json:"written"`
-	// Error is what ended it, where that could not be done.
+	// Error is why the repair failed, if it did.
 	Error string `json:"error,omitempty"`
 	Err   error  `json:"-"`
 
-	sound map[digest.Digest]bool // whether layers have the bytes of their digests in the place
+	sound map[digest.Digest]bool // whether layers in the place match their digests
 }
 
-// RepairCache mends what is wrong with a cache and can be mended without what is lost:
+// RepairCache repairs what can be repaired in a cache, and drops what is lost:
 //
-//   - A tag whose root is not there gets Root, or, where there is no other entry, the newest root that lies there unnamed; one that
-//     names an index with nothing but a cache in it gets that cache. What is not of a cache is left as it is.
-//   - Blobs that are missing or damaged are taken from a base. Layers that are nowhere are dropped with the results that need
+//   - A tag whose root is missing gets Root, or, if there is no other entry, the newest unnamed root; one that names an index
+//     with only a cache in it gets that cache. What doesn't belong to a cache is left as it is.
+//   - Missing or damaged blobs are taken from a base. Layers that can't be found anywhere are dropped with the results that need
 //     them; records stay, as far as others depend on them.
 //   - Sizes, media types and diffIDs that are wrong or missing are measured.
-//   - Layers that the config names by the digests that they had before they were recompressed are found by their diffIDs, or
-//     with ByPosition by their places, where that is not possible.
+//   - Layers that the config names by their digests from before they were recompressed are found by their diffIDs, or, if that is
+//     not possible, by their positions with ByPosition.
 //
-// What is written was proved to be what BuildKit imports in full; the tag moves last. What can't be mended is in the result.
+// What is written was proved to be what BuildKit imports in full; the tag moves last. What can't be repaired is in the result.
 func RepairCache(ctx context.Context, place layout.Place, entry layout.Entry, o RepairOptions) (result *RepairResult, err error) {
 	o.decoder = compress.NewDecoder()
 	if locker, ok := place.(layout.Locker); ok && o.Write {
@@ -107,17 +106,17 @@ type repairer struct {
 	place   layout.Place
 	o       RepairOptions
 	result  *RepairResult
-	discard []digest.Digest // what is damaged and not needed any more
-	// guessable says that layers that the root does not list could be told by their places.
+	discard []digest.Digest // damaged and no longer needed
+	// guessable says that layers that the root doesn't list could be matched by position.
 	guessable bool
-	// based are the places of blobs that a base is to give, where nothing is to be written.
+	// based are the bases that would give blobs, if nothing is to be written.
 	based map[digest.Digest]layout.Source
 }
 
-// readTries is how often what looks damaged is read: what is given up for damage is not given up for a transfer that ended too soon.
+// readTries is how often something that looks damaged is read, so that nothing is given up because a transfer ended early.
 const readTries = 2
 
-// discarder is a place that a blob can be taken out of whose bytes are those of another one.
+// discarder is a place that can remove a blob with the wrong bytes.
 type discarder interface {
 	DiscardDamaged(ctx context.Context, blob digest.Digest) (kept bool, err error)
 }
@@ -126,7 +125,7 @@ func (r *repairer) note(kind RepairKind, blob digest.Digest, format string, args
 	r.result.Repairs = append(r.result.Repairs, Repair{Kind: kind, Digest: blob, What: fmt.Sprintf(format, args...)})
 }
 
-// leave says what can't be mended.
+// leave says what can't be repaired.
 func (r *repairer) leave(kind buildcache.Kind, where string, blob digest.Digest, detail string) {
 	r.result.Left = append(r.result.Left, buildcache.NewProblem(kind, where, detail).On(blob))
 }
@@ -176,7 +175,7 @@ func (r *repairer) repair(ctx context.Context, entry layout.Entry) error {
 	return nil
 }
 
-// suppose moves the tag in a view of the place, so that what is looked at after it is what there would be.
+// suppose moves the tag in a view of the place, so that what is checked later is what there would be.
 func (r *repairer) suppose(ctx context.Context, entry layout.Entry, now *layout.Cache) error {
 	if view, ok := r.place.(restorer); !ok || !view.IsAssumed() || entry.Descriptor.Digest == now.Entry.Descriptor.Digest {
 		return nil
@@ -184,7 +183,7 @@ func (r *repairer) suppose(ctx context.Context, entry layout.Entry, now *layout.
 	return r.place.Tag(ctx, entry.Tag, now.Entry.Descriptor, entry.Descriptor.Digest)
 }
 
-// findRoot returns the root of the cache that a tag is to name, or nil where there is none.
+// findRoot returns the root of the cache that a tag is to name, or nil if there is none.
 func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
 	switch entry.Kind {
 	case layout.KindCache:
@@ -212,7 +211,7 @@ func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.En
 	return found, nil
 }
 
-// findUnnamed finds the root for a tag that names one that is not there.
+// findUnnamed finds a root for a tag whose root is missing.
 func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
 	found, err := r.rootFromBase(ctx, entry)
 	if err != nil {
@@ -252,14 +251,14 @@ func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout
 	return other, nil
 }
 
-// isAlone reports whether a place has no other entry. Of one whose root is not there nobody can tell what it was: with others beside
-// it, what lies there unnamed may be what those named before.
+// isAlone reports whether a place has no entry under another tag. Nobody can tell what a missing root was: if there are other entries,
+// the unnamed roots may be what those named before.
 func (r *repairer) isAlone(ctx context.Context, entry layout.Entry) (bool, error) {
 	entries, err := r.place.Entries(ctx)
 	return !slices.ContainsFunc(entries, func(e layout.Entry) bool { return e.Tag != entry.Tag }), err
 }
 
-// unwrap returns the one cache that is in an index, if nothing else is.
+// unwrap returns the one cache in an index, if nothing else is in it.
 func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
 	raw, err := layout.ReadBlob(ctx, r.place, entry.Descriptor, buildcache.MaxRoot)
 	if err != nil {
@@ -277,8 +276,8 @@ func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entr
 	return &cache, nil
 }
 
-// load reads root and config of a cache, whatever is wrong with what the root says about the config. It returns nil where there
-// is nothing to go on with.
+// load reads root and config of a cache, even if what the root says about the config is wrong. It returns nil if there is nothing
+// to work with.
 func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache, error) {
 	cache := &layout.Cache{Entry: entry}
 	var err error
@@ -304,7 +303,7 @@ func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache,
 	return cache, r.loadConfig(ctx, cache)
 }
 
-// loadConfig reads the config, here or in a base. Where there is none, what is left of the cache is of no use.
+// loadConfig reads the config, from the place or a base. Without it, what is left of the cache is of no use.
 func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
 	config := cache.Root.Config
 	raw, err := layout.ReadUnverified(ctx, r.place, config, buildcache.MaxConfig)

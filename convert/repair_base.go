@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// sourceOf returns where a blob is read: in the place, or where it would come from.
+// sourceOf returns where to read a blob: in the place, or where it would come from.
 func (r *repairer) sourceOf(blob digest.Digest) layout.Source {
 	if base := r.based[blob]; base != nil {
 		return base
@@ -19,8 +19,8 @@ func (r *repairer) sourceOf(blob digest.Digest) layout.Source {
 	return r.place
 }
 
-// rootFromBase returns the root of an entry as a base has it, and copies it from there; nil where none has it. What the place says of
-// its size may be as wrong as its bytes.
+// rootFromBase returns an entry's root as a base has it, and copies it from there; nil if none has it. The size that the place states
+// may be as wrong as the bytes.
 func (r *repairer) rootFromBase(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
 	if entry.Descriptor.Digest == "" {
 		return nil, nil
@@ -51,7 +51,7 @@ func (r *repairer) fromBase(ctx context.Context, blob buildcache.Descriptor) (bo
 			return err == nil, err
 		}
 	}
-	return false, nil // the base is not better
+	return false, nil // the base's is no better
 }
 
 // copy copies a blob from a base, or notes that it would come from there.

@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// mend returns a cache as it should be, or nil where it can't be mended. If nothing is wrong it has the bytes that it had.
+// mend returns a cache as it should be, or nil if it can't be repaired. If nothing is wrong, it keeps its bytes.
 func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache, error) {
 	if cache.Config == nil || len(r.result.Left) > 0 {
 		return nil, nil
@@ -29,7 +29,7 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 	r.describe(cache.Root, facts)
 	problems := errorsOf(cache)
 	if len(r.result.Repairs) == before && len(problems) == 0 && isAsRead(cache) {
-		return cache, nil // it is about the tag, or about blobs
+		return cache, nil // only the tag or blobs need repair, if anything
 	}
 	pruned, err := buildcache.Prune(buildcache.Cache{Root: cache.Root, Config: cache.Config}, buildcache.PruneRules{})
 	var refused *buildcache.RefusedError
@@ -45,14 +45,14 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 		return nil, nil
 	}
 	for _, f := range pruned.Freed {
-		r.result.Lost, r.result.Rest = f.Extent, &pruned.Kept // of the one rule that always is there
+		r.result.Lost, r.result.Rest = f.Extent, &pruned.Kept // of the one rule that always applies
 	}
 	r.tellDropped(cache.Config, facts, problems)
 	pruned.Root = pruned.Root.WithForm(pruned.Root.Form)
 	return seal(pruned.Cache)
 }
 
-// tellDropped notes what is dropped because of something else than a layer that is nowhere.
+// tellDropped notes what is dropped for a reason other than a layer that can't be found anywhere.
 func (r *repairer) tellDropped(config *buildcache.Config, facts map[digest.Digest]*fact, problems []buildcache.Problem) {
 	unlisted := false
 	for _, p := range problems {
@@ -70,7 +70,7 @@ func (r *repairer) tellDropped(config *buildcache.Config, facts map[digest.Diges
 	}
 }
 
-// guess says that layers could be told by their places, if they could and were not.
+// guess says that layers could be matched by position, if they could and were not.
 func (r *repairer) guess() string {
 	if !r.guessable || r.o.ByPosition {
 		return ""
@@ -78,19 +78,19 @@ func (r *repairer) guess() string {
 	return "; to match layers by their position in the root, use --by-position, which is wrong if their order has changed"
 }
 
-// isAsRead reports whether a root has its digest, and still says of its config what its bytes say.
+// isAsRead reports whether a root's bytes have its digest, and still state the size of its config.
 func isAsRead(cache *layout.Cache) bool {
 	root, err := buildcache.ParseRoot(cache.RawRoot)
 	return err == nil && root.Config.Size == cache.Root.Config.Size && digest.FromBytes(cache.RawRoot) == cache.Entry.Descriptor.Digest
 }
 
-// describe sets the root's descriptors right, and drops those of layers that are nowhere.
+// describe corrects the root's descriptors, and drops those of layers that can't be found anywhere.
 func (r *repairer) describe(root *buildcache.Root, facts map[digest.Digest]*fact) {
 	told := map[digest.Digest]bool{}
 	var layers []buildcache.Descriptor
 	for _, layer := range root.Layers {
 		f := facts[layer.Digest]
-		if f == nil { // a config, which has its place elsewhere
+		if f == nil { // a config, which is handled elsewhere
 			layers = append(layers, layer)
 			continue
 		}
@@ -146,7 +146,7 @@ func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 	}
 }
 
-// relist points the config to the layers that the root lists, where it names them by the digests that they had before they were
+// relist points the config to the layers that the root lists, if it names them by their digests from before they were
 // recompressed.
 func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[digest.Digest]*fact) error {
 	unlisted := map[digest.Digest]bool{}
@@ -174,7 +174,7 @@ func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[di
 			now, how = r.byPosition(byPlace[i]), "only by its position in the list"
 		}
 		if now == "" {
-			continue // what is not found BuildKit drops
+			continue // BuildKit drops what is not found
 		}
 		cache.Config.Layers[i].Blob = now
 		if !told[old] {
@@ -193,7 +193,7 @@ func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[di
 	return nil
 }
 
-// byPosition returns the layer that stands in the place of one that nothing else tells, if that is wanted.
+// byPosition returns the layer at the position of one that nothing else identifies, if that is wanted.
 func (r *repairer) byPosition(layer digest.Digest) digest.Digest {
 	r.guessable = r.guessable || layer != ""
 	if !r.o.ByPosition {
@@ -202,7 +202,7 @@ func (r *repairer) byPosition(layer digest.Digest) digest.Digest {
 	return layer
 }
 
-// byDiffIDs returns a layer for each diffID, of several always the same one.
+// byDiffIDs returns one layer for each diffID, always the same one if there are several.
 func byDiffIDs(facts map[digest.Digest]*fact) map[digest.Digest]digest.Digest {
 	by := map[digest.Digest]digest.Digest{}
 	for blob, f := range facts {
@@ -213,8 +213,8 @@ func byDiffIDs(facts map[digest.Digest]*fact) map[digest.Digest]digest.Digest {
 	return by
 }
 
-// diffIDsOf finds the diffIDs of layers that the root does not list: by what roots that nothing names say, or by their bytes where
-// these still lie there.
+// diffIDsOf finds the diffIDs of layers that the root doesn't list: from roots that nothing names, or from the layers' bytes if they
+// are still there.
 func (r *repairer) diffIDsOf(ctx context.Context, blobs map[digest.Digest]bool) (map[digest.Digest]digest.Digest, error) {
 	known := map[digest.Digest]digest.Digest{}
 	if unnamer, ok := r.place.(layout.Unnamer); ok {
@@ -246,7 +246,7 @@ func (r *repairer) diffIDsOf(ctx context.Context, blobs map[digest.Digest]bool) 
 	return known, context.Cause(ctx)
 }
 
-// addDiffIDs adds what another root says of layers. One that can't be read says nothing.
+// addDiffIDs adds the diffIDs that another root states. A root that can't be read states none.
 func (r *repairer) addDiffIDs(ctx context.Context, root digest.Digest, blobs map[digest.Digest]bool, known map[digest.Digest]digest.Digest) {
 	raw, err := layout.ReadUnverified(ctx, r.place, buildcache.Descriptor{Digest: root}, buildcache.MaxRoot)
 	if err != nil {
@@ -263,8 +263,8 @@ func (r *repairer) addDiffIDs(ctx context.Context, root digest.Digest, blobs map
 	}
 }
 
-// placesOf returns what stands in the root in the place of each of the config's layers, if the two are lists of the same length
-// and agree in all that they have in common.
+// placesOf returns the root's layer at the position of each of the config's layers, if the two lists have the same length
+// and agree on everything they have in common.
 func placesOf(cache *layout.Cache, facts map[digest.Digest]*fact) map[int]digest.Digest {
 	listed := slices.DeleteFunc(slices.Clone(cache.Root.Layers), func(d buildcache.Descriptor) bool { return facts[d.Digest] == nil })
 	if len(listed) != len(cache.Config.Layers) {

@@ -16,13 +16,13 @@ import (
 type fact struct {
 	buildcache.Descriptor       // as it should be
 	there                 bool  // in the place, or in a base
-	damaged               bool  // the bytes in the place are others
+	damaged               bool  // the bytes in the place are wrong
 	based                 bool  // it comes from a base
-	held                  bool  // a base has it, but the place keeps the damaged one and takes no other
+	held                  bool  // a base has it, but the place won't replace its damaged copy
 	err                   error // why it can't be unpacked
 }
 
-// measureAll finds out about every layer that a root lists.
+// measureAll finds out the facts about every layer that a root lists.
 func (r *repairer) measureAll(ctx context.Context, root *buildcache.Root) (map[digest.Digest]*fact, error) {
 	facts := map[digest.Digest]*fact{}
 	group, ctx := parallel.New(ctx, Options{}.jobs())
@@ -37,7 +37,7 @@ func (r *repairer) measureAll(ctx context.Context, root *buildcache.Root) (map[d
 	return facts, group.Wait()
 }
 
-// measure finds out about a layer: whether it is there, here or in a base, and what its descriptor should say.
+// measure finds out about a layer: whether the place or a base has it, and what its descriptor should say.
 func (r *repairer) measure(ctx context.Context, form buildcache.Form, f *fact) error {
 	if buildcache.CheckDigest(f.Digest) != nil {
 		return nil //nolint:nilerr // then it is nowhere
@@ -55,7 +55,7 @@ func (r *repairer) measure(ctx context.Context, form buildcache.Form, f *fact) e
 		size, err = r.weigh(ctx, base, f.Descriptor)
 		switch {
 		case isBroken(err):
-			return nil // it is not better there
+			return nil // it is no better there
 		case err != nil:
 			return err
 		}
@@ -68,7 +68,7 @@ func (r *repairer) measure(ctx context.Context, form buildcache.Form, f *fact) e
 	return r.look(ctx, src, form, f)
 }
 
-// bring copies a layer from a base. Registries take no other bytes for a blob that they have, damaged or not.
+// bring copies a layer from a base. Registries accept no other bytes for a blob that they have, damaged or not.
 func (r *repairer) bring(ctx context.Context, f *fact, size int64) (err error) {
 	layer := f.Descriptor
 	layer.Size = size
@@ -80,8 +80,8 @@ func (r *repairer) bring(ctx context.Context, f *fact, size int64) (err error) {
 	return err
 }
 
-// weigh reads a layer and returns its size. It fails where it is not there, or where its bytes are not those of its digest. A
-// registry is believed where it has the layer with the size that is wanted.
+// weigh reads a layer and returns its size. It fails if the layer is missing, or its bytes don't match its digest. Without Deep, a
+// registry is trusted if it has the layer with the expected size.
 func (r *repairer) weigh(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (size int64, err error) {
 	if _, ok := src.(layout.RandomAccess); !ok && !r.o.Deep {
 		if has, err := src.Has(ctx, layer); err != nil || has {
@@ -117,7 +117,7 @@ func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache
 	return size, err
 }
 
-// look finds out how a layer is packed, and what is in it where nobody says.
+// look finds out how a layer is compressed, and with Deep, or if its descriptor has no diffID, what is in it.
 func (r *repairer) look(ctx context.Context, src layout.Source, form buildcache.Form, f *fact) error {
 	encoding, err := detect(ctx, src, f.Descriptor)
 	if err != nil {

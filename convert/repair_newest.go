@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// nameWanted does what nameNewest does, and fails as checkTag does where the tag that is to be mended is not there then.
+// nameWanted does what nameNewest does, and fails as checkTag does if the tag to repair is still missing after that.
 func nameWanted(ctx context.Context, place layout.Place, o RepairOptions) (*Repair, error) {
 	done, err := nameNewest(ctx, place, o)
 	if err != nil {
@@ -20,7 +20,7 @@ func nameWanted(ctx context.Context, place layout.Place, o RepairOptions) (*Repa
 	return done, o.checkTag(ctx, place)
 }
 
-// checkTag fails with a *layout.NotFoundError where the tag that is to be mended is not there, and no root is given for it.
+// checkTag fails with a *layout.NotFoundError if the tag to repair is missing, and no root is given for it.
 func (o RepairOptions) checkTag(ctx context.Context, view layout.Source) error {
 	if o.Tag == "" || o.Root != "" {
 		return nil
@@ -32,11 +32,11 @@ func (o RepairOptions) checkTag(ctx context.Context, view layout.Source) error {
 	return err
 }
 
-// nameNewest gives the newest root that nothing names the tag latest, or the one that is wanted the tag that is, where no cache has a tag.
+// nameNewest gives the newest unnamed root the tag latest, or the wanted root the wanted tag, if no entry is a cache.
 func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repair, error) {
 	tag, want := cmp.Or(o.Tag, layout.DefaultTag), o.Root
 	if tag != layout.DefaultTag && want == "" {
-		return nil, nil // which root it named nobody knows
+		return nil, nil // nobody knows which root it named
 	}
 	entries, err := layout.Survey(ctx, place)
 	if err != nil {
@@ -51,7 +51,7 @@ func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repa
 	if err != nil || root == nil {
 		return nil, err
 	}
-	if old, err := layout.Find(ctx, place, tag); err != nil || old != nil { // then it is for RepairCache to mend
+	if old, err := layout.Find(ctx, place, tag); err != nil || old != nil { // then RepairCache repairs it
 		return nil, err
 	}
 	if err := place.Tag(ctx, tag, root.Descriptor, ""); err != nil {
@@ -67,7 +67,7 @@ func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repa
 	}, nil
 }
 
-// newest returns the newest root of a cache that lies in a place unnamed, or the one that is wanted; nil where there is none.
+// newest returns the wanted root, or else the newest unnamed cache root in a place; nil if there is none.
 func newest(ctx context.Context, place layout.Source, want digest.Digest) (*layout.Entry, error) {
 	if unnamer, ok := place.(layout.Unnamer); ok && want == "" {
 		roots, err := unnamer.UnnamedRoots(ctx)

@@ -24,10 +24,10 @@ type restorer interface {
 	IsAssumed() bool
 }
 
-// indexTries is how often a change of an index.json is thought out again because somebody else has changed it.
+// indexTries is how often a change of index.json is worked out again because somebody else has changed the file.
 const indexTries = 100
 
-// lock locks a place that is written to.
+// lock locks a place if it is to be written to.
 func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock func() error, err error) {
 	if locker, ok := place.(layout.Locker); ok && o.Write {
 		return locker.Lock(ctx)
@@ -35,13 +35,13 @@ func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock fun
 	return func() error { return nil }, nil
 }
 
-// RepairIndex mends the list of a layout's entries where it can't be read, is not there, or names nothing while caches lie there:
-// what stands whole in it stays, and so does what of the rest can be told and is there. Where no cache is left in it, the newest
-// one that nothing names, or Root, gets the tag latest. Where Tag is another one, only Root gets it, and without Root nothing is changed
-// unless the tag is found. All of that is one change, and the bytes of a list that can't be read stay
+// RepairIndex repairs the list of a layout's entries if it can't be read, is missing, or names nothing although there are caches.
+// Intact entries stay, and so do others that can be made out and whose roots are there. If no cache is left in the list, the newest
+// unnamed one, or Root, gets the tag latest. If Tag is another one, only Root gets it, and without Root nothing is changed
+// unless the tag is found. All of that is one change, and the bytes of a list that can't be read are kept
 // beside it. Other places have no such list.
 //
-// It returns the place to go on with: without Write that is a view of what there would be.
+// It returns the place to continue with: without Write, a view of what there would be.
 func RepairIndex(ctx context.Context, place layout.Place, o RepairOptions) (_ layout.Place, repairs []Repair, err error) {
 	dir, ok := place.(restorer)
 	if !ok {
@@ -68,7 +68,7 @@ func RepairIndex(ctx context.Context, place layout.Place, o RepairOptions) (_ la
 	return nil, nil, fmt.Errorf("%s: %w", place, layout.ErrIndexChanged)
 }
 
-// repairIndex does what RepairIndex says, once. It returns a view of what there is then.
+// repairIndex does what RepairIndex says, once. It returns a view of the outcome.
 func repairIndex(ctx context.Context, place layout.Place, dir restorer, o RepairOptions) (_ layout.Place, repairs []Repair, err error) {
 	salvaged, err := dir.SalvageIndex(ctx)
 	if errors.Is(err, layout.ErrIndexReadable) {
@@ -107,7 +107,7 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 	return view, repairs, err
 }
 
-// viewOf returns a view of a layout as it is, or the layout where it is one.
+// viewOf returns a view of a layout as it is, or the layout itself if it is one.
 func viewOf(ctx context.Context, place layout.Place, dir restorer) (layout.Place, error) {
 	if dir.IsAssumed() {
 		return place, nil
@@ -119,7 +119,7 @@ func viewOf(ctx context.Context, place layout.Place, dir restorer) (layout.Place
 	return dir.Assume(index), nil
 }
 
-// fillIn adds to what stands whole in an index what can be told of the rest, and says what can't.
+// fillIn adds to the intact entries of an index what can be made out of the rest, and says what can't.
 func fillIn(ctx context.Context, place layout.Source, salvaged *layout.Salvaged) (repairs []Repair, err error) {
 	note := func(blob digest.Digest, what string) {
 		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), Digest: blob, What: what})
@@ -138,8 +138,8 @@ func fillIn(ctx context.Context, place layout.Source, salvaged *layout.Salvaged)
 	return repairs, nil
 }
 
-// giveBack adds a torn entry to an index, if its root is there and its tag can be read and is free, and says what became of it. An
-// image stays without a tag, so that it is not lost; a cache that has none lies there for whoever wants it.
+// giveBack adds a torn entry to an index if its root is there and its tag is readable and free, and says what became of it. An
+// image is kept without a tag, so that it isn't lost; a cache without one remains in the place for whoever wants it.
 func giveBack(ctx context.Context, place layout.Source, index *buildcache.Index, torn buildcache.Descriptor) (what string, err error) {
 	root, err := layout.FindDigest(ctx, place, torn.Digest)
 	var none *layout.NotFoundError
@@ -172,7 +172,7 @@ func giveBack(ctx context.Context, place layout.Source, index *buildcache.Index,
 	return what, nil
 }
 
-// nameOf names a root, by its tag too where there is one.
+// nameOf names a root, with its tag if it has one.
 func nameOf(root buildcache.Descriptor) string {
 	if tag := root.Tag(); tag != "" {
 		return fmt.Sprintf("tag %s, %s", tag, root.Digest)
@@ -180,8 +180,8 @@ func nameOf(root buildcache.Descriptor) string {
 	return root.Digest.String()
 }
 
-// RepairTags mends entries of caches that no tag finds: of several with one tag the first whole one stays, and one without a tag
-// gets one. Images are not touched. In a layout all of that is one change. It returns what the entries are then, or would be.
+// RepairTags repairs cache entries that no tag finds: of several with one tag the first readable one stays, and one without a tag
+// gets one. Images are not touched. In a layout this is one change. It returns the entries as they are then, or would be.
 func RepairTags(ctx context.Context, place layout.Place, o RepairOptions) (repairs []Repair, are []layout.Entry, err error) {
 	unlock, err := o.lock(ctx, place)
 	if err != nil {
@@ -221,7 +221,7 @@ func RepairTags(ctx context.Context, place layout.Place, o RepairOptions) (repai
 	return nil, nil, fmt.Errorf("%s: %w", place, layout.ErrIndexChanged)
 }
 
-// repairTags does what RepairTags says, if it writes, one change after the other.
+// repairTags does what RepairTags says, if writes is set, one change after the other.
 func repairTags(ctx context.Context, place layout.Place, writes bool) (repairs []Repair, are []layout.Entry, err error) {
 	entries, err := layout.Survey(ctx, place)
 	if err != nil {
@@ -256,7 +256,7 @@ func repairTags(ctx context.Context, place layout.Place, writes bool) (repairs [
 	return repairs, are, nil
 }
 
-// notRead returns the error of the system that kept an entry's root from being read. Nobody knows then what it is.
+// notRead returns the system's error that kept an entry's root from being read, if any. Then nobody knows what it is.
 func notRead(entry layout.Entry) error {
 	var number syscall.Errno
 	if entry.IsUnread() || entry.Kind == layout.KindInvalid && errors.As(entry.Err, &number) {
@@ -265,7 +265,7 @@ func notRead(entry layout.Entry) error {
 	return nil
 }
 
-// repairDoubled leaves one of the entries with one tag, and sets entry to it.
+// repairDoubled keeps one of the entries with the same tag, and sets entry to it.
 func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry, entry *layout.Entry, writes bool) (*Repair, error) {
 	if len(same) < 2 {
 		return nil, nil
@@ -280,7 +280,7 @@ func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry,
 		}
 	}
 	if stays < 0 {
-		return nil, nil // one of them may be mended yet
+		return nil, nil // one of them may still be repaired
 	}
 	*entry = same[stays]
 	root := entry.Descriptor
@@ -295,7 +295,7 @@ func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry,
 	if !ok {
 		return done, place.Tag(ctx, same[0].Tag, root, same[0].Descriptor.Digest)
 	}
-	// All of them go, and one comes back: the other entries would stay in the shadow of one that is only moved.
+	// All are removed, and one is added again: if that were only moved, the others would stay, shadowed.
 	for _, other := range same {
 		if err := untagger.Untag(ctx, other.Tag, other.Descriptor.Digest, nil); err != nil {
 			return nil, err
@@ -304,7 +304,7 @@ func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry,
 	return done, place.Tag(ctx, same[0].Tag, root, "")
 }
 
-// repairUntagged gives an entry a tag: latest where that is free.
+// repairUntagged gives an entry a tag: latest if that is free.
 func repairUntagged(
 	ctx context.Context, place layout.Place, tagged map[string][]layout.Entry, entry *layout.Entry, writes bool,
 ) (*Repair, error) {

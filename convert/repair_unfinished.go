@@ -10,8 +10,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// UnfinishedError says that a tag would go to a root only because it is the newest that lies in a place unnamed, and that blobs of it are
-// missing: tags come last, so that this is how an interrupted command or export leaves a cache, and what needs the blobs would be dropped.
+// UnfinishedError says that a tag would go to a root only because it is the newest unnamed one in a place, but blobs of it are missing.
+// Tags come last, so this is how an interrupted command or export leaves a cache, and what needs the blobs would be dropped.
 type UnfinishedError struct {
 	Place   string
 	Root    digest.Digest
@@ -22,7 +22,7 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s: no tag names the root %s, and blobs of it are missing (%d), as interrupted work leaves a cache: nothing was mended", e.Place, e.Root, e.Missing)
 }
 
-// checkFinished fails with an *UnfinishedError where a root that was not asked for is to be named in earnest, and is not all there.
+// checkFinished fails with an *UnfinishedError if a root that nobody asked for is really to be tagged, and blobs of it are missing.
 func (o RepairOptions) checkFinished(ctx context.Context, place layout.Source, root digest.Digest) error {
 	dir, ok := place.(interface {
 		UnnamedCaches(ctx context.Context) ([]layout.UnnamedCache, error)
@@ -41,7 +41,7 @@ func (o RepairOptions) checkFinished(ctx context.Context, place layout.Source, r
 		}
 		for _, blob := range append(cache.Layers(), cache.Config()) {
 			if buildcache.CheckDigest(blob.Digest) != nil {
-				continue // nothing is to come for it
+				continue // nothing can supply it
 			}
 			has, err := hasAny(ctx, append([]layout.Source{place}, o.Base...), blob)
 			if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// WholeUnnamed returns the caches of a directory that no tag names once caches were repaired, or would be, and that are whole by the
-// bytes of their layers. What gave way to something that was mended is not among them.
+// WholeUnnamed returns the caches of a directory that no tag names after caches were repaired, or would be, and that are whole,
+// including the bytes of their layers. Caches that were replaced by a repaired one are left out.
 func WholeUnnamed(ctx context.Context, dir *layout.Dir, repaired []*RepairResult, o RepairOptions) ([]layout.UnnamedCache, error) {
 	caches, err := dir.UnnamedCaches(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func WholeUnnamed(ctx context.Context, dir *layout.Dir, repaired []*RepairResult
 	}), nil
 }
 
-// soundIn says of layers whether they have the bytes of their digests in the place.
+// soundIn says which layers match their digests in the place.
 func soundIn(facts map[digest.Digest]*fact) map[digest.Digest]bool {
 	sound := map[digest.Digest]bool{}
 	for blob, f := range facts {
@@ -45,7 +45,7 @@ func soundIn(facts map[digest.Digest]*fact) map[digest.Digest]bool {
 	return sound
 }
 
-// soundLayers reads the layers of caches that nothing is known of, and says of all whether they have the bytes of their digests.
+// soundLayers reads those layers of caches that are not in known, and says of all whether they match their digests.
 func soundLayers(
 	ctx context.Context, dir *layout.Dir, caches []layout.UnnamedCache, known map[digest.Digest]bool, o RepairOptions,
 ) (map[digest.Digest]bool, error) {

@@ -14,27 +14,27 @@ import (
 // Result says what a conversion did, or would do. Sizes are in bytes.
 type Result struct {
 	Tag       string        `json:"tag,omitempty"`
-	Was       digest.Digest `json:"was,omitempty"` // what the tag named in the destination before, where that was another root
+	Was       digest.Digest `json:"was,omitempty"` // what the tag named in the destination before, if that was another root
 	From      Root          `json:"from"`
 	To        Root          `json:"to"`
-	Unchanged bool          `json:"unchanged"` // the source was what was asked for already
-	Skipped   bool          `json:"skipped"`   // the destination, another place or tag, had the result already, whole, under its tag
+	Unchanged bool          `json:"unchanged"` // the source already was what was asked for
+	Skipped   bool          `json:"skipped"`   // the destination, another place or tag, already had the whole result under its tag
 	DryRun    bool          `json:"dryRun,omitempty"`
 	Layers    []LayerResult `json:"layers"`
-	// Foreseen is, in a dry run, how large the layers are in the source that would be recompressed.
+	// Foreseen is, in a dry run, the size in the source of the layers that would be recompressed.
 	Foreseen int64 `json:"-"`
 	// Unnamed is how many bytes no tag reaches any more after a change in place; layout.Dir.GC frees them.
 	Unnamed int64 `json:"unnamed,omitempty"`
 	layout.Effort
-	// Pruned says what Options.Prune dropped; nil where it says nothing.
+	// Pruned says what Options.Prune dropped; nil if it has no rules.
 	Pruned *Pruning `json:"pruned,omitempty"`
-	// NotInFull says that it was copied as it is though BuildKit will not import it in full, and why; it is among the notes.
+	// NotInFull says that it was copied as it is, although BuildKit won't import it in full, and why. It is also among the notes.
 	NotInFull string `json:"-"`
 	// Notes say what the result can't do: which BuildKits can't use it, what breaks.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Root describes one side of a conversion. After a dry run the new digests are unknown where layers are recompressed.
+// Root describes one side of a conversion. After a dry run the new digests are unknown if layers are recompressed.
 type Root struct {
 	Digest      digest.Digest   `json:"digest,omitempty"`
 	Form        buildcache.Form `json:"form"`
@@ -99,13 +99,13 @@ func newResult(j *job) *Result {
 	return r
 }
 
-// given is the cache as its source has it.
+// given returns the cache as its source has it.
 func (j *job) given() *layout.Cache { return cmp.Or(j.whole, j.cache) }
 
-// isUnchanged reports whether the source has what was asked for.
+// isUnchanged reports whether the source already is what was asked for.
 func (j *job) isUnchanged() bool { return j.given() == j.cache && !j.plan.changed(j.cache.Root) }
 
-// pruned says what was dropped on the way.
+// pruned says what was dropped from the cache.
 func (j *job) pruned() *Pruning {
 	if j.pruning == nil || j.fitted == nil {
 		return j.pruning
@@ -114,7 +114,7 @@ func (j *job) pruned() *Pruning {
 	return &both
 }
 
-// asGiven returns a pruning of the result with the blobs counted that the source has in their place, as those of the source are.
+// asGiven returns a pruning of the result that counts the source's blobs in place of the result's, as all other numbers do.
 func (j *job) asGiven(fitted Pruning) Pruning {
 	blobs := j.plan.blobs()
 	fitted.Kept.Blobs, fitted.Kept.Bytes = 0, 0
@@ -137,8 +137,8 @@ func (j *job) asGiven(fitted Pruning) Pruning {
 	return fitted
 }
 
-// noteWas says what is replaced in another place than the source, or under another tag, or whether it is what it was. Root and
-// config were written or not.
+// noteWas notes what was replaced in another place or under another tag, or whether nothing had to be. written says that root or
+// config was written.
 func (r *Result) noteWas(j *job, written bool) {
 	switch {
 	case j.inPlace && j.tag == j.cache.Entry.Tag:

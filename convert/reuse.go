@@ -14,8 +14,8 @@ import (
 )
 
 // isProved reads the blob that a step is to reuse, and reports whether it is the layer in the wanted compression: its
-// bytes have its digest, what is in them is the tar that is in the source's layer, and everything else that is said of it,
-// which goes into the result, is so.
+// bytes match its digest, they contain the tar of the source's layer, and everything else that is claimed about it,
+// which goes into the result, is true.
 func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	blob := buildcache.Descriptor{
 		MediaType: buildcache.LayerMediaType(buildcache.Artifact, s.to.Compression), Digest: s.to.Digest, Size: s.to.Size,
@@ -45,13 +45,13 @@ func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	if s.encoding.Compression == buildcache.Estargz || want.tar == "" {
 		// Its diffID is not the digest of the tar alone, so the source has to be read as well.
 		if want, err = sumTar(ctx, sourceOf(j.src, s.from), s.from, j.o.decoder, func(bytes int64) { j.proved.Add(bytes) }); isBroken(err) {
-			return false, nil // recompressing it says what is wrong
+			return false, nil // recompressing it will say what is wrong
 		}
 	}
 	return held.tar == want.tar, err
 }
 
-// isBroken reports whether a layer is damaged, or not encoded as it should be: then it is no proof, and no failure either.
+// isBroken reports whether a layer is missing, damaged, or not encoded as it should be. That proves nothing, and is no failure either.
 func isBroken(err error) bool {
 	var decode *compress.DecodeError
 	return errors.As(err, &decode) || errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) ||
@@ -107,7 +107,7 @@ func sumTar(
 	sums.compression = encoding.Compression
 	sums.tar, sums.full = digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)
 	if contents != nil {
-		sums.toc, sums.fullSize, _ = contents.end() // of a tar that can't be read there is no table of contents
+		sums.toc, sums.fullSize, _ = contents.end() // a tar that can't be read has no table of contents
 	}
 	return sums, errors.Join(err, decoded.Close())
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// seal writes a cache that is a value down as bytes. Its root points to the config's bytes already.
+// seal encodes a cache value as bytes. Its root already points to the config's bytes.
 func seal(value buildcache.Cache) (*layout.Cache, error) {
 	cache := &layout.Cache{Root: value.Root, Config: value.Config}
 	var err error

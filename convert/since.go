@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// AgeExamples are how ages are written, for help and messages.
+// AgeExamples shows how ages are written, for help and messages.
 const AgeExamples = "30d, 2w, 12h or 2026-11-01"
 
-// maxAge is the largest age that is read, in days.
+// maxAge is the largest age that is accepted, in days.
 const maxAge = 100 * 365
 
-// ParseSince reads an age, and returns when it began: a duration as Go writes it, a number of days or weeks, or a day in UTC, from
-// whose beginning it counts. It fails with an *AgeError for other text, and for minutes alone, such as 6m, which are months elsewhere:
-// what would be deleted by that must not be.
+// ParseSince reads an age, and returns the time that it goes back to: a duration as Go writes it, a number of days or weeks, or a day in
+// UTC, from its beginning. It fails with an *AgeError for other text, and for minutes alone, such as 6m, which mean months elsewhere:
+// a mistake would delete far too much.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		if day.After(now) || now.Sub(day) > maxAge*24*time.Hour {
@@ -43,10 +43,10 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	return now.Add(-age), nil
 }
 
-// AgeError says that a text is no age.
+// AgeError says that a text is not an age.
 type AgeError struct {
 	Text  string
-	Meant string // the age that it probably is, in other words; "" where that can't be told
+	Meant string // the age that was probably meant, spelled as one; "" if that can't be told
 	// Unclear says that its unit may be minutes or months.
 	Unclear bool
 }
@@ -63,7 +63,7 @@ var wordyAge = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)?s?$`)
 })
 
-// unitOf returns the unit of an age that is one number with one unit, "" where it has none.
+// unitOf returns the unit of an age that is one number with one unit, "" if it has none.
 func unitOf(text string) string {
 	if m := wordyAge().FindStringSubmatch(text); m != nil {
 		return m[2]
@@ -71,7 +71,7 @@ func unitOf(text string) string {
 	return ""
 }
 
-// meantAge returns the age that a text probably is, or "".
+// meantAge returns the age that was probably meant by a text, or "".
 func meantAge(text string) string {
 	m := wordyAge().FindStringSubmatch(text)
 	if m == nil {

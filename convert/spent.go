@@ -9,13 +9,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// spending is what attempts at a layer take, those that break off too: nothing of it is ever taken back.
+// spending is what attempts at a layer take, including those that break off: nothing is ever taken back.
 type spending struct{ read, sent atomic.Int64 }
 
-// reads takes note of what was read, and nothing of what is to be read again.
+// reads counts what was read. It ignores negative numbers, which say that something will be read again.
 func (s *spending) reads(n int64) { s.read.Add(max(n, 0)) }
 
-// sentTo returns a writer to w that takes note of what is written.
+// sentTo returns a writer to w that counts what is written.
 func (s *spending) sentTo(w io.Writer) io.Writer { return &spendingWriter{w, s} }
 
 // of returns what was read and what was sent.
@@ -32,7 +32,7 @@ func (w *spendingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// blob is the digest of what a layer becomes, or "" where it stays as it is or nobody knows.
+// blob returns the digest of what a layer becomes, or "" if it stays as it is or that is unknown.
 func (s *step) blob() digest.Digest {
 	if s.to == nil {
 		return ""
@@ -40,7 +40,7 @@ func (s *step) blob() digest.Digest {
 	return s.to.Digest
 }
 
-// spentOn is what a step took, or in a dry run would take.
+// spentOn returns what a step took, or in a dry run would take.
 func (j *job) spentOn(s step) (e layout.Effort) {
 	size := s.from.Size
 	switch {
@@ -61,7 +61,7 @@ func (j *job) spentOn(s step) (e layout.Effort) {
 	return e
 }
 
-// spent is what a conversion took that has failed.
+// spent returns what a failed conversion took.
 func (j *job) spent() layout.Effort {
 	e := layout.Effort{Read: j.proved.Load()}
 	for _, s := range j.plan.steps {

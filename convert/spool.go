@@ -10,14 +10,14 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// spooled is a source with one blob of it in a temporary file: estargz can only be taken apart by one who sees its end
+// spooled is a source with one of its blobs in a temporary file: estargz can't be taken apart without reading its end
 // first.
 type spooled struct {
 	layout.Source
 	section *layout.Section
 }
 
-// spool brings a blob, verified, to a temporary file.
+// spool copies a blob, verified, to a temporary file.
 func spool(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (s *spooled, err error) {
 	raw, err := layout.OpenVerified(ctx, src, blob)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *spooled) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 	return s.OpenAt(ctx, blob)
 }
 
-// OpenAt returns the blob for reading it anywhere. Closing it leaves the file for the next reader.
+// OpenAt returns the blob for reading at any offset. Closing it leaves the file for the next reader.
 func (s *spooled) OpenAt(context.Context, buildcache.Descriptor) (*layout.Section, error) {
 	return &layout.Section{
 		SectionReader: io.NewSectionReader(s.section, 0, s.section.Size()), Closer: io.NopCloser(nil),

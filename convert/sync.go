@@ -17,44 +17,44 @@ import (
 // SyncOptions say what a sync does. The zero value copies every cache under its own tag, unchanged.
 type SyncOptions struct {
 	Options
-	// Entries are what to bring over, as places.Opened.Entries or layout.Survey returns them; nil stands for all that
-	// is in the source.
+	// Entries are what to copy, as places.Opened.Entries or layout.Survey returns them; nil means everything in the
+	// source.
 	Entries []layout.Entry
-	// Tags are what to bring over instead of Entries: their roots are read as they are needed, in both places, a few ahead, so that however
-	// many there are takes little memory, and so little time. The source must be a layout.Lenient, and is asked for them while the
-	// destination is asked for its own. A root that can't be read fails by itself; where none can, or a place can't be asked any more,
-	// Sync fails. nil stands for Entries.
+	// Tags lists what to copy instead of Entries. In both places, roots are read as they are needed, a few ahead, so that even very
+	// many take little memory, and therefore little time. The source must be a layout.Lenient, and is listed while the
+	// destination is. A root that can't be read fails by itself; if none can be read, or a place can't be asked any more,
+	// Sync fails. nil means Entries.
 	Tags func(ctx context.Context) ([]string, error)
 	// Match chooses among them by tag; nil chooses all.
 	Match func(tag string) bool
-	// Tag is the tag in the destination of all that is chosen, which must be one cache then; "" keeps tags. A cache without
-	// one becomes latest, if it is the only one without and no other cache in Entries is latest; else it is passed over.
+	// Tag is the tag in the destination for what is chosen, which must be a single cache then; "" keeps tags. A cache without
+	// one becomes latest if it is the only one without, and no other cache in Entries is latest; otherwise it is skipped.
 	Tag string
-	// Rename returns the tag in the destination for one of the source; nil keeps tags. Tag goes before.
+	// Rename returns the tag in the destination for one in the source; nil keeps tags. Tag takes precedence.
 	Rename func(tag string) string
-	// Deep reads the layers that the destination has already, instead of only looking whether they are there, and trusts
-	// it in nothing, whatever TrustDestination says. What is damaged is sent again; where the destination keeps it all the
-	// same, the cache fails with a *layout.HeldError.
+	// Deep reads the layers that the destination already has, instead of only checking that they are there, and never trusts
+	// it, whatever TrustDestination says. Damaged layers are sent again; if the destination keeps its copy nevertheless,
+	// the cache fails with a *layout.HeldError.
 	Deep bool
-	// Look asks for every layer of what is there already. In places where that is cheap, layouts for one, it is done anyway; in
-	// others a cache is there where its root is.
+	// Look asks for every layer of what is there already. Where that is cheap, as in layouts, it is done anyway; elsewhere a cache
+	// counts as there if its root is.
 	Look bool
 	// Parallel is how many caches are worked on at once; 0 means 1. Jobs bounds the layers of all together. Caches whose layers
 	// are recompressed are worked on one after the other, so that the result is always the same.
 	Parallel int
 	// FailFast stops after the first cache that fails.
 	FailFast bool
-	// OnBegin hears of each cache before it is worked on, and returns the context for that, which must be one made of ctx. An
+	// OnBegin is called with each cache before it is worked on, and returns the context for that, which must be derived from ctx. An
 	// error leaves the cache out: it counts as not tried.
 	OnBegin func(ctx context.Context, entry layout.Entry) (context.Context, error)
-	// OnEntry hears of each cache as it is done with, and of those that an interruption ends.
+	// OnEntry is called with each cache when it is done, and with those that an interruption ends.
 	OnEntry func(SyncEntry)
-	// Keep says which caches the result has, for those who hear of each anyway, and keep less of it; nil keeps all. Those that failed, or
-	// were interrupted, are kept.
+	// Keep says which caches stay in the result, for callers that learn of each one through OnEntry and keep less of it; nil keeps all.
+	// Those that failed or were interrupted are always kept.
 	Keep func(SyncEntry) bool
-	// OnLayer hears of each layer that was sent and has arrived.
+	// OnLayer is called with each layer that was sent and has arrived.
 	OnLayer func(entry layout.Entry, layer digest.Digest)
-	// Tries are what an earlier sync of some of these caches has told; nil stands for none.
+	// Tries are what an earlier sync of some of these caches has reported; nil means none.
 	Tries *Tries
 }
 
@@ -64,13 +64,13 @@ type SyncEntry struct {
 	To         string          `json:"to"`   // tag in the destination
 	FromDigest digest.Digest   `json:"fromDigest"`
 	ToDigest   digest.Digest   `json:"toDigest,omitempty"`
-	Was        digest.Digest   `json:"was,omitempty"` // what the tag named before, where that was another root, or where the cache failed
+	Was        digest.Digest   `json:"was,omitempty"` // what the tag named before, if that was another root, or if the cache failed
 	Form       buildcache.Form `json:"form,omitempty"`
 	layout.Effort
 	Foreseen int64    `json:"-"`                // as in Result
-	Pruned   *Pruning `json:"pruned,omitempty"` // as in Result; nil where it was skipped
-	Skipped  bool     `json:"skipped"`          // the destination had it already, whole
-	// Interrupted says that it was begun, and ended by an interruption: it has not failed.
+	Pruned   *Pruning `json:"pruned,omitempty"` // as in Result; nil if it was skipped
+	Skipped  bool     `json:"skipped"`          // the destination already had it, whole
+	// Interrupted says that it was begun, and ended by an interruption: that is not a failure.
 	Interrupted bool     `json:"interrupted,omitempty"`
 	NotInFull   string   `json:"-"` // as in Result
 	Notes       []string `json:"notes,omitempty"`
@@ -81,23 +81,23 @@ type SyncEntry struct {
 // SyncResult is what a sync did.
 type SyncResult struct {
 	Caches []SyncEntry `json:"caches"`
-	// Tried is how many caches there are of which something became, whether they are kept or not.
+	// Tried is how many caches have an outcome, whether they are kept or not.
 	Tried  int `json:"-"`
-	Others int `json:"others"` // chosen entries that are no caches, and were passed over
+	Others int `json:"others"` // chosen entries that are not caches, and were skipped
 	Failed int `json:"failed"`
-	// Interrupted is how many were begun and not ended, because the sync was interrupted.
+	// Interrupted is how many were begun but not finished, because the sync was interrupted.
 	Interrupted int `json:"interrupted,omitempty"`
 	// NotTried is how many caches were left out because an earlier one failed, with FailFast, because OnBegin said so, or because the
-	// sync was interrupted before.
+	// sync was interrupted first.
 	NotTried int `json:"notTried,omitempty"`
-	// Notes say which caches were passed over, because nothing says what to call them.
+	// Notes say which caches were skipped, because nothing says what to call them.
 	Notes []string `json:"notes,omitempty"`
-	// Checked says how caches that were there already were looked at: by their roots, by their blobs, or by the bytes of these.
+	// Checked says how caches that were there already were checked: by their roots, by their blobs, or by the blobs' bytes.
 	Checked Checked `json:"checked"`
 	layout.Effort
 }
 
-// Err returns a *SyncError where caches failed, else nil.
+// Err returns a *SyncError if caches failed, else nil.
 func (r *SyncResult) Err() error {
 	if r.Failed == 0 {
 		return nil
@@ -111,7 +111,7 @@ func (r *SyncResult) Err() error {
 	return e
 }
 
-// ofTag is an error about a tag, which it names.
+// ofTag returns an error that names the tag it is about.
 func ofTag(tag string, err error) error {
 	if strings.Contains(err.Error(), fmt.Sprintf("tag %q", tag)) {
 		return err
@@ -119,7 +119,7 @@ func ofTag(tag string, err error) error {
 	return fmt.Errorf("tag %q: %w", tag, err)
 }
 
-// SyncError says that of several caches some failed.
+// SyncError says that some of several caches failed.
 type SyncError struct {
 	Failed, Of int
 	Errs       []error // one for each
@@ -136,10 +136,10 @@ func (e *SyncError) Error() string {
 // Unwrap returns what was wrong with each.
 func (e *SyncError) Unwrap() []error { return e.Errs }
 
-// Sync brings the caches of src to dst that are not there yet, or not whole, converting them on the way if the options
-// say so. It goes on after a cache that fails; SyncResult.Err tells. An error means that it could not even begin, or was
-// interrupted; the result, where there is one, says what was done before. For a dry run, dst may be nil: a place that is
-// not there yet.
+// Sync copies the caches of src to dst that are not there yet, or not whole, converting them on the way if the options
+// say so. It continues after a cache that fails; SyncResult.Err tells. An error means that it could not even begin, or was
+// interrupted; the result, if there is one, says what was done before. For a dry run, dst may be nil: a place that
+// doesn't exist yet.
 func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOptions) (*SyncResult, error) {
 	begun := time.Now()
 	o.decoder = compress.NewDecoder()
@@ -154,7 +154,7 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 		o.Tries = &Tries{}
 	}
 	o.deep, o.slots, o.turns, o.promised = o.Deep, make(chan struct{}, o.jobs()), &turns{}, &promises{}
-	o.TrustDestination = o.TrustDestination && !o.Deep // what is read in any case is not taken unread
+	o.TrustDestination = o.TrustDestination && !o.Deep // Deep reads everything anyway
 	s := &syncer{src: src, dst: dst, o: o, there: map[string]layout.Entry{}}
 	result := &SyncResult{Caches: []SyncEntry{}, Checked: s.checked()}
 	if o.Tags != nil {
@@ -195,7 +195,7 @@ func (r *SyncResult) add(done SyncEntry, keep func(SyncEntry) bool) {
 	r.Effort = r.Plus(done.Effort)
 }
 
-// syncer brings caches of one place to another.
+// syncer copies caches of one place to another.
 type syncer struct {
 	src   layout.Source
 	dst   layout.Place
@@ -216,7 +216,7 @@ func (s *syncer) lookAtDestination(ctx context.Context) error {
 	return err
 }
 
-// bring brings one cache over.
+// bring copies one cache.
 func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Context) error) (done SyncEntry) {
 	entry, options := c.entry, s.o.Options
 	options.before = before
@@ -240,7 +240,7 @@ func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Co
 	}
 	old := c.old
 	if old.IsUnread() {
-		return fail(old.Check(ctx, s.dst)) // what is not known must not be replaced
+		return fail(old.Check(ctx, s.dst)) // what is unknown must not be replaced
 	}
 	if options.listed = &old; old.Tag != "" {
 		done.Was = old.Descriptor.Digest // until there is a result, which says so itself
@@ -251,7 +251,7 @@ func (s *syncer) bring(ctx context.Context, c *candidate, before func(context.Co
 		if current {
 			done.ToDigest, done.Was, done.Skipped = old.Descriptor.Digest, "", true
 			if done.ToDigest == done.FromDigest {
-				done.ToDigest = done.FromDigest // in one place in memory: it is most of what is kept
+				done.ToDigest = done.FromDigest // the same string, to be in memory once: most of what is kept are digests
 			}
 			return done
 		}

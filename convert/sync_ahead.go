@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// ahead is how many caches are looked at before it is their turn.
+	// ahead is how many caches are looked up before it is their turn.
 	ahead = 64
 	// looksAtOnce is how many roots a place is asked for at the same time.
 	looksAtOnce = 6
 )
 
-// candidate is a cache that may be brought over.
+// candidate is a cache that may be copied.
 type candidate struct {
 	entry layout.Entry
-	old   layout.Entry  // what its tag names in the destination; without a tag where that is nothing
-	ready chan struct{} // closed when both are known, or err is
+	old   layout.Entry  // what its tag names in the destination; without a tag if that is nothing
+	ready chan struct{} // closed once entry and old are known, or err is
 	gone  bool          // its tag names nothing
 	err   error         // why nothing more can be asked for
-	// failed is why it can't be brought over, where that was found out in advance.
+	// failed is why it can't be copied, if that is known in advance.
 	failed error
 }
 
-// wait waits until it is known what there is.
+// wait waits until entry and old are known.
 func (c *candidate) wait(ctx context.Context) error {
 	select {
 	case <-c.ready:
@@ -39,7 +39,7 @@ func (c *candidate) wait(ctx context.Context) error {
 	}
 }
 
-// listed returns caches of which all is known.
+// listed returns candidates of which everything is known.
 func (s *syncer) listed(entries []layout.Entry) iter.Seq[*candidate] {
 	ready := make(chan struct{})
 	close(ready)
@@ -52,7 +52,7 @@ func (s *syncer) listed(entries []layout.Entry) iter.Seq[*candidate] {
 	}
 }
 
-// stream brings the caches of SyncOptions.Tags over, of which no more is known than some at a time.
+// stream copies the caches of SyncOptions.Tags, and holds the details of only a few at a time.
 func (s *syncer) stream(ctx context.Context, result *SyncResult) error {
 	src, ok := s.src.(layout.Lenient)
 	if !ok {
@@ -73,27 +73,27 @@ func (s *syncer) stream(ctx context.Context, result *SyncResult) error {
 	result.Others = a.others
 	result.NotTried = len(a.tags) - a.passed - result.Tried
 	if stopped := s.o.FailFast && result.NotTried > 0; err == nil && a.read == 0 && a.unread != nil && !stopped {
-		result.Caches, result.Tried, err = nil, 0, a.unread // nothing can be read, so that it is not about one
+		result.Caches, result.Tried, err = nil, 0, a.unread // nothing can be read, so it is not about a single cache
 	}
 	return err
 }
 
-// errNotLenient says what Sync can't do.
+// errNotLenient says why Sync can't use SyncOptions.Tags.
 var errNotLenient = errors.New("the source can't be read tag by tag")
 
-// lookahead looks at caches before it is their turn.
+// lookahead looks up caches before it is their turn.
 type lookahead struct {
 	*syncer
 	src  layout.Lenient
 	tags []string
-	// there are the tags of the destination, sorted, where each is resolved when it is needed; else syncer.there knows all.
+	// there are the destination's tags, sorted, if each is resolved only when it is needed; else syncer.there has everything.
 	there                   []string
 	resolver                layout.Resolver
 	atSource, atDestination chan struct{}
 	missed                  []string // tags that named nothing
-	passed, others          int      // tags that have gone, or name no cache; and those of them that name something else
-	read                    int      // roots
-	unread                  error    // of the first root that could not be read, or of which the destination could not be asked
+	passed, others          int      // tags that are gone or name no cache; those of them that name something else
+	read                    int      // how many roots were read
+	unread                  error    // of the first root that could not be read, or not be looked up in the destination
 }
 
 // list lists the tags of both places.
@@ -121,7 +121,7 @@ func isStopped(err error) bool {
 	return errors.As(err, &stopped)
 }
 
-// listDestination finds out what is there: tags only, where their roots can be had one by one, and are not needed for their layers.
+// listDestination finds out what is there: only tags, if their roots can be looked up one by one and are not needed for their layers.
 func (a *lookahead) listDestination(ctx context.Context) (err error) {
 	a.o.held = &holdings{}
 	if a.dst == nil {
@@ -137,8 +137,8 @@ func (a *lookahead) listDestination(ctx context.Context) (err error) {
 	return err
 }
 
-// caches returns the caches of the tags, in their order, but that those which named nothing at first come last. Those that have gone and
-// what are no caches are left out.
+// caches returns the caches of the tags, in order, except that tags which named nothing at first come last. Those that are gone and
+// those that don't name caches are left out.
 func (a *lookahead) caches(ctx context.Context) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		ctx, stop := context.WithCancel(ctx)
@@ -156,7 +156,7 @@ func (a *lookahead) caches(ctx context.Context) iter.Seq[*candidate] {
 		}()
 		for c := range upcoming {
 			if err := c.wait(ctx); err != nil && ctx.Err() == nil {
-				c.failed, c.err = c.err, nil // it is about this one, until it turns out to be about all
+				c.failed, c.err = c.err, nil // it is about this one, unless it turns out to be about all
 			}
 			if (c.err != nil || ctx.Err() != nil || a.wants(c)) && !yield(c) {
 				return
@@ -170,7 +170,7 @@ func (a *lookahead) caches(ctx context.Context) iter.Seq[*candidate] {
 	}
 }
 
-// lookAtAll looks at the tags, and tells of each in its order.
+// lookAtAll looks up the tags, and sends a candidate for each, in order.
 func (a *lookahead) lookAtAll(ctx context.Context, upcoming chan<- *candidate) error {
 	group, _ := parallel.New(ctx, 2*looksAtOnce)
 	for _, tag := range a.tags {
@@ -204,7 +204,7 @@ func (a *lookahead) look(ctx context.Context, c *candidate) error {
 	return a.lookBehind(ctx, c)
 }
 
-// lookBehind looks at what the destination has.
+// lookBehind looks up what the destination has.
 func (a *lookahead) lookBehind(ctx context.Context, c *candidate) error {
 	tag := a.tagFor(c.entry)
 	if a.resolver == nil {
@@ -231,7 +231,7 @@ func (a *lookahead) resolve(ctx context.Context, tag string) (*layout.Entry, err
 	return a.resolver.Resolve(ctx, tag)
 }
 
-// within does something when there is room for it.
+// within calls do when there is room for it.
 func within(ctx context.Context, room chan struct{}, do func() error) error {
 	select {
 	case room <- struct{}{}:
@@ -242,7 +242,7 @@ func within(ctx context.Context, room chan struct{}, do func() error) error {
 	return do()
 }
 
-// wants reports whether a cache is to be brought over, or fails. Else it is counted.
+// wants reports whether a candidate is to be copied, or to fail. Otherwise it is only counted.
 func (a *lookahead) wants(c *candidate) bool {
 	switch {
 	case c.failed != nil:
@@ -265,7 +265,7 @@ func (a *lookahead) wants(c *candidate) bool {
 	return true
 }
 
-// again looks once more at the tags that named nothing. One that is listed all the same is a cache that can't be brought over.
+// again looks up once more the tags that named nothing. One that is still listed without naming anything is a cache that can't be copied.
 func (a *lookahead) again(ctx context.Context) iter.Seq[*candidate] {
 	ready := make(chan struct{})
 	close(ready)

@@ -9,7 +9,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// choose returns the caches to sync, those that can't be read among them.
+// choose returns the caches to sync, including those that can't be read.
 func (s *syncer) choose(ctx context.Context, result *SyncResult) ([]layout.Entry, error) {
 	all := s.o.Entries
 	if all == nil {
@@ -44,9 +44,9 @@ func (s *syncer) ambiguous(entries []layout.Entry) error {
 	return &layout.AmbiguousError{Place: s.src.String(), Tags: layout.TagsOf(entries, func(layout.Kind) bool { return true })}
 }
 
-// nameUntagged leaves one cache without a tag among those to sync, which is called latest then, if no other cache of
-// the source is. Further ones can't be told apart by a tag, and are passed over; where there are no others, one would have to
-// be chosen.
+// nameUntagged keeps an untagged cache, which will be called latest, if it is the only one and no other cache of the source
+// is latest. Otherwise no tag can tell untagged caches apart, and they are skipped; if there are no others, it fails with a
+// *layout.AmbiguousError.
 func (s *syncer) nameUntagged(all, entries []layout.Entry, result *SyncResult) ([]layout.Entry, error) {
 	isUntagged := func(e layout.Entry) bool { return e.Tag == "" }
 	tagged := slices.DeleteFunc(slices.Clone(entries), isUntagged)

@@ -8,17 +8,17 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Checked says what a look at something comes to.
+// Checked says what a check covers.
 type Checked string
 
-// What is looked at: whether the root is there, whether all that it names is, or all bytes.
+// What is checked: whether the root is there, whether everything that it names is, or all bytes.
 const (
 	CheckedRoots Checked = "roots"
 	CheckedBlobs Checked = "blobs"
 	CheckedBytes Checked = "bytes"
 )
 
-// checked says how caches that are there already are looked at.
+// checked says how caches that are there already are checked.
 func (s *syncer) checked() Checked {
 	_, cheap := s.dst.(layout.RandomAccess)
 	switch {
@@ -31,16 +31,16 @@ func (s *syncer) checked() Checked {
 	}
 }
 
-// isCurrent reports whether the destination's old root is what the source's would become, with all that it names as far as
-// that is looked at. With a conversion that is: the plan in which every layer is taken from the old root gives the old root. With
-// rules for pruning it is what they leave of the source's now. Nothing is written to find out.
+// isCurrent reports whether the destination's old root is what the source's would become, with everything it names, as far as
+// that is checked. For a conversion this means: a plan that takes every layer from the old root yields the old root. With
+// pruning rules, it is what they leave of the source's cache now. Nothing is written to find out.
 func (s *syncer) isCurrent(ctx context.Context, entry, old layout.Entry, onEvent layout.Handler) (bool, error) {
 	same := entry.Descriptor.Digest == old.Descriptor.Digest
 	switch {
 	case s.o.copies() && !same:
 		return false, nil
 	case s.o.copies() && same && old.Kind == layout.KindCache && s.checked() == CheckedRoots:
-		return true, nil // it was read to be listed, in both places
+		return true, nil // both places read it in order to list it
 	}
 	theirs, err := s.load(ctx, s.dst, old, s.o.Compression != "")
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *syncer) isCurrent(ctx context.Context, entry, old layout.Entry, onEvent
 	return s.isWhole(ctx, theirs, onEvent)
 }
 
-// load reads a cache, as far as it is needed to compare it: without its config where that is not needed, and configs are not looked at
+// load reads as much of a cache as is needed to compare it: without its config if that is not needed, and configs are not checked
 // either.
 func (s *syncer) load(ctx context.Context, src layout.Source, entry layout.Entry, config bool) (*layout.Cache, error) {
 	if config || s.checked() != CheckedRoots {
@@ -97,7 +97,7 @@ func (s *syncer) isOutcome(ctx context.Context, entry layout.Entry, theirs *layo
 		p.form = form
 		result, _, err := s.o.assemble(ours, p)
 		if errors.Is(err, buildcache.ErrNoResults) {
-			return false, nil // of what theirs has; when it is made it may be another
+			return false, nil // judged by theirs; a real conversion may leave some
 		}
 		if err != nil {
 			return false, err
@@ -130,9 +130,9 @@ func (s *syncer) isWhole(ctx context.Context, cache *layout.Cache, onEvent layou
 	return true, nil
 }
 
-// take fills every step that would recompress a layer with the blob that stands in the layer's place in another cache. It reports
-// whether there is one for each. With fit there need not be, as the other cache may have been cut down to what fits: those that are gone
-// are imagined.
+// take fills every step that would recompress a layer with the blob that another cache has in the layer's place. It reports
+// whether there is one for each. With fit some may be missing, as the other cache may have been cut down to what fits: those are
+// imagined.
 func (p *plan) take(ours, theirs *layout.Cache, fit bool) bool {
 	if len(ours.Config.Layers) != len(theirs.Config.Layers) && (!fit || len(ours.Config.Layers) < len(theirs.Config.Layers)) {
 		return false
@@ -157,7 +157,7 @@ func (p *plan) take(ours, theirs *layout.Cache, fit bool) bool {
 	return true
 }
 
-// blobOf reads a descriptor as the outcome of a step, if it can be that.
+// blobOf reads a descriptor as the outcome of a step, if it can be one.
 func (p *plan) blobOf(d buildcache.Descriptor, s *step) (buildcache.Blob, bool) {
 	if assume(d).Compression != p.compression {
 		return buildcache.Blob{}, false

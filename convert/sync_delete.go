@@ -8,22 +8,22 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Surplus are the tags of a destination that a sync leaves there, though its source has no such tag.
+// Surplus are the tags that a sync leaves in a destination although its source has no such tags.
 type Surplus struct {
 	Entries []layout.Entry // those that are caches
-	// Unread are those that can't be read as a cache, and of which nobody knows what they named. They are not among Entries.
+	// Unread are those that can't be read as a cache, so nobody knows what they named. They are not among Entries.
 	Unread []layout.Entry
-	// Spared says that layout.DefaultTag, which the source lacks, is not among Entries: the source has a cache without a tag, which a
-	// sync may have brought there as that.
+	// Spared says that layout.DefaultTag, which the source lacks, is not among Entries: the source has an untagged cache, which a
+	// sync may have copied under that tag.
 	Spared bool
-	// Before is how many caches the destination had that were chosen, before the sync.
+	// Before is how many of the chosen caches the destination had before the sync.
 	Before int
 	// All are the entries of the destination.
 	All []layout.Entry
 }
 
-// FindSurplus finds the tags that match in dst and not in src, once what is in src was brought there, as done says, by a whole sync
-// of src with the same match. Both places are looked at again: what came meanwhile stays. Images are no surplus.
+// FindSurplus finds the tags that match in dst and not in src, after a whole sync of src with the same match, whose result is done.
+// Both places are listed again, so that tags which src got meanwhile stay. Images are not surplus.
 func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, match func(tag string) bool) (*Surplus, error) {
 	if done.Failed > 0 || done.NotTried > 0 || done.Interrupted > 0 {
 		return nil, errUndone
@@ -54,7 +54,7 @@ func FindSurplus(ctx context.Context, src, dst layout.Source, done *SyncResult, 
 	return s, nil
 }
 
-// add adds an entry that the source lacks, which may have entries without a tag.
+// add adds an entry that the source lacks. untagged says that the source has an entry without a tag.
 func (s *Surplus) add(entry layout.Entry, untagged bool) {
 	switch {
 	case entry.Kind == layout.KindCache && entry.Tag == layout.DefaultTag && untagged:
@@ -67,7 +67,7 @@ func (s *Surplus) add(entry layout.Entry, untagged bool) {
 	}
 }
 
-// tagsWanted returns the tags that stay, and how many caches of those that were brought over the destination had before.
+// tagsWanted returns the tags that stay, and how many of the copied caches the destination had before.
 func tagsWanted(named []layout.Entry, done *SyncResult) (wanted map[string]bool, before int) {
 	wanted = map[string]bool{}
 	for _, cache := range done.Caches {
@@ -82,7 +82,7 @@ func tagsWanted(named []layout.Entry, done *SyncResult) (wanted map[string]bool,
 	return wanted, before
 }
 
-// hasUntagged reports whether something without a tag is there that is or was a cache.
+// hasUntagged reports whether there is an untagged entry that is or was a cache.
 func hasUntagged(ctx context.Context, src layout.Source, named []layout.Entry) (bool, error) {
 	for _, entry := range named {
 		if entry.Tag != "" {
@@ -99,13 +99,13 @@ func hasUntagged(ctx context.Context, src layout.Source, named []layout.Entry) (
 	return false, nil
 }
 
-// errUndone says that not everything was brought over, so that nobody knows whether what is there besides is wanted.
+// errUndone says that not everything was copied, so nobody knows whether what else is there is wanted.
 var errUndone = errors.New("nothing was deleted, because not every cache was copied")
 
-// HalfAtMost has Check take up to half of what was there.
+// HalfAtMost lets Check accept up to half of what was there.
 const HalfAtMost = -1
 
-// Check fails with a *SurplusError where more than most tags are to go, or for HalfAtMost more than half of those that were there.
+// Check fails with a *SurplusError if more than most tags are to go, or for HalfAtMost more than half of those that were there.
 func (s *Surplus) Check(most int) error {
 	n := len(s.Entries)
 	if most == HalfAtMost && 2*n > s.Before || most != HalfAtMost && n > most {
@@ -114,7 +114,7 @@ func (s *Surplus) Check(most int) error {
 	return nil
 }
 
-// Delete takes the tags away as Untag does: never another one that names the same root. A dry run says what would be.
+// Delete deletes the tags as Untag does, never another one that names the same root. A dry run says what would be deleted.
 func (s *Surplus) Delete(ctx context.Context, dst layout.Source, dryRun bool) ([]Untagged, error) {
 	if dryRun {
 		return PlanUntag(dst, s.Entries, s.All)

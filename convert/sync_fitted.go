@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// paired returns which layer of theirs stands for each layer of ours, by the indexes in the configs. Where ours has more, Fit may have
-// dropped some after they were recompressed: then the results that both have tell. What is paired wrongly gives another root in the end.
+// paired returns which layer of theirs corresponds to each layer of ours, by the indexes in the configs. If ours has more, Fit may have
+// dropped some after recompression: then layers are paired by the results that both have. A wrong pair leads to another root in the end.
 func paired(ours, theirs *buildcache.Config) map[int]int {
 	pairs := map[int]int{}
 	if len(ours.Layers) == len(theirs.Layers) {
@@ -20,7 +20,7 @@ func paired(ours, theirs *buildcache.Config) map[int]int {
 		return pairs
 	}
 	at := 0
-	for _, record := range theirs.Records { // a part of ours, in its order
+	for _, record := range theirs.Records { // a part of ours, in the same order
 		rest := slices.IndexFunc(ours.Records[at:], func(r buildcache.Record) bool { return r.Digest == record.Digest })
 		if rest < 0 {
 			return nil
@@ -32,7 +32,7 @@ func paired(ours, theirs *buildcache.Config) map[int]int {
 	return pairs
 }
 
-// pairRecord pairs the layers of the results that a record of theirs has of ours.
+// pairRecord pairs the layers of the results that two versions of a record have in common.
 func pairRecord(ours, theirs *buildcache.Config, our, their buildcache.Record, pairs map[int]int) {
 	for _, result := range their.Results {
 		at := slices.IndexFunc(our.Results, func(r buildcache.Result) bool { return r.CreatedAt.Equal(result.CreatedAt.Time) })
@@ -59,7 +59,7 @@ func pairRecord(ours, theirs *buildcache.Config, our, their buildcache.Record, p
 
 func isLayer(config *buildcache.Config, i int) bool { return i >= 0 && i < len(config.Layers) }
 
-// standsFor returns which blob of theirs stands for each blob of ours.
+// standsFor returns which blob of theirs corresponds to each blob of ours.
 func standsFor(ours, theirs *layout.Cache) map[digest.Digest]buildcache.Descriptor {
 	listed, blobs := theirs.Root.LayersByDigest(), map[digest.Digest]buildcache.Descriptor{}
 	for i, j := range paired(ours.Config, theirs.Config) {
@@ -71,8 +71,8 @@ func standsFor(ours, theirs *layout.Cache) map[digest.Digest]buildcache.Descript
 // widest is a size that no layer has, and that takes no less room in a root than any other.
 const widest = 1e15
 
-// imagined is what a layer becomes of which nobody knows what it becomes: described by no fewer bytes. So what does not fit with what it
-// really is does not fit with this.
+// imagined stands in for a layer's outcome while that is unknown: it is described by no fewer bytes. So what doesn't fit with the
+// real outcome doesn't fit with this.
 func (p *plan) imagined(layer buildcache.Descriptor) *buildcache.Blob {
 	blob := &buildcache.Blob{Digest: layer.Digest, Size: widest, Compression: p.compression, DiffID: layer.DiffID()}
 	if p.compression == buildcache.Estargz {
@@ -81,7 +81,7 @@ func (p *plan) imagined(layer buildcache.Descriptor) *buildcache.Blob {
 	return blob
 }
 
-// mayFitLess reports whether Fit may drop more than it has when layers are recompressed.
+// mayFitLess reports whether Fit may drop more than it has once layers are recompressed.
 func (o Options) mayFitLess(cache *layout.Cache, p *plan) (bool, error) {
 	if !o.Prune.Fit {
 		return false, nil
@@ -100,7 +100,7 @@ func (o Options) mayFitLess(cache *layout.Cache, p *plan) (bool, error) {
 	return len(result.RawRoot) > buildcache.MaxImport || len(result.RawConfig) > buildcache.MaxImport, nil
 }
 
-// least is what a layer becomes at least: described by no more bytes than what it really becomes, and one with all that have its diffID.
+// least stands in for a layer's outcome: it is described by no more bytes than the real one, and is the same for all with its diffID.
 func (p *plan) least(layer buildcache.Descriptor) *buildcache.Blob {
 	blob := &buildcache.Blob{Digest: layer.Digest, Compression: p.compression, DiffID: layer.DiffID()}
 	if d := blob.DiffID; buildcache.CheckDigest(d) == nil && d.Algorithm() == digest.SHA256 {
@@ -112,8 +112,8 @@ func (p *plan) least(layer buildcache.Descriptor) *buildcache.Blob {
 	return blob
 }
 
-// fitFirst drops the oldest results that can't fit whatever their layers become, so that these are not recompressed for nothing. What is left
-// is cut down to what really fits in the end: the outcome is the same.
+// fitFirst drops the oldest results that can't fit whatever their layers become, so that these are not recompressed for nothing. What is
+// left is cut down in the end to what really fits: the outcome is the same.
 func (o Options) fitFirst(cache *layout.Cache, pruning *Pruning, known knowledge) (*layout.Cache, *Pruning, *plan, error) {
 	p := newPlan(cache, o, known)
 	recompresses := func(s step) bool { return s.action == Recompress }

@@ -12,11 +12,11 @@ import (
 // errStopped says that a cache is left out because one before it has failed.
 var errStopped = errors.New("an earlier cache failed")
 
-// turn keeps caches that are worked on at the same time in their order: each is done with after the one before it.
+// turn keeps caches that are worked on at the same time in order: each is finished after the one before it.
 type turn struct {
-	before   *turn // nil for the first, and where it has ended
+	before   *turn // nil for the first, and once it has ended
 	ended    chan struct{}
-	failed   bool // it was not tried, or failed; for those who saw it end
+	failed   bool // it was not tried, or failed; valid once ended is closed
 	failFast bool
 }
 
@@ -24,14 +24,14 @@ func (t *turn) next() *turn {
 	return &turn{before: t, ended: make(chan struct{}), failed: true, failFast: t.failFast}
 }
 
-// end says that the cache is done with, so that the next one may be.
+// end says that the cache is finished, so that the next one may be.
 func (t *turn) end() {
-	t.before = nil // or all that there were would be kept
+	t.before = nil // else all turns so far would stay in memory
 	close(t.ended)
 }
 
-// wait waits for the cache before, which has begun before. It fails with errStopped where that one has failed and nothing is to come
-// behind it.
+// wait waits for the cache before, which was started earlier. It fails with errStopped if that one has failed and nothing is to
+// follow it.
 func (t *turn) wait(ctx context.Context) error {
 	select {
 	case <-t.before.ended:
@@ -44,7 +44,7 @@ func (t *turn) wait(ctx context.Context) error {
 	return nil
 }
 
-// stops reports whether it is known already that nothing is to come behind the cache.
+// stops reports whether it is known already that nothing is to follow the cache.
 func (t *turn) stops() bool {
 	select {
 	case <-t.ended:
@@ -54,7 +54,7 @@ func (t *turn) stops() bool {
 	}
 }
 
-// bringAll brings caches over, several at once. It fails only where it is interrupted, or a place can't be asked any more.
+// bringAll copies caches, several at once. It fails only if it is interrupted, or a place can't be asked any more.
 func (s *syncer) bringAll(ctx context.Context, caches iter.Seq[*candidate], result *SyncResult) error {
 	group, _ := parallel.New(ctx, s.atOnce())
 	last := &turn{ended: make(chan struct{}), failFast: s.o.FailFast}
@@ -77,7 +77,7 @@ func (s *syncer) bringAll(ctx context.Context, caches iter.Seq[*candidate], resu
 	return failed
 }
 
-// bringInTurn brings a cache over, and adds what became of it to the result when it is its turn.
+// bringInTurn copies a cache, and adds what became of it to the result when it is its turn.
 func (s *syncer) bringInTurn(ctx context.Context, c *candidate, t *turn, result *SyncResult) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -89,8 +89,8 @@ func (s *syncer) bringInTurn(ctx context.Context, c *candidate, t *turn, result 
 	return s.ended(ctx, t, s.bring(with, c, t.wait), result)
 }
 
-// ended takes note of what became of a cache, in its turn, which comes soon where all are interrupted. What is there is there, whatever
-// was interrupted meanwhile; what is not, and failed for that, is not the cache's fault.
+// ended records what became of a cache, in its turn, which comes soon if all are interrupted. What was copied counts, even if there was
+// an interruption meanwhile; what failed because of that counts as interrupted.
 func (s *syncer) ended(ctx context.Context, t *turn, became SyncEntry, result *SyncResult) error {
 	<-t.before.ended
 	if t.failFast && t.before.failed || errors.Is(became.Err, errStopped) {
@@ -110,7 +110,7 @@ func (s *syncer) ended(ctx context.Context, t *turn, became SyncEntry, result *S
 	return interrupted
 }
 
-// wordInterrupted is what is said of a cache that an interruption ended, in place of what came of that.
+// wordInterrupted is the error text for a cache that an interruption ended, in place of the errors that it caused.
 const wordInterrupted = "interrupted"
 
 // begin returns the context in which a cache is worked on, or why it is left out.
@@ -125,7 +125,7 @@ func (s *syncer) begin(ctx context.Context, entry layout.Entry) (context.Context
 	return with, nil
 }
 
-// atOnce is how many caches are worked on at once.
+// atOnce returns how many caches are worked on at once.
 func (s *syncer) atOnce() int {
 	if s.o.Compression != "" {
 		return 1

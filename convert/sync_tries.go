@@ -8,14 +8,14 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Tries are what syncs have told of caches that are tried again, so that of each there is one total, and each of its layers is done
-// once. The zero value is what nobody was told of.
+// Tries remember what syncs have reported about caches that are tried again, so that each counts once in the total, and each of its
+// layers is done once. The zero value has nothing reported.
 type Tries struct {
 	mu    sync.Mutex
 	parts map[tried]*layout.Part
 }
 
-// tried tells the entries of a source apart.
+// tried identifies an entry of a source.
 type tried struct {
 	tag  string
 	root digest.Digest
@@ -23,13 +23,13 @@ type tried struct {
 
 func triedOf(entry layout.Entry) tried { return tried{entry.Tag, entry.Descriptor.Digest} }
 
-// planned is how much there can be to do for a cache.
+// planned returns how much there can be to do for a cache.
 func planned(entry layout.Entry) layout.Event {
 	return layout.Event{Kind: layout.EventPlan, Verb: "convert", Count: entry.Layers, Total: entry.LayerBytes}
 }
 
-// announce says how much there can be to do for all that were not announced before. What turns out to be there is taken back, cache
-// by cache.
+// announce says how much there can be to do for all that were not announced before. What turns out to be there is taken back,
+// one cache at a time.
 func (t *Tries) announce(whole layout.Handler, entries []layout.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -47,7 +47,7 @@ func (t *Tries) announce(whole layout.Handler, entries []layout.Entry) {
 	whole.Send(total)
 }
 
-// begin begins with a cache, and returns the handler for it, and what ends the attempt: it is over, or may be tried again.
+// begin starts an attempt at a cache, and returns its handler and a function to end it: for good, or to be tried again.
 func (t *Tries) begin(entry layout.Entry) (part layout.Handler, end func(over bool)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,13 +15,13 @@ import (
 type TagResult struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
-	Was    digest.Digest `json:"was,omitempty"` // what the tag named before, where that was another root
-	// Unchanged says that the tag named this root already.
+	Was    digest.Digest `json:"was,omitempty"` // what the tag named before, if that was another root
+	// Unchanged says that the tag already named this root.
 	Unchanged bool `json:"unchanged,omitempty"`
 }
 
-// Tag gives a cache of a place another tag, beside those that it has. It fails with a *layout.TakenError where the tag belongs to
-// an image.
+// Tag gives a cache of a place another tag, in addition to those that it has. It fails with a *layout.TakenError if the tag
+// belongs to an image.
 func Tag(ctx context.Context, place layout.Place, entry layout.Entry, tag string) (result *TagResult, err error) {
 	if locker, ok := place.(layout.Locker); ok {
 		unlock, lockErr := locker.Lock(ctx)
@@ -59,27 +59,27 @@ func PlanTag(ctx context.Context, place layout.Place, entry layout.Entry, tag st
 	return result, nil
 }
 
-// Untagged is what became of an entry whose tag was to go.
+// Untagged is what became of an entry whose tag was to be deleted.
 type Untagged struct {
 	Tag    string        `json:"tag,omitempty"`
 	Digest digest.Digest `json:"digest"`
-	// Deleted says that it is gone; in a plan, that it is to go.
+	// Deleted says that it was deleted; in a plan, that it is to be.
 	Deleted bool `json:"deleted"`
-	// Sharing are other tags that name the same root, and stay. A registry that deletes by digest only keeps the tag for them.
+	// Sharing are other tags that name the same root, and stay. A registry that deletes only by digest keeps the tag because of them.
 	Sharing []string `json:"sharing,omitempty"`
-	// Kept says that nothing failed, but that it can't go alone, or goes by another interface only; and ByHand how whoever may can
-	// delete it there.
+	// Kept says that nothing failed, but that the tag can't be deleted alone, or only through another interface. ByHand says how somebody
+	// who has access can delete it there.
 	Kept   bool   `json:"kept,omitempty"`
 	ByHand string `json:"byHand,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Err    error  `json:"-"`
 }
 
-// ErrNoUntag says that a place does not take tags away.
+// ErrNoUntag says that a place can't delete tags.
 var ErrNoUntag = errors.New("tags can't be deleted there")
 
-// PlanUntag says what Untag would be asked to do, and does nothing. Whether a registry deletes at all it can't know. Nothing goes where
-// some of all could not be read, and might go along: each has an error around a *layout.SharedUnreadError then.
+// PlanUntag says what Untag would be asked to do, and does nothing. It can't know whether a registry deletes at all. If some of all could
+// not be read and might be deleted as well, nothing is deleted: then each has an error that wraps a *layout.SharedUnreadError.
 func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, error) {
 	if _, ok := place.(layout.Untagger); !ok {
 		return nil, fmt.Errorf("%s: %w", place, ErrNoUntag)
@@ -108,7 +108,7 @@ func PlanUntag(place layout.Source, entries, all []layout.Entry) ([]Untagged, er
 	return results, nil
 }
 
-// unreadIn returns a *layout.SharedUnreadError of the tags that the place does not let be read, nil for none.
+// unreadIn returns a *layout.SharedUnreadError with the tags that can't be read in the place, nil for none.
 func unreadIn(place layout.Source, all []layout.Entry) error {
 	if _, ok := place.(layout.Lenient); !ok {
 		return nil
@@ -125,7 +125,7 @@ func unreadIn(place layout.Source, all []layout.Entry) error {
 	return &layout.SharedUnreadError{Tags: tags}
 }
 
-// Untag takes the tags of entries of a place away, and never another one. all are the entries of the place. Blobs stay. It goes on
+// Untag deletes the tags of entries of a place, and never another one. all are the entries of the place. Blobs stay. It continues
 // after one that fails; an error means that it could not even begin, or was interrupted.
 func Untag(ctx context.Context, place layout.Source, entries, all []layout.Entry) (results []Untagged, err error) {
 	plan, err := PlanUntag(place, entries, all)
@@ -139,13 +139,13 @@ func Untag(ctx context.Context, place layout.Source, entries, all []layout.Entry
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	untagger, _ := place.(layout.Untagger) // as the plan has found
+	untagger, _ := place.(layout.Untagger) // which PlanUntag has checked
 	results = []Untagged{}
 	for _, done := range plan {
 		if err := context.Cause(ctx); err != nil {
 			return results, err
 		}
-		if done.Err != nil { // the plan knows why not
+		if done.Err != nil { // the plan says why not
 			results = append(results, done)
 			continue
 		}

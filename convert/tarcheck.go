@@ -8,8 +8,8 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// tarCheck is written the tar of a layer, and finds out what BuildKit finds in it: of bytes that are what they should be, it may not be able
-// to take the files out.
+// tarCheck receives the tar of a layer, and finds out what BuildKit would find in it: even if the bytes are right, their files may be
+// impossible to extract.
 type tarCheck struct {
 	*io.PipeWriter
 	size int64 // of what was written, in bytes
@@ -24,7 +24,7 @@ func checkTar() *tarCheck {
 	go func() {
 		defer close(c.done)
 		c.toc, c.err = compress.CheckTar(pr)
-		_, _ = io.Copy(io.Discard, pr) // so that the writer comes to its end
+		_, _ = io.Copy(io.Discard, pr) // so that the writer can finish
 	}()
 	return c
 }
@@ -34,8 +34,8 @@ func (c *tarCheck) Write(p []byte) (int, error) {
 	return c.PipeWriter.Write(p)
 }
 
-// end returns, once all was written, the digest of the table of contents, "" where there is none, the size of everything, and what is wrong
-// with the tar. It may be called again.
+// end returns, once everything was written, the digest of the table of contents, "" if there is none, the size of everything, and what
+// is wrong with the tar. It may be called again.
 func (c *tarCheck) end() (toc digest.Digest, size int64, err error) {
 	_ = c.Close() // always nil
 	<-c.done

@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// turns let those who need the same blob have it one after the other, so that the second finds what the first has brought.
-// nil lets everybody have it at once.
+// turns make those who need the same blob wait for one another, so that the second finds what the first has brought.
+// nil lets everybody go at once.
 type turns struct {
 	mu    sync.Mutex
 	taken map[digest.Digest]chan struct{}
@@ -45,7 +45,7 @@ func (t *turns) take(ctx context.Context, blob digest.Digest) (done func(), err 
 	}
 }
 
-// promises are blobs that a dry run has said would be there by then. nil forgets them.
+// promises are blobs that a dry run has said would be there by then. nil remembers none.
 type promises struct {
 	mu    sync.Mutex
 	blobs map[digest.Digest]bool

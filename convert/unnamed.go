@@ -8,7 +8,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// unnamed returns how many bytes of a cache no entry of its place reaches any more, now that another one has its tag. It is 0 where
+// unnamed returns how many bytes of a cache no entry of its place reaches any more, now that its tag names another. It is 0 if
 // that can't be told cheaply, or at all.
 func unnamed(ctx context.Context, place layout.Source, old *layout.Cache) int64 {
 	if _, ok := place.(layout.RandomAccess); !ok {
