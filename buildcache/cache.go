@@ -8,10 +8,10 @@ type Cache struct {
 	Config *Config
 }
 
-// RefusedError says that a cache can't be worked on, because BuildKit would give it up as a whole or because builds would
-// stumble over a layer of it.
+// RefusedError says that a cache can't be worked on, because BuildKit would reject it as a whole or could not use one of its
+// layers.
 type RefusedError struct {
-	Cache    int       // its place among the arguments, counted from 0
+	Cache    int       // its index among the arguments
 	Problems []Problem // errors only
 }
 

@@ -2,7 +2,7 @@ package buildcache
 
 import "github.com/opencontainers/go-digest"
 
-// chainOutcome is what comes of following a layer's parents to the lowest one.
+// chainOutcome says how following a layer's parents to the lowest one ends.
 type chainOutcome uint8
 
 const (
@@ -31,8 +31,8 @@ func newChainWalker(layers []Layer, listed map[digest.Digest]Descriptor) *chainW
 	}
 }
 
-// follow goes from every result to its layers, and tells found what came of it. BuildKit does so for random records
-// as well, before it drops them; they use no layers.
+// follow walks from every result to its layers, and tells found the outcome. Like BuildKit, it includes random records, which
+// are dropped later and use no layers.
 func (w *chainWalker) follow(records []Record, found func(record, layer int, outcome chainOutcome)) {
 	for i, record := range records {
 		random := record.isRandom()
@@ -81,7 +81,7 @@ func (w *chainWalker) walk(i int) chainOutcome {
 	return outcome
 }
 
-// step says how the walk ends at layer i, or chainUnknown if its parent has to be asked.
+// step returns how the walk ends at layer i, or chainUnknown if it has to go on to the parent.
 func (w *chainWalker) step(i int) chainOutcome {
 	if _, ok := w.listed[w.layers[i].Blob]; !ok {
 		return chainUnlisted
@@ -92,7 +92,7 @@ func (w *chainWalker) step(i int) chainOutcome {
 	return chainUnknown
 }
 
-// use notes layer i and its parents, which are whole, as needed.
+// use marks layer i and its parents, which are whole, as needed.
 func (w *chainWalker) use(i int) {
 	for ; i != NoParent && !w.inUse[i]; i = w.layers[i].Parent {
 		w.inUse[i] = true
@@ -100,7 +100,7 @@ func (w *chainWalker) use(i int) {
 	}
 }
 
-// each looks at layers one by one, for chains that name every layer themselves, up to the first with something wrong.
+// each checks layers one by one, up to the first with something wrong. It is for chains, which name every layer themselves.
 func (w *chainWalker) each(layers []int) (last int, outcome chainOutcome) {
 	for _, i := range layers {
 		last = i
@@ -114,7 +114,7 @@ func (w *chainWalker) each(layers []int) (last int, outcome chainOutcome) {
 	return last, chainWhole
 }
 
-// UsedBlobs returns the layer blobs that some result of the config needs, out of those that root lists.
+// UsedBlobs returns those of the layer blobs listed in root that some result of the config needs.
 func UsedBlobs(root *Root, config *Config) map[digest.Digest]bool {
 	w := newChainWalker(config.Layers, root.LayersByDigest())
 	w.follow(config.Records, func(int, int, chainOutcome) {})

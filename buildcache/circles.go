@@ -2,13 +2,13 @@ package buildcache
 
 import "slices"
 
-// maxCuts bounds how often circles are looked for. What is left after a cut may be united otherwise, and one more is usual.
+// maxCuts bounds how often circles are looked for. After a cut, what is left may be united differently; one more look is usual.
 const maxCuts = 32
 
-// circles tells which records would depend on each other if BuildKit united all that it may unite, in a config without
-// records that nothing can hit. BuildKit v0.34.2 unites records that depend on each other as well (CacheChains.Add), and
-// then follows the circle until its stack is full, which ends the daemon. The result has a number for each record: records
-// with one number are in a circle. It is nil where there are none.
+// circles finds the records that would depend on each other if BuildKit united all that it may unite, in a config without
+// records that nothing can hit. BuildKit v0.34.2 also unites records that depend on each other (CacheChains.Add), and then
+// follows the circle until its stack overflows, which ends the daemon. The result has a number for each record; records in the
+// same circle have the same number. It is nil if there are no circles.
 func (v *imported) circles() []int {
 	f := v.families()
 	links := make([][]int, len(f.members))
@@ -30,10 +30,10 @@ func (v *imported) circles() []int {
 	return at
 }
 
-// cutCircles takes out alternatives that would become part of a circle, where the input has another one, and returns how
-// many; 0 if there are no circles. There is always such an input: if there were none, records of one family would agree in
-// which of their inputs lead into the circle; none of the first record in it does, because records themselves do not
-// loop; so nothing would lead from its family to the others.
+// cutCircles removes alternatives that would become part of a circle from inputs that have another one, and returns how many it
+// removed; 0 if there are no circles. There is always such an input: otherwise, all records of a family would agree on which of
+// their inputs lead into the circle; no input of the first record in it does, because records themselves do not loop; so
+// nothing would lead from its family to the others.
 func (v *imported) cutCircles() int {
 	at := v.circles()
 	if at == nil {
@@ -53,8 +53,8 @@ func (v *imported) cutCircles() int {
 	return cut
 }
 
-// connected numbers the nodes of a graph so that those which reach each other have one number, and returns how many
-// numbers there are.
+// connected numbers the nodes of a graph so that nodes that reach each other have the same number, and returns how many numbers
+// there are.
 func connected(links [][]int) (component []int, n int) {
 	w := &pathWalker{links: links, component: make([]int, len(links)), index: make([]int, len(links)), low: make([]int, len(links))}
 	for start := range links {
@@ -65,7 +65,7 @@ func connected(links [][]int) (component []int, n int) {
 	return w.component, w.n
 }
 
-// pathWalker is Tarjan's algorithm, with a stack of its own.
+// pathWalker is Tarjan's algorithm, with an explicit stack.
 type pathWalker struct {
 	links     [][]int
 	component []int
@@ -111,7 +111,7 @@ func (w *pathWalker) arrive(i int) {
 	w.path = append(w.path, i)
 }
 
-// complete makes a component of the path from node i on. What leads there later is not lower for it.
+// complete makes a component of the path from node i on. Nodes that lead there later do not get a lower index from it.
 func (w *pathWalker) complete(i int) {
 	for last := -1; last != i; {
 		last = w.path[len(w.path)-1]

@@ -8,8 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// NoParent is the Parent of a layer that has none. The zero value is layer 0, in BuildKit's JSON too, where it is
-// left out.
+// NoParent is the Parent of a layer without one. The zero value means layer 0, also in BuildKit's JSON, which then omits it.
 const NoParent = -1
 
 // Config is the cache config: the blob of media type MediaTypeConfig. It is the same in every form of a cache.
@@ -19,7 +18,7 @@ type Config struct {
 	Extra   Extra
 }
 
-// Layer is one layer blob in its place on a parent. One blob may be there several times, on different parents.
+// Layer is a layer blob on top of its parent. The same blob may occur several times, on different parents.
 type Layer struct {
 	Blob        digest.Digest
 	Parent      int // index in Config.Layers, or NoParent
@@ -37,7 +36,7 @@ type LayerAnnotations struct {
 	Extra     Extra
 }
 
-// Record is one cache key. It may have results; without any it is still needed, for the records that link to it.
+// Record is one cache key. A record without results is still needed, for the records that link to it.
 type Record struct {
 	Results []Result
 	Chains  []Chain
@@ -46,7 +45,7 @@ type Record struct {
 	Extra   Extra
 }
 
-// isRandom reports whether the record is one that can't be hit, and that BuildKit drops when it has read it.
+// isRandom reports whether nothing can hit the record, so that BuildKit drops it after reading it.
 func (r Record) isRandom() bool { return strings.HasPrefix(r.Digest.String(), "random:") }
 
 // Result is a layer with all of its parents.
@@ -70,7 +69,7 @@ type Input struct {
 	Extra    Extra
 }
 
-// Time is a point in time that remembers the text it was read from, so that rewriting a config leaves it alone.
+// Time is a point in time that remembers the text it was read from, so that rewriting a config does not change it.
 type Time struct {
 	time.Time
 	text string
@@ -93,12 +92,12 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.Time.MarshalJSON()
 }
 
-// maxConfigValues is how many JSON values a cache config may have. A record of BuildKit's has ten or so, in 200 bytes; one
-// that is as large as MaxConfig has less than a million.
+// maxConfigValues is the most JSON values that a cache config may have. BuildKit's records have about ten, in 200 bytes, so
+// that a config of MaxConfig bytes has fewer than a million.
 const maxConfigValues = 1 << 20
 
-// ParseConfig reads a cache config. It fails where BuildKit's importer could not read the JSON, and with a *SizeError
-// above MaxConfig. Whether indexes and links make sense, Validate says.
+// ParseConfig reads a cache config. It fails if BuildKit's importer could not read the JSON, with a *SizeError above MaxConfig,
+// and with a *ValuesError if it has too many values. Validate checks whether indexes and links make sense.
 func ParseConfig(raw []byte) (*Config, error) {
 	if len(raw) > MaxConfig {
 		return nil, &SizeError{What: "cache config", Size: int64(len(raw)), Limit: MaxConfig}
@@ -125,7 +124,7 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	return decodeObject(data, &c.Extra, c.fields()...)
 }
 
-// MarshalJSON writes the config. For one that BuildKit wrote these are BuildKit's bytes.
+// MarshalJSON writes the config. A config that BuildKit wrote comes out as the same bytes.
 func (c *Config) MarshalJSON() ([]byte, error) { return encodeObject(c.Extra, c.fields()...) }
 
 func (l *Layer) fields() []field {

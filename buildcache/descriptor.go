@@ -15,17 +15,17 @@ import (
 const (
 	// AnnotationDiffID holds the digest of the uncompressed layer. BuildKit can't use a layer without it.
 	AnnotationDiffID = "containerd.io/uncompressed"
-	// AnnotationCreatedAt holds the layer's age in RFC 3339. It may be absent; when it is there it must parse.
+	// AnnotationCreatedAt holds when the layer was created, in RFC 3339. It may be absent; if present, it must parse.
 	AnnotationCreatedAt = "buildkit/createdat"
 	// AnnotationTOCDigest and AnnotationUncompressedSize mark an estargz layer.
 	AnnotationTOCDigest        = "containerd.io/snapshot/stargz/toc.digest"
 	AnnotationUncompressedSize = "io.containers.estargz.uncompressed-size"
-	// AnnotationDistributionSource is the prefix of annotations that say from which registry bytes came. They are
-	// untrue as soon as the bytes change.
+	// AnnotationDistributionSource is the prefix of annotations that say which registry the bytes came from. They are no longer
+	// true once the bytes change.
 	AnnotationDistributionSource = "containerd.io/distribution.source."
 )
 
-// Descriptor points to a blob, as the OCI image specification says (descriptor.md). Size is in bytes.
+// Descriptor points to a blob, as specified by the OCI image specification (descriptor.md). Size is in bytes.
 type Descriptor struct {
 	MediaType   string
 	Digest      digest.Digest
@@ -53,7 +53,7 @@ func (d *Descriptor) UnmarshalJSON(data []byte) error {
 // MarshalJSON writes the descriptor in the order of BuildKit's own output.
 func (d Descriptor) MarshalJSON() ([]byte, error) { return encodeObject(d.Extra, d.fields()...) }
 
-// Clone returns a copy that shares nothing which is ever changed in place.
+// Clone returns a copy that shares nothing that is ever changed in place.
 func (d Descriptor) Clone() Descriptor {
 	d.URLs = slices.Clone(d.URLs)
 	d.Annotations = maps.Clone(d.Annotations)
@@ -61,11 +61,11 @@ func (d Descriptor) Clone() Descriptor {
 	return d
 }
 
-// DiffID returns the digest of the uncompressed layer as the descriptor claims it, or "" if it does not.
+// DiffID returns the digest of the uncompressed layer that the descriptor claims, or "" if it claims none.
 func (d Descriptor) DiffID() digest.Digest { return digest.Digest(d.Annotations[AnnotationDiffID]) }
 
-// CreatedAt returns the layer's age. It is the zero time where the descriptor says none, and an error where BuildKit
-// could not parse what it says.
+// CreatedAt returns when the layer was created: the zero time if the descriptor does not say, and an error if BuildKit could
+// not parse what it says.
 func (d Descriptor) CreatedAt() (time.Time, error) {
 	text, ok := d.Annotations[AnnotationCreatedAt]
 	if !ok {
@@ -78,7 +78,7 @@ func (d Descriptor) CreatedAt() (time.Time, error) {
 	return t, nil
 }
 
-// CheckDigest returns an error if d is no well-formed sha256 or sha512 digest. Nothing else may become part of a path.
+// CheckDigest returns an error unless d is a well-formed sha256 or sha512 digest. Nothing else may become part of a path.
 func CheckDigest(d digest.Digest) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("digest %q: %w", string(d), err)

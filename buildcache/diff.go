@@ -7,9 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Difference is what has changed from a cache A to a cache B. Both are taken as BuildKit imports them: what it drops is in
-// none of them. Everything is sorted by digests, so that it depends on nothing but what the caches say. Lists may be empty, and are
-// never nil.
+// Difference is what has changed from cache A to cache B. Both are taken as BuildKit imports them, without what it drops.
+// Everything is sorted by digest, so that it depends only on what the caches say. Lists may be empty, but are never nil.
 type Difference struct {
 	Layers  LayerDifference  `json:"layers"`
 	Records RecordDifference `json:"records"`
@@ -17,16 +16,16 @@ type Difference struct {
 	ToB     Transfer         `json:"toB"` // what A has and B lacks
 }
 
-// LayerDifference is about layers in their places. Two places are the same where the content is, of the layer and of
-// those below it: the diffIDs, or where a descriptor has none, the blobs.
+// LayerDifference compares layers by position. Two positions are the same if the layer and those below it have the same
+// content: the same diffIDs or, where a descriptor has none, the same blobs.
 type LayerDifference struct {
 	Gone         []LayerAt     `json:"gone"`         // in A only
 	New          []LayerAt     `json:"new"`          // in B only
-	Recompressed []LayerChange `json:"recompressed"` // in the same place, as another blob
-	Moved        []LayerChange `json:"moved"`        // the same content, on others below it
+	Recompressed []LayerChange `json:"recompressed"` // in the same position, as another blob
+	Moved        []LayerChange `json:"moved"`        // the same content, on other layers
 }
 
-// LayerAt is a layer in its place.
+// LayerAt is a layer in its position.
 type LayerAt struct {
 	Blob   digest.Digest `json:"blob"`
 	DiffID digest.Digest `json:"diffID,omitempty"`
@@ -40,20 +39,20 @@ type LayerChange struct {
 	B LayerAt `json:"b"`
 }
 
-// RecordDifference is about records: those with the same digest and, recursively, the same inputs are the same.
+// RecordDifference compares records: those with the same digest and, recursively, the same inputs are the same.
 type RecordDifference struct {
 	Gone    []RecordAt     `json:"gone"`    // in A only
 	New     []RecordAt     `json:"new"`     // in B only
 	Changed []RecordChange `json:"changed"` // in both, with other results
 }
 
-// RecordAt is a record in one of the caches. Of several that are the same it is one.
+// RecordAt is a record in one of the caches. If several are the same, it is one of them.
 type RecordAt struct {
 	Digest digest.Digest `json:"digest"`
 	Index  int           `json:"index"` // in Config.Records
 }
 
-// RecordChange is a record in both caches, and what came of its result: of several, the newest.
+// RecordChange is a record in both caches, and how its result changed; of several results, the newest.
 type RecordChange struct {
 	A      RecordAt     `json:"a"`
 	B      RecordAt     `json:"b"`
@@ -67,13 +66,13 @@ type ResultChange string
 const (
 	ResultNew          ResultChange = "new"
 	ResultGone         ResultChange = "gone"
-	ResultContent      ResultChange = "content"      // other layers: the step gave something else
+	ResultContent      ResultChange = "content"      // other layers: the step produced something else
 	ResultRecompressed ResultChange = "recompressed" // the same content in other blobs
 	ResultCreatedAt    ResultChange = "created-at"   // the same blobs, created at another time
 )
 
-// Transfer is what has to be moved so that a place that has one cache has all blobs of the other too. The root itself,
-// whose size nobody says, is not counted.
+// Transfer is what has to be moved to a place that has one cache, so that it has all blobs of the other too. The root itself is
+// not counted, as nothing says its size.
 type Transfer struct {
 	Blobs int   `json:"blobs"` // layers and the cache config
 	Bytes int64 `json:"bytes"` // as the descriptors say
@@ -86,8 +85,8 @@ func (d *Difference) Same() bool {
 	return len(l.Gone)+len(l.New)+len(l.Recompressed)+len(l.Moved)+len(r.Gone)+len(r.New)+len(r.Changed) == 0
 }
 
-// Diff compares two caches. Layers are those that a result needs. Time and memory are n log n in their size. It fails with
-// a *RefusedError for a cache that BuildKit would give up.
+// Diff compares two caches. Only layers that a result needs count. Time and memory are n log n in their size. It fails with a
+// *RefusedError for a cache that BuildKit would reject.
 func Diff(a, b Cache) (*Difference, error) {
 	sideA, err := newSide(a, 0)
 	if err != nil {
@@ -127,7 +126,7 @@ type side struct {
 	in     map[digest.Digest][]placed // by content
 }
 
-// placed is a layer that the other side does not have in this place.
+// placed is a layer that the other side does not have in this position.
 type placed struct {
 	place identity
 	LayerAt
@@ -153,10 +152,10 @@ func newSide(cache Cache, at int) (*side, error) {
 	return s, nil
 }
 
-// content returns what a layer is, however it is packed.
+// content identifies what a layer has in it, however it is compressed.
 func (l LayerAt) content() digest.Digest { return cmp.Or(l.DiffID, l.Blob) }
 
-// place returns the place of a layer. It goes down to the first one whose place is known, and up again.
+// place returns the position of a layer. It goes down to the first one whose position is known, and back up.
 func (s *side) place(layer *mergedLayer) identity {
 	var missing []*mergedLayer
 	for ; layer != nil; layer = s.merger.layers[layer.below] {
@@ -177,7 +176,7 @@ func (s *side) place(layer *mergedLayer) identity {
 	return place
 }
 
-// diffLayers pairs the layers of both sides: first those in one place, then those with one content.
+// diffLayers pairs the layers of both sides: first those in the same position, then those with the same content.
 func diffLayers(a, b *side) LayerDifference {
 	d := LayerDifference{Gone: []LayerAt{}, New: []LayerAt{}, Recompressed: []LayerChange{}, Moved: []LayerChange{}}
 	for place, inA := range a.layers {
@@ -228,7 +227,7 @@ func onlyIn(a, b []LayerAt) []LayerAt {
 	return only
 }
 
-// leave notes layers that the other side does not have in this place.
+// leave records the layers that the other side does not have in this position.
 func (s *side) leave(place identity, layers []LayerAt) {
 	for _, layer := range layers {
 		s.in[layer.content()] = append(s.in[layer.content()], placed{place, layer})

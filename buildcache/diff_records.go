@@ -34,7 +34,7 @@ func (m *merger) sortedByIdentity() []*mergedRecord {
 	return records
 }
 
-// compareResults says how a result in A and one in B differ, and "" if they do not.
+// compareResults returns how a result in A and one in B differ, or "" if they do not.
 func compareResults(a, b *side, inA, inB *result) ResultChange {
 	switch {
 	case inA == nil && inB == nil:

@@ -14,8 +14,8 @@ func encodeObject(extra Extra, fields ...field) ([]byte, error) {
 	return appendObject(nil, extra, fields)
 }
 
-// appendObject appends what encodeObject writes. Objects in objects go to the same bytes: encoding/json would check and copy each of
-// them once for every object around it.
+// appendObject appends what encodeObject writes. Nested objects are appended to the same bytes: encoding/json would check and
+// copy each of them once for every object around it.
 func appendObject(out []byte, extra Extra, fields []field) ([]byte, error) {
 	out = append(out, '{')
 	empty := len(out)
@@ -47,7 +47,7 @@ func appendObject(out []byte, extra Extra, fields []field) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// appendValue appends the value of a member. Those that a cache has many of are written without encoding/json.
+// appendValue appends the value of a member. Values that are frequent in a cache are written without encoding/json.
 func appendValue(out []byte, value any) ([]byte, error) {
 	switch v := value.(type) {
 	case *string:

@@ -12,14 +12,14 @@ type families struct {
 	members [][]int // the records of each family
 }
 
-// maxRounds bounds how often unions of records may bring about further ones among records that they depend on. One
-// is usual, two are common in caches that were merged. Beyond the bound a record may count as unneeded though BuildKit
-// would unite it with one that is needed.
+// maxRounds bounds how often unions of records may lead to further ones among records that they depend on. One round is usual,
+// two are common in caches that were merged. Beyond the bound, a record may count as unneeded although BuildKit would unite it
+// with one that is needed.
 const maxRounds = 32
 
-// families tells which records BuildKit may unite: those with one digest that share an alternative of every input, by
-// links to one family. BuildKit (CacheChains.Add) asks besides for one record that all inputs share, where a chain of
-// records for each input is enough here; so it may unite fewer, never more.
+// families returns which records BuildKit may unite: those with the same digest that share an alternative of every input, by
+// links to the same family. BuildKit (CacheChains.Add) also requires one record with which all inputs are shared, while here
+// each may be shared through a chain of others; so it may unite fewer, never more.
 func (v *imported) families() families {
 	u := &unifier{imported: v, records: newPartition(len(v.hit))}
 	generations := v.generations()
@@ -44,7 +44,7 @@ func (v *imported) families() families {
 	return f
 }
 
-// generations returns the records that can be hit, grouped by the length of the longest way to one without inputs.
+// generations returns the records that can be hit, grouped by the length of the longest path to one without inputs.
 func (v *imported) generations() [][]int {
 	var generations [][]int
 	at := make([]int, len(v.hit))
@@ -62,8 +62,8 @@ func (v *imported) generations() [][]int {
 	return generations
 }
 
-// unifier brings records together. For each input of the records with one digest there are nodes, one for each
-// alternative; those of one record are one.
+// unifier unites records. Each input of the records with one digest has a node for each alternative; the nodes of the
+// alternatives of one record are united.
 type unifier struct {
 	*imported
 	records partition
@@ -73,7 +73,7 @@ type unifier struct {
 	first   map[string]int // the first record by digest and nodes
 }
 
-// slotOf is an alternative of one input of the records with one digest and one number of inputs.
+// slotOf is an alternative of one input of the records with the same digest and number of inputs.
 type slotOf struct {
 	digest       digest.Digest
 	inputs, slot int
@@ -107,7 +107,7 @@ func (u *unifier) node(slot slotOf) int {
 	return node
 }
 
-// unite brings together the records whose inputs all have the same nodes.
+// unite unites the records whose inputs all have the same nodes.
 func (u *unifier) unite(records []int) {
 	for _, i := range records {
 		key := []byte(u.Config.Records[i].Digest)
@@ -142,7 +142,7 @@ func (p *partition) add() int {
 	return len(p.parents) - 1
 }
 
-// find returns the number that stands for all that belong to i.
+// find returns the number that stands for i and all that belongs with it.
 func (p *partition) find(i int) int {
 	for p.parents[i] != i {
 		p.parents[i] = p.parents[p.parents[i]]
@@ -151,7 +151,7 @@ func (p *partition) find(i int) int {
 	return i
 }
 
-// unite brings together what belongs to a and to b.
+// unite joins what belongs to a with what belongs to b.
 func (p *partition) unite(a, b int) {
 	a, b = p.find(a), p.find(b)
 	if a != b {

@@ -8,7 +8,7 @@ import (
 // Form is how a cache is wrapped: the kind of its root.
 type Form string
 
-// The forms. BuildKit writes the first three; the last one other tools make of an artifact, and BuildKit imports it.
+// The forms. BuildKit writes the first three. Other tools make the last one out of an artifact, and BuildKit imports it.
 const (
 	DockerList     Form = "docker-list"
 	OCIIndex       Form = "oci-index"
@@ -19,7 +19,7 @@ const (
 // Forms returns the forms that ocicache writes, in the order in which help texts name them.
 func Forms() []Form { return []Form{DockerList, OCIIndex, Artifact} }
 
-// CheckForm returns an error if f is no form that ocicache writes. "" is none.
+// CheckForm returns an error unless f is a form that ocicache writes. "" is not one.
 func CheckForm(f Form) error {
 	if !slices.Contains(Forms(), f) {
 		return fmt.Errorf("unknown form %q (want %s)", f, alternatives(Forms()))

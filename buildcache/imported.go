@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// identity tells what is the same in two caches, whatever index it has there: a record by its digest and, recursively,
-// its inputs; a layer by its blob and those below it. It is a hash of just that, and "no layer" is the zero value.
+// identity identifies a record or a layer across caches, whatever its index: a record by its digest and, recursively, its
+// inputs; a layer by its blob and the layers below it. It is a hash of exactly that. The zero value means no layer.
 type identity [sha256.Size]byte
 
 func (i identity) compare(other identity) int { return slices.Compare(i[:], other[:]) }
@@ -20,19 +20,19 @@ func (i identity) on(below identity) identity { return sha256.Sum256(append(belo
 
 func identityOf(d digest.Digest) identity { return sha256.Sum256([]byte(d)) }
 
-// imported is a cache as BuildKit's importer sees it: without the records that nothing can hit, and without the results
-// on layers that the root does not list. Nothing in it loops, and all indexes of what is left point somewhere.
+// imported is a cache as BuildKit's importer sees it: without the records that nothing can hit, and without the results on
+// layers that the root does not list. Nothing in it loops, and every index that is left is valid.
 type imported struct {
 	Cache
 	listed  map[digest.Digest]Descriptor
-	order   []int      // the records that can be hit, each behind those that it links to
+	order   []int      // the records that can be hit, each after those that it links to
 	hit     []bool     // whether a record is among them
-	records []identity // of those
+	records []identity // of those in order
 	whole   *chainWalker
 	dropped Dropped
 }
 
-// Dropped counts what a cache has and BuildKit does not import.
+// Dropped counts what BuildKit does not import from a cache.
 type Dropped struct {
 	Records int `json:"records"` // nothing can hit them
 	Results int `json:"results"` // those of such records, and those on layers that the root does not list
@@ -46,8 +46,8 @@ func (d *Dropped) add(other Dropped) {
 // rejecting are the kinds of problems for which BuildKit rejects a config as a whole.
 var rejecting = []Kind{RecordLinkRange, RecordLoop, RecordEmptyInput, RecordRandomLink, LayerIndexRange, LayerLoop}
 
-// importCache reads a cache as BuildKit does. Beside what BuildKit rejects it refuses problems of further kinds, where
-// they are errors. place is that of the cache among the arguments.
+// importCache reads a cache as BuildKit does. It refuses what BuildKit rejects, and also errors of the refused kinds. place is
+// the index of the cache among the arguments.
 func importCache(cache Cache, place int, refused ...Kind) (*imported, error) {
 	read := *cache.Root
 	read.Config.Digest = digest.FromString("") // the config was read, whatever its descriptor says
@@ -72,7 +72,7 @@ func importCache(cache Cache, place int, refused ...Kind) (*imported, error) {
 	return v, nil
 }
 
-// meet takes record i in, unless nothing can hit it. Those that it links to must have been met.
+// meet takes in record i unless nothing can hit it. The records that it links to must have been met.
 func (v *imported) meet(i int) {
 	record := v.Config.Records[i]
 	v.hit[i] = !record.isRandom() && CheckDigest(record.Digest) == nil
@@ -99,8 +99,7 @@ func (v *imported) inputs(i int) [][]Input {
 	return inputs
 }
 
-// identify returns the identity of record i. The order of alternatives is no part of it, and neither is one that stands
-// there twice.
+// identify returns the identity of record i. The order of alternatives does not matter, and neither do repeated ones.
 func (v *imported) identify(i int) identity {
 	var preimage []byte
 	write := func(text string) {
@@ -124,7 +123,7 @@ func (v *imported) identify(i int) identity {
 	return sha256.Sum256(preimage)
 }
 
-// identified is an input whose link leads to an identity instead of a place.
+// identified is an input that links to an identity instead of an index.
 type identified struct {
 	selector string
 	record   identity
@@ -134,8 +133,8 @@ func (a identified) compare(b identified) int {
 	return cmp.Or(cmp.Compare(a.selector, b.selector), a.record.compare(b.record))
 }
 
-// inputsFirst returns the indexes of records, each behind those that it links to. The links must not loop. It has a stack
-// of its own: links may go as deep as the config is long.
+// inputsFirst returns the indexes of records, each after those that it links to. The links must not loop. It has an explicit
+// stack, because links may go as deep as the config is long.
 func inputsFirst(records []Record) []int {
 	order := make([]int, 0, len(records))
 	met := make([]bool, len(records))

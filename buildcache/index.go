@@ -13,28 +13,27 @@ import (
 
 const (
 	// MaxIndex is the largest index.json that is read, in bytes. It has room for more than ten thousand tags; real ones
-	// have some KB.
+	// have a few KB.
 	MaxIndex = 4 << 20
 )
 
 // annotationImageName is where containerd and BuildKit put an image's full name in index.json.
 const annotationImageName = "io.containerd.image.name"
 
-// Index is the index.json of an OCI layout: what has which tag.
+// Index is the index.json of an OCI layout. It says what has which tag.
 type Index struct {
 	Entries       []Descriptor
 	schemaVersion int
 	mediaType     string
 	extra         Extra
-	lists         int // how often there is a list of entries in what it was read from
+	lists         int // how many lists of entries it was read from, -1 if one is not a list
 }
 
 // NewIndex returns the index of an empty layout.
 func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCIIndex, lists: 1} }
 
-// ParseIndex reads index.json. Old BuildKits write it without a mediaType, and it is kept so. It fails on bytes that
-// BuildKit could not read, and with a *SizeError above
-// MaxIndex, and with a *ValuesError where it is full of tiny values.
+// ParseIndex reads index.json. It does not add a mediaType, which old BuildKits don't write. It fails on bytes that BuildKit
+// could not read, with a *SizeError above MaxIndex, and with a *ValuesError if there are too many values.
 func ParseIndex(raw []byte) (*Index, error) {
 	if len(raw) > MaxIndex {
 		return nil, &SizeError{What: "index.json", Size: int64(len(raw)), Limit: MaxIndex}
@@ -42,8 +41,8 @@ func ParseIndex(raw []byte) (*Index, error) {
 	if err := checkValues("index.json", raw, maxRootValues); err != nil {
 		return nil, err
 	}
-	// BuildKit reads into this type, so what does not fit it is refused here as well. So is what follows the object: that
-	// is a file which BuildKit has written anew and not yet cut to its length.
+	// BuildKit reads into this type, so what does not fit it is refused here as well. So is text after the object: it means
+	// that BuildKit has rewritten the file and not yet truncated it.
 	if err := json.Unmarshal(raw, new(ocispec.Index)); err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
@@ -55,7 +54,7 @@ func ParseIndex(raw []byte) (*Index, error) {
 	return index, nil
 }
 
-// countLists counts the members of an index that readers take for its list of entries.
+// countLists counts the members of an index that readers take for its list of entries. It returns -1 if one is not a list.
 func countLists(raw []byte) (lists int) {
 	rest, ok := after(raw, '{')
 	for ok {
@@ -76,11 +75,11 @@ func countLists(raw []byte) (lists int) {
 	return lists
 }
 
-// ErrNoList says that an index does not say what its entries are: it has no list of them, several, or null. Readers of all kinds
-// take that for no entries at all, or for those of one of the lists.
+// ErrNoList says that an index does not have exactly one list of entries: it has none, several, or null. Readers take that for
+// no entries at all, or for the entries of one of the lists.
 var ErrNoList = errors.New("it has not one list of manifests")
 
-// CheckList fails with ErrNoList. It is for those who act on what is not in the list.
+// CheckList fails with ErrNoList unless there is exactly one list. It is for callers that act on what a list lacks.
 func (x *Index) CheckList() error {
 	if x.lists != 1 {
 		return ErrNoList
@@ -107,8 +106,8 @@ func (x *Index) MarshalJSON() ([]byte, error) {
 // Tag returns the tag of an entry: its ref.name annotation, or "" if it has none.
 func (d Descriptor) Tag() string { return d.Annotations[ocispec.AnnotationRefName] }
 
-// Find returns the place of the entry that BuildKit takes for tag, or -1: first one that containerd named so, then
-// one with that tag.
+// Find returns the index of the entry that BuildKit finds by tag, or -1: the first one that containerd named so, else the first
+// with that tag.
 func (x *Index) Find(tag string) int {
 	named := func(annotation string) int {
 		return slices.IndexFunc(x.Entries, func(d Descriptor) bool {
@@ -124,12 +123,12 @@ func (x *Index) Find(tag string) int {
 
 // Named is an entry of an index under one of its tags.
 type Named struct {
-	Tag string // "" where none names it
-	At  int    // its place in Index.Entries
+	Tag string // "" if it has none
+	At  int    // its index in Index.Entries
 }
 
-// Named lists the entries under their tags. Of several with one tag the first is the one that Find returns, wherever it
-// stands; an entry that has two tags is there twice.
+// Named lists the entries by tag. Of several with the same tag, the one that Find returns comes first, wherever it is in the
+// index. An entry with two tags is listed twice.
 func (x *Index) Named() []Named {
 	var all []Named
 	first, listed := x.ByTag(), map[string]bool{}
@@ -148,8 +147,8 @@ func (x *Index) Named() []Named {
 	return all
 }
 
-// tags returns the tags that an entry may be found by: its own, and containerd's name where that is another tag and not
-// the full name of an image, of which the tag is a part. One that has none has the tag "".
+// tags returns the tags by which an entry may be found: its own, and containerd's name unless that is the same, or is the full
+// name of an image, of which the tag is a part. An entry with neither has the tag "".
 func (d Descriptor) tags() []string {
 	tag, name := d.Tag(), d.Annotations[annotationImageName]
 	switch {
@@ -167,22 +166,22 @@ func (d Descriptor) NamesImage() bool {
 	return strings.ContainsAny(d.Annotations[annotationImageName], "/:")
 }
 
-// FindUntagged returns the place of the entry of a root that has no tag, or -1.
+// FindUntagged returns the index of an entry of the root that has no tag, or -1.
 func (x *Index) FindUntagged(root digest.Digest) int {
 	return slices.IndexFunc(x.Entries, func(d Descriptor) bool { return d.Digest == root && d.tags()[0] == "" })
 }
 
-// Put points tag to root: in the place of the entry that had it, with that entry's other annotations, else at the
-// end. Further entries with the same tag stay as they are: nothing finds them by it, but nobody said to drop them.
+// Put points tag to root. It changes the entry that had the tag, which keeps its other annotations, or appends one. Further
+// entries with the same tag stay as they are: nothing finds them by it, but nobody asked to drop them.
 func (x *Index) Put(tag string, root Descriptor) { x.PutAll([]Tagged{{Tag: tag, Root: root}}) }
 
-// Tagged is a root and the tag that it gets.
+// Tagged is a root and the tag to give it.
 type Tagged struct {
 	Tag  string
 	Root Descriptor
 }
 
-// PutAll does what Put does, for each in its turn, in time that grows with the number of all together.
+// PutAll does what Put does for each in turn. Its time is linear in the number of entries and tags together.
 func (x *Index) PutAll(all []Tagged) {
 	x.part(all)
 	first := x.ByTag()
@@ -198,10 +197,10 @@ func (x *Index) PutAll(all []Tagged) {
 	}
 }
 
-// part makes two entries of each that is found by two tags of which one is about to move, so that the other stays where it
-// is. The one that moves first keeps the place.
+// part splits each entry that is found by two tags of which one is about to move, so that the other stays where it is. The half
+// whose tag moves first comes first.
 func (x *Index) part(all []Tagged) {
-	turns := map[string]int{} // the earlier, the larger; 0 for what stays
+	turns := map[string]int{} // the earlier the turn, the larger; 0 for a tag that stays
 	for i, t := range slices.Backward(all) {
 		turns[t.Tag] = len(all) - i
 	}
@@ -225,7 +224,7 @@ func (x *Index) part(all []Tagged) {
 	x.Entries = parted
 }
 
-// Replace points the entry at place i to root. Its annotations stay; data that it embedded is dropped.
+// Replace points entry i to root. Its annotations stay; data that it embedded is dropped.
 func (x *Index) Replace(i int, root Descriptor) {
 	entry := x.Entries[i].Clone()
 	entry.MediaType, entry.Digest, entry.Size = root.MediaType, root.Digest, root.Size
@@ -233,7 +232,7 @@ func (x *Index) Replace(i int, root Descriptor) {
 	x.Entries[i] = entry
 }
 
-// Untag drops the entries of a root that a tag names, and of one that has another tag besides, the tag.
+// Untag drops the entries of root that tag names. An entry that also has another tag only loses this one.
 func (x *Index) Untag(tag string, root digest.Digest) {
 	left := make([]Descriptor, 0, len(x.Entries))
 	for _, d := range x.Entries {
@@ -261,8 +260,8 @@ func (x *Index) Clone() *Index {
 	return &out
 }
 
-// Check reports entries that BuildKit can't find by a tag: those without one, and those whose tag another entry takes
-// first. An entry that is named by more than one name is found by any of them, and a root by any of its entries.
+// Check reports the entries of caches that BuildKit can't find by a tag: those without one, and those whose tag another entry
+// takes first. An entry with several names is found by any of them, and a root by any of its entries.
 func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
 	first := x.ByTag()
 	found := map[digest.Digest]bool{}

@@ -16,8 +16,8 @@ import (
 // ErrNoInline marks an image that carries no inline cache, or one without any result.
 var ErrNoInline = errors.New("no inline cache in it")
 
-// LayerCountError says that an image's config has another number of diffIDs than its manifest has layers. BuildKit
-// passes over the inline cache of such an image, with nothing but a warning in the daemon's log.
+// LayerCountError says that an image's config does not have as many diffIDs as its manifest has layers. BuildKit skips the
+// inline cache of such an image, with only a warning in the daemon's log.
 type LayerCountError struct{ Layers, DiffIDs int }
 
 func (e *LayerCountError) Error() string {
@@ -25,11 +25,11 @@ func (e *LayerCountError) Error() string {
 		e.Layers, e.DiffIDs)
 }
 
-// InlineError says that an inline cache is damaged: BuildKit gives up on it, or could not use what comes of it.
+// InlineError says that an inline cache is damaged: BuildKit rejects it, or could not use the cache made from it.
 type InlineError struct {
 	Image    digest.Digest // the manifest
-	Problems []Problem     // errors only; their places are those in a cache of this image alone
-	Err      error         // where there are no problems: why the inline cache can't be read
+	Problems []Problem     // errors only; each Where is that in a cache of this image alone
+	Err      error         // if there are no problems: why the inline cache can't be read
 }
 
 func (e *InlineError) Error() string {
@@ -40,22 +40,22 @@ func (e *InlineError) Error() string {
 	return text + summarize(e.Problems)
 }
 
-// Unwrap returns the cause, or nil where problems are the cause.
+// Unwrap returns the cause, or nil if problems are the cause.
 func (e *InlineError) Unwrap() error { return e.Err }
 
-// Image is what an image's manifest and config say of its layers and its inline cache.
+// Image is what an image's manifest and config say about its layers and its inline cache.
 type Image struct {
 	Digest   digest.Digest // of the manifest
 	Config   Descriptor
 	Layers   []Descriptor // lowest first
-	Platform string       // such as linux/arm64/v8, "" where the config names none; ReadConfig sets it and all below
+	Platform string       // such as linux/arm64/v8, "" if the config names none; ReadConfig sets it and all fields below
 	DiffIDs  []digest.Digest
-	Ages     []time.Time // of the layers; nil where the history does not have one entry for each
-	inline   []byte      // JSON; nil where there is none
+	Ages     []time.Time // when the layers were created; nil unless the history has one entry for each
+	inline   []byte      // JSON; nil if there is none
 }
 
-// ParseImage reads the manifest of an image. It fails where BuildKit's importer could not read it, with ErrNoInline
-// where it is a list, or has no config or no layers, and with a *SizeError above MaxRoot.
+// ParseImage reads the manifest of an image. It fails if BuildKit's importer could not read it, with ErrNoInline if it is a
+// list or has no config or no layers, with a *SizeError above MaxRoot, and with a *ValuesError if it has too many values.
 func ParseImage(raw []byte) (*Image, error) {
 	if len(raw) > MaxRoot {
 		return nil, &SizeError{What: "manifest", Size: int64(len(raw)), Limit: MaxRoot}
@@ -86,7 +86,7 @@ func ParseImage(raw []byte) (*Image, error) {
 	return image, nil
 }
 
-// imageConfig is what BuildKit's importer reads of an image's config.
+// imageConfig is what BuildKit's importer reads from an image's config.
 type imageConfig struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
@@ -101,8 +101,8 @@ type imageConfig struct {
 	} `json:"history"`
 }
 
-// ReadConfig adds what the image's config says. It fails with an *InlineError where BuildKit's importer could not read
-// it, and with a *SizeError above MaxConfig.
+// ReadConfig adds what the image's config says. It fails with an *InlineError if BuildKit's importer could not read it, and
+// with a *SizeError above MaxConfig.
 func (m *Image) ReadConfig(raw []byte) error {
 	if len(raw) > MaxConfig {
 		return &SizeError{What: "image config", Size: int64(len(raw)), Limit: MaxConfig}
@@ -131,9 +131,8 @@ func (m *Image) ReadConfig(raw []byte) error {
 	return nil
 }
 
-// Inline reads the inline cache of an image whose config was read, as one of this image alone. It fails with
-// ErrNoInline, with a *LayerCountError where BuildKit would pass over it, and with an *InlineError where it is damaged
-// or a layer that it needs can't be used.
+// Inline reads the inline cache of the image alone, after ReadConfig. It fails with ErrNoInline, with a *LayerCountError if
+// BuildKit would skip it, and with an *InlineError if it is damaged or needs a layer that can't be used.
 func (m *Image) Inline() (*Inline, error) {
 	if m.inline == nil {
 		return nil, ErrNoInline
@@ -164,8 +163,8 @@ func (m *Image) Inline() (*Inline, error) {
 	return inline, nil
 }
 
-// neededBy returns how many of the image's layers a record needs, counted from the lowest. What it names beyond them is
-// for Validate to find.
+// neededBy returns how many of the image's layers a record needs, counted from the lowest. Validate reports the layers beyond
+// them.
 func (m *Image) neededBy(record Record) int {
 	needed := 0
 	need := func(layer int) {
@@ -184,7 +183,7 @@ func (m *Image) neededBy(record Record) int {
 	return needed
 }
 
-// describe returns a layer's descriptor as a cache has it. What an image may say beyond that is left behind.
+// describe returns a layer's descriptor as a cache has it. It leaves out what an image may say beyond that.
 func (m *Image) describe(layer Descriptor, i int) Descriptor {
 	d := Descriptor{
 		MediaType: layerTypeIn(Artifact, layer.MediaType), Digest: layer.Digest, Size: layer.Size,
@@ -194,7 +193,7 @@ func (m *Image) describe(layer Descriptor, i int) Descriptor {
 		d.Annotations = map[string]string{}
 	}
 	if _, err := d.CreatedAt(); err != nil {
-		delete(d.Annotations, AnnotationCreatedAt) // BuildKit does without one, and not with this
+		delete(d.Annotations, AnnotationCreatedAt) // BuildKit can do without it, but fails on this one
 	}
 	if m.Ages != nil && !m.Ages[i].IsZero() {
 		d.Annotations[AnnotationCreatedAt] = m.Ages[i].Format(time.RFC3339Nano)
@@ -203,13 +202,13 @@ func (m *Image) describe(layer Descriptor, i int) Descriptor {
 	return d
 }
 
-// Inline is the inline cache of one image. It is sound: every index in it points somewhere.
+// Inline is the inline cache of one image. It is sound: every index in it is valid.
 type Inline struct {
 	Image   *Image
 	Results int // of records that something can hit; more than 0
 
 	layers  []Descriptor // of the image, from the lowest to the highest that a result needs, as a cache describes them
-	records []Record     // their indexes of layers are those of the image
+	records []Record     // their layer indexes are the image's
 }
 
 // Layers returns how many layers of the image the cache needs, counted from the lowest.
@@ -218,8 +217,8 @@ func (n *Inline) Layers() int { return len(n.layers) }
 // Records returns how many records there are.
 func (n *Inline) Records() int { return len(n.records) }
 
-// check holds the inline cache against the importer's rules as the cache that BuildKit makes of it: each layer lies on
-// the one before. Among the layers and records of other images an index too large would point to something.
+// check checks, against the importer's rules, the cache that BuildKit makes from this inline cache alone, with each layer on
+// the one before. Among the layers and records of other images, an index that is too large would point to something.
 func (n *Inline) check() error {
 	alone := &union{layers: n.layers, config: Config{Records: n.records}}
 	for i, layer := range n.layers {
@@ -238,12 +237,12 @@ func (n *Inline) check() error {
 	return nil
 }
 
-// Unite makes one cache, in the form Artifact, of the inline caches of images, mostly one image's for its platforms. It
-// hits what BuildKit would hit with each of them. The same inline caches in the same order give the same bytes. The
-// config's bytes are those of its MarshalJSON; the root's Config points to them already.
+// Unite makes one cache, in the form Artifact, out of the inline caches of images, mostly those of one image for its platforms.
+// With it, BuildKit hits what it would hit with each of them. The same inline caches in the same order give the same bytes. The
+// root's Config already points to the bytes of the config's MarshalJSON.
 //
-// It fails with an *InlineError where two images describe one layer differently. That the result is small enough to be
-// imported, Validate says.
+// It fails with an *InlineError if two images describe one layer differently. Validate tells whether the cache is small enough
+// to be imported.
 func Unite(inlines []*Inline) (*Root, *Config, error) {
 	u := &union{places: map[place]int{}, listed: map[digest.Digest]Descriptor{}}
 	for _, inline := range inlines {
@@ -254,13 +253,13 @@ func Unite(inlines []*Inline) (*Root, *Config, error) {
 	return u.cache()
 }
 
-// place is a layer where it lies: images that begin with the same layers share them.
+// place is a layer on its parent. Images that begin with the same layers share them.
 type place struct {
 	blob   digest.Digest
 	parent int
 }
 
-// union is a cache that inline caches are added to.
+// union is a cache to which inline caches are added.
 type union struct {
 	config Config
 	layers []Descriptor // of the root, one for each layer of the config, as BuildKit lists them

@@ -2,7 +2,7 @@ package buildcache
 
 import "fmt"
 
-// Limit says that BuildKits before a version can't use a cache, and what they do instead.
+// Limit says that BuildKits before some version can't use a cache, why, and what they do instead.
 type Limit struct {
 	Before string // such as "v0.12"
 	Reason string
@@ -18,8 +18,8 @@ func (l Limit) String() string {
 	return fmt.Sprintf("BuildKits before %s %s: %s", l.Before, what, l.Reason)
 }
 
-// Limits returns which BuildKits can't use a cache, by its form, its layers and its records. Measured with v0.8.3,
-// v0.11.6 and v0.12.5: a Docker list of gzip or uncompressed layers suits them all.
+// Limits returns which BuildKits can't use a cache, judging by its form, layers and records. This was measured with v0.8.3,
+// v0.11.6 and v0.12.5; all of them can use a Docker list of gzip or uncompressed layers.
 func Limits(root *Root, config *Config) []Limit {
 	var limits []Limit
 	if !root.Form.IsList() {
@@ -35,7 +35,7 @@ func Limits(root *Root, config *Config) []Limit {
 	return limits
 }
 
-// layerLimits returns those of the root's layers, one for each compression that not all BuildKits unpack.
+// layerLimits returns the limits of the root's layers, one for each compression that some BuildKits can't unpack.
 func layerLimits(root *Root) []Limit {
 	var limits []Limit
 	for _, c := range compressionTypes {
@@ -43,7 +43,7 @@ func layerLimits(root *Root) []Limit {
 		for _, layer := range root.Layers {
 			switch t, _ := parseLayerType(layer.MediaType); {
 			case t.name != c.name:
-			case t.docker && c.sinceDocker != "": // which is later than OCI's
+			case t.docker && c.sinceDocker != "": // which is later than for OCI's
 				before = c.sinceDocker
 			case before == "":
 				before = c.since

@@ -14,11 +14,11 @@ const (
 	MediaTypeOCIManifest    = "application/vnd.oci.image.manifest.v1+json"
 )
 
-// Compression is how a layer's bytes are packed.
+// Compression is how a layer's bytes are compressed.
 type Compression string
 
-// The compressions that BuildKit reads. Estargz is gzip to whoever does not look at its end, and shares its media
-// type, but it is a different one here: its uncompressed bytes, and so its diffID, are not those of plain gzip.
+// The compressions that BuildKit reads. Estargz looks like gzip unless one reads its end, and shares its media type. Here it is
+// a compression of its own: its uncompressed bytes, and so its diffID, differ from those of plain gzip.
 const (
 	Uncompressed Compression = "uncompressed"
 	Gzip         Compression = "gzip"
@@ -26,17 +26,17 @@ const (
 	Estargz      Compression = "estargz"
 )
 
-// compressionType is what a compression is called in media types.
+// compressionType says how media types name a compression.
 type compressionType struct {
 	name            Compression
 	suffix          string
-	noDockerForeign bool // Docker has no media type for such a layer that is not to be distributed
-	// since and sinceDocker are the first BuildKits that unpack it, by OCI's and by Docker's media type; "" where all do.
+	noDockerForeign bool // Docker has no media type for such a layer that is nondistributable
+	// since and sinceDocker are the first BuildKits that unpack it, under OCI's and under Docker's media type; "" if all do.
 	since, sinceDocker string
 }
 
-// compressionTypes is the one table of the compressions and their media types. Of two with one suffix, the first is what
-// the media type says. How they are read and written is in a table of internal/compress.
+// compressionTypes is the only table of the compressions and their media types. If two share a suffix, the media type stands
+// for the first. A table in internal/compress says how they are read and written.
 var compressionTypes = []compressionType{
 	{name: Uncompressed},
 	{name: Gzip, suffix: "gzip"},
@@ -53,7 +53,7 @@ func Compressions() []Compression {
 	return names
 }
 
-// CheckCompression returns an error if c is no compression that BuildKit reads. "" is none.
+// CheckCompression returns an error unless c is a compression that BuildKit reads. "" is not one.
 func CheckCompression(c Compression) error {
 	if _, ok := typeOf(c); !ok {
 		return fmt.Errorf("unknown compression %q (want %s)", c, alternatives(Compressions()))
@@ -103,7 +103,7 @@ const (
 	dockSeparator = "."
 )
 
-// layerType is a layer media type taken apart.
+// layerType is a parsed layer media type.
 type layerType struct {
 	docker  bool
 	foreign bool // nondistributable, in the words of the OCI specification
@@ -134,7 +134,7 @@ func parseLayerType(mediaType string) (layerType, bool) {
 	return layerType{}, false
 }
 
-// ending returns what follows the name of a tar in the media type.
+// ending returns the end of a media type, after its name for a tar.
 func (t compressionType) ending(separator string) string {
 	if t.suffix == "" {
 		return ""
@@ -155,22 +155,22 @@ func (t layerType) String() string {
 	}
 }
 
-// LayerCompression returns what a layer media type says of the bytes: Uncompressed, Gzip (which may turn out to be
-// Estargz) or Zstd. It is false for a media type that BuildKit has no way to unpack.
+// LayerCompression returns the compression that a layer media type states: Uncompressed, Gzip (which may turn out to be
+// Estargz) or Zstd. It returns false for a media type that BuildKit can't unpack.
 func LayerCompression(mediaType string) (Compression, bool) {
 	t, ok := parseLayerType(mediaType)
 	return t.name, ok
 }
 
-// IsSniffed reports whether BuildKit looks at the bytes of a layer of this media type to tell how they are packed. It does
-// for all types but OCI's of a plain tar, which it takes at their word.
+// IsSniffed reports whether BuildKit looks at the bytes of a layer of this media type to find out how they are compressed. It
+// does for all layer types except OCI's for a plain tar, which it takes at their word.
 func IsSniffed(mediaType string) bool {
 	t, ok := parseLayerType(mediaType)
 	return ok && (t.docker || t.suffix != "")
 }
 
-// LayerMediaType returns the media type of a layer of compression c in a root of the given form, and "" for a
-// compression that is unknown.
+// LayerMediaType returns the media type of a layer of compression c in a root of the given form, or "" if c is
+// unknown.
 func LayerMediaType(form Form, c Compression) string {
 	t, ok := typeOf(c)
 	if !ok {
@@ -179,8 +179,8 @@ func LayerMediaType(form Form, c Compression) string {
 	return layerType{docker: form.docker(), compressionType: t}.String()
 }
 
-// layerTypeIn returns the counterpart of a layer media type in the given form, as BuildKit maps it when it exports
-// that form. What has none stays as it is: unknown types, and foreign zstd layers, which Docker never had.
+// layerTypeIn returns the counterpart of a layer media type in the given form, as BuildKit maps it when it exports that form.
+// Types without a counterpart stay as they are: unknown types, and foreign zstd layers, which Docker never had.
 func layerTypeIn(form Form, mediaType string) string {
 	t, ok := parseLayerType(mediaType)
 	if !ok || t.foreign && t.noDockerForeign {

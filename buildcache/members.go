@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// uniteExtra returns the members of both, by name. Where they disagree the greater JSON text stays, so that neither order
-// nor repetition matters.
+// uniteExtra returns the members of both, sorted by name. Where they disagree, the greater JSON text wins, so that neither
+// order nor repetition matters.
 func uniteExtra(a, b Extra) Extra {
 	if len(a)+len(b) == 0 {
 		return nil
@@ -22,13 +22,13 @@ func uniteExtra(a, b Extra) Extra {
 	var united Extra
 	for i, m := range all {
 		if i+1 == len(all) || all[i+1].Name != m.Name {
-			united = append(united, m) // the greatest of its name
+			united = append(united, m) // the greatest with its name
 		}
 	}
 	return united
 }
 
-// gathered is an Extra that others are added to. However many they are, it takes n log n.
+// gathered is an Extra to which others are added. However many they are, it takes n log n.
 type gathered struct {
 	all   Extra
 	limit int
@@ -57,7 +57,7 @@ func compareMembers(a, b Member) int {
 	return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.Value, b.Value))
 }
 
-// compact returns the member with its value as it will be written. What is no JSON stays, for MarshalJSON to refuse.
+// compact returns the member with its value as it will be written. A value that is not JSON stays, for MarshalJSON to refuse.
 func (m Member) compact() Member {
 	if value, err := json.Marshal(m.Value); err == nil {
 		m.Value = value
@@ -65,7 +65,7 @@ func (m Member) compact() Member {
 	return m
 }
 
-// uniteStrings returns what both map, and where they disagree the greater value.
+// uniteStrings returns the entries of both maps. Where they disagree, the greater value wins.
 func uniteStrings(a, b map[string]string) map[string]string {
 	if len(a)+len(b) == 0 {
 		return nil
@@ -81,8 +81,8 @@ func uniteStrings(a, b map[string]string) map[string]string {
 	return united
 }
 
-// uniteAnnotations returns what both say of a layer, but for unknown members, and where they disagree the greater value. No
-// importer reads it in a cache that has a root.
+// uniteAnnotations returns what both say about a layer, without unknown members. Where they disagree, the greater value wins.
+// No importer reads these annotations in a cache that has a root.
 func uniteAnnotations(a, b *LayerAnnotations) *LayerAnnotations {
 	switch {
 	case a == nil && b == nil:
@@ -100,7 +100,7 @@ func uniteAnnotations(a, b *LayerAnnotations) *LayerAnnotations {
 	}
 }
 
-// laterTime returns the later time. Of two texts for one point in time it is the lesser text.
+// laterTime returns the later time. If both are the same point in time, it returns the one with the lesser text.
 func laterTime(a, b Time) Time {
 	if order := a.Compare(b.Time); order > 0 || order == 0 && a.asText() <= b.asText() {
 		return a
@@ -108,7 +108,7 @@ func laterTime(a, b Time) Time {
 	return b
 }
 
-// asText returns what is written for the time, "" for one that can't be written.
+// asText returns the text that is written for the time, or "" if it can't be written.
 func (t Time) asText() string {
 	raw, err := t.MarshalJSON()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // ErrNoResults says that no result would be left in a cache, so that nothing could hit it.
 var ErrNoResults = errors.New("no results in it")
 
-// ConflictError says that two caches describe one layer in ways of which only one can be true: their sizes in bytes, their
-// compressions, their diffIDs or their estargz tables of contents differ.
+// ConflictError says that two caches describe one layer in ways that can't both be true: they differ in size, compression,
+// diffID or estargz table of contents. Sizes are in bytes.
 type ConflictError struct {
 	A, B Descriptor
 }
@@ -23,43 +23,42 @@ func (e *ConflictError) Error() string {
 		e.A.Digest, e.A.MediaType, e.A.Size, e.A.DiffID(), e.B.MediaType, e.B.Size, e.B.DiffID())
 }
 
-// MergeOptions say how caches are merged. The zero value folds what is the same byte for byte.
+// MergeOptions say how caches are merged. The zero value folds only what is the same byte for byte.
 type MergeOptions struct {
-	// Blobs are layers that are the same as others, by the digest that is replaced: mostly those that were recompressed.
-	// That their content is the same is the caller's claim. It is one step: a blob that replaces is not replaced itself.
+	// Blobs has the replacements of layers, by the digest to replace: mostly layers that were recompressed. The caller vouches
+	// that they have the same content. There is only one step: a replacement must not be replaced itself.
 	Blobs map[digest.Digest]Blob
 }
 
-// Merged is what Merge makes of caches.
+// Merged is what Merge makes out of caches.
 type Merged struct {
-	Cache              // in the form Artifact; the root's Config points to the config's bytes, those of its MarshalJSON
+	Cache              // in the form Artifact; the root's Config points to the bytes of the config's MarshalJSON
 	Superseded int     // results that gave way to a newer one of the same record
-	Cut        int     // alternatives of inputs that would have led BuildKit in a circle
+	Cut        int     // alternatives of inputs that would have led BuildKit into a circle
 	Dropped    Dropped // what BuildKit would not have imported from one of the caches
 }
 
-// Merge makes one cache that serves the builds of all the given ones. BuildKit hits with it what it would hit after it
-// had imported each of them into one.
+// Merge makes one cache that serves the builds of all the given ones. With it, BuildKit hits what it would hit after importing
+// each of them.
 //
-//   - Layers are one where blob and parents are the same, once options.Blobs were put in place.
-//   - Records are one where the digest and, recursively, the inputs (selector and link, in any order) are the same.
-//     Those whose inputs only overlap stay as they are; BuildKit unites them when it imports them. Where it would thereby
-//     make a record depend on itself, which ends the daemon of v0.34.2, the alternatives are cut that close the circle.
-//   - Of several results of a record the newest stays, as in BuildKit's own exports: by createdAt, whose text never
-//     changes, then the one whose topmost layer has the lower digest. A chain is a result like any other, and becomes
-//     one on layers with parents, as BuildKit makes of it; one without layers stays a chain.
+//   - Layers become one if their blobs and parents are the same after options.Blobs is applied.
+//   - Records become one if their digests and, recursively, their inputs (selector and link, in any order) are the same.
+//     Those whose inputs only overlap stay as they are; BuildKit unites them when it imports them. Where that would make a
+//     record depend on itself, which ends the daemon of v0.34.2, the alternatives that close the circle are cut.
+//   - Of several results of a record, the newest stays, as in BuildKit's own exports: by createdAt, whose text never
+//     changes, then the one whose topmost layer has the lower digest. Chains count as results, and become results on
+//     layers with parents, as they do in BuildKit; a chain without layers stays a chain.
 //   - Layers that no result needs are left out. The root has one descriptor for each blob.
-//   - Unknown members stay, in the order of their names. Where two caches disagree about one, or about an annotation, the
-//     greater text stays; of the root's own, those that every cache has in the same words.
+//   - Unknown members stay, sorted by name. Where two caches disagree about one, or about an annotation, the greater text
+//     wins. Of the root's own unknown members, only those that all caches have with the same value stay.
 //
-// The order of the caches does not matter, nor whether one comes twice; merging in steps gives the bytes of merging at
-// once. (But for two cases: what the caches say about a layer beside its facts differs, and a step left out the layer; or a
-// step cut a circle.)
+// Neither the order of the caches nor repetition matters, and merging in steps gives the same bytes as merging at once, with two
+// exceptions: a step left out a layer of which the caches say different things beyond its facts, or a step cut a circle.
 // Time and memory are n log n in the size of the caches.
 //
-// Merge fails with a *RefusedError for a cache that BuildKit would give up, or with a layer that it can't use; with a
-// *ConflictError; and with ErrNoResults. With a *SizeError, where config or root (as an artifact) is larger than
-// MaxImport, it returns the cache all the same: Prune makes it fit.
+// Merge fails with a *RefusedError for a cache that BuildKit would reject or that has a layer it can't use, with a
+// *ConflictError, and with ErrNoResults. If config or root (as an artifact) is larger than MaxImport, it fails with a
+// *SizeError, but returns the cache all the same: Prune makes it fit.
 func Merge(caches []Cache, options MergeOptions) (*Merged, error) {
 	for old, blob := range options.Blobs {
 		if next, ok := options.Blobs[blob.Digest]; ok && next.Digest != blob.Digest {
@@ -84,7 +83,7 @@ func Merge(caches []Cache, options MergeOptions) (*Merged, error) {
 	return merged, merged.checkSizes()
 }
 
-// checkSizes returns a *SizeError where BuildKit would not import the cache.
+// checkSizes returns a *SizeError if the cache is larger than BuildKit imports.
 func (c Cache) checkSizes() error {
 	if size := c.Root.Config.Size; size > MaxImport {
 		return &SizeError{What: "cache config", Size: size, Limit: MaxImport}
@@ -99,12 +98,12 @@ func (c Cache) checkSizes() error {
 	return nil
 }
 
-// merger is a cache that caches are added to. All is kept by identity; indexes are given at the end.
+// merger is a cache to which caches are added. Everything is kept by identity; indexes are assigned at the end.
 type merger struct {
 	layers  map[identity]*mergedLayer
 	records map[identity]*mergedRecord
 	listed  map[digest.Digest]Descriptor // of the layers
-	read    map[digest.Digest]*imported  // the cache of which the descriptor was taken over last
+	read    map[digest.Digest]*imported  // the cache whose descriptor was merged last
 	config  Extra
 	root    *Extra // nil before the first cache
 	results map[mergedResult]bool
@@ -131,7 +130,7 @@ type mergedRecord struct {
 
 // result is a result or a chain of a record.
 type result struct {
-	top       identity // of its topmost layer, zero where it has none
+	top       identity // of its topmost layer, zero if it has none
 	blob      digest.Digest
 	createdAt Time
 	extra     gathered
@@ -150,7 +149,7 @@ func newMerger() *merger {
 	}
 }
 
-// add takes over what BuildKit imports of a cache.
+// add adds what BuildKit imports from a cache.
 func (m *merger) add(v *imported) error {
 	m.dropped.add(v.dropped)
 	m.config = uniteExtra(m.config, v.Config.Extra)
@@ -203,7 +202,7 @@ func (m *merger) addRecord(v *imported, i int) *mergedRecord {
 	return record
 }
 
-// addLayers adds a layer and its parents, and returns what became of it. Those in places were added before.
+// addLayers adds a layer and its parents, and returns the merged layer. places has those that were already added.
 func (m *merger) addLayers(v *imported, places []*mergedLayer, layer int) (*mergedLayer, error) {
 	var missing []int
 	below := &mergedLayer{}
@@ -255,7 +254,7 @@ func (m *merger) addLayer(v *imported, from Layer, below identity) (*mergedLayer
 	return layer, nil
 }
 
-// list takes over what a cache's root says of a blob, once.
+// list merges in what a cache's root says about a blob, once.
 func (m *merger) list(v *imported, blob digest.Digest) error {
 	if m.read[blob] == v {
 		return nil
@@ -273,8 +272,8 @@ func (m *merger) list(v *imported, blob digest.Digest) error {
 	return err
 }
 
-// uniteDescriptors returns what two descriptors say of one blob, or a *ConflictError. What is no fact about its bytes may
-// differ: the greater text stays, and with it the media type of a layer that may be distributed.
+// uniteDescriptors merges two descriptors of one blob, or returns a *ConflictError. What is not a fact about its bytes may
+// differ: the greater text wins, and with it the media type of a layer that may be distributed.
 func uniteDescriptors(a, b Descriptor) (Descriptor, error) {
 	typeA, _ := parseLayerType(a.MediaType)
 	typeB, _ := parseLayerType(b.MediaType)
@@ -304,7 +303,7 @@ func (m *merger) addResult(record *mergedRecord, r result, extra Extra) {
 	}
 }
 
-// compare returns more than 0 if the result is to stay instead of other, and 0 if they are one.
+// compare returns more than 0 if the result is to replace other, and 0 if they are the same.
 func (r result) compare(other *result) int {
 	if other == nil {
 		return 1

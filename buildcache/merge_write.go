@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// cacheWithoutCircles writes what was added, and cuts circles until there are none. What is alike after a cut is folded.
+// cacheWithoutCircles writes what was added, and cuts circles until there are none. It folds what is the same after a cut.
 func (m *merger) cacheWithoutCircles() (*Merged, error) {
 	merged, err := m.cache()
 	if err != nil {
@@ -31,7 +31,7 @@ func (m *merger) cacheWithoutCircles() (*Merged, error) {
 	return nil, fmt.Errorf("records depend on each other in more ways than anybody builds; %d alternatives were cut", merged.Cut)
 }
 
-// folded returns a cache with what is the same in it folded.
+// folded returns a cache in which everything that is the same is folded.
 func folded(cache Cache) (*Merged, error) {
 	v, err := importCache(cache, 0)
 	if err != nil {
@@ -44,7 +44,7 @@ func folded(cache Cache) (*Merged, error) {
 	return m.cache()
 }
 
-// cache writes what was added, each thing in a place that depends on nothing but what was added.
+// cache writes what was added, in an order that depends only on what was added.
 func (m *merger) cache() (*Merged, error) {
 	merged := &Merged{Dropped: m.dropped, Superseded: len(m.results)}
 	config := &Config{Extra: m.config}
@@ -60,7 +60,7 @@ func (m *merger) cache() (*Merged, error) {
 	root := &Root{Form: Artifact, MediaType: MediaTypeOCIManifest, Extra: *m.root, version: 2}
 	for _, layer := range m.sortedLayers() {
 		config.Layers = append(config.Layers, layer.Layer)
-		// Layers with one blob stand side by side, and have one descriptor.
+		// Layers with the same blob are adjacent, and share one descriptor.
 		if n := len(root.Layers); n == 0 || root.Layers[n-1].Digest != layer.Blob {
 			root.Layers = append(root.Layers, m.listed[layer.Blob])
 		}
@@ -78,15 +78,15 @@ func (m *merger) cache() (*Merged, error) {
 	return merged, nil
 }
 
-// use notes a layer and those below it as needed.
+// use marks a layer and those below it as needed.
 func (m *merger) use(id identity) {
 	for layer := m.layers[id]; layer != nil && !layer.used; layer = m.layers[layer.below] {
 		layer.used = true
 	}
 }
 
-// sortedLayers returns the layers in use as they are written: by blob, as BuildKit does, then by those below. It sets their
-// indexes and parents.
+// sortedLayers returns the layers in use in the order of writing: by blob, as BuildKit does, then by the layers
+// below. It sets their indexes and parents.
 func (m *merger) sortedLayers() []*mergedLayer {
 	var layers []*mergedLayer
 	for _, layer := range m.layers {
@@ -111,9 +111,9 @@ func (m *merger) sortedLayers() []*mergedLayer {
 	return layers
 }
 
-// sortedRecords returns the records as they are written: by digest and number of inputs, as BuildKit does; then those with
-// more alternatives first, because BuildKit unites records that overlap as it comes to them, and only in part where the
-// one that overlaps two others comes last; then by the inputs. It sets their indexes.
+// sortedRecords returns the records in the order of writing, and sets their indexes: by digest and number of inputs, as
+// BuildKit does; then those with more alternatives first, because BuildKit unites overlapping records as it meets them, and
+// only in part if one that overlaps two others comes last; then by the inputs.
 func (m *merger) sortedRecords() []*mergedRecord {
 	records := make([]*mergedRecord, 0, len(m.records))
 	for _, record := range m.records {
@@ -129,7 +129,7 @@ func (m *merger) sortedRecords() []*mergedRecord {
 	return records
 }
 
-// alternatives returns how many alternatives the inputs have together.
+// alternatives returns how many alternatives the inputs have in all.
 func (r *mergedRecord) alternatives() int {
 	n := 0
 	for _, slot := range r.inputs {

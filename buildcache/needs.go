@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// needs is what results need. It grows with each result that is added, and all additions together take linear time.
+// needs is what a set of results needs. It grows with each result that is added; all additions together take linear time.
 type needs struct {
 	*pruner
 	results  map[resultAt]bool
@@ -87,7 +87,7 @@ func (n *needs) addLayer(i int) {
 	}
 }
 
-// addSizes adds a size that somebody else wrote, which may be anything.
+// addSizes adds a size that may be anything, as somebody else wrote it. The sum neither falls nor overflows.
 func addSizes(sum, size int64) int64 {
 	if size > math.MaxInt64-sum {
 		return math.MaxInt64
@@ -95,7 +95,7 @@ func addSizes(sum, size int64) int64 {
 	return sum + max(size, 0)
 }
 
-// all returns how much there is in a cache before anything goes.
+// all returns how much there is in the cache before anything is dropped.
 func (v *imported) all() Extent {
 	e := Extent{Records: len(v.Config.Records), Layers: len(v.Config.Layers), Blobs: len(v.listed)}
 	for _, record := range v.Config.Records {
@@ -107,7 +107,7 @@ func (v *imported) all() Extent {
 	return e
 }
 
-// left counts the results of each record, less than 0 for a record that is not needed.
+// left returns how many results each record has left, less than 0 for a record that is not needed.
 func (n *needs) left() []int {
 	left := make([]int, len(n.records))
 	for i, needed := range n.records {
@@ -129,7 +129,7 @@ func (n *needs) config() *Config {
 		if !n.layers[i] {
 			continue
 		}
-		// Chains need no parents. Where one is gone that only a chain's layer had, the layer has none.
+		// Chains need no parents: a layer whose parent is gone is there for chains only, and gets none.
 		if layer.Parent != NoParent {
 			layer.Parent = layers.of(layer.Parent)
 		}
@@ -171,8 +171,8 @@ func (n *needs) record(i int, record Record, records, layers indexes) Record {
 	return record
 }
 
-// rootLayers returns the root's descriptors of blobs that are needed. There are at most as many of one blob as the config
-// has layers with it; of more, the last are kept, because BuildKit takes the last.
+// rootLayers returns the root's descriptors of the needed blobs: for each blob, at most as many as the config has layers with
+// it. If there are more, the last are kept, because BuildKit uses the last.
 func (n *needs) rootLayers(config *Config) []Descriptor {
 	left := map[digest.Digest]int{}
 	for _, layer := range config.Layers {
@@ -203,7 +203,7 @@ func newIndexes(kept []bool) indexes {
 	return x
 }
 
-// of returns the new index, or -1 of what is gone or never was.
+// of returns the new index, or -1 for one that is gone or never was.
 func (x indexes) of(old int) int {
 	if old < 0 || old >= len(x) {
 		return -1

@@ -12,8 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Extra holds the members of a JSON object that this package gives no meaning, in the order in which they stood.
-// They are written again behind the known members.
+// Extra holds the members of a JSON object that this package does not know, in their order. They are written after the known
+// members.
 type Extra []Member
 
 // Member is one name and its value, the value as raw JSON.
@@ -25,7 +25,7 @@ type Member struct {
 // field ties a member's name to the Go value that holds it. The order of a list of fields is the order on output.
 type field struct {
 	name  string
-	value any  // a pointer, on output also a value
+	value any  // a pointer, or on output a value
 	omit  bool // leave it out on output
 }
 
@@ -72,7 +72,7 @@ func decodeMember(quoted, value []byte, extra *Extra, fields []field) error {
 	return nil
 }
 
-// plainString returns what a JSON string says that is written as it is meant, as nearly all are. For any other it is false.
+// plainString returns the text of a JSON string of unescaped ASCII, as nearly all are. It returns false for any other value.
 func plainString(value []byte) (string, bool) {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 		return "", false
@@ -86,7 +86,8 @@ func plainString(value []byte) (string, bool) {
 	return string(value), true
 }
 
-// decodePlain does as json.Unmarshal does with strings and numbers that are simple, at a tenth of its cost. It is false where they are not.
+// decodePlain decodes simple strings and numbers as json.Unmarshal does, at a tenth of its cost. It returns false for any other
+// value.
 func decodePlain(value []byte, into any) bool {
 	switch into := into.(type) {
 	case *string:
@@ -114,11 +115,11 @@ func decodePlain(value []byte, into any) bool {
 	return false
 }
 
-// errObject says that an object is no JSON. Mostly encoding/json has looked before, and said it better.
+// errObject says that an object is not valid JSON. Usually encoding/json has already rejected it, with a better message.
 var errObject = errors.New("malformed JSON object")
 
-// nextMember cuts the next member off what is left of an object: its name, in quotes, and its value. The name is nil
-// where the object ends. A json.Decoder does the same, at a cost in memory that is many times a small object.
+// nextMember cuts the next member off the rest of an object: its name, in quotes, and its value. The name is nil at the end of
+// the object. A json.Decoder does the same, but takes many times the memory of a small object.
 func nextMember(data []byte) (name, value, rest []byte, err error) {
 	if rest, ok := after(data, '}'); ok {
 		return nil, nil, rest, nil
@@ -137,7 +138,7 @@ func nextMember(data []byte) (name, value, rest []byte, err error) {
 	return name, value, rest, err
 }
 
-// after returns what follows a byte and the space before it, if that byte is next.
+// after skips white space and want, and returns what follows, or false if want is not there.
 func after(data []byte, want byte) ([]byte, bool) {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	if len(data) == 0 || data[0] != want {
@@ -146,7 +147,7 @@ func after(data []byte, want byte) ([]byte, bool) {
 	return data[1:], true
 }
 
-// cutValue returns the JSON value that data begins with, and what follows. It looks for its end and no more.
+// cutValue returns the JSON value that data begins with, and what follows. It finds the end of the value without checking it.
 func cutValue(data []byte) (value, rest []byte, err error) {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	depth, inString := 0, false
@@ -172,7 +173,7 @@ func cutValue(data []byte) (value, rest []byte, err error) {
 	return nil, nil, errObject
 }
 
-// endsWord reports whether a byte stands behind a number, true, false or null.
+// endsWord reports whether a byte ends a number, true, false or null.
 func endsWord(c byte) bool { return strings.IndexByte(",:}] \t\r\n", c) >= 0 }
 
 func cutWord(data []byte, end int) (value, rest []byte, err error) {
@@ -182,8 +183,8 @@ func cutWord(data []byte, end int) (value, rest []byte, err error) {
 	return data[:end], data[end:], nil
 }
 
-// checkValues fails with a *ValuesError where raw, if it is JSON, has more than limit values, objects, arrays and nulls
-// counted twice. As a Go value each may take a hundred times its bytes, so they are counted before there is any.
+// checkValues fails with a *ValuesError if raw, taken as JSON, has more than limit values; objects, arrays and nulls count
+// twice. In Go each value may take a hundred times its bytes, so they are counted before any is decoded.
 func checkValues(what string, raw []byte, limit int) error {
 	count, inString := 1, false
 	for i := 0; i < len(raw); i++ {
@@ -202,7 +203,7 @@ func checkValues(what string, raw []byte, limit int) error {
 	return nil
 }
 
-// ValuesError says that a JSON text has more values than anybody writes and than we want in memory at once.
+// ValuesError says that a JSON text has more values than anybody writes, and more than we want in memory at once.
 type ValuesError struct {
 	What         string
 	Count, Limit int

@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// LayerChain returns the index in Layers of a layer and of all its parents, the topmost first: what a result that ends in
-// the layer consists of. It fails where an index points to no layer, or where the parents lead in a circle.
+// LayerChain returns the indexes in Layers of a layer and all its parents, topmost first: the layers of a result that ends in
+// it. It fails if an index points to no layer, or if the parents form a circle.
 func (c *Config) LayerChain(layer int) ([]int, error) {
 	var chain []int
 	for i := layer; i != NoParent; i = c.Layers[i].Parent {
@@ -22,8 +22,8 @@ func (c *Config) LayerChain(layer int) ([]int, error) {
 	return chain, nil
 }
 
-// RecordBlobs returns the layer blobs that the results of a record consist of, each once, topmost first. A record without
-// results has none: it is there for the records that link to it. It fails as LayerChain does, and where there is no such
+// RecordBlobs returns the layer blobs of a record's results, each once: topmost first, those of chains lowest first. A record
+// without results has none: it is there for the records that link to it. It fails as LayerChain does, and if there is no such
 // record.
 func (c *Config) RecordBlobs(record int) ([]digest.Digest, error) {
 	if record < 0 || record >= len(c.Records) {

@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// plainRoot is a root as BuildKit writes it, which is read in one go: no member but those that it writes, each once, and no string with an
-// escape. Roots are most of what is read where many caches are there already, and encoding/json goes over one some nine times.
+// plainRoot is a root as BuildKit writes it: only the members that BuildKit writes, each once, and no string with an escape. It
+// is read in one pass instead of encoding/json's nine or so: once many caches are there, roots are most of what is read.
 type plainRoot struct {
 	mediaType         string
 	version           int64
@@ -16,12 +16,12 @@ type plainRoot struct {
 	layers, manifests []Descriptor
 }
 
-// parsePlain reads such a root, and is false for any other, which may be one all the same.
+// parsePlain reads a plain root. It returns false for any other bytes, which may still be a root.
 func parsePlain(raw []byte) (*plainRoot, bool) {
 	root := &plainRoot{}
 	p := &plainReader{rest: raw}
 	p.object(func(name string) {
-		switch name { // as encoding/json is content with any case, other names are for it
+		switch name { // encoding/json ignores case, so other names are left to it
 		case "schemaVersion":
 			root.version = p.number()
 		case "mediaType":
@@ -43,10 +43,10 @@ func parsePlain(raw []byte) (*plainRoot, bool) {
 	return root, root.version == versionOfAll && root.agrees()
 }
 
-// versionOfAll is the schemaVersion of all roots.
+// versionOfAll is the schemaVersion of every root.
 const versionOfAll = 2
 
-// agrees reports whether the members are those of the media type.
+// agrees reports whether the members match the media type.
 func (r *plainRoot) agrees() bool {
 	switch r.mediaType {
 	case MediaTypeDockerList, MediaTypeOCIIndex:
@@ -57,21 +57,21 @@ func (r *plainRoot) agrees() bool {
 	return false
 }
 
-// plainReader reads JSON of a simple kind. What it does not understand is a failure, which need not be one of JSON.
+// plainReader reads simple JSON. It fails on what it does not understand, which may still be valid JSON.
 type plainReader struct {
 	rest   []byte
 	failed bool
-	last   string // text that was read, as many are alike
+	last   string // the last text read, reused because many repeat
 }
 
-// space passes over space.
+// space skips white space.
 func (p *plainReader) space() {
 	for len(p.rest) > 0 && (p.rest[0] == ' ' || p.rest[0] == '\n' || p.rest[0] == '\t' || p.rest[0] == '\r') {
 		p.rest = p.rest[1:]
 	}
 }
 
-// next passes over a character, if it is next.
+// next skips white space and want, if that is next, and reports whether it was.
 func (p *plainReader) next(want byte) bool {
 	p.space()
 	if p.failed || len(p.rest) == 0 || p.rest[0] != want {
@@ -81,7 +81,7 @@ func (p *plainReader) next(want byte) bool {
 	return true
 }
 
-// list reads what stands between two brackets, parted by commas.
+// list reads comma-separated items between two brackets.
 func (p *plainReader) list(begin, end byte, item func()) {
 	p.failed = p.failed || !p.next(begin)
 	for over := p.next(end); !over && !p.failed; {
@@ -91,7 +91,7 @@ func (p *plainReader) list(begin, end byte, item func()) {
 	}
 }
 
-// object reads an object. Each name is there once.
+// object reads an object. It fails on a repeated name and on more than eight members.
 func (p *plainReader) object(member func(name string)) {
 	var names [8]string
 	n := 0
@@ -133,7 +133,7 @@ func (p *plainReader) text() string {
 	return ""
 }
 
-// number reads a whole number that is not negative.
+// number reads a non-negative integer.
 func (p *plainReader) number() int64 {
 	p.space()
 	digits := 0

@@ -13,9 +13,9 @@ type Effect string
 const (
 	// BuildFails: a build that hits the cache ends with an error.
 	BuildFails Effect = "build-fails"
-	// HitsLost: builds run steps that the cache should have saved them, without a word.
+	// HitsLost: builds run steps that the cache should have saved, without a warning.
 	HitsLost Effect = "hits-lost"
-	// RegistryRefuses: BuildKit does not mind, but some registry will not take the cache.
+	// RegistryRefuses: BuildKit does not mind, but some registry refuses the cache.
 	RegistryRefuses Effect = "registry-refuses"
 	// Waste: nothing breaks; space or time is lost.
 	Waste Effect = "waste"
@@ -30,7 +30,7 @@ const (
 	SeverityWarning Severity = "warning"
 )
 
-// Severity returns error for the effects that a build suffers from, else warning. A problem may be a warning all the same: see
+// Severity returns error for the effects that harm a build, else warning. A problem may be a warning all the same: see
 // Problem.AsWarning.
 func (e Effect) Severity() Severity {
 	if e == BuildFails || e == HitsLost {
@@ -85,11 +85,10 @@ const (
 	Unreachable       Kind = "unreachable"
 	Leftover          Kind = "leftover"
 
-	// What the profiles of registries find.
-
 	KeysOutdated Kind = "keys-outdated"
 	VolumeLost   Kind = "volume-lost"
 
+	// Found by the profiles of registries.
 	RegistryForm       Kind = "registry-form"
 	RegistryConfigType Kind = "registry-config-type"
 	RegistryRootSize   Kind = "registry-root-size"
@@ -99,9 +98,9 @@ const (
 // KindInfo says what a kind of problem means and what helps.
 type KindInfo struct {
 	Kind   Kind
-	Effect Effect // the usual one; a problem may have a milder one, where the cache does without what is wrong
+	Effect Effect // the usual one; a problem may have a milder one if the cache works without what is wrong
 	Means  string
-	Remedy string // what is to be done, in words: who shows it knows by the kind which of its commands does it
+	Remedy string // what to do, in words: the caller that shows it knows from the kind which of its commands does it
 }
 
 const (
@@ -113,7 +112,7 @@ const (
 	remedyShrink  = "drop its oldest results until it fits, export fewer stages (mode=min), or split the cache over several tags"
 )
 
-// Kinds returns what is known of every kind, in the order in which they are documented.
+// Kinds returns what is known about every kind, in the order in which they are documented.
 func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
@@ -165,7 +164,7 @@ var kinds = []KindInfo{
 	{RegistryLayerSize, RegistryRefuses, "a layer is larger than the registry takes", "convert it with --compression zstd, or use another registry"},
 }
 
-// Info returns what is known of the kind.
+// Info returns what is known about the kind.
 func (k Kind) Info() KindInfo {
 	for _, info := range kinds {
 		if info.Kind == k {
@@ -180,7 +179,7 @@ type Problem struct {
 	Kind     Kind          `json:"kind"`
 	Effect   Effect        `json:"effect"`
 	Severity Severity      `json:"severity"`
-	Cache    string        `json:"cache,omitempty"`  // the cache's tag, where there is more than one cache to speak of
+	Cache    string        `json:"cache,omitempty"`  // the cache's tag, if it has one and the finder knows it
 	Where    string        `json:"where"`            // such as "records[3]" or a file's name
 	Digest   digest.Digest `json:"digest,omitempty"` // the blob concerned
 	Detail   string        `json:"detail"`
@@ -205,14 +204,14 @@ func (p Problem) WithEffect(e Effect) Problem {
 	return p
 }
 
-// AsWarning returns the problem as a warning, whatever its effect: where a cache is imported in full, and it depends on the BuildKit what
-// comes of it.
+// AsWarning returns the problem as a warning, whatever its effect: for a cache that is imported in full, where the outcome
+// depends on the version of BuildKit.
 func (p Problem) AsWarning() Problem {
 	p.Severity = SeverityWarning
 	return p
 }
 
-// On returns the problem as one of the blob d.
+// On returns the problem with d as the blob concerned.
 func (p Problem) On(d digest.Digest) Problem {
 	p.Digest = d
 	return p

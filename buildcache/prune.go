@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// PruneRules say which results of a cache are dropped. They are applied in the order in which they stand here, each to
-// what the one before has left. The zero value of a rule drops nothing.
+// PruneRules say which results of a cache are dropped. They are applied in the order of the fields, but Newest before Fit, each
+// to what the previous one has left. The zero value of a rule drops nothing.
 type PruneRules struct {
-	// Before drops results that were created before this time: by their createdAt, or where that is zero, as in inline
-	// caches, by the age of their topmost layer. Those of unknown age stay.
+	// Before drops results created before this time: by their createdAt or, where that is zero, as in inline caches, by when
+	// their topmost layer was created. Results of unknown age stay.
 	Before time.Time
-	// Leaves keeps only the results that a build ends with: those of records that no other record with results depends
-	// on. It is what mode=min would have exported. A build in which one step has changed runs those before it again.
+	// Leaves keeps only the results that a build ends with: those of records on which no other record with results depends.
+	// mode=min would have exported the same. A build in which one step has changed then runs the steps before it again.
 	Leaves bool
-	// The others drop the oldest results, and first of all those of unknown age, until what is left is small enough. Of
-	// results of one age the one that stands last goes first.
-	MaxRecords int   // at most so many records, with and without results
-	MaxBytes   int64 // at most so many bytes of layer blobs, each counted once
+	// The other rules drop results, those of unknown age first, then the oldest, until what is left is small enough. Of results
+	// of the same age, the last one goes first.
+	MaxRecords int   // at most this many records, with and without results
+	MaxBytes   int64 // at most this many bytes of layer blobs, each counted once
 	Fit        bool  // config and root at most MaxImport, so that BuildKit imports them
-	// Newest keeps at most so many results, for those who know already how many of them fit; it counts as Fit.
+	// Newest keeps at most this many results, for callers that already know how many fit; it counts as Fit.
 	Newest int
 }
 
-// PruneRule names what let something go, as the flags of ocicache prune do.
+// PruneRule names the rule that dropped something, as the flags of ocicache prune do.
 type PruneRule string
 
-// The rules. PruneUnneeded is always there: what BuildKit does not import, and what no result needs.
+// The rules. PruneUnneeded always applies: it drops what BuildKit does not import, and what no result needs.
 const (
 	PruneUnneeded   PruneRule = "unneeded"
 	PruneBefore     PruneRule = "older-than"
@@ -38,7 +38,7 @@ const (
 	PruneFit        PruneRule = "fit"
 )
 
-// Extent is how much there is, of a cache or of what is gone from one.
+// Extent is how much there is in a cache, or how much is gone from one.
 type Extent struct {
 	Results int   `json:"results"` // chains are results
 	Records int   `json:"records"`
@@ -59,13 +59,13 @@ func (e Extent) plus(other Extent) Extent {
 	}
 }
 
-// Freed is what went because of one rule: the results it dropped, and all that nothing else needed.
+// Freed is what one rule dropped: results, and all that nothing else needed.
 type Freed struct {
 	Rule PruneRule `json:"rule"`
 	Extent
 }
 
-// AddFreed adds what rules dropped of one more cache, rule by rule, in the order in which rules are applied.
+// AddFreed adds what rules dropped from one more cache, rule by rule. The sum is in the order in which rules are applied.
 func AddFreed(all, more []Freed) []Freed {
 	sum := slices.Clone(all)
 	for _, f := range more {
@@ -83,35 +83,35 @@ func AddFreed(all, more []Freed) []Freed {
 
 // Pruned is what Prune leaves of a cache.
 type Pruned struct {
-	Cache          // in the same form; the root's Config points to the config's bytes, those of its MarshalJSON
-	Kept    Extent // nothing at all, if no result is left
+	Cache          // in the same form; the root's Config points to the bytes of the config's MarshalJSON
+	Kept    Extent // zero if no result is left
 	Freed   []Freed
-	Undated int // results that Before could not judge, and left
+	Undated int // results of unknown age, which Before therefore kept
 	Emptied *Emptied
-	// Left says of each record of the cache that was given how many results it has left, less than 0 of one that is gone itself.
+	// Left says how many results each record of the given cache has left, less than 0 if the record itself is gone.
 	Left []int
 }
 
-// Emptied says which rule left no result at all, and what the newest of those needs that it dropped last: with less than that
-// nothing is left.
+// Emptied says which rule left no result at all, and what the newest of the results that it dropped needs: with a lower limit
+// than that, nothing is left.
 type Emptied struct {
 	Rule    PruneRule
-	Created time.Time // zero where nothing says it
+	Created time.Time // zero if not known
 	Needs   Extent
 }
 
 // Prune drops results by the rules, and with them exactly what no other result needs: records, layers, and the root's
-// descriptors of blobs. Order and unknown members of what is left stay, and a cache from which nothing goes has the bytes
-// it had.
+// descriptors of blobs. What is left keeps its order and unknown members, and a cache from which nothing is dropped keeps its
+// bytes.
 //
 // What is left is hit as before. A record without results is needed if one with results depends on it, through any of the
-// alternatives of its inputs; or if BuildKit may unite it with a record that is needed, because they share a digest and
-// an alternative of every input: what hits the one then hits the other. An alternative that nothing can hit is taken
-// out, and a record that has no alternative left for an input goes.
+// alternatives of its inputs, or if BuildKit may unite it with a needed record because they share a digest and an alternative
+// of every input: what hits one then hits the other. An alternative that nothing can hit is removed, and so is a record with an
+// input that has no alternative left.
 //
 // Pruning again by the same rules changes nothing. Time and memory are n log n in the size of the cache. Prune fails with a
-// *RefusedError for a cache that BuildKit would give up, and with a *SizeError where not even a cache without results
-// would fit, for members that it does not know.
+// *RefusedError for a cache that BuildKit would reject, and with a *SizeError if unknown members would make even a cache
+// without results too large.
 func Prune(cache Cache, rules PruneRules) (*Pruned, error) {
 	v, err := importCache(cache, 0)
 	if err != nil {
@@ -149,7 +149,7 @@ func Prune(cache Cache, rules PruneRules) (*Pruned, error) {
 	return p.out, err
 }
 
-// resultAt is the place of a result: the record, and the index among its results or chains.
+// resultAt says where a result is: in which record, and at which index among its results or chains.
 type resultAt struct {
 	record, result int
 	chain          bool
@@ -157,19 +157,19 @@ type resultAt struct {
 
 type dated struct {
 	resultAt
-	created time.Time // zero where nothing says it
+	created time.Time // zero if not known
 }
 
 type pruner struct {
 	*imported
 	families families
 	kept     []dated // newest first
-	newest   []dated // of those that the rule before has kept, none where there are none
+	newest   []dated // the newest that the previous rule has kept, or none
 	extent   Extent  // of what kept needs
 	out      *Pruned
 }
 
-// datedResults returns what BuildKit imports of results, newest first.
+// datedResults returns the results that BuildKit imports, newest first.
 func (p *pruner) datedResults() []dated {
 	var all []dated
 	for i, record := range p.Config.Records {
@@ -191,7 +191,7 @@ func (p *pruner) datedResults() []dated {
 	return all
 }
 
-// age returns when a result was created: as it says itself, or as its topmost layer says.
+// age returns when a result was created, according to itself or else to its topmost layer.
 func (p *pruner) age(createdAt Time, layers ...int) time.Time {
 	if !createdAt.IsZero() || len(layers) == 0 {
 		return createdAt.Time
@@ -199,12 +199,12 @@ func (p *pruner) age(createdAt Time, layers ...int) time.Time {
 	top := p.Config.Layers[layers[len(layers)-1]]
 	created, err := p.listed[top.Blob].CreatedAt()
 	if err != nil {
-		return time.Time{} // of an age that can't be read nothing is known
+		return time.Time{} // an age that can't be read is unknown
 	}
 	return created
 }
 
-// count notes what went since it was last called.
+// count records what a rule dropped since the last call.
 func (p *pruner) count(rule PruneRule) {
 	was := p.extent
 	p.extent = p.needs(p.kept).extent
@@ -225,8 +225,8 @@ func (p *pruner) dropBefore(t time.Time) {
 	p.count(PruneBefore)
 }
 
-// dropInner drops the results of records that others depend on. Only those are asked that have results, or others with
-// results behind them.
+// dropInner drops the results of records on which other records with results depend, directly or through records without
+// results.
 func (p *pruner) dropInner() {
 	needed := make([]bool, len(p.Config.Records))
 	for _, r := range p.kept {
@@ -247,7 +247,7 @@ func (p *pruner) dropInner() {
 	p.count(PruneLeaves)
 }
 
-// shrink keeps the newest results, as many as fit: the first that does not ends it.
+// shrink keeps as many of the newest results as fit. It stops at the first that does not.
 func (p *pruner) shrink(rule PruneRule, fits func(Extent) bool) {
 	n := p.needs(nil)
 	for i, r := range p.kept {
@@ -259,8 +259,8 @@ func (p *pruner) shrink(rule PruneRule, fits func(Extent) bool) {
 	p.count(rule)
 }
 
-// fit keeps the newest results, as many as BuildKit imports. What they need grows with their number, so it is enough to
-// try a few.
+// fit keeps as many of the newest results as BuildKit imports. What they need grows with their number, so a binary search finds
+// how many.
 func (p *pruner) fit() error {
 	tooLarge := func(results int) error {
 		cache, err := p.write(p.needs(p.kept[:results]))
@@ -271,7 +271,7 @@ func (p *pruner) fit() error {
 		p.count(PruneFit)
 		return nil
 	}
-	low, high := 0, all // low results fit, unless there are none; high do not
+	low, high := 0, all // low results fit, unless low is 0; high do not
 	for high-low > 1 {
 		if middle := (low + high) / 2; tooLarge(middle) == nil {
 			low = middle

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Blob is what a layer becomes when its bytes are packed anew. Sizes are in bytes; TOCDigest and UncompressedSize are
+// Blob is what a layer becomes when it is recompressed. Sizes are in bytes; TOCDigest and UncompressedSize are
 // set for Estargz only.
 type Blob struct {
 	Digest           digest.Digest
@@ -20,9 +20,9 @@ type Blob struct {
 	UncompressedSize int64
 }
 
-// ReplaceLayers returns root and config with other blobs for some layers, by their old digest. Order, parents,
-// records and all that is unknown stay; so do the places of the layers, which is why records need no change. The
-// caller marshals the config and points the root's Config to it.
+// ReplaceLayers returns root and config with other blobs for some layers, which blobs has by their old digests. Order, parents,
+// records and unknown members stay. So do the indexes of layers, which is why records need no change. The caller marshals the
+// config and points the root's Config to it.
 func ReplaceLayers(root *Root, config *Config, blobs map[digest.Digest]Blob) (*Root, *Config) {
 	newRoot, newConfig := *root, *config
 	newRoot.Layers = make([]Descriptor, len(root.Layers))
@@ -43,7 +43,7 @@ func ReplaceLayers(root *Root, config *Config, blobs map[digest.Digest]Blob) (*R
 	return &newRoot, &newConfig
 }
 
-// describe returns the descriptor of the blob in place of old.
+// describe returns the descriptor of the blob that replaces old.
 func (b Blob) describe(old Descriptor, form Form) Descriptor {
 	d := old.Clone()
 	d.MediaType = LayerMediaType(form, b.Compression)
@@ -61,7 +61,7 @@ func (b Blob) describe(old Descriptor, form Form) Descriptor {
 	return d
 }
 
-// describesOldBytes reports whether an annotation is untrue once a layer's bytes have changed.
+// describesOldBytes reports whether an annotation is no longer true once a layer's bytes have changed.
 func describesOldBytes(name string) bool {
 	switch name {
 	case AnnotationTOCDigest, AnnotationUncompressedSize:
@@ -89,7 +89,7 @@ func (b Blob) annotate(old *LayerAnnotations) *LayerAnnotations {
 	return &a
 }
 
-// withoutData drops the bytes that a descriptor embeds, which are the old ones once it points elsewhere.
+// withoutData drops the data that a descriptor embeds, which is outdated once the descriptor points elsewhere.
 func withoutData(extra Extra) Extra {
 	return slices.DeleteFunc(extra, func(m Member) bool { return strings.EqualFold(m.Name, "data") })
 }
@@ -99,7 +99,7 @@ func BlobOf(d Descriptor, c Compression) Blob {
 	blob := Blob{Digest: d.Digest, Size: d.Size, Compression: c, DiffID: d.DiffID()}
 	if c == Estargz {
 		blob.TOCDigest = digest.Digest(d.Annotations[AnnotationTOCDigest])
-		// What is no number stands for none, and gives no equal descriptor.
+		// If this is not a number, the descriptor made from the blob differs from d.
 		blob.UncompressedSize, _ = strconv.ParseInt(d.Annotations[AnnotationUncompressedSize], 10, 64)
 	}
 	return blob

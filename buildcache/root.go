@@ -11,40 +11,40 @@ import (
 
 // Reading limits, in bytes.
 const (
-	// MaxRoot is the largest root that is read: no registry takes a larger one.
+	// MaxRoot is the largest root that is read; no registry accepts a larger one.
 	MaxRoot = 4 << 20
 	// MaxConfig is the largest cache config that is read.
 	MaxConfig = 16 << 20
-	// MaxImport is the largest root and the largest config that BuildKit imports, in every version so far. What is
-	// larger is exported without a word and never hit.
+	// MaxImport is the largest root, and the largest config, that any BuildKit so far imports. Larger ones are exported without
+	// a warning and never hit.
 	MaxImport = 1 << 20
 )
 
-// maxRootValues is how many JSON values a root or an index.json may have, see checkValues. A descriptor of BuildKit's
-// has six, in 200 bytes or more.
+// maxRootValues is the most JSON values that a root or an index.json may have; see checkValues. BuildKit's descriptors have
+// six, in 200 bytes or more.
 const maxRootValues = 1 << 17
 
-// Errors of ParseRoot. The first two BuildKit's importer has too, and gives up on the cache.
+// Errors of ParseRoot. For the first two, BuildKit's importer rejects the cache as well.
 var (
 	ErrAmbiguousRoot = errors.New("both a manifest and a list of manifests")
 	ErrMediaType     = errors.New("mediaType does not match the content")
-	// ErrNotCache marks a manifest without a cache config: an image, an index of images, an artifact of others.
+	// ErrNotCache marks a manifest without a cache config: an image, an index of images, or another artifact.
 	ErrNotCache = errors.New("no cache config in it")
 )
 
 // Root is the manifest of a cache, in any form.
 type Root struct {
 	Form      Form
-	MediaType string       // as the root itself says it, "" where it says none
-	Config    Descriptor   // the cache config; in a list the last one, as for BuildKit
+	MediaType string       // as the root states it, "" if it states none
+	Config    Descriptor   // the cache config; in a list the last one, as in BuildKit
 	Layers    []Descriptor // in order, with the duplicates that BuildKit writes on purpose
-	Ignored   []Descriptor // configs of a list before the last one, which no importer reads
+	Ignored   []Descriptor // the earlier configs of a list, which no importer reads
 	Extra     Extra
 	version   int
 }
 
-// DetectMediaType tells a manifest from a list of manifests by content, as BuildKit's importer does: the members
-// decide, and a known mediaType must agree with them. Without one the answer is Docker's media type.
+// DetectMediaType tells a manifest from a list of manifests by content, as BuildKit's importer does: the members decide, and a
+// known mediaType must agree with them. Without a known one it returns Docker's media type.
 func DetectMediaType(raw []byte) (string, error) {
 	var keys struct {
 		MediaType *string         `json:"mediaType"`
@@ -81,8 +81,8 @@ func DetectMediaType(raw []byte) (string, error) {
 	return *keys.MediaType, nil
 }
 
-// ParseRoot reads the root of a cache. It fails where BuildKit's importer would give up on the bytes, with
-// ErrNotCache where they are well-formed but no cache, and with a *SizeError above MaxRoot.
+// ParseRoot reads the root of a cache. It fails if BuildKit's importer would reject the bytes, with ErrNotCache if they are
+// well-formed but not a cache, with a *SizeError above MaxRoot, and with a *ValuesError if they have too many values.
 func ParseRoot(raw []byte) (*Root, error) {
 	if len(raw) > MaxRoot {
 		return nil, &SizeError{What: "root", Size: int64(len(raw)), Limit: MaxRoot}
@@ -115,7 +115,7 @@ func decodeRoot(raw []byte) (*Root, error) {
 	return root, root.decodeManifest(raw)
 }
 
-// formOf returns the form of a root of a media type that DetectMediaType returns.
+// formOf returns the form of a root whose media type is one that DetectMediaType returns.
 func formOf(mediaType string) Form {
 	switch mediaType {
 	case MediaTypeDockerList:
@@ -155,7 +155,7 @@ func (r *Root) decodeList(raw []byte) error {
 	return nil
 }
 
-// takeList tells the layers in a list from its configs.
+// takeList separates the layers in a list from its configs.
 func (r *Root) takeList(entries []Descriptor) {
 	for _, d := range entries {
 		if d.MediaType != MediaTypeConfig {
@@ -183,15 +183,15 @@ func (r *Root) decodeManifest(raw []byte) error {
 	return nil
 }
 
-// takeConfig takes the config of a manifest, if it is that of a cache.
+// takeConfig takes the config of a manifest if it is a cache config.
 func (r *Root) takeConfig(config Descriptor) {
 	if config.MediaType == MediaTypeConfig {
 		r.Config = config
 	}
 }
 
-// MarshalJSON writes the root. For a cache that BuildKit exported these are the bytes BuildKit wrote, and after
-// WithForm those that BuildKit would have written in that form.
+// MarshalJSON writes the root. A root that BuildKit exported comes out as the same bytes, and after WithForm as the bytes that
+// BuildKit would have written in that form.
 func (r *Root) MarshalJSON() ([]byte, error) {
 	head := []field{{"schemaVersion", 2, false}, {"mediaType", r.Form.MediaType(), false}}
 	layers := r.Layers
@@ -205,9 +205,9 @@ func (r *Root) MarshalJSON() ([]byte, error) {
 	return encodeObject(r.Extra, append(head, field{"manifests", &entries, false})...)
 }
 
-// WithForm returns the root in another form: the same config and the same layers in the same order, with the media
-// types that BuildKit gives layers there. Configs that no importer read are left behind, those among the layers of a
-// manifest too: in a list they would be configs again.
+// WithForm returns the root in another form: the same config, and the same layers in the same order, with the media types that
+// BuildKit gives layers there. It leaves out configs that no importer reads, also those among the layers of a manifest, which
+// would become configs again in a list.
 func (r *Root) WithForm(form Form) *Root {
 	out := &Root{Form: form, MediaType: form.MediaType(), Config: r.Config, Extra: r.Extra, version: 2}
 	out.Layers = make([]Descriptor, 0, len(r.Layers))
@@ -221,8 +221,8 @@ func (r *Root) WithForm(form Form) *Root {
 	return out
 }
 
-// IsCanonical reports whether the root already is what WithForm makes of it for its own form, so that a conversion to
-// that form has nothing to do.
+// IsCanonical reports whether WithForm, given the root's own form, would change nothing, so that a conversion to that form has
+// nothing to do.
 func (r *Root) IsCanonical() bool {
 	if r.MediaType != r.Form.MediaType() || r.version != 2 || len(r.Ignored) > 0 {
 		return false
@@ -235,8 +235,7 @@ func (r *Root) IsCanonical() bool {
 	return true
 }
 
-// LayersByDigest returns the descriptor that BuildKit's importer uses for each layer blob: of several with one
-// digest, the last.
+// LayersByDigest returns, for each layer blob, the descriptor that BuildKit's importer uses: the last one with its digest.
 func (r *Root) LayersByDigest() map[digest.Digest]Descriptor {
 	byDigest := make(map[digest.Digest]Descriptor, len(r.Layers))
 	for _, layer := range r.Layers {

@@ -10,9 +10,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// SalvageIndex reads what it can of an index.json that ParseIndex refuses. What is of another kind than it should be is set right
-// where it can be told what is meant, else it is left out; the rest of the same entry, and of the file, stays. changed says so, for
-// each such thing. torn is what begins where the text is no JSON any more, as far as there may be entries in it.
+// SalvageIndex reads what it can of an index.json that ParseIndex refuses. A value of the wrong kind is corrected if it is
+// clear what was meant, else it is left out; the rest of the same entry, and of the file, stays. changed says so for each such
+// value. torn is the text from where it stops being JSON, if there may be entries in it.
 func SalvageIndex(raw []byte) (index *Index, torn []byte, changed []string) {
 	rest, ok := after(raw, '{')
 	if !ok {
@@ -20,13 +20,13 @@ func SalvageIndex(raw []byte) (index *Index, torn []byte, changed []string) {
 	}
 	s := &salvager{index: &Index{schemaVersion: NewIndex().schemaVersion, lists: 1}}
 	torn = s.members(rest)
-	if torn != nil && s.index.mediaType == "" { // it may have stood behind
+	if torn != nil && s.index.mediaType == "" { // it may have come later
 		s.index.mediaType = MediaTypeOCIIndex
 	}
 	return s.index, torn, s.changed
 }
 
-// SalvageDescriptor does for an entry what SalvageIndex does for the file. It reports false for what names nothing.
+// SalvageDescriptor does for an entry what SalvageIndex does for the file. It returns false for an entry that names nothing.
 func SalvageDescriptor(raw []byte) (d Descriptor, changed []string, ok bool) {
 	if json.Unmarshal(raw, new(ocispec.Descriptor)) == nil && json.Unmarshal(raw, &d) == nil {
 		return d, nil, CheckDigest(d.Digest) == nil
@@ -47,7 +47,7 @@ func SalvageDescriptor(raw []byte) (d Descriptor, changed []string, ok bool) {
 			changed = append(changed, what)
 		}
 		if right != nil && decodeMember(name, right, &d.Extra, d.fields()) != nil {
-			return d, changed, false // not after what was looked at
+			return d, changed, false // can't happen after setRight has checked it
 		}
 	}
 }
@@ -56,11 +56,11 @@ func SalvageDescriptor(raw []byte) (d Descriptor, changed []string, ok bool) {
 type salvager struct {
 	index   *Index
 	changed []string
-	listed  bool // there was a list of entries, to its end
+	listed  bool // a list of entries was read to its end
 	seen    int  // entries
 }
 
-// members reads the members of the index, and returns what begins where they are torn, as far as there may be entries in it.
+// members reads the members of the index. It returns the text from where they are torn, if there may be entries in it.
 func (s *salvager) members(rest []byte) (torn []byte) {
 	for {
 		if behind, ok := after(rest, '}'); ok {
@@ -87,7 +87,8 @@ func (s *salvager) members(rest []byte) (torn []byte) {
 	}
 }
 
-// unlisted returns text where entries may still stand: there was no list of them so far. What stands behind one is from another time.
+// unlisted returns text if there may be entries in it, because no list of them was read so far. Text after a list is from an
+// earlier state of the file.
 func (s *salvager) unlisted(text []byte) []byte {
 	if s.listed || len(bytes.TrimSpace(text)) == 0 {
 		return nil
@@ -95,7 +96,7 @@ func (s *salvager) unlisted(text []byte) []byte {
 	return text
 }
 
-// cutName cuts the name of the next member off what is left of an object, and the colon.
+// cutName cuts the name of the next member, and the colon, off the rest of an object.
 func cutName(rest []byte) (name string, value []byte, ok bool) {
 	if next, ok := after(rest, ','); ok {
 		rest = next
@@ -108,7 +109,7 @@ func cutName(rest []byte) (name string, value []byte, ok bool) {
 	return name, value, ok
 }
 
-// list reads entries up to the end of their list, and returns what follows, or what begins where they are torn.
+// list reads entries up to the end of their list. It returns what follows or, if they are torn, the text from there.
 func (s *salvager) list(rest []byte) (next, torn []byte) {
 	for {
 		if next, ok := after(rest, ']'); ok {
@@ -146,7 +147,7 @@ func (s *salvager) entry(raw []byte) {
 func (s *salvager) member(name string, value []byte) {
 	quoted, err := json.Marshal(name)
 	if err != nil {
-		return // a string always can
+		return // can't happen with a string
 	}
 	if strings.EqualFold(name, "manifests") {
 		if string(value) != "null" {
@@ -163,8 +164,8 @@ func (s *salvager) member(name string, value []byte) {
 	}
 }
 
-// setRight returns the value of a member as it has to be in what BuildKit reads into as, or nil where that can't be told, and says
-// what it did where it is another one.
+// setRight returns the value of a member as it has to be for BuildKit, which reads it into as, or nil if that can't be told.
+// what says what was changed, and is empty if nothing was.
 func setRight(quoted, value []byte, as any) (right []byte, what string) {
 	fits := func(value []byte) bool {
 		return json.Unmarshal(bytes.Join([][]byte{{'{'}, quoted, {':'}, value, {'}'}}, nil), as) == nil
@@ -182,7 +183,7 @@ func setRight(quoted, value []byte, as any) (right []byte, what string) {
 	return right, fmt.Sprintf("%s is %s, and is taken for %s", quoted, shorten(value), shorten(right))
 }
 
-// meant returns what a value of the wrong kind was surely meant to be, or nil.
+// meant returns what a value of the wrong kind was clearly meant to be, or nil.
 func meant(name string, value []byte) []byte {
 	var text string
 	isText := json.Unmarshal(value, &text) == nil
@@ -201,7 +202,7 @@ func meant(name string, value []byte) []byte {
 	return nil
 }
 
-// meantPlatform returns a platform that was written as OS/ARCHITECTURE, so that what is an image's stays that.
+// meantPlatform returns a platform that was written as OS/ARCHITECTURE, so that an image's entry remains one.
 func meantPlatform(text string) []byte {
 	system, architecture, _ := strings.Cut(text, "/")
 	right, err := json.Marshal(ocispec.Platform{OS: system, Architecture: architecture})
@@ -211,7 +212,7 @@ func meantPlatform(text string) []byte {
 	return right
 }
 
-// meantTexts returns annotations with texts for all values that are none.
+// meantTexts returns annotations in which all values that were not texts have become texts.
 func meantTexts(value []byte) []byte {
 	var values map[string]json.RawMessage
 	if json.Unmarshal(value, &values) != nil {

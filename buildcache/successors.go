@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Successors returns what the manifest raw points to, for roots of caches as for images and indexes of images:
-// entries or layers, config, and subject. It is nil where ParseSuccessors fails.
+// Successors returns what the manifest raw points to: entries or layers, config, and subject. raw may be the root of a cache,
+// an image or an index of images. Successors returns nil if ParseSuccessors fails.
 func Successors(raw []byte) []Descriptor {
 	all, err := ParseSuccessors(raw)
 	if err != nil {
@@ -19,9 +19,9 @@ func Successors(raw []byte) []Descriptor {
 	return all
 }
 
-// ParseSuccessors returns what Successors returns. It fails where the bytes are those of no manifest, where one value of it is not
-// what the specification says, so that nobody can know what the manifest was meant to point to, and with a *ValuesError where it is
-// full of tiny values.
+// ParseSuccessors returns what Successors returns. It fails if raw is not a manifest, if one of its values is not what the
+// specification says, because then nobody can know what the manifest was meant to point to, and with a *ValuesError if it has
+// too many values.
 func ParseSuccessors(raw []byte) ([]Descriptor, error) {
 	if err := checkValues("manifest", raw, maxRootValues); err != nil {
 		return nil, err
@@ -47,9 +47,9 @@ func ParseSuccessors(raw []byte) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Mentions returns the digests that stand anywhere in a text, once each, whatever the text is and whatever they mean in it; but not
-// those that say what a layer is uncompressed, which point to nothing: a layer that was compressed would keep the one
-// that it was made of. Whoever must not lose anything follows these beside Successors.
+// Mentions returns the digests that occur anywhere in a text, each once, whatever the text is and whatever they mean in it. It
+// leaves out diffIDs, which point to nothing: otherwise, a layer that was compressed would keep the uncompressed one that it
+// was made from. Callers that must not lose anything follow these digests as well as Successors.
 func Mentions(text []byte) []digest.Digest {
 	seen := map[digest.Digest]bool{}
 	var all []digest.Digest
@@ -62,18 +62,18 @@ func Mentions(text []byte) []digest.Digest {
 	return all
 }
 
-// The two algorithms that CheckDigest lets through.
+// mention matches a digest of the two algorithms that CheckDigest accepts.
 var mention = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}`) })
 
-// uncompressed is what an annotation of a descriptor and the config of an image say of uncompressed layers.
+// uncompressed matches the diffIDs in a descriptor's annotation and in an image's config.
 var uncompressed = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`"` + regexp.QuoteMeta(AnnotationDiffID) + `"\s*:\s*"[^"]*"|"diff_ids"\s*:\s*\[[^\]\[{}]*\]`)
 })
 
-// escape is how JSON may spell a letter.
+// escape matches an ASCII character that JSON spells as an escape.
 var escape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`) })
 
-// unescaped returns a text with the letters in the place of their escapes.
+// unescaped returns a text with such escapes replaced by their characters.
 func unescaped(text []byte) []byte {
 	return escape().ReplaceAllFunc(text, func(found []byte) []byte {
 		letter, err := hex.DecodeString(string(found[len(found)-2:]))
@@ -84,12 +84,12 @@ func unescaped(text []byte) []byte {
 	})
 }
 
-// IsListType reports whether a media type is one of a list of manifests.
+// IsListType reports whether a media type is that of a list of manifests.
 func IsListType(mediaType string) bool {
 	return mediaType == MediaTypeDockerList || mediaType == MediaTypeOCIIndex
 }
 
-// IsManifestType reports whether a media type is one of a manifest or of a list of manifests, so that what it describes
+// IsManifestType reports whether a media type is that of a manifest or of a list of manifests, so that what it describes
 // has successors.
 func IsManifestType(mediaType string) bool {
 	return IsListType(mediaType) || mediaType == MediaTypeDockerManifest || mediaType == MediaTypeOCIManifest

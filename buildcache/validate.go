@@ -7,15 +7,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxSame bounds how often one kind of problem is reported for one cache, so that a hostile config of many megabytes
-// gives no report of many gigabytes.
+// maxSame bounds how often one kind of problem is reported for one cache, so that a hostile config of many megabytes can't
+// produce a report of many gigabytes.
 const maxSame = 100
 
-// Validate holds a root and its config against the rules of BuildKit's importer (v0.34.2: remotecache/import.go,
-// remotecache/v1/parse.go, worker.FromRemote), as far as the two alone can show. rootSize is that of the root's bytes;
-// the config's is taken from its descriptor, as BuildKit does. Time and memory are linear in the two.
+// Validate checks a root and its config against the rules of BuildKit's importer (v0.34.2: remotecache/import.go,
+// remotecache/v1/parse.go, worker.FromRemote), as far as the two alone can tell. rootSize is the size of the root's bytes; the
+// config's size is taken from its descriptor, as in BuildKit. Time and memory are linear in the two.
 //
-// What it can't see: whether blobs are there and whole, and whether a cache key is the right one.
+// It can't see whether blobs are there and whole, or whether a cache key is the right one.
 func Validate(root *Root, rootSize int64, config *Config) []Problem {
 	v := &validator{root: root, config: config, listed: root.LayersByDigest(), seen: map[Kind]int{}, more: map[Kind]int{}}
 	v.checkSizes(rootSize)
@@ -34,7 +34,7 @@ type validator struct {
 	usable   []bool // the records with a result that BuildKit keeps
 	problems []Problem
 	seen     map[Kind]int
-	more     map[Kind]int // where the line stands that stands for all others
+	more     map[Kind]int // the index of the problem that stands for all further ones
 }
 
 func (v *validator) report(p Problem) {
@@ -80,7 +80,7 @@ func (v *validator) checkRoot() {
 	}
 }
 
-// checkLayers reports what is wrong with the descriptors of layers. What no result needs can't do a build any harm.
+// checkLayers reports what is wrong with the descriptors of layers. A layer that no result needs can't harm a build.
 func (v *validator) checkLayers(used map[digest.Digest]bool) {
 	for i, layer := range v.root.Layers {
 		where := fmt.Sprintf("root.layers[%d]", i)
@@ -131,8 +131,8 @@ func checkLayer(where string, layer Descriptor) []Problem {
 	return problems
 }
 
-// checkLinks follows the links between records as BuildKit's parser does, with a stack of its own: links of a hostile
-// config may go as deep as the config is long.
+// checkLinks follows the links between records as BuildKit's parser does, but with an explicit stack: in a hostile config,
+// links may go as deep as the config is long.
 func (v *validator) checkLinks() {
 	const (
 		unseen = iota
@@ -192,8 +192,8 @@ func (v *validator) links(i int) []int {
 	return links
 }
 
-// isDead reports whether nothing can hit record i, because it has no valid cache key or because an input of it has no
-// alternative that can be hit. It must be known of those. What BuildKit rejects counts as no reason.
+// isDead reports whether nothing can hit record i, because it has no valid cache key or because one of its inputs has no
+// alternative that can be hit. The records that it links to must be decided already. What BuildKit rejects is not a reason.
 func (v *validator) isDead(i int) bool {
 	record := v.config.Records[i]
 	if !record.isRandom() && CheckDigest(record.Digest) != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// checkBlob reads one layer blob and says what is wrong with its bytes. What no result uses harms no build; but bytes
+// checkBlob reads one layer blob and returns what is wrong with its bytes. A blob that no result uses harms no build; but bytes
 // that differ from their digest are an error in any case, because the next export will take them for the right ones.
 func (v *verifier) checkBlob(
 	ctx context.Context, layer buildcache.Descriptor, where string, used bool,
@@ -42,7 +42,7 @@ func (v *verifier) checkBlob(
 	}
 	switch {
 	case read.digest == layer.Digest:
-	case read.size > layer.Size: // how many more, and whether they are the right ones, is not worth reading them
+	case read.size > layer.Size: // how many more, and whether the first ones are right, is not worth reading them
 		report(buildcache.BlobSize, fmt.Sprintf("the descriptor says %d bytes, but it has more", layer.Size), buildcache.RegistryRefuses)
 		return problems, nil
 	case read.size < layer.Size:
@@ -69,8 +69,8 @@ func (v *verifier) checkBlob(
 	return problems, nil
 }
 
-// checkLabel compares how a blob is packed with its media type. BuildKit asks the media type only whether it has to
-// look at the bytes.
+// checkLabel compares how a blob is compressed with its media type. BuildKit uses the media type only to decide whether it has
+// to look at the bytes.
 func checkLabel(layer buildcache.Descriptor, packed buildcache.Compression) (buildcache.Kind, string) {
 	said, ok := buildcache.LayerCompression(layer.MediaType)
 	if packed == buildcache.Estargz {
@@ -86,7 +86,7 @@ func checkLabel(layer buildcache.Descriptor, packed buildcache.Compression) (bui
 	return buildcache.LayerMislabelled, detail
 }
 
-// blobRead is what reading a blob gave.
+// blobRead is the outcome of reading a blob.
 type blobRead struct {
 	digest   digest.Digest
 	size     int64
@@ -94,11 +94,11 @@ type blobRead struct {
 	content  content // if it was unpacked
 }
 
-// blobReader reads the blobs of a place, each once, whatever reaches it; but one that is said to have several sizes once for
-// each, as that decides how far it is read.
+// blobReader reads the blobs of a place, each once, whatever reaches it. A blob that is said to have several sizes is read once
+// for each, because the size decides how far it is read.
 type blobReader struct {
 	src     layout.Source
-	decoder *compress.Decoder // nil where nothing is unpacked
+	decoder *compress.Decoder // nil if nothing is unpacked
 
 	mu    sync.Mutex
 	known map[blobKey]blobOutcome
@@ -131,7 +131,7 @@ func (r *blobReader) knows(blob buildcache.Descriptor) bool {
 	return ok
 }
 
-// read returns what reading a blob gives. Nobody else may read the same blob at the same time.
+// read returns the outcome of reading a blob. The same blob must not be read concurrently.
 func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEvent layout.Handler) (blobRead, error) {
 	r.mu.Lock()
 	known, ok := r.known[keyOf(blob)]
@@ -141,7 +141,7 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 	}
 	err := onEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) (err error) {
 		known.blobRead, err = readBlob(ctx, r.src, blob, r.decoder, done)
-		if errors.Is(err, layout.ErrBlobMissing) || endsEarly(err) { // which is a finding, and no failure
+		if errors.Is(err, layout.ErrBlobMissing) || endsEarly(err) { // which is a finding, not a failure
 			known.err, err = err, nil
 		}
 		return err
@@ -156,14 +156,14 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 }
 
 // endsEarly reports whether an error says that a place has given up on a blob because its bytes end too early. That is a
-// finding about the blob; of a place that is away it is not the blob that says so.
+// finding about the blob, unlike the error of a place that can't be reached.
 func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
 func earlyEnd(got, want int64) string {
 	return fmt.Sprintf("its bytes end after %d of %d", got, want)
 }
 
-// bounded reads a blob no further than to the first byte that is too much, however much a place sends.
+// bounded reads a blob up to the first byte too many, however much a place sends.
 type bounded struct {
 	io.Reader
 	io.Closer
@@ -201,8 +201,8 @@ func readBlob(
 	if decoder != nil {
 		read.content = readContent(ctx, decoder, tee, read.encoding.Compression)
 	}
-	// What the unpacking left, or all of it.
-	buffer := make([]byte, min(256<<10, max(layer.Size, 0)+1)) // mostly blobs are many and small
+	// Read what unpacking left, or all of it.
+	buffer := make([]byte, min(256<<10, max(layer.Size, 0)+1)) // most blobs are small, and there are many
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{tee}, buffer); err != nil {
 		return read, &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
 	}

@@ -14,7 +14,7 @@ import (
 //go:embed comparison.html
 var comparisonText string
 
-// Comparison shows what has changed from a cache A to a cache B, for people with a browser.
+// Comparison shows in a browser what has changed from cache A to cache B.
 type Comparison struct {
 	A, B Side
 	*buildcache.Difference
@@ -26,25 +26,25 @@ func (c Comparison) name(a, b int) RecordName {
 	return cmp.Or(nameAt(c.A.Names, a), nameAt(c.B.Names, b))
 }
 
-// Named reports whether records have names.
+// Named reports whether any records have names.
 func (c Comparison) Named() bool { return len(c.A.Names)+len(c.B.Names) > 0 }
 
-// Side is one of the caches that are compared.
+// Side is one of the two caches.
 type Side struct {
 	Name   string
 	Digest digest.Digest
 	Form   buildcache.Form
-	// Names are those of the records of its config; none where nobody knows them.
+	// Names are those of its config's records, or empty if they are not known.
 	Names []RecordName
 }
 
-// comparisonPage is what the page is made of.
+// comparisonPage is the data of the page.
 type comparisonPage struct {
 	Comparison
 	Gone, New, Recompressed, Moved changes // of layers
 	Layers                         []layerChange
 	Records                        []recordChange
-	LayersLeft, RecordsLeft        int // what is not on the page
+	LayersLeft, RecordsLeft        int // how many rows are not on the page
 }
 
 // changes count layers.
@@ -54,13 +54,13 @@ type changes struct {
 	What     string
 }
 
-// layerChange is a row of the table of layers. A side that does not have the layer is nil.
+// layerChange is a row in the table of layers. A side without the layer is nil.
 type layerChange struct {
 	What string
 	A, B *buildcache.LayerAt
 }
 
-// Delta is how many bytes more B has.
+// Delta returns how many more bytes B has.
 func (c layerChange) Delta() int64 {
 	var delta int64
 	if c.B != nil {
@@ -72,7 +72,7 @@ func (c layerChange) Delta() int64 {
 	return delta
 }
 
-// recordChange is a row of the table of records. The index of a side that does not have the record is -1.
+// recordChange is a row in the table of records. The index in a side without the record is -1.
 type recordChange struct {
 	What   string
 	Digest digest.Digest
@@ -87,7 +87,7 @@ var resultWords = map[buildcache.ResultChange]string{
 	buildcache.ResultRecompressed: "the same content in other blobs", buildcache.ResultCreatedAt: "the same blobs, made at another time",
 }
 
-// WriteHTML writes the comparison as a page that needs nothing else: no network, no other file.
+// WriteHTML writes the comparison as a self-contained page: it needs no network and no other file.
 func (c Comparison) WriteHTML(w io.Writer) error {
 	p := comparisonPage{Comparison: c}
 	p.addLayers(c.Difference.Layers)

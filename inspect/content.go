@@ -14,16 +14,16 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// content is what unpacking a layer gave.
+// content is the outcome of unpacking a layer.
 type content struct {
-	err    error // why it could not be unpacked; the rest is nothing then
+	err    error // why it could not be unpacked; then the other fields do not count
 	diffID digest.Digest
 	size   int64
-	tarErr error         // why BuildKit can't take the files out
+	tarErr error         // why BuildKit can't extract the files
 	toc    digest.Digest // of the table of contents, if it has one
 }
 
-// readContent unpacks a layer to its end, whatever it finds.
+// readContent unpacks a layer to its end, whatever it finds on the way.
 func readContent(ctx context.Context, decoder *compress.Decoder, raw io.Reader, c buildcache.Compression) (found content) {
 	r, err := decoder.Decode(ctx, raw, c)
 	if err != nil {
@@ -52,7 +52,7 @@ type contentFinding struct {
 	detail string
 }
 
-// compare returns what is wrong with the content, and with what the descriptor says of it.
+// compare returns what is wrong with the content, and with what the descriptor says about it.
 func (c content) compare(layer buildcache.Descriptor) (found []contentFinding) {
 	report := func(kind buildcache.Kind, format string, args ...any) {
 		found = append(found, contentFinding{kind, fmt.Sprintf(format, args...)})

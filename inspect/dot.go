@@ -12,13 +12,13 @@ import (
 	"github.com/ocicache/ocicache/internal/webpage"
 )
 
-// dotMark begins every graph of ours.
+// dotMark begins every graph that we write.
 const dotMark = "// ocicache inspect: records (boxes) with their inputs, and the layers of their results\n"
 
 // IsDOT reports whether a file that begins with head is a graph that WriteDOT wrote.
 func IsDOT(head []byte) bool { return bytes.HasPrefix(head, []byte(dotMark)) }
 
-// WriteDOT writes the records and layers of caches as a graph in Graphviz's language. Names are those that the caches have in it.
+// WriteDOT writes the records and layers of caches as a graph in Graphviz's language. Each cache is labelled with place and its tag.
 func WriteDOT(w io.Writer, place string, caches []Detailed) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "%sdigraph caches {\n  node [fontname=monospace fontsize=10];\n  edge [fontname=monospace fontsize=8];\n", dotMark)
@@ -35,7 +35,7 @@ func WriteDOT(w io.Writer, place string, caches []Detailed) error {
 	return out.Flush()
 }
 
-// writeCache writes a cache, whose names begin with id.
+// writeCache writes a cache, whose node names begin with id.
 func writeCache(w io.Writer, id string, g *graph) {
 	for i, layer := range g.Layers {
 		state, _ := layer.state()
@@ -52,7 +52,7 @@ func writeCache(w io.Writer, id string, g *graph) {
 	}
 }
 
-// writeLinks writes what leads to a record, and from it to the layers that its results end in.
+// writeLinks writes the links to a record, and those from it to the layers that its results end in.
 func writeLinks(w io.Writer, id string, g *graph, record int) {
 	for at, alternatives := range g.Config.Records[record].Inputs {
 		for _, input := range alternatives {
@@ -73,7 +73,7 @@ func writeLinks(w io.Writer, id string, g *graph, record int) {
 	}
 }
 
-// tops returns the layers that the results of a record end in; of a chain, whose layers need no parents, all.
+// tops returns the layers that the results of a record end in. Of a chain, whose layers need no parents, it returns all.
 func tops(record buildcache.Record) []int {
 	var layers []int
 	for _, r := range record.Results {
@@ -85,10 +85,10 @@ func tops(record buildcache.Record) []int {
 	return layers
 }
 
-// dotEscapes are what a string of Graphviz's takes for something else than text. Entities of HTML count in it, too.
+// dotEscapes escapes what Graphviz does not take as plain text in a string, which includes HTML entities.
 var dotEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "&", "&amp;")
 
-// quoteDOT writes text as a string of Graphviz's that shows just that.
+// quoteDOT returns text as a Graphviz string that shows exactly that text.
 func quoteDOT(text string) string {
 	printable := strings.Map(func(r rune) rune {
 		if r != '\n' && !unicode.IsPrint(r) {

@@ -9,23 +9,23 @@ import (
 	"github.com/ocicache/ocicache/internal/webpage"
 )
 
-// How far apart records are drawn, how many stand side by side, and how many lines there are at most.
+// How far apart records are drawn, how many are drawn side by side, and how many lines at most.
 const (
 	stepX, stepY = 28, 40
 	perRow       = 38
 	maxEdges     = 20_000
-	labelBelow   = 17 // what a label stands below the middle of its record
+	labelBelow   = 17 // how far a label is below the middle of its record
 )
 
-// drawing is the graph of records as a picture: what has no inputs on top, each record below all its inputs.
+// drawing is the graph of records as a picture: records without inputs on top, each record below all its inputs.
 type drawing struct {
 	Width, Height int
 	Dots          []dot
 	Edges         string // the path of all lines
-	EdgesLeft     int    // what is not drawn
+	EdgesLeft     int    // lines that are not drawn
 }
 
-// dot is a record in its place.
+// dot is a record in the drawing.
 type dot struct {
 	X, Y  int
 	Index int
@@ -34,7 +34,7 @@ type dot struct {
 	Label string // below it
 }
 
-// Below is where the label of a record stands.
+// Below returns the Y of the record's label.
 func (d dot) Below() int { return d.Y + labelBelow }
 
 // draw draws records.
@@ -56,14 +56,14 @@ func (g *graph) draw(nodes []node) *drawing {
 		}
 	}
 	d.Height = y - stepY/2
-	for i := range d.Dots { // they are centered around 0 till now
+	for i := range d.Dots { // so far they are centered around 0
 		d.Dots[i].X += d.Width / 2
 	}
 	d.connect(nodes)
 	return d
 }
 
-// byLevel returns indexes of nodes by their levels, lowest first, and last those in circles.
+// byLevel returns the indexes of nodes by level, lowest first, with those in circles or above one last.
 func (g *graph) byLevel(nodes []node) [][]int {
 	var rows [][]int
 	var circles []int
@@ -82,7 +82,7 @@ func (g *graph) byLevel(nodes []node) [][]int {
 	return slices.DeleteFunc(rows, func(row []int) bool { return len(row) == 0 })
 }
 
-// sort puts records side by side in the order of what they come from, so that fewer lines cross.
+// sort orders the records of a level by the position of their inputs, so that fewer lines cross.
 func (d *drawing) sort(level []int, nodes []node) {
 	middle := make(map[int]float64, len(level))
 	for _, n := range level {
@@ -112,7 +112,7 @@ func newDot(n node, x, y int) dot {
 	return at
 }
 
-// connect draws the lines from inputs to those that have them.
+// connect draws the lines from inputs to the records that have them.
 func (d *drawing) connect(nodes []node) {
 	var path strings.Builder
 	drawn := 0

@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// graph is what a config says of its records and layers, whatever that may be: links and parents that lead nowhere are left out, and
-// what is in a circle has no level.
+// graph is what a config says about its records and layers, however wrong it is: links and parents that lead nowhere are left
+// out, and what is in a circle has no level.
 type graph struct {
 	Detailed
 	parents []int   // of the config's layers
@@ -47,14 +47,14 @@ func newGraph(d Detailed) *graph {
 	return g
 }
 
-// levels order what lies on one another.
+// levels orders nodes that lie on one another.
 type levels struct {
-	sorted []int   // each behind all that it lies on; without what is in a circle, or above one
-	of     []int   // how far each is above those that lie on nothing, -1 for what is not in sorted
+	sorted []int   // each after all those that it lies on; without nodes in a circle, or above one
+	of     []int   // how far each is above those that lie on nothing, -1 if it is not in sorted
 	above  [][]int // what lies on each
 }
 
-// newLevels orders n nodes, of which each lies on those that below returns. It takes linear time.
+// newLevels orders n nodes, each of which lies on those that below returns. It takes linear time.
 func newLevels(n int, below func(int) []int) levels {
 	l := levels{of: make([]int, n), above: make([][]int, n)}
 	left := make([]int, n)
@@ -83,7 +83,7 @@ func newLevels(n int, below func(int) []int) levels {
 	return l
 }
 
-// stackBytes returns the bytes of each layer together with all that it lies on.
+// stackBytes returns the bytes of each layer together with all layers below it.
 func (g *graph) stackBytes() []int64 {
 	bytes := make([]int64, len(g.parents))
 	for i := range bytes {
@@ -97,7 +97,7 @@ func (g *graph) stackBytes() []int64 {
 	return bytes
 }
 
-// treeBytes returns the bytes of each layer together with all that lies on it.
+// treeBytes returns the bytes of each layer together with all layers above it.
 func (g *graph) treeBytes() []int64 {
 	bytes := make([]int64, len(g.parents))
 	for i := range bytes {
@@ -124,7 +124,7 @@ type node struct {
 	Circle    bool
 }
 
-// nodes returns the first records.
+// nodes returns the first records, up to most of them.
 func (g *graph) nodes(most int) []node {
 	stack := g.stackBytes()
 	all := make([]node, min(most, len(g.Config.Records)))

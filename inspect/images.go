@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// shadowedIn says of each entry whether an earlier one has its tag, so that BuildKit never comes to it.
+// shadowedIn returns for each entry whether an earlier one has its tag, so that BuildKit never gets to it.
 func shadowedIn(entries []layout.Entry) []bool {
 	seen := map[string]bool{}
 	shadowed := make([]bool, len(entries))
@@ -22,7 +22,7 @@ func shadowedIn(entries []layout.Entry) []bool {
 	return shadowed
 }
 
-// soften makes warnings of errors: what BuildKit takes under the tag is something else.
+// soften turns errors into warnings, because BuildKit takes something else under the tag.
 func soften(problems []buildcache.Problem) {
 	for i := range problems {
 		if problems[i].Severity == buildcache.SeverityError {
@@ -31,7 +31,7 @@ func soften(problems []buildcache.Problem) {
 	}
 }
 
-// verifyImages hashes what the images of a place reach, but for what is in done. In a layout directory all blobs are hashed
+// verifyImages hashes what the images of a place reach, except what is in done. In a layout directory all blobs are hashed
 // anyway.
 func verifyImages(
 	ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options,
@@ -65,11 +65,11 @@ func verifyImages(
 	return problems, nil
 }
 
-// remedyOfImage is what helps where a blob of an image is missing or damaged: no command of ours mends images, and tools that find the blob
-// there leave it as it is.
+// remedyOfImage is what helps if a blob of an image is missing or damaged: none of our commands repairs images, and tools that
+// find the blob there leave it as it is.
 const remedyOfImage = "copy the image again, as repair leaves images; delete a damaged blob before, or it is left as it is"
 
-// remedyImages says of damaged blobs that no cache needs, but images do, what helps.
+// remedyImages sets the remedy of damaged blobs that no cache needs, but images do.
 func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry, damaged []buildcache.Problem) error {
 	if len(damaged) == 0 {
 		return nil
@@ -95,7 +95,7 @@ func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry
 	return nil
 }
 
-// imageProblem returns what an error says about a blob of an image, or the error where it says nothing about the blob.
+// imageProblem returns what an error says about a blob of an image, or the error itself if it is not about the blob.
 func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcache.Problem, error) {
 	var kind buildcache.Kind
 	detail := ""

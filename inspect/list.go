@@ -15,39 +15,39 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Listed is an entry of a place. What is known of caches only is zero for others. Sizes are in bytes.
+// Listed is an entry of a place. Fields that only caches have are zero for others. Sizes are in bytes.
 type Listed struct {
 	Tag       string        `json:"tag,omitempty"`
 	Digest    digest.Digest `json:"digest"`
 	Kind      layout.Kind   `json:"kind"`
 	MediaType string        `json:"mediaType,omitempty"`
-	// Shadowed says that another entry takes the tag first, so that nothing finds this one by it.
+	// Shadowed says that another entry takes the tag first, so that nothing finds this one by its tag.
 	Shadowed     bool                     `json:"shadowed,omitempty"`
 	Form         buildcache.Form          `json:"form,omitempty"`
 	Compressions []buildcache.Compression `json:"compressions,omitempty"` // by what the descriptors say
-	Size         int64                    `json:"size,omitempty"`         // of root, config, where it can be read, and distinct layers
-	// Own is what of it no other entry reaches, and would be free without this one: 0 where another tag names the same root. It is
-	// nil where not all entries were looked at, or could be read.
+	Size         int64                    `json:"size,omitempty"`         // of root, config if it can be read, and distinct layers
+	// Own is the size of what no other entry reaches, and what would be free without this one: 0 if another tag names the same
+	// root. It is nil if not all entries were looked at, or could be read.
 	Own     *int64       `json:"own,omitempty"`
 	Records int          `json:"records,omitempty"`
 	Results int          `json:"results,omitempty"`
-	Newest  *time.Time   `json:"newest,omitempty"` // of the results, nil where none says it
+	Newest  *time.Time   `json:"newest,omitempty"` // of the results, nil if none has a time
 	Problem string       `json:"problem,omitempty"`
 	Entry   layout.Entry `json:"-"`
 }
 
-// List says what entries of a place are. It reads roots and configs, of each root once. What is wrong with one of them is said in
-// its place.
+// List says what the entries of a place are. It reads roots and configs, each root once. What is wrong with an entry is said in
+// its Problem.
 func List(ctx context.Context, src layout.Source, entries []layout.Entry) ([]Listed, error) {
 	return listWith(ctx, src, entries, nil)
 }
 
-// listWith tells owners, where there are some, what the entries reach.
+// listWith is List. If o is not nil, it also tells o what the entries reach.
 func listWith(ctx context.Context, src layout.Source, entries []layout.Entry, o *owners) ([]Listed, error) {
 	type root struct {
 		digest    digest.Digest
-		mediaType string // by which a registry looks for it
-		tag       string // where there is no digest
+		mediaType string // a registry looks for it by this
+		tag       string // if there is no digest
 	}
 	roots := make([]*Listed, len(entries))
 	looked := map[root]*Listed{} // a root can have thousands of tags
@@ -118,7 +118,8 @@ func list(ctx context.Context, src layout.Source, entry layout.Entry, o *owners)
 	return l, o.addOther(ctx, src, entry.Descriptor)
 }
 
-// loadRoot returns a cache of which only the root can be read: its layers are there all the same. It is nil where that can't be read either.
+// loadRoot returns a cache of which only the root can be read, as its layers are still there. It returns nil if not even the
+// root can be read.
 func loadRoot(ctx context.Context, src layout.Source, entry layout.Entry) *layout.Cache {
 	raw, err := layout.ReadBlob(ctx, src, entry.Descriptor, buildcache.MaxRoot)
 	if err != nil {

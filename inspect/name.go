@@ -6,17 +6,17 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// RecordName says what a record stands for, in the words of somebody who knows the build.
+// RecordName says what a record stands for, in the words of the build.
 type RecordName struct {
 	Where string // the file and its lines, such as Dockerfile:5-7; may be empty
 	Text  string
 	How   string // how that is known; may be empty
 }
 
-// String says where the step is, and what.
+// String says where the step is, and what it is.
 func (n RecordName) String() string { return strings.TrimSpace(n.Where + " " + n.Text) }
 
-// line is the number of the step's first line, "" for none.
+// line returns the number of the step's first line, or "" if there is none.
 func (n RecordName) line() string {
 	lines := n.Where[strings.LastIndexByte(n.Where, ':')+1:]
 	first, _, _ := strings.Cut(lines, "-")
@@ -26,7 +26,7 @@ func (n RecordName) line() string {
 	return first
 }
 
-// nameAt returns the name of a record, the zero value where there is none.
+// nameAt returns the name of a record, or the zero value if it has none.
 func nameAt(names []RecordName, record int) RecordName {
 	if record < 0 || record >= len(names) {
 		return RecordName{}
@@ -34,7 +34,8 @@ func nameAt(names []RecordName, record int) RecordName {
 	return names[record]
 }
 
-// layerNames returns the names of the layers that results end in: each that of its first record, in the order of the config.
+// layerNames returns the names of the layers that results end in: each has that of its first named record, in the config's
+// order.
 func (g *graph) layerNames() map[int]RecordName {
 	names := map[int]RecordName{}
 	take := func(layer, record int) {

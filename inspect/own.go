@@ -15,12 +15,12 @@ import (
 // Listing is everything that a place lists.
 type Listing struct {
 	Entries []Listed
-	// Bytes is the size of the caches together: of roots, configs and layers, what several share counted once.
+	// Bytes is the size of all caches together: roots, configs and layers, with what several share counted once.
 	Bytes int64
 }
 
-// ListAll says what all entries of a place are, as List does, and what belongs to each cache alone. In places that lie near,
-// images count as those who share. Where one can't be read, nobody knows what the others share with it.
+// ListAll says what all entries of a place are, as List does, and what belongs to each cache alone. In a place that is near,
+// images count as sharing too. If an entry can't be read, nobody knows what the others share with it, so that Own stays nil.
 func ListAll(ctx context.Context, src layout.Source, entries []layout.Entry) (Listing, error) {
 	o := &owners{blobs: map[digest.Digest]owned{}}
 	listed, err := listWith(ctx, src, entries, o)
@@ -28,7 +28,7 @@ func ListAll(ctx context.Context, src layout.Source, entries []layout.Entry) (Li
 		return Listing{}, err
 	}
 	bytes, own := o.addUp()
-	if slices.ContainsFunc(entries, layout.Entry.IsUnread) { // which may be of the same blobs
+	if slices.ContainsFunc(entries, layout.Entry.IsUnread) { // which may have the same blobs
 		return Listing{Entries: listed, Bytes: bytes}, nil
 	}
 	named := map[digest.Digest]int{}
@@ -48,7 +48,7 @@ func ListAll(ctx context.Context, src layout.Source, entries []layout.Entry) (Li
 	return Listing{Entries: listed, Bytes: bytes}, nil
 }
 
-// owners finds out which blobs belong to one root only.
+// owners finds out which blobs belong to a single root.
 type owners struct {
 	mu    sync.Mutex
 	blobs map[digest.Digest]owned
@@ -75,7 +75,7 @@ func (o *owners) add(root digest.Digest, cache bool, blob digest.Digest, size in
 	o.blobs[blob] = b
 }
 
-// addCache adds what a cache consists of.
+// addCache adds the blobs of a cache.
 func (o *owners) addCache(cache *layout.Cache) {
 	root := cache.Descriptor.Digest
 	o.add(root, true, root, int64(len(cache.RawRoot)))
@@ -85,7 +85,7 @@ func (o *owners) addCache(cache *layout.Cache) {
 	}
 }
 
-// addOther adds what something reaches that is no cache that can be read, where looking costs no request.
+// addOther adds what is reached by an entry that is not a readable cache, if looking costs no requests.
 func (o *owners) addOther(ctx context.Context, src layout.Source, root buildcache.Descriptor) error {
 	if _, near := src.(layout.RandomAccess); !near {
 		return nil
@@ -96,7 +96,7 @@ func (o *owners) addOther(ctx context.Context, src layout.Source, root buildcach
 	})
 }
 
-// addUp returns the bytes of all caches, and those of each root that no other one reaches.
+// addUp returns the bytes of all caches, and for each root the bytes that no other one reaches.
 func (o *owners) addUp() (all int64, own map[digest.Digest]int64) {
 	own = map[digest.Digest]int64{}
 	for _, b := range o.blobs {
@@ -110,7 +110,7 @@ func (o *owners) addUp() (all int64, own map[digest.Digest]int64) {
 	return all, own
 }
 
-// addSize adds sizes that are claims, and may be anything.
+// addSize adds a size that may be anything, as it is only claimed. The sum neither falls nor overflows.
 func addSize(sum, size int64) int64 {
 	if size = max(size, 0); sum > math.MaxInt64-size {
 		return math.MaxInt64

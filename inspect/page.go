@@ -15,21 +15,21 @@ import (
 //go:embed page.html
 var pageText string
 
-// maxOnPage is how many layers, and how many records, a page lists in all. Of what is more it says how many.
+// maxOnPage is how many layers, and how many records, a page lists in all. It says how many more there are.
 const maxOnPage = 5000
 
-// Page shows caches of a place, for people with a browser.
+// Page shows caches of a place in a browser.
 type Page struct {
 	Place       string
-	Unreachable *Unreached // nil where that was not looked for
-	Warning     string     // what can't be told
+	Unreachable *Unreached // nil if they were not looked for
+	Warning     string     // what could not be found out
 
 	now             time.Time
 	caches          []*pageCache
-	layers, records int // how many more are listed
+	layers, records int // how many more may be listed
 }
 
-// NewPage returns a page without caches. Ages are those at the time now.
+// NewPage returns a page without caches. Ages are as of now.
 func NewPage(place string, now time.Time) *Page {
 	return &Page{Place: place, now: now, layers: maxOnPage, records: maxOnPage}
 }
@@ -38,7 +38,7 @@ func NewPage(place string, now time.Time) *Page {
 type pageCache struct {
 	*Summary
 	ID                      int
-	Largest                 int64 // layer
+	Largest                 int64 // size of a layer
 	Tree                    []branch
 	Listed                  []Layer
 	Nodes                   []node
@@ -49,7 +49,7 @@ type pageCache struct {
 	now                     time.Time
 }
 
-// Add puts a cache on the page. Of its config it keeps what it shows.
+// Add puts a cache on the page. It keeps only the part of its config that it shows.
 func (p *Page) Add(d Detailed) {
 	g := newGraph(d)
 	c := &pageCache{Summary: d.Summary, ID: len(p.caches), Named: len(d.Names) > 0, Warnings: d.Warnings, now: p.now}
@@ -66,7 +66,7 @@ func (p *Page) Add(d Detailed) {
 	p.caches = append(p.caches, c)
 }
 
-// WriteHTML writes the page, which needs nothing else: no network, no other file.
+// WriteHTML writes the page, which is self-contained: it needs no network and no other file.
 func (p *Page) WriteHTML(w io.Writer) error {
 	return webpage.Write(w, webpage.Page{Title: "Caches in " + p.Place, Body: pageText, Sortable: true, Data: struct {
 		*Page
@@ -75,7 +75,7 @@ func (p *Page) WriteHTML(w io.Writer) error {
 	}{p, p.caches, p.now}})
 }
 
-// Name is what the cache is called on the page.
+// Name returns what the cache is called on the page.
 func (c *pageCache) Name() string {
 	if c.Tag == "" {
 		return "untagged " + webpage.Short(c.Digest)
@@ -83,10 +83,10 @@ func (c *pageCache) Name() string {
 	return c.Tag
 }
 
-// Share is how large a layer is beside the largest one, in percent.
+// Share returns the size of a layer in percent of the largest one.
 func (c *pageCache) Share(l Layer) string { return webpage.Share(l.Size, c.Largest) }
 
-// Age says how old something is, in a class of the style.
+// Age returns the style's class for how old something is.
 func (c *pageCache) Age(at *time.Time) string {
 	const day = 24 * time.Hour
 	if at == nil {
@@ -100,7 +100,7 @@ func (c *pageCache) Age(at *time.Time) string {
 	return "age3"
 }
 
-// state says what is wrong with a layer, else how it is packed.
+// state says what is wrong with a layer, or else how it is compressed.
 func (l Layer) state() (text string, bad bool) {
 	switch {
 	case l.Missing:
@@ -113,7 +113,7 @@ func (l Layer) state() (text string, bad bool) {
 	return string(l.Compression), false
 }
 
-// State says how a layer is packed, or what is wrong with it.
+// State says what is wrong with a layer, or else how it is compressed.
 func (c *pageCache) State(l Layer) string {
 	text, _ := l.state()
 	return text
@@ -125,7 +125,7 @@ func (c *pageCache) Bad(l Layer) bool {
 	return bad
 }
 
-// When says when something was made.
+// When says when something was created.
 func (c *pageCache) When(at *time.Time) string {
 	if at == nil {
 		return ""
@@ -136,13 +136,13 @@ func (c *pageCache) When(at *time.Time) string {
 // shownInputs is how many inputs of a record its row lists.
 const shownInputs = 8
 
-// Inputs are those that a row lists; MoreInputs says how many there are besides. Only records on the page can be linked to.
+// Inputs returns the inputs that a row lists; MoreInputs returns how many more there are. Only records on the page can be linked to.
 func (c *pageCache) Inputs(n node) []int { return n.Inputs[:min(len(n.Inputs), shownInputs)] }
 
-// MoreInputs is how many inputs of a record its row does not list.
+// MoreInputs returns how many inputs of a record its row does not list.
 func (c *pageCache) MoreInputs(n node) int { return max(len(n.Inputs)-shownInputs, 0) }
 
-// resultsText says what a record has.
+// resultsText says how many results a record has, and the newest's size.
 func resultsText(n node) string {
 	if n.Results == 0 {
 		return "no result"

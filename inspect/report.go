@@ -18,11 +18,12 @@ import (
 // Report is what VerifyAll found.
 type Report struct {
 	Caches   int                  `json:"caches"` // how many were verified
-	Others   int                  `json:"others"` // how many entries are no caches, and were passed over
+	Others   int                  `json:"others"` // how many entries are not caches
 	Problems []buildcache.Problem `json:"problems"`
-	// Unread are tags of which the place does not give all that has to be looked at: of these nobody knows whether they are well.
+	// Unread are tags for which the place does not give everything that has to be looked at, so that nobody knows whether they
+	// are whole.
 	Unread []Unread `json:"unread,omitempty"`
-	// Unnamed are the whole caches of a layout that no entry leads to, such as what conversions leave. They are no problem, but
+	// Unnamed are the whole caches of a layout that no entry leads to, such as conversions leave behind. They are not a problem, but
 	// gc removes them.
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 }
@@ -34,19 +35,19 @@ type Unread struct {
 	Err   error  `json:"-"`
 }
 
-// UnreadOf says why the entry of a place could not be looked at.
+// UnreadOf returns why the entry of a place could not be looked at.
 func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread {
 	err := entry.Check(ctx, src)
 	return Unread{entry.Tag, err.Error(), err}
 }
 
-// RemedyInterrupted is what helps where caches lie unnamed and are not all there: tags come last, so that this is how a command or an export
-// leaves them that was interrupted. Mending them would drop what is still to come.
+// RemedyInterrupted is what helps if caches are unnamed and incomplete: as tags come last, this is the state in which an
+// interrupted command or export leaves them. Repairing them would drop what is still to come.
 const RemedyInterrupted = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing " +
 	"is lost; repair shows what would be lost without the missing blobs"
 
-// VerifyAll verifies every cache of a place, and what images beside them name. Of a layout directory it also verifies what lies beside them: the index,
-// blobs that no tag reaches, blobs of others whose bytes are damaged, leftovers.
+// VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
+// rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
 	entries, err := layout.LenientSurvey(ctx, src)
@@ -80,7 +81,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	return report, report.addUnnamed(ctx, dir, len(entries) == 0)
 }
 
-// verifyEach verifies the caches among some entries. It goes on after one that a registry does not give, and fails where it gives none.
+// verifyEach verifies the caches among entries. It goes on after a cache that a registry does not give, and fails if it gives none.
 func (r *Report) verifyEach(ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
 	shadowed := shadowedIn(entries)
 	blobs, byRoot := newBlobReader(src, o), map[digest.Digest][]buildcache.Problem{}
@@ -121,20 +122,20 @@ func (r *Report) verifyEach(ctx context.Context, src layout.Source, entries []la
 	return nil
 }
 
-// isAboutOne reports whether what can't be read of one cache may still be had of another one.
+// isAboutOne reports whether other caches may be readable although this one is not.
 func isAboutOne(ctx context.Context, src layout.Source) bool {
 	_, lenient := src.(layout.Lenient)
 	return lenient && ctx.Err() == nil
 }
 
-// addSalvaged adds what lies in a layout whose index.json can't be read, beside what stands whole in that.
+// addSalvaged adds what is in a layout whose index.json can't be read, other than the entries that can be salvaged from it.
 func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) error {
 	dir, ok := src.(*layout.Dir)
 	if !ok {
 		return nil
 	}
 	salvaged, err := dir.SalvageIndex(ctx)
-	if errors.Is(err, layout.ErrIndexReadable) { // by now
+	if errors.Is(err, layout.ErrIndexReadable) { // it has become readable
 		return nil
 	}
 	if err != nil {
@@ -148,7 +149,7 @@ func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) 
 	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), false)
 }
 
-// addUnnamed adds the caches that no entry leads to. Where there are no entries at all, they were lost.
+// addUnnamed adds the caches that no entry leads to. nameless says that there are no entries at all: then they were lost.
 func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool) error {
 	caches, err := dir.UnnamedCaches(ctx)
 	if err != nil {
@@ -176,13 +177,13 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 		p.Remedy = RemedyInterrupted
 	}
 	r.Problems = slices.Insert(r.Problems, 0, p.On(caches[0].Digest))
-	// Nothing is to be removed before it is named.
+	// Nothing must be removed before it is named.
 	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
 	return nil
 }
 
-// isWhole reports whether a cache is whole by what was found when all blobs were hashed. One that has another size than some root says
-// may not have been.
+// isWhole reports whether a cache is whole, by what was found when all blobs were hashed. It hashes blobs whose size differs
+// from what some root says, as those may not have been.
 func (r *Report) isWhole(ctx context.Context, dir *layout.Dir, cache layout.UnnamedCache) (bool, error) {
 	found := func(kind buildcache.Kind, blob digest.Digest) bool {
 		return slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == kind && p.Digest == blob })
@@ -201,7 +202,7 @@ func (r *Report) isWhole(ctx context.Context, dir *layout.Dir, cache layout.Unna
 	return cache.Whole, nil
 }
 
-// verifyPart verifies one of several caches that announceAll has announced.
+// verifyPart verifies one of the caches that announceAll has announced.
 func verifyPart(ctx context.Context, blobs *blobReader, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
 	var end func()
 	o.OnEvent, end = o.OnEvent.Part(planned(entry))
@@ -211,7 +212,7 @@ func verifyPart(ctx context.Context, blobs *blobReader, entry layout.Entry, o Op
 	return v.problems, err
 }
 
-// VerifyTag verifies the one cache with a tag, and nothing beside it. A tag that names nothing is a problem found; one
+// VerifyTag verifies the one cache with a tag, and nothing else. It reports a tag that names nothing as a problem; a tag
 // that is not there is a *layout.NotFoundError.
 func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (Report, error) {
 	found, err := layout.Find(ctx, src, tag)
@@ -229,7 +230,7 @@ func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (R
 	return VerifyOne(ctx, src, *found, o)
 }
 
-// VerifyOne verifies the one cache of an entry, and nothing beside it.
+// VerifyOne verifies the one cache of an entry, and nothing else.
 func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Options) (Report, error) {
 	report := Report{Caches: 1, Problems: []buildcache.Problem{}}
 	problems, err := Verify(ctx, src, entry, o)
@@ -237,11 +238,11 @@ func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Opt
 	return report, err
 }
 
-// markVerified notes the blobs that Verify has hashed.
+// markVerified records the blobs that Verify has hashed.
 func markVerified(ctx context.Context, src layout.Source, f layout.Entry, done map[digest.Digest]bool) {
 	raw, err := layout.ReadUnverified(ctx, src, f.Descriptor, buildcache.MaxRoot)
 	var size *buildcache.SizeError
-	if err != nil && !errors.As(err, &size) { // one that is too large was reported, and may be of any length
+	if err != nil && !errors.As(err, &size) { // a root that is too large was reported, however long it is
 		return
 	}
 	done[f.Descriptor.Digest] = true
@@ -277,7 +278,7 @@ func verifyBeside(
 	case err != nil:
 		// An image that is not whole, or a root that can't be read as anything.
 		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "can't tell what images reach: "+err.Error())
-		p.Remedy = "repair what is damaged first" // nothing may be deleted before it is known what is needed
+		p.Remedy = "repair what is damaged first" // nothing may be deleted until it is known what is needed
 		problems = append(problems, p)
 	case len(unreached.Blobs) > 0:
 		detail := fmt.Sprintf("%s with %s that no tag reaches", english.Plural(len(unreached.Blobs), "blob", ""), humanize.Bytes(uint64(unreached.Bytes)))
@@ -302,8 +303,8 @@ func checkIndex(ctx context.Context, dir *layout.Dir, entries []layout.Entry) ([
 	return index.Check(caches), nil
 }
 
-// checkOthers hashes the blobs that are not in skip. A damaged one is an error even where nothing reaches it: the next
-// export that has this blob will find it there and leave it as it is.
+// checkOthers hashes the blobs that are not in skip. A damaged one is an error even if nothing reaches it: the next export with
+// this blob will find it there and leave it as it is.
 func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bool, o Options) ([]buildcache.Problem, error) {
 	blobs, err := dir.Blobs(ctx)
 	if err != nil {

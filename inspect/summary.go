@@ -14,13 +14,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Summary is what is in one cache. Sizes are in bytes, times in UTC and absent where the cache does not say them.
+// Summary is what is in one cache. Sizes are in bytes. Times are in UTC, and absent if the cache does not say them.
 type Summary struct {
 	Tag       string          `json:"tag,omitempty"`
 	Digest    digest.Digest   `json:"digest"`
 	Size      int64           `json:"size"`
 	Form      buildcache.Form `json:"form"`
-	MediaType string          `json:"mediaType"` // as the root says it
+	MediaType string          `json:"mediaType"` // as the root states it
 	Config    Blob            `json:"config"`
 	Layers    []Layer         `json:"layers"` // in the config's order; then those that only the root names
 	Records   int             `json:"records"`
@@ -28,27 +28,27 @@ type Summary struct {
 	Oldest    *time.Time      `json:"oldest,omitempty"` // of the results
 	Newest    *time.Time      `json:"newest,omitempty"`
 	Totals    Totals          `json:"totals"`
-	// Limits say which BuildKits can't use the cache.
+	// Limits say which BuildKits can't use the cache, and why.
 	Limits []string `json:"limits,omitempty"`
 	// OverLimit says that root or config is larger than BuildKit imports.
 	OverLimit bool `json:"overLimit"`
 }
 
-// Blob is a blob of a cache that is no layer.
+// Blob is a blob of a cache that is not a layer.
 type Blob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
 }
 
-// Layer is one layer in its place on its parent.
+// Layer is one layer on top of its parent.
 type Layer struct {
-	Index       int                    `json:"index"`  // in the config's layers, or -1 where the config does not name it
+	Index       int                    `json:"index"`  // in the config's layers, or -1 if the config does not name it
 	Parent      int                    `json:"parent"` // index, or -1
 	Digest      digest.Digest          `json:"digest"`
 	MediaType   string                 `json:"mediaType,omitempty"`
-	Compression buildcache.Compression `json:"compression,omitempty"` // by its bytes; "" where they are not there
+	Compression buildcache.Compression `json:"compression,omitempty"` // by its bytes; "" if they are not there
 	Size        int64                  `json:"size"`
-	// ActualSize is the size of the blob that is there, where that lies near and is another one.
+	// ActualSize is the size of the blob that is there, if the place is near and the size differs.
 	ActualSize *int64        `json:"actualSize,omitempty"`
 	DiffID     digest.Digest `json:"diffID,omitempty"`
 	CreatedAt  *time.Time    `json:"createdAt,omitempty"`
@@ -59,20 +59,20 @@ type Layer struct {
 
 // Totals add up the layers.
 type Totals struct {
-	Layers        int                              `json:"layers"` // positions in the config, a layer counts once for each
+	Layers        int                              `json:"layers"` // positions: a layer counts once for each
 	Blobs         int                              `json:"blobs"`  // distinct ones
 	Duplicates    int                              `json:"duplicates"`
 	Bytes         int64                            `json:"bytes"` // of the distinct blobs
 	ByCompression map[buildcache.Compression]int64 `json:"byCompression"`
 	Missing       int                              `json:"missing"`
-	Damaged       int                              `json:"damaged"` // blobs with another size than the root says
+	Damaged       int                              `json:"damaged"` // blobs whose size is not what the root says
 }
 
-// Detailed is a summary together with the config that it sums up.
+// Detailed is a summary together with the config that it summarizes.
 type Detailed struct {
 	*Summary
 	Config *buildcache.Config
-	// Names are those of the config's records; none where nobody knows them. Pages and graphs show them.
+	// Names are those of the config's records, or empty if they are not known. Pages and graphs show them.
 	Names []RecordName
 	// Warnings are about the names.
 	Warnings []string
@@ -92,7 +92,7 @@ func Summarize(ctx context.Context, src layout.Source, entry layout.Entry) (*Sum
 	return d.Summary, err
 }
 
-// Detail is Summarize, and hands out the config that was read.
+// Detail is Summarize, but also returns the config that was read.
 func Detail(ctx context.Context, src layout.Source, entry layout.Entry) (Detailed, error) {
 	cache, err := layout.Load(ctx, src, entry)
 	if err != nil {
@@ -101,7 +101,7 @@ func Detail(ctx context.Context, src layout.Source, entry layout.Entry) (Detaile
 	return DetailOf(ctx, src, cache)
 }
 
-// DetailOf is Detail for a cache that was read already.
+// DetailOf is Detail for a cache that was already read.
 func DetailOf(ctx context.Context, src layout.Source, cache *layout.Cache) (Detailed, error) {
 	s := &Summary{
 		Tag: cache.Entry.Tag, Digest: cache.Entry.Descriptor.Digest, Size: int64(len(cache.RawRoot)),
@@ -151,17 +151,17 @@ func (l *Layer) describe(d buildcache.Descriptor) {
 	}
 }
 
-// look is what the bytes of a blob told.
+// look is what looking at a blob found out.
 type look struct {
 	compression buildcache.Compression
-	size        int64 // less than 0 where that is not known
+	size        int64 // less than 0 if it is not known
 	missing     bool
 }
 
-// looksAtOnce is how many blobs are looked at at the same time.
+// looksAtOnce is how many blobs are looked at concurrently.
 const looksAtOnce = 8
 
-// lookAtBlobs finds out how the blobs are packed, each once, and adds them up.
+// lookAtBlobs finds out how each blob is compressed, looking once, and adds the blobs up.
 func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 	looks := map[digest.Digest]*look{}
 	group, ctx := parallel.New(ctx, looksAtOnce)
@@ -192,7 +192,7 @@ func (s *Summary) lookAtBlobs(ctx context.Context, src layout.Source) error {
 		if l.size >= 0 && l.size != layer.Size && !l.missing && !layer.Unlisted {
 			layer.ActualSize = &l.size
 			if l.size == 0 {
-				layer.Compression = "" // nothing there tells it
+				layer.Compression = "" // no bytes to tell it by
 			}
 		}
 		if !counted[layer.Digest] {
@@ -216,7 +216,7 @@ func (t *Totals) count(l *Layer) {
 	}
 }
 
-// detectSized tells also how large a blob is that lies near, else -1.
+// detectSized is detect, but also returns the blob's size, or -1 if the place is not near.
 func detectSized(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, size int64, err error) {
 	files, near := src.(layout.RandomAccess)
 	if !near {
@@ -232,7 +232,7 @@ func detectSized(ctx context.Context, src layout.Source, blob buildcache.Descrip
 	return encoding, file.Size(), err
 }
 
-// detect tells how a blob is packed, whatever its size should be. Without random access estargz looks like gzip.
+// detect returns how a blob is compressed, whatever its size should be. Without random access, estargz looks like gzip.
 func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) (encoding compress.Encoding, err error) {
 	if _, near := src.(layout.RandomAccess); near {
 		encoding, _, err = detectSized(ctx, src, blob)

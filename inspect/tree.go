@@ -10,15 +10,15 @@ import (
 type branch struct {
 	Layer
 	Lines string // what is drawn before it
-	Tree  int64  // its bytes, and those of all that lies on it
+	Tree  int64  // its bytes, and those of all layers on it
 	Name  RecordName
 }
 
-// maxIndent is how far the tree goes to the right, in characters. What branches off further up stays there.
+// maxIndent is how far to the right the tree branches, in characters. Later branches stay in that column.
 const maxIndent = 48
 
-// tree returns the first layers, each below the one that it lies on. Of those that lie on the same, the one with the most bytes on
-// it comes first. An only layer on another one is not indented, so that a long chain stays in its column.
+// tree returns the first layers, up to most of them, each below the one that it lies on. Of layers on the same one, the one with the most
+// bytes on it comes first. A layer that is alone on another is not indented, so that a long chain stays in its column.
 func (g *graph) tree(most int) []branch {
 	bytes := g.treeBytes()
 	bySize := func(a, b int) int { return cmp.Or(cmp.Compare(bytes[b], bytes[a]), cmp.Compare(a, b)) }

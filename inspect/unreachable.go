@@ -8,15 +8,15 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Unreached is what lies in a layout directory while no entry of index.json, tagged or not, reaches it.
+// Unreached is what is in a layout directory, but not reached by any entry of index.json, tagged or not.
 type Unreached struct {
 	Blobs []digest.Digest `json:"blobs"`
 	Bytes int64           `json:"bytes"`
-	// Incomplete says that something is not there that an entry reaches, so that garbage collection may refuse.
+	// Incomplete says that something that an entry reaches is missing, so that garbage collection may refuse.
 	Incomplete bool `json:"-"`
 }
 
-// Unreachable returns the blobs of a layout that no entry of index.json reaches, of caches or of images.
+// Unreachable returns the blobs of a layout that no entry of index.json reaches, whether of a cache or of an image.
 func Unreachable(ctx context.Context, dir *layout.Dir) (Unreached, error) {
 	u := Unreached{Blobs: []digest.Digest{}}
 	reached, err := layout.Reach(ctx, dir)

@@ -16,12 +16,12 @@ import (
 
 // Options are for Verify. The zero value hashes every blob and unpacks none.
 type Options struct {
-	// CachesOnly passes over the images of a place that is no directory: those of a registry are many, and far.
+	// CachesOnly skips the images of a place that is not a directory: a registry has many, and they are far.
 	CachesOnly bool
 	Deep       bool // unpack every layer and compare its diffID
 	Jobs       int  // blobs at once; 0 means one for each processor
 	OnEvent    layout.Handler
-	// Checks are further rules to hold root and config against, such as those of a registry.
+	// Checks are further rules for root and config, such as those of a registry.
 	Checks []func(*layout.Cache) []buildcache.Problem
 }
 
@@ -41,7 +41,7 @@ func (o Options) announce(blobs []buildcache.Descriptor) {
 	o.OnEvent.Send(total)
 }
 
-// planned is how much there is to read of a cache, as its root says it.
+// planned says how much there is to read of a cache, as its root states it.
 func planned(entry layout.Entry) layout.Event {
 	return layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: entry.Layers, Total: entry.LayerBytes}
 }
@@ -61,7 +61,7 @@ func (o Options) announceAll(entries []layout.Entry) {
 	o.OnEvent.Send(total)
 }
 
-// Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that it
+// Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that this
 // could not be found out.
 func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
 	v := &verifier{blobs: newBlobReader(src, o), entry: entry, options: o}
@@ -71,7 +71,7 @@ func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Option
 	return taggedAs(v.problems, entry.Tag), nil
 }
 
-// taggedAs returns problems of a root as those of the cache that a tag of it names.
+// taggedAs returns the problems of a root as problems of the cache with the given tag.
 func taggedAs(problems []buildcache.Problem, tag string) []buildcache.Problem {
 	problems = slices.Clone(problems)
 	for i := range problems {

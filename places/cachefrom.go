@@ -9,11 +9,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// CacheFrom returns what a build is told to import a cache from a place, as the value of --cache-from, or "" for places that
-// BuildKit can't read. A cache without a tag is imported by the digest of its root, which is "" where it is not known yet:
-// then there is nothing to say. The value is a line of CSV, as docker buildx and buildctl read it; a shell takes it in quotes.
+// CacheFrom returns the value of --cache-from with which a build imports a cache from a place, or "" for places that BuildKit
+// can't read. A cache without a tag is imported by the digest of its root; if root is "" too, because it is not known yet, so
+// is the value. The value is a line of CSV, as docker buildx and buildctl read it, and has to be quoted in a shell.
 func CacheFrom(ref layout.Reference, tag string, root digest.Digest) string {
-	byDigest := root != "" && strings.TrimSpace(tag) != tag // a tag with spaces around it would be read without
+	byDigest := root != "" && strings.TrimSpace(tag) != tag // spaces around a tag would be cut off
 	if tag == "" && root == "" {
 		return ""
 	}
@@ -37,7 +37,7 @@ func CacheFrom(ref layout.Reference, tag string, root digest.Digest) string {
 	}
 }
 
-// csvLine writes fields that are quoted where they have to be.
+// csvLine joins fields with commas, and quotes those that need it.
 func csvLine(fields ...string) string {
 	for i, field := range fields {
 		if strings.ContainsAny(field, ",\"\r\n") {
@@ -47,7 +47,7 @@ func csvLine(fields ...string) string {
 	return strings.Join(fields, ",")
 }
 
-// untrimmed writes a path so that no space of it is at an end, where it would be cut off.
+// untrimmed spells a path so that no space is at either end, where it would be cut off.
 func untrimmed(path string) string {
 	if strings.TrimLeftFunc(path, unicode.IsSpace) != path {
 		path = "./" + path

@@ -6,19 +6,20 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// MeansAll reports whether a reference stands for every cache in its place: a bare path does, where it has no tag.
+// MeansAll reports whether a reference stands for every cache in its place: a bare path without a tag does.
 func MeansAll(ref layout.Reference) bool {
 	return ref.Transport == layout.TransportPath && ref.Tag == ""
 }
 
-// Covers reports whether a reference stands for every cache in its place where they are looked at or mended one by one, so that nothing
-// has to be chosen: a bare path does, and a place that is far, as a repository, without tag or digest.
+// Covers reports whether a reference stands for every cache in its place when caches are looked at or repaired one by one, so
+// that none has to be chosen: a bare path without a tag does, and so does a far place, such as a repository, without tag or
+// digest.
 func Covers(ref layout.Reference) bool {
 	return MeansAll(ref) || ref.IsFar() && ref.Tag == "" && ref.Digest == ""
 }
 
-// Entries returns what the reference names, classified: the root of its tag or digest, else everything in the place but
-// entries that another one with the same tag hides. It fails with a *layout.NotFoundError where a tag or digest is not there.
+// Entries returns what the reference names, classified: the root of its tag or digest, or else everything in the place, except
+// entries that are hidden by another with the same tag. It fails with a *layout.NotFoundError if a tag or digest is not there.
 func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
 	ref := o.Reference
 	switch {
@@ -40,7 +41,7 @@ func (o *Opened) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return []layout.Entry{*entry}, nil
 }
 
-// LenientEntries is Entries for those who go on without what can't be read: see layout.LenientEntries.
+// LenientEntries is Entries for callers that go on without what can't be read: see layout.LenientEntries.
 func (o *Opened) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
 	if o.Reference.Tag != "" || o.Reference.Digest != "" {
 		return o.Entries(ctx)
@@ -49,8 +50,8 @@ func (o *Opened) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
 	return layout.WithoutShadowed(entries), err
 }
 
-// Hidden returns the caches that the reference would stand for if others did not hide them that have their tags and come first. Only
-// a place that lies near can have such.
+// Hidden returns the caches that the reference would stand for if earlier entries with the same tags did not hide them. Only a
+// place that is near can have any.
 func (o *Opened) Hidden(ctx context.Context) (hidden []layout.Entry, err error) {
 	if o.Reference.Tag != "" || o.Reference.Digest != "" || o.Reference.IsFar() {
 		return nil, nil
@@ -70,7 +71,7 @@ func (o *Opened) Hidden(ctx context.Context) (hidden []layout.Entry, err error) 
 	return hidden, nil
 }
 
-// Cache returns the one cache that the reference names. Without a tag or digest that is latest, else the only one there.
+// Cache returns the one cache that the reference names. Without a tag or digest, that is latest or else the only one there.
 // It fails as layout.OneCache and layout.FindDigest do.
 func (o *Opened) Cache(ctx context.Context) (layout.Entry, error) {
 	if o.Reference.Digest == "" {
@@ -83,8 +84,7 @@ func (o *Opened) Cache(ctx context.Context) (layout.Entry, error) {
 	return entry, err
 }
 
-// Caches returns every cache that the reference stands for: all in the place where it MeansAll, else the one that Cache
-// returns.
+// Caches returns every cache that the reference stands for: all in the place if it MeansAll, else the one that Cache returns.
 func (o *Opened) Caches(ctx context.Context) ([]layout.Entry, error) {
 	if MeansAll(o.Reference) {
 		return layout.Caches(ctx, o.Source)
@@ -93,7 +93,7 @@ func (o *Opened) Caches(ctx context.Context) ([]layout.Entry, error) {
 	return []layout.Entry{entry}, err
 }
 
-// Covered returns every cache in the place where the reference Covers it, else the one that Cache returns.
+// Covered returns every cache in the place if the reference Covers it, else the one that Cache returns.
 func (o *Opened) Covered(ctx context.Context) ([]layout.Entry, error) {
 	if Covers(o.Reference) {
 		return layout.Caches(ctx, o.Source)

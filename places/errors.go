@@ -17,10 +17,10 @@ import (
 // NotThereError says that nothing is where a reference points.
 type NotThereError struct {
 	Path string
-	// Meant is the reference that was probably meant, "" where nothing can be guessed: a bare path is never cut at a
-	// colon.
+	// Meant is the reference that was probably meant, such as oci:DIR:TAG, as a bare path is never cut at a colon; "" if
+	// nothing can be guessed.
 	Meant string
-	// Short says that there is only the beginning of a digest in it. Meant has all of it, if only one there begins so.
+	// Short says that the reference has only the beginning of a digest. Meant has all of it, if only one digest there begins so.
 	Short bool
 }
 
@@ -29,7 +29,7 @@ func (e *NotThereError) Error() string { return e.Path + ": no such file or dire
 // Unwrap returns fs.ErrNotExist.
 func (e *NotThereError) Unwrap() error { return fs.ErrNotExist }
 
-// NotWritableError says that a place is written as a whole, and not to.
+// NotWritableError says that a place can only be written as a whole, not changed.
 type NotWritableError struct{ Reference layout.Reference }
 
 func (e *NotWritableError) Error() string {
@@ -41,7 +41,7 @@ type IsFileError struct{ Path string }
 
 func (e *IsFileError) Error() string { return e.Path + ": is a file, not a layout" }
 
-// HostError says that a bare path, where nothing is, begins like the name of a host.
+// HostError says that nothing is at a bare path, and that it begins like the name of a host.
 type HostError struct{ Path string }
 
 func (e *HostError) Error() string {
@@ -51,7 +51,7 @@ func (e *HostError) Error() string {
 // Unwrap returns layout.ErrReference.
 func (e *HostError) Unwrap() error { return layout.ErrReference }
 
-// notThere says what is wrong where nothing is.
+// notThere returns what is wrong with a reference to nothing.
 func notThere(ref layout.Reference) error {
 	if err := checkAddress(ref); err != nil {
 		return err
@@ -65,7 +65,7 @@ func notThere(ref layout.Reference) error {
 	return &NotThereError{Path: ref.Path, Meant: meantWithTag(ref)}
 }
 
-// isLikeHost reports whether a path begins like host/repository or host:port/repository: what stands before the first
+// isLikeHost reports whether a path begins like host/repository or host:port/repository: what is before the first
 // slash has a dot or a port in it, or is localhost.
 func isLikeHost(path string) bool {
 	host, rest, _ := strings.Cut(path, "/")
@@ -75,8 +75,8 @@ func isLikeHost(path string) bool {
 	return layout.IsHost(host)
 }
 
-// checkAddress refuses a bare path where nothing is and that looks like the address of a registry with a password or a query in it. They
-// are not shown.
+// checkAddress refuses a bare path to nothing that looks like the address of a registry with a password or a query in it, which
+// the error does not show.
 func checkAddress(ref layout.Reference) error {
 	const scheme = "docker://"
 	if ref.Transport != layout.TransportPath || !strings.ContainsAny(ref.Path, ":?") || beginsThere(ref.Path) {
@@ -91,8 +91,8 @@ func checkAddress(ref layout.Reference) error {
 	return spelling
 }
 
-// CheckName says what is wrong with the name of a place to write to, as far as that can be told before it is opened: nothing is there,
-// and it begins like the name of a registry, or is meant for an archive or a tag. It fails as Create does then.
+// CheckName returns what is wrong with the name of a place to write to, as far as that can be told before it is opened: nothing
+// is there, and the name begins like that of a registry, or is meant for an archive or has a tag. It then fails as Create does.
 func CheckName(ref layout.Reference) error {
 	if _, err := os.Stat(ref.Path); !isDir(ref) || !errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -104,8 +104,8 @@ func CheckName(ref layout.Reference) error {
 	return checkNew(ref)
 }
 
-// checkNew refuses names for a new layout that are meant for something else: that of an archive, and a tag behind a colon.
-// What begins with ./ or a slash is meant as it is.
+// checkNew refuses names for a new layout that are meant for something else: the name of an archive, or one with a tag after a
+// colon. A name that begins with a dot or a slash is meant as it is.
 func checkNew(ref layout.Reference) error {
 	if ref.Transport != layout.TransportPath || strings.HasPrefix(ref.Path, ".") || strings.HasPrefix(ref.Path, "/") {
 		return nil
@@ -126,18 +126,18 @@ func checkNew(ref layout.Reference) error {
 	return nil
 }
 
-// beginsThere reports whether a path's first part is there.
+// beginsThere reports whether the first part of a path exists.
 func beginsThere(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	_, err := os.Stat(first)
 	return err == nil
 }
 
-// shownDigits is how many digits of a digest lists show.
+// shownDigits is how many digits of a digest are shown in lists.
 const shownDigits = 12
 
-// meantByDigest returns oci:./cache@sha256:… for ./cache@56533cd2330c, where one blob there begins so, and reports whether a digest was
-// meant. What no blob begins with may be a tag, but for as many digits as lists show.
+// meantByDigest returns oci:./cache@sha256:… for ./cache@56533cd2330c if exactly one blob there begins so, and reports whether
+// a digest was meant. If no blob begins so, it may be a tag, unless it has as many digits as lists show.
 func meantByDigest(ref layout.Reference) (meant string, ok bool) {
 	dir, begin, _ := strings.Cut(ref.Path, "@")
 	begin = strings.TrimPrefix(begin, "sha256:")
@@ -156,7 +156,7 @@ func meantByDigest(ref layout.Reference) (meant string, ok bool) {
 	return layout.Reference{Transport: layout.TransportLayout, Path: dir, Digest: root}.String(), true
 }
 
-// meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1 and for oci:./cache@v1, where that is not there but ./cache is.
+// meantWithTag returns oci:./cache:v1 for the bare path ./cache:v1 and for oci:./cache@v1, if that is not there but ./cache is.
 func meantWithTag(ref layout.Reference) string {
 	if dir, tag, ok := strings.Cut(ref.Path, "@"); ok && ref.Transport == layout.TransportLayout && ref.Tag == "" && layout.CheckTag(tag) == nil {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() {

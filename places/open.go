@@ -12,11 +12,11 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// Options say how to open places. The zero value is good.
+// Options say how to open places. The zero value is ready to use.
 type Options struct {
 	Layout   layout.Options
 	Registry registry.Options
-	// Base is where an archive finds the blobs that it was packed without; nil for none. For other places it is an
+	// Base has the blobs that an archive was packed without; nil for none. For other places it is an
 	// error.
 	Base layout.Source
 	// DryRun keeps Create from making a layout.
@@ -25,11 +25,11 @@ type Options struct {
 
 // Opened is a place that a reference named. Close it when the job is done.
 type Opened struct {
-	// Source is the place, with all of its powers (layout.RandomAccess and the like): give it to functions that read. It is
-	// nil where Create would have made a layout, were it not for a dry run.
+	// Source is the place, with all of its optional interfaces (layout.RandomAccess and the like): give it to functions that
+	// read. It is nil if Create would have made a layout, but did not because of a dry run.
 	Source    layout.Source
 	Reference layout.Reference
-	// Notes say what a user should know about the place, such as that volumes of an archive are missing and are rebuilt.
+	// Notes say what a user should know about the place, such as that missing volumes of an archive are rebuilt.
 	Notes []string
 
 	close func() error
@@ -43,7 +43,7 @@ func (o *Opened) Close() error {
 	return o.close()
 }
 
-// Place returns the place for writing to. It fails with a *NotWritableError for an archive.
+// Place returns the place for writing. It fails with a *NotWritableError for an archive.
 func (o *Opened) Place() (layout.Place, error) {
 	if place, ok := o.Source.(layout.Place); ok {
 		return place, nil
@@ -51,9 +51,9 @@ func (o *Opened) Place() (layout.Place, error) {
 	return nil, &NotWritableError{Reference: o.Reference}
 }
 
-// Open opens what a reference names, for reading. It fails with a *NotThereError where nothing is, with a *HostError where
-// a bare path looks like the name of a repository, and with an error around layout.ErrReference for a name that can't be
-// one. A registry is not asked for anything yet.
+// Open opens what a reference names for reading. It fails with a *NotThereError if nothing is there, with a *HostError if a
+// bare path looks like the name of a repository, and with an error that wraps layout.ErrReference if the name can't be one. It
+// does not ask a registry for anything yet.
 func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Transport == layout.TransportStream:
@@ -71,8 +71,8 @@ func Open(ctx context.Context, ref layout.Reference, o Options) (*Opened, error)
 	}
 }
 
-// Create opens what a reference names, for writing, and makes a layout where there is nothing. It fails as Open does, with
-// a *NotWritableError for an archive, and with an *IsFileError where a file is in the way; in a dry run as well.
+// Create opens what a reference names for writing, and makes a layout if nothing is there. It fails as Open does, with a
+// *NotWritableError for an archive, and with an *IsFileError if a file is in the way, in a dry run as well.
 func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, error) {
 	switch {
 	case ref.Digest != "":
@@ -149,13 +149,13 @@ func openRegistry(ref layout.Reference, o Options) (*Opened, error) {
 	return &Opened{Source: repository, Reference: ref, close: repository.Close}, nil
 }
 
-// Same reports whether two references name one place: by the file, or where it is far by the name.
+// Same reports whether two references name the same place: by the file or, if it is far, by the name.
 func Same(a, b layout.Reference) bool {
 	return SameFile(a, b) || a.IsFar() && a.Transport == b.Transport && a.Path == b.Path
 }
 
-// SameFile reports whether two references name one directory or one file. What is elsewhere is never the same: there may be
-// two ways to it.
+// SameFile reports whether two references name the same directory or file. It is false for anything that is not local, to which
+// there may be several ways.
 func SameFile(a, b layout.Reference) bool {
 	if !a.IsLocal() || !b.IsLocal() {
 		return false

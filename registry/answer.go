@@ -14,15 +14,15 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 )
 
-// maxAnswer bounds what is read of an answer that is an error, in bytes.
+// maxAnswer bounds what is read of an error answer, in bytes.
 const maxAnswer = 64 << 10
 
-// answerError is an answer of a registry that was not expected.
+// answerError is an unexpected answer from a registry.
 type answerError struct {
 	status     int
-	said       errcode.Errors // what it says in the way of the specification
-	body       string         // else the beginning of what it says
-	retryAfter time.Duration  // 0 where it does not say
+	said       errcode.Errors // what it says in the specification's format
+	body       string         // else the beginning of its body
+	retryAfter time.Duration  // 0 if it does not say
 }
 
 func (e *answerError) Error() string {
@@ -32,7 +32,7 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("StatusCode: %d, %q", e.status, e.body)
 }
 
-// saidOnce leaves out messages that are those of their codes, which would be said twice.
+// saidOnce leaves out messages that only repeat their code's, which would be shown twice.
 func saidOnce(said errcode.Errors) errcode.Errors {
 	once := slices.Clone(said)
 	for i, err := range once {
@@ -43,7 +43,7 @@ func saidOnce(said errcode.Errors) errcode.Errors {
 	return once
 }
 
-// refusedBy reads an answer that is an error.
+// refusedBy returns an error answer as an error.
 func refusedBy(response *http.Response) error {
 	e := &answerError{status: response.StatusCode, retryAfter: retryAfter(response)}
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -54,13 +54,13 @@ func refusedBy(response *http.Response) error {
 	return errors.Join(e, err)
 }
 
-// maxShown bounds what of an answer is shown that is not in the way of the specification.
+// maxShown bounds what is shown of an answer that is not in the specification's format, in bytes.
 const maxShown = 512
 
-// maxRetryAfter bounds what is taken for a number of seconds.
+// maxRetryAfter bounds the number of seconds in a Retry-After.
 const maxRetryAfter = 1 << 30
 
-// retryAfter reads when to try again: seconds, or a date.
+// retryAfter returns how long to wait, which the header gives in seconds or as a date.
 func retryAfter(response *http.Response) time.Duration {
 	text := strings.TrimSpace(response.Header.Get("Retry-After"))
 	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 {
@@ -72,7 +72,7 @@ func retryAfter(response *http.Response) time.Duration {
 	return 0
 }
 
-// answer returns what it says for comparing.
+// answer returns what it says, in a form to compare.
 func (e *answerError) answer() answer {
 	a := answer{status: e.status, text: strings.ToLower(e.body)}
 	for _, err := range e.said {

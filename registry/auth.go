@@ -13,13 +13,13 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// AuthError says that a registry did not let us in, or not do what we wanted.
+// AuthError says that a registry did not let us in, or did not let us do what we wanted.
 type AuthError struct {
 	Host   string
 	Status int // 401 or 403
-	// User is whom we said to be, "" where we had no credentials, or only a token.
+	// User is the user that we gave, "" if we had no credentials, or only a token.
 	User string
-	// From is where the credentials are from: a file, or words for what the options say; "" where there were none.
+	// From is where the credentials are from: a file, or a description of the options; "" if there were none.
 	From string
 	// CredsStore is the credential store that Docker's configuration names for all registries, if it does. The
 	// library does not ask it.
@@ -41,7 +41,7 @@ func (e *AuthError) Error() string {
 // Unwrap returns the cause.
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// wrap says what was being done to which repository, by way of which host.
+// wrap adds to an error what was being done to which repository, and by way of which host.
 func (r *Repository) wrap(what string, h *host, err error) error {
 	err = &requestError{repository: r.String(), host: r.Host(), what: what, answered: h.answered.Load(), err: err}
 	if status := httpStatus(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
@@ -51,7 +51,7 @@ func (r *Repository) wrap(what string, h *host, err error) error {
 	return err
 }
 
-// session returns what the library has to know before it talks to the registry.
+// session returns the library's context, with what Options.Credentials returns, if any.
 func (r *Repository) session(ctx context.Context) (*types.SystemContext, error) {
 	if r.options.Credentials == nil || r.sys.DockerAuthConfig != nil {
 		return r.sys, nil
@@ -69,11 +69,11 @@ func (r *Repository) session(ctx context.Context) (*types.SystemContext, error) 
 	return &sys, nil
 }
 
-// fromOptions is where credentials are from that no file has.
+// fromOptions is where credentials are from that are not in a file.
 const fromOptions = "the options given"
 
-// credentials says as whom we talked to the registry, and where that is from. It is for a message, so what can't be read
-// counts as none.
+// credentials returns the user that we gave to the registry, and where the credentials are from. It is for a message, so what
+// can't be read counts as none.
 func (r *Repository) credentials() (user, from string) {
 	if r.options.RegistryToken != "" {
 		return "", "the bearer token given"
@@ -97,8 +97,8 @@ func (r *Repository) credentials() (user, from string) {
 	return found.Username, "a credential helper"
 }
 
-// authFiles returns the files that the library looks for credentials in, in its order, each as a context that has only that
-// one.
+// authFiles returns the files in which the library looks for credentials, in its order, each as a context that has only that
+// file.
 func authFiles(sys *types.SystemContext) []*types.SystemContext {
 	if sys.AuthFilePath != "" {
 		return []*types.SystemContext{{AuthFilePath: sys.AuthFilePath}}

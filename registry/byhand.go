@@ -7,15 +7,15 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 )
 
-// byHand returns a command that deletes a tag where a host has an interface of its own for that, else "". Those of hosts where other
-// tags go with it are left out for a tag that shares its root.
+// byHand returns a command that deletes a tag if the host has an interface of its own for that, else "". If the command deletes
+// other tags as well, byHand returns "" for a tag that shares its root.
 func (r *Repository) byHand(tag string, shared bool) string {
 	profile, _ := ProfileForRepository(r.name.Name())
 	host, path := reference.Domain(r.name), reference.Path(r.name)
 	owner, rest, _ := strings.Cut(path, "/")
 	switch profile.Name {
 	case "ghcr":
-		if shared { // a version goes with all of its tags
+		if shared { // a version is deleted with all of its tags
 			return ""
 		}
 		versions := fmt.Sprintf("/users/%s/packages/container/%s/versions", owner, strings.ReplaceAll(rest, "/", "%2F"))

@@ -23,16 +23,17 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// client asks one registry about one repository. containers/image says who we are and how a registry is reached; the requests are
-// ours, as its own waits after a 429 have no end that could be set, and its tokens are not renewed when they stop to be good.
+// client asks one registry about one repository. containers/image provides the credentials and says how a registry is reached.
+// The requests are our own, because the waits of that library after a 429 can't be bounded, and it does not renew tokens that
+// expire.
 type client struct {
 	host   *host
 	path   string // of the repository
 	auth   *auth.Client
-	pushes func() bool // whether the right to push is asked for
+	pushes func() bool // whether the right to push is requested
 }
 
-// newClient returns a client for a repository at a registry that may have to be reached without verification.
+// newClient returns a client for a repository. insecure says that its registry may be reached without verification.
 func (r *Repository) newClient(name reference.Named, insecure bool) (*client, error) {
 	host, err := r.options.Hosts.host(reference.Domain(name), insecure, r.sys, r.options.Rate, r.options.delay())
 	if err != nil {
@@ -45,7 +46,7 @@ func (r *Repository) newClient(name reference.Named, insecure bool) (*client, er
 	return &client{host: host, path: reference.Path(name), auth: login, pushes: r.pushes.Load}, nil
 }
 
-// credential returns who we are, as containers/image finds it out.
+// credential returns our credentials, as containers/image finds them.
 func (r *Repository) credential(ctx context.Context, _ string) (auth.Credential, error) {
 	sys, err := r.session(ctx)
 	if err != nil {
@@ -61,7 +62,7 @@ func (r *Repository) credential(ctx context.Context, _ string) (auth.Credential,
 	return auth.Credential{Username: found.Username, Password: found.Password, RefreshToken: found.IdentityToken}, nil
 }
 
-// connect makes the clients of a repository: one for writing, and those to read from, mirrors first, as registries.conf says.
+// connect makes the clients of a repository: one for writing, and those for reading, mirrors first, as registries.conf says.
 func (r *Repository) connect() (err error) {
 	configured, err := sysregistriesv2.FindRegistry(r.sys, r.name.Name())
 	if err != nil {
@@ -84,7 +85,7 @@ func (r *Repository) connect() (err error) {
 	if r.writes, err = r.newClient(r.name, insecure(configured.Insecure)); err != nil {
 		return err
 	}
-	if r.options.Push { // what was written is read where it went
+	if r.options.Push { // what was written is read from where it was written to
 		r.reads = []*client{r.writes}
 		return nil
 	}
@@ -93,7 +94,7 @@ func (r *Repository) connect() (err error) {
 		return fmt.Errorf("registries.conf: %w", err)
 	}
 	if r.options.Direct {
-		sources = sources[len(sources)-1:] // behind the mirrors is the registry
+		sources = sources[len(sources)-1:] // the registry comes after the mirrors
 	}
 	for _, source := range sources {
 		c, err := r.newClient(source.Reference, insecure(source.Endpoint.Insecure))
@@ -105,8 +106,8 @@ func (r *Repository) connect() (err error) {
 	return nil
 }
 
-// do asks for something below the repository's name. The answer is the caller's to close; one that is none of the wanted
-// statuses is an error.
+// do sends a request for something below the repository's name, or to an address. The caller closes the response; a status
+// other than those in want is an error.
 func (c *client) do(ctx context.Context, method, what string, header http.Header, body []byte, want ...int) (*http.Response, error) {
 	base, err := c.host.address(ctx)
 	if err != nil {
@@ -130,7 +131,7 @@ func (c *client) do(ctx context.Context, method, what string, header http.Header
 	return c.wanted(response, want)
 }
 
-// wanted returns an answer with one of the wanted statuses, and makes an error of any other.
+// wanted returns an answer with one of the wanted statuses, and turns any other into an error.
 func (c *client) wanted(response *http.Response, want []int) (*http.Response, error) {
 	if slices.Contains(want, response.StatusCode) {
 		c.host.pace.well()
@@ -140,7 +141,7 @@ func (c *client) wanted(response *http.Response, want []int) (*http.Response, er
 	return nil, refusedBy(response)
 }
 
-// withScope says what a token has to allow.
+// withScope adds to ctx what a token has to allow.
 func (c *client) withScope(ctx context.Context) context.Context {
 	actions := []string{auth.ActionPull}
 	if c.pushes() {
@@ -149,8 +150,8 @@ func (c *client) withScope(ctx context.Context) context.Context {
 	return auth.AppendScopesForHost(ctx, c.host.hostname(), auth.ScopeRepository(c.path, actions...))
 }
 
-// manifest reads a manifest by its tag or its digest, and returns the digest that the registry says it has, "" where it
-// does not.
+// manifest reads a manifest by its tag or its digest, and returns the digest that the registry states for it, "" if it states
+// none.
 func (c *client) manifest(ctx context.Context, which string) (raw []byte, said digest.Digest, err error) {
 	header := http.Header{"Accept": manifest.DefaultRequestedManifestMIMETypes}
 	response, err := c.do(ctx, http.MethodGet, "/manifests/"+which, header, nil, http.StatusOK)
@@ -175,7 +176,7 @@ func (c *client) put(ctx context.Context, which string, raw []byte) error {
 	return response.Body.Close()
 }
 
-// size returns the size of a blob, or false where there is none.
+// size returns the size of a blob, or false if there is none.
 func (c *client) size(ctx context.Context, blob digest.Digest) (int64, bool, error) {
 	response, err := c.do(ctx, http.MethodHead, "/blobs/"+blob.String(), nil, nil, http.StatusOK, http.StatusNotFound)
 	if err != nil {
@@ -189,14 +190,14 @@ const (
 	tagsOnPage = 1000
 	maxTags    = 1 << 20
 	maxPage    = 16 << 20 // bytes
-	// maxTagPages is how many pages a list may take. They have fifty tags at least where anybody has many.
+	// maxTagPages is how many pages a list may have. Where there are many tags, a page has at least fifty.
 	maxTagPages = 10_000
 )
 
-// ErrTooManyPages says that a registry's list of tags comes to no end.
+// ErrTooManyPages says that a registry's list of tags does not end.
 var ErrTooManyPages = fmt.Errorf("its list of tags has more than %d pages", maxTagPages)
 
-// tags lists the tags, in no more than so many pages. more is called between two of them.
+// tags lists the tags, in no more than the given number of pages. more is called between two pages.
 func (c *client) tags(ctx context.Context, pages int, more func() error) ([]string, error) {
 	var tags []string
 	next := fmt.Sprintf("/tags/list?n=%d", tagsOnPage)
@@ -220,7 +221,7 @@ func (c *client) tags(ctx context.Context, pages int, more func() error) ([]stri
 	return nil, ErrTooManyPages
 }
 
-// page reads one page of a list of tags, and returns where the next one is, "" for nowhere.
+// page reads one page of a list of tags, and returns where the next one is, "" if there is none.
 func (c *client) page(ctx context.Context, what string) (tags []string, next string, err error) {
 	response, err := c.do(ctx, http.MethodGet, what, nil, nil, http.StatusOK)
 	if err != nil {
@@ -237,7 +238,7 @@ func (c *client) page(ctx context.Context, what string) (tags []string, next str
 	return list.Tags, next, err
 }
 
-// nextPage reads where a list goes on: Link: </v2/NAME/tags/list?last=x>; rel="next" (RFC 5988). It has to be at the same
+// nextPage reads where a list continues: Link: </v2/NAME/tags/list?last=x>; rel="next" (RFC 5988). That must be at the same
 // registry.
 func nextPage(response *http.Response) (string, error) {
 	link, _, _ := strings.Cut(strings.TrimPrefix(response.Header.Get("Link"), "<"), ">")
@@ -255,7 +256,7 @@ func nextPage(response *http.Response) (string, error) {
 	return next.String(), nil
 }
 
-// mount asks for a blob of another repository to be in this one as well, without sending it. It is false where the registry
+// mount asks for a blob of another repository to be added to this one, without sending it. It returns false if the registry
 // does not do that.
 func (c *client) mount(ctx context.Context, blob digest.Digest, from string) (bool, error) {
 	ctx = auth.AppendScopesForHost(ctx, c.host.hostname(), auth.ScopeRepository(from, auth.ActionPull))
@@ -267,7 +268,7 @@ func (c *client) mount(ctx context.Context, blob digest.Digest, from string) (bo
 	if err := response.Body.Close(); err != nil || response.StatusCode == http.StatusCreated {
 		return err == nil, err
 	}
-	// It has begun an upload instead, which is not gone on with.
+	// It has begun an upload instead, which is not continued.
 	location, err := response.Location()
 	if err != nil || location.Host != response.Request.URL.Host {
 		return false, nil //nolint:nilerr // it then ends by itself

@@ -10,21 +10,21 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 )
 
-// Failure is what can be said of an error of a registry without reading it.
+// Failure is what can be said about a registry's error without reading its text.
 type Failure struct {
 	Host string // the registry, with its port if it has one
 	// Down says that the registry can't be reached, is silent, or is broken (5xx).
 	Down bool
-	// Answered says, of what is Down, that it answered (5xx), but not that it is out of service (503): that may be about the one thing
-	// that it was asked for.
+	// Answered says that a registry that is Down has answered (5xx), but not that it is out of service (503): that may concern
+	// only the one thing that it was asked for.
 	Answered bool
-	// Busy says that it had enough of us (429).
+	// Busy says that we sent it too many requests (429).
 	Busy bool
-	// RetryAfter is for how long it wants to be left alone, 0 where it does not say.
+	// RetryAfter is for how long it wants to be left alone, 0 if it does not say.
 	RetryAfter time.Duration
 }
 
-// FailureOf finds the failure of a request to a registry in an error, and is false where there is none.
+// FailureOf finds the failure of a request to a registry in an error. It returns false if there is none.
 func FailureOf(err error) (Failure, bool) {
 	var request *requestError
 	if !errors.As(err, &request) {
@@ -49,13 +49,13 @@ func FailureOf(err error) (Failure, bool) {
 	return failure, true
 }
 
-// HadAnswered reports whether an error is of a registry that had answered before: there is one at that address.
+// HadAnswered reports whether an error is from a registry that had answered before, so that there is one at that address.
 func HadAnswered(err error) bool {
 	var request *requestError
 	return errors.As(err, &request) && request.answered
 }
 
-// HostOf returns the registry that a repository is in, host[:port], as references name it, or "" for what is no repository.
+// HostOf returns the registry that a repository is in, host[:port], as references name it, or "" if that is not the name of one.
 func HostOf(repository string) string {
 	named, err := reference.ParseNormalizedNamed(repository)
 	if err != nil {
@@ -64,13 +64,13 @@ func HostOf(repository string) string {
 	return reference.Domain(named)
 }
 
-// CheckName returns why something is no name of a repository, or nil.
+// CheckName returns why something is not the name of a repository, or nil.
 func CheckName(repository string) error {
 	_, err := reference.ParseNormalizedNamed(repository)
 	return err
 }
 
-// NameOf returns the full name of a repository, which can be spelled in several ways, or the text itself where it is none.
+// NameOf returns the full name of a repository, which can be spelled in several ways, or the text itself if it is not the name of one.
 func NameOf(repository string) string {
 	named, err := reference.ParseNormalizedNamed(repository)
 	if err != nil {
@@ -79,7 +79,7 @@ func NameOf(repository string) string {
 	return named.Name()
 }
 
-// isBroken reports whether there is no connection, or no longer.
+// isBroken reports whether an error says that there is no connection, or no longer one.
 func isBroken(err error) bool {
 	var network net.Error
 	var operation *net.OpError

@@ -13,22 +13,22 @@ import (
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 )
 
-// PlainError says that a registry with TLS led to an address without TLS, which nobody has allowed. What credentials there
-// are could be read there by everybody on the way, so nothing was sent.
+// PlainError says that a registry with TLS led to an address without TLS, which was not allowed. Anybody on the way there could
+// read the credentials, so nothing was sent.
 type PlainError struct{ Address string }
 
 func (e *PlainError) Error() string {
 	return fmt.Sprintf("it leads to %s without TLS, where credentials could be read on the way; nothing was sent there", e.Address)
 }
 
-// guard looks at the connections of one request, and of all that it leads to: redirects, token servers, addresses of
-// uploads. The library does not say where it goes, but Go's HTTP client does, before anything is sent.
+// guard checks the connections of one request, and of everything that it leads to: redirects, token servers, upload addresses.
+// The library does not say where it connects, but Go's HTTP client does, before anything is sent.
 type guard struct {
 	dog *watchdog
 	// plain says that plain HTTP is allowed.
 	plain bool
-	// download is the host of a registry from which bytes are read that are verified. It may send us to a store
-	// elsewhere, which gets no credentials: the client keeps them for this host, and those below it.
+	// download is the host of a registry from which bytes are read that will be verified. It may send us to a store elsewhere,
+	// which gets no credentials: the client sends them only to this host and those below it.
 	download string
 
 	mu      sync.Mutex
@@ -48,7 +48,7 @@ func (g *guard) watch(ctx context.Context) context.Context {
 	})
 }
 
-// connected closes a connection over which nothing may go. The client has not written to it yet.
+// connected closes a connection over which nothing may be sent. The client has not written to it yet.
 func (g *guard) connected(info httptrace.GotConnInfo) {
 	if _, ok := info.Conn.(*tls.Conn); ok || g.plain {
 		return
@@ -83,7 +83,7 @@ func (r *Repository) allowsPlain() bool {
 	}
 	conf, err := sysregistriesv2.FindRegistry(r.sys, r.name.Name())
 	if err != nil || conf == nil {
-		return false // what is wrong with the file, the library says
+		return false // the library says what is wrong with the file
 	}
 	return conf.Insecure || slices.ContainsFunc(conf.Mirrors, func(m sysregistriesv2.Endpoint) bool { return m.Insecure })
 }

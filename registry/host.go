@@ -17,8 +17,8 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// Hosts is what the repositories of one run know of their registries together: connections, how each is reached, and the
-// pace that it bears. Give one to all of them, in Options; they have to agree on how registries are reached. It is safe for
+// Hosts is what the repositories of one run share about their registries: connections, how each is reached, and the pace that
+// it can bear. Put the same one into the Options of all; they have to agree on how registries are reached. It is safe for
 // concurrent use.
 type Hosts struct {
 	mu     sync.Mutex
@@ -26,7 +26,7 @@ type Hosts struct {
 	sights sights
 }
 
-// Close closes the connections that nothing goes over. All may be used again afterwards.
+// Close closes idle connections. Everything may still be used afterwards.
 func (h *Hosts) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -52,12 +52,12 @@ type host struct {
 	base string // its address, "" until it has answered
 
 	answered atomic.Bool // anything at all
-	givenUp  atomic.Bool // for Options.GiveUp
+	givenUp  atomic.Bool // because of Options.GiveUp
 
 	holders holders
 }
 
-// host returns what is known of a registry.
+// host returns what is known about a registry.
 func (h *Hosts) host(name string, insecure bool, sys *types.SystemContext, most float64, delay time.Duration) (*host, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,8 +109,8 @@ func certificates(host string, sys *types.SystemContext) (string, error) {
 	return "", nil
 }
 
-// address returns the registry's address, without a slash at its end. It asks the registry the first time: plain HTTP is
-// for those where HTTPS is not to be verified, and only if they do not speak HTTPS.
+// address returns the registry's address, without a slash at the end. The first time, it asks the registry: plain HTTP is used
+// only if verification is not required and the registry does not answer over HTTPS.
 func (h *host) address(ctx context.Context) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,7 +129,7 @@ func (h *host) address(ctx context.Context) (string, error) {
 	return h.base, err
 }
 
-// hostname returns where the registry is.
+// hostname returns the name of the registry's host.
 func (h *host) hostname() string {
 	if h.name == "docker.io" {
 		return "registry-1.docker.io"
@@ -137,7 +137,7 @@ func (h *host) hostname() string {
 	return h.name
 }
 
-// Alive reports whether a registry that has answered before does so now, with no word of its being out of service.
+// Alive reports whether a registry that has answered before answers now, and with neither 429 nor 5xx.
 func (h *Hosts) Alive(ctx context.Context, name string) bool {
 	for _, known := range h.named(name) {
 		known.mu.Lock()
@@ -150,12 +150,12 @@ func (h *Hosts) Alive(ctx context.Context, name string) bool {
 	return false
 }
 
-// HasGivenUp reports whether a registry was given up, for Options.GiveUp.
+// HasGivenUp reports whether a registry was given up because of Options.GiveUp.
 func (h *Hosts) HasGivenUp(name string) bool {
 	return slices.ContainsFunc(h.named(name), func(known *host) bool { return known.givenUp.Load() })
 }
 
-// named returns what is known of a registry, in all the ways in which it is reached.
+// named returns what is known about a registry, in all the ways in which it is reached.
 func (h *Hosts) named(name string) []*host {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,7 +168,7 @@ func (h *Hosts) named(name string) []*host {
 	return all
 }
 
-// ping asks a registry whether it is there; what else it answers, the requests that follow will show.
+// ping asks whether a registry is there. Other errors will show in the requests that follow.
 func (h *host) ping(ctx context.Context, base string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/", nil)
 	if err != nil {
@@ -182,6 +182,6 @@ func (h *host) ping(ctx context.Context, base string) error {
 	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError {
 		return refusedBy(response)
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswer)) // so that the connection serves again
+	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswer)) // so that the connection can be reused
 	return err
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// maxKnown bounds how many blobs are remembered. What is not remembered is asked for.
+// maxKnown bounds how many blobs are remembered. The registry is asked about the rest.
 const maxKnown = 1 << 18
 
-// sum is a digest in little memory, as there are many of them.
+// sum is a digest in little memory, because there are many.
 type sum [sha256.Size]byte
 
-// sumOf returns the sum of a digest. Digests of another algorithm than BuildKit's have none: they are not remembered.
+// sumOf returns the sum of a digest. Digests of an algorithm other than BuildKit's have none: they are not remembered.
 func sumOf(blob digest.Digest) (s sum, ok bool) {
 	if blob.Validate() != nil || blob.Algorithm() != digest.SHA256 {
 		return s, false
@@ -32,14 +32,14 @@ func sumOf(blob digest.Digest) (s sum, ok bool) {
 type known struct {
 	mu    sync.Mutex
 	sizes map[sum]int64
-	// passing are the newest roots and configs, the oldest first. Nearly each is one cache's own, and wanted soon after it was written, or
-	// never: of many caches they would take most of the room.
+	// passing are the newest roots and configs, oldest first. Nearly all belong to one cache only, and are wanted soon after
+	// they were written, or never: with many caches, they would take most of the room.
 	passing []sum
-	// misses is how many blobs were asked for in vain, one after the other.
+	// misses is how many blobs in a row were not there.
 	misses int
 }
 
-// maxPassing is how many roots and configs are remembered.
+// maxPassing is how many roots and configs are remembered at most.
 const maxPassing = 1 << 10
 
 func (k *known) add(blob buildcache.Descriptor) {
@@ -70,7 +70,7 @@ func (k *known) add(blob buildcache.Descriptor) {
 	k.passing = append(k.passing, s)
 }
 
-// asked notes whether a blob that was asked for is there.
+// asked records whether a blob that was asked for is there.
 func (k *known) asked(has bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,15 +90,15 @@ func (k *known) size(blob digest.Digest) (int64, bool) {
 	return size, ok
 }
 
-// isBare reports whether enough blobs were missing for the rest to be taken to be.
+// isBare reports whether enough blobs were missing in a row to assume that the rest are missing too.
 func (k *known) isBare() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.misses >= 3
 }
 
-// holders are repositories of a registry that are said to have a blob, from which it may be mounted. They may be wrong: the registry looks
-// before it mounts.
+// holders are repositories of a registry that seem to have a blob, from which it may be mounted. They may be wrong: the
+// registry checks before it mounts.
 type holders struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
@@ -106,7 +106,7 @@ type holders struct {
 	held  map[uint64]uint32 // which of them has a blob, by a hash of its digest, as there are many
 }
 
-// key stands for a blob. The lock is held.
+// key returns the hash that stands for a blob. The caller holds the lock.
 func (h *holders) key(blob []byte) uint64 {
 	if h.held == nil {
 		h.seed, h.held = maphash.MakeSeed(), map[uint64]uint32{}
@@ -114,7 +114,7 @@ func (h *holders) key(blob []byte) uint64 {
 	return maphash.Bytes(h.seed, blob)
 }
 
-// number returns the number of a repository. The lock is held.
+// number returns the number of a repository. The caller holds the lock.
 func (h *holders) number(path string) uint32 {
 	at := slices.Index(h.names, path)
 	if at < 0 {
@@ -123,8 +123,8 @@ func (h *holders) number(path string) uint32 {
 	return uint32(at) //nolint:gosec // nobody has as many repositories
 }
 
-// addRoot notes what a root in a repository names. It is not parsed for that: what is overlooked is sent, and what is no blob is never
-// asked for.
+// addRoot records what a root in a repository names. It does not parse the root: a blob that it overlooks is sent, and a digest
+// that is not a blob's is never asked for.
 func (h *holders) addRoot(path string, raw []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -144,7 +144,7 @@ func (h *holders) addRoot(path string, raw []byte) {
 // wordDigest is the name of the member of a descriptor that has the digest.
 var wordDigest = []byte(`"digest"`)
 
-// of returns another repository than path that may have a blob, or "".
+// of returns a repository other than path that may have a blob, or "".
 func (h *holders) of(blob digest.Digest, path string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -155,7 +155,7 @@ func (h *holders) of(blob digest.Digest, path string) string {
 	return h.names[number]
 }
 
-// forget is for a holder that turned out not to be one, or not to let us.
+// forget drops a holder that turned out not to have a blob, or not to let us mount it.
 func (h *holders) forget(blob digest.Digest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

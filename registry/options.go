@@ -16,56 +16,57 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Options say how to talk to a registry. The zero value does as skopeo and podman do without flags: credentials from
+// Options say how to talk to a registry. The zero value does what skopeo and podman do without flags: credentials from
 // their files and Docker's, TLS verified unless registries.conf says otherwise.
 type Options struct {
 	AuthFile string // instead of the usual files; it must exist
 	Creds    string // user:password, or a user name alone
-	// Credentials returns who we are at a host, host[:port], where Creds does not say. It is asked for every new session,
-	// of which a job has many, some at once. Without a user the usual files are asked; an error ends the request.
+	// Credentials returns the credentials for a host, host[:port], if Creds does not give any. It is called for every new
+	// session, of which a job has many, some concurrent. If it returns no user, the usual files are used; an error ends the
+	// request.
 	Credentials   func(ctx context.Context, host string) (user, password string, err error)
-	RegistryToken string // a bearer token, as it is
+	RegistryToken string // a bearer token, sent as it is
 	CertDir       string // with *.crt, *.cert and *.key
 	TLSVerify     *bool  // nil: registries.conf decides. False allows plain HTTP as well
-	// Retries is how often a request is tried again after the first time; less than 0 means never, 0 means
+	// Retries is how often a failed request is retried; less than 0 means never, 0 means
 	// DefaultRetries.
 	Retries int
 	// Idle is how long a registry may be silent before a request counts as failed; 0 means DefaultIdle.
 	Idle time.Duration
-	// Delay is the wait before the first retry, which then doubles; 0 means DefaultDelay. A registry that had enough of requests
-	// is asked for one in such a time at least.
+	// Delay is the wait before the first retry, which doubles with each further one; 0 means DefaultDelay. Even a busy registry
+	// may be sent one request in that time.
 	Delay time.Duration
-	// Patience is how long a request that failed is tried again, at most, besides what Retries say; 0 means that they alone do. It bounds
-	// the waits that a registry causes which has enough of requests.
+	// Patience is how long a failed request is retried, at most, in addition to the bound by Retries; 0 means that only Retries
+	// counts. It bounds the waits that a busy registry causes.
 	Patience time.Duration
-	// GiveUp is how long the registry may do nothing of a kind, reading or writing, as it has enough of requests (429) or is out of service
-	// (503): then whatever is asked of it fails at once, with a *GivenUpError. 0 means that only Retries and Patience bound each request. No
-	// request waits for longer for such a registry.
+	// GiveUp is how long the registry may do nothing of a kind, reading or writing, because it is busy (429) or out of service
+	// (503). After that, every request of that kind fails at once, with a *GivenUpError. 0 means that only Retries and Patience
+	// bound each request. No request waits longer than that for such a registry.
 	GiveUp time.Duration
-	// Push asks for the right to push from the start, where tokens say what is allowed. Else that is asked for with the first push.
+	// Push requests the right to push from the start, if tokens say what is allowed. Otherwise the first push requests it.
 	Push bool
-	// Direct asks the registry alone, and none of the mirrors that registries.conf has for it: what is read decides what is written or
-	// deleted, and mirrors may be late. So it is with Push, which reads where it writes.
+	// Direct asks the registry alone, and none of the mirrors that registries.conf has for it: it is for reads that decide what
+	// is written or deleted, as mirrors may be late. Push implies it, and reads where it writes.
 	Direct bool
-	// Shared says that others write to the repository at the same time, or have before: then it is asked for every blob, even
-	// where nothing in it has a tag.
+	// Shared says that others write to the repository at the same time, or have done so before: then it is asked for every
+	// blob, even if nothing in it has a tag.
 	Shared bool
-	// Hosts is what repositories share; nil for a repository of its own.
+	// Hosts is what repositories share; nil if this one shares nothing.
 	Hosts *Hosts
-	// Rate is how many requests a second the registry is asked at most; 0 means as many as it bears. With Hosts, the first
-	// repository of a registry says it for all.
+	// Rate is the most requests per second to the registry; 0 means as many as it can bear. With Hosts, the first repository of
+	// a registry sets it for all.
 	Rate float64
-	// OnEvent hears of requests that are made again (layout.EventRetry), from several goroutines at once.
+	// OnEvent is told of retried requests (layout.EventRetry), from several goroutines at once.
 	OnEvent layout.Handler
 	// UserAgent is what the registry's log shows.
 	UserAgent string
 }
 
-// What Options mean when they do not say.
+// Defaults of Options.
 const (
 	DefaultRetries = 3
 	DefaultIdle    = 2 * time.Minute
-	DefaultGiveUp  = 5 * time.Minute // of the command; Options.GiveUp has none
+	DefaultGiveUp  = 5 * time.Minute // the command's; Options.GiveUp has no default
 	DefaultDelay   = time.Second
 
 	// maxDelay bounds the wait between two tries.
@@ -105,7 +106,7 @@ func (o Options) system() (*types.SystemContext, error) {
 		DockerRegistryUserAgent:           o.UserAgent,
 		DockerDisableDestSchema1MIMETypes: true,
 	}
-	// CONTAINERS_REGISTRIES_CONF, which the library leaves to the programs.
+	// This reads CONTAINERS_REGISTRIES_CONF, which the library leaves to programs.
 	if err := environment.UpdateRegistriesConf(sys); err != nil {
 		return nil, fmt.Errorf("registries.conf: %w", err)
 	}
@@ -133,13 +134,14 @@ func (o Options) system() (*types.SystemContext, error) {
 	return sys, nil
 }
 
-// CheckAuthFile says why a file with credentials can't be read. The library takes one that is not there for one without credentials.
+// CheckAuthFile returns why a file with credentials can't be read. The library treats a missing file like one without
+// credentials.
 func CheckAuthFile(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() && !info.IsDir() { // a pipe, which may be read once
+	if !info.Mode().IsRegular() && !info.IsDir() { // a pipe, which can be read only once
 		return nil
 	}
 	file, err := os.Open(path)
@@ -152,7 +154,7 @@ func CheckAuthFile(path string) error {
 	return errors.Join(err, file.Close())
 }
 
-// CheckCertDir says why a directory with certificates can't be read.
+// CheckCertDir returns why a directory with certificates can't be read.
 func CheckCertDir(path string) error {
 	_, err := os.ReadDir(path)
 	return err

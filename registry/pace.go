@@ -9,13 +9,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// pace keeps requests to one registry to what it bears: as many as there are, up to a ceiling, until it says that it has
-// enough of them. Then the rate is halved, and rises again slowly.
+// pace keeps requests to one registry to what it can bear: they are not slowed down, up to a ceiling, until it says that there
+// are too many. Then the rate is halved, and rises again slowly.
 type pace struct {
 	limiter *rate.Limiter
 	ceiling rate.Limit
-	// calm is how long after a halving another one does nothing: answers to what was sent before it still come in. It is also
-	// the time in which requests are counted, and in which one is sent at least.
+	// calm is how long after a halving the rate is not halved again, as answers to earlier requests still come in. It is also
+	// the time over which requests are counted, and in which at least one may be sent.
 	calm time.Duration
 
 	mu      sync.Mutex
@@ -27,7 +27,7 @@ type pace struct {
 	refused [2]spell
 }
 
-// kind is what a request is about: a registry may have enough of one, and serve the other.
+// kind is what a request does: a registry may refuse one kind and serve the other.
 type kind int
 
 const (
@@ -35,34 +35,35 @@ const (
 	writing
 )
 
-// spell is the time in which a registry does nothing of a kind, as it has enough of requests or is out of service.
+// spell is a time in which a registry does nothing of a kind, because it is busy or out of service.
 type spell struct {
 	since time.Time     // zero for none
 	err   error         // what it said last
 	eased chan struct{} // closed when it does something again
-	// steady is since when it has refused all the time: nobody asks for long, or it wants to be left alone, until last.
+	// steady is since when it has refused without a gap, and last is when it refused last, or until when it wants to be left
+	// alone.
 	steady, last time.Time
 }
 
-// gap is how long nobody may have asked for what is refused, for it to count as refused all the time.
+// gap is how long nobody may ask for what is refused before it no longer counts as refused all the time.
 const gap = time.Minute
 
-// givenUp returns when a registry is given up that refuses all the time, and is false where it does not.
+// givenUp returns when a registry that refuses all the time is given up. It returns false if it is not.
 func (s spell) givenUp(giveUp time.Duration) (time.Time, bool) {
 	return s.steady.Add(giveUp), giveUp > 0 && !s.steady.IsZero() && time.Since(s.last) < gap
 }
 
 const (
-	// With each request that is answered, the rate grows by a share of it and by some.
+	// With each request that is answered, the rate grows by a share of itself, and by some requests a second.
 	share, some = 0.02, 0.5
-	// free is the rate from which there is no limit again.
+	// free is the rate above which there is no limit any more.
 	free = 2000
-	// maxBlocked bounds how long one waits for a registry that wants to be left alone. Where it says more, there is an error.
+	// maxBlocked bounds the wait for a registry that wants to be left alone. If it asks for more, that is an error.
 	maxBlocked = 5 * time.Minute
 )
 
-// newPace returns the pace of a registry that is sent so many requests a second at most, or 0. What is asked again waits for
-// delay.
+// newPace returns the pace of a registry that may be sent most requests a second, or any number if that is 0. delay is the wait
+// before a first retry.
 func newPace(most float64, delay time.Duration) *pace {
 	p := &pace{ceiling: rate.Inf, calm: delay}
 	if most > 0 {
@@ -72,11 +73,11 @@ func newPace(most float64, delay time.Duration) *pace {
 	return p
 }
 
-// burst is how many requests go at once.
+// burst is how many requests may be sent at once.
 const burst = 8
 
-// GivenUpError says that a registry did nothing for too long, as it had enough of requests or was out of service: see Options.GiveUp. That of
-// package migrate is about a registry that may not even be there.
+// GivenUpError says that a registry did nothing for too long, because it was busy or out of service: see Options.GiveUp. The
+// GivenUpError of package migrate is about a registry that may not even be there.
 type GivenUpError struct {
 	Host string
 	For  time.Duration
@@ -90,14 +91,14 @@ func (e *GivenUpError) Error() string {
 // Unwrap returns what the registry said last.
 func (e *GivenUpError) Unwrap() error { return e.Err }
 
-// LeaveAloneError says that a registry wants to be left alone for longer than anybody waits.
+// LeaveAloneError says that a registry wants to be left alone for longer than we wait.
 type LeaveAloneError struct{ For time.Duration }
 
 func (e *LeaveAloneError) Error() string {
 	return fmt.Sprintf("it wants to be left alone for %v", e.For.Round(time.Second))
 }
 
-// wait waits until a request may be sent. It fails at once where that is after the context's end.
+// wait waits until a request may be sent. It fails at once if that is after the context's deadline.
 func (p *pace) wait(ctx context.Context) error {
 	p.mu.Lock()
 	left := time.Until(p.blocked)
@@ -124,7 +125,7 @@ func (p *pace) wait(ctx context.Context) error {
 	return nil
 }
 
-// follows says that a request is sent that belongs to one that was answered, and does not wait: those after it do.
+// follows counts a request that continues one that was answered. It does not wait, but those after it do.
 func (p *pace) follows() {
 	p.mu.Lock()
 	p.sent++
@@ -132,7 +133,7 @@ func (p *pace) follows() {
 	p.limiter.Reserve()
 }
 
-// refuses says that the registry did not do something, as it has enough of requests or is out of service.
+// refuses records that the registry did not do something, because it is busy or out of service.
 func (p *pace) refuses(what kind, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,7 +151,7 @@ func (p *pace) refuses(what kind, err error) {
 	}
 }
 
-// begins says that it has begun to do something. Whether it does it shows later.
+// begins records that it has begun to do something. Whether it finishes will show later.
 func (p *pace) begins(what kind) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,7 +161,7 @@ func (p *pace) begins(what kind) {
 	}
 }
 
-// serves says that it did something.
+// serves records that it did something.
 func (p *pace) serves(what kind) {
 	p.begins(what)
 	p.mu.Lock()
@@ -168,14 +169,15 @@ func (p *pace) serves(what kind) {
 	p.refused[what] = spell{}
 }
 
-// refusing returns the spell in which the registry does nothing of a kind, and is false where there is none, or it may be over.
+// refusing returns the spell in which the registry does nothing of a kind. It returns false if there is none, or if it may be
+// over.
 func (p *pace) refusing(what kind) (spell, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.refused[what], p.refused[what].eased != nil
 }
 
-// slow says that the registry has enough: of requests, and for how long at least, where it says so.
+// slow records that the registry is busy, and for how long at least it wants to be left alone, if it says so.
 func (p *pace) slow(retryAfter time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,21 +190,21 @@ func (p *pace) slow(retryAfter time.Duration) {
 	}
 	p.slowed = now
 	limit := p.limiter.Limit()
-	if limit == rate.Inf { // half of what it had enough of
+	if limit == rate.Inf { // half of the rate that was too much
 		limit = rate.Limit(max(p.before, p.rate(now)))
 	}
 	p.limiter.SetLimit(max(limit/2, p.least()))
 }
 
-// least is the rate that halving stops at.
+// least returns the rate at which halving stops.
 func (p *pace) least() rate.Limit { return rate.Every(p.calm) }
 
-// rate is how many requests a second were sent of late.
+// rate returns how many requests a second were sent lately.
 func (p *pace) rate(now time.Time) float64 {
 	return float64(p.sent) / max(now.Sub(p.since), p.calm).Seconds()
 }
 
-// well says that a request was answered.
+// well records that a request was answered, and raises the rate.
 func (p *pace) well() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -216,7 +218,7 @@ func (p *pace) well() {
 	p.limiter.SetLimit(min(limit, p.ceiling))
 }
 
-// sleep waits, unless ctx ends before.
+// sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -9,7 +9,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Confidence says how well something is known of a registry.
+// Confidence says how well something about a registry is known.
 type Confidence string
 
 // The confidences. Only what is sure stops a transfer; the rest warns.
@@ -19,16 +19,16 @@ const (
 	Unknown Confidence = "unknown" // nobody knows; an attempt does no harm
 )
 
-// Verdict says whether a registry takes something. One that is unknown does not say that it does.
+// Verdict says whether a registry takes something. If that is unknown, Takes is false.
 type Verdict struct {
 	Takes      bool       `json:"takes"`
 	Confidence Confidence `json:"confidence"`
-	// About is what a refusal is about, where it is not what the verdict is on: AboutConfigType for a form that fails
+	// About is what a refusal is about, if that is not the subject of the verdict: AboutConfigType for a form that fails
 	// because of the type of its config.
 	About About `json:"about,omitempty"`
 	// Why says what the registry does with it, and how that may be changed.
 	Why string `json:"why,omitempty"`
-	// Source says where this is known from.
+	// Source says how this is known.
 	Source string `json:"source"`
 }
 
@@ -48,12 +48,12 @@ func (v Verdict) String() string {
 	}
 }
 
-// refusesSurely reports whether there is no point in an attempt.
+// refusesSurely reports whether an attempt is pointless.
 func (v Verdict) refusesSurely() bool { return !v.Takes && v.Confidence == Sure }
 
 // Limit is the most of something that a registry takes.
 type Limit struct {
-	Bytes      int64      `json:"bytes"` // 0 where none is known
+	Bytes      int64      `json:"bytes"` // 0 if none is known
 	Confidence Confidence `json:"confidence"`
 	Source     string     `json:"source"`
 }
@@ -63,17 +63,17 @@ type Profile struct {
 	Name    string   `json:"name"`
 	Aliases []string `json:"aliases,omitempty"` // other names for it
 	Title   string   `json:"title"`
-	// Hosts are the hosts that are known to be such registries. A * stands for anything.
+	// Hosts are the hosts that are known to be such registries. A * matches anything.
 	Hosts []string `json:"hosts,omitempty"`
 	// Forms has a verdict for each form of a root.
 	Forms map[buildcache.Form]Verdict `json:"forms"`
 	// EmptyLayers is about roots without layers, in the best form for the registry.
 	EmptyLayers Verdict `json:"emptyLayers"`
-	// NoMediaType is about roots that do not say what they are.
+	// NoMediaType is about roots without a mediaType.
 	NoMediaType Verdict `json:"noMediaType"`
 	MaxRoot     Limit   `json:"maxRoot"`
 	MaxLayer    Limit   `json:"maxLayer"`
-	// Notes are what else is good to know before a cache is sent there.
+	// Notes say what else is good to know before a cache is sent there.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -98,9 +98,8 @@ func (p Profile) Takes(form buildcache.Form) Verdict {
 	return Verdict{Confidence: Unknown}
 }
 
-// Candidates returns the forms in which a cache may be sent, the best one first: the form that it has where that is
-// surely taken, else artifact, then the others as they are likely to be taken. Those that are surely refused are left
-// out.
+// Candidates returns the forms in which a cache may be sent, best first: its own form if that is surely taken, else artifact,
+// then the others by how likely they are to be taken. Forms that are surely refused are left out.
 func (p Profile) Candidates(source buildcache.Form) []buildcache.Form {
 	order := []buildcache.Form{buildcache.Artifact, source, buildcache.OCIIndex, buildcache.DockerList}
 	rank := func(form buildcache.Form) int {
@@ -126,14 +125,14 @@ func (p Profile) Candidates(source buildcache.Form) []buildcache.Form {
 	return forms
 }
 
-// RefusesForm reports whether an error of a registry says that it does not take the form of a root.
+// RefusesForm reports whether an error from a registry says that it does not take the form of a root.
 func (p Profile) RefusesForm(err error) bool {
 	var refused *RefusedError
 	return errors.As(err, &refused) && refused.IsAboutForm()
 }
 
-// Check returns what the registry would refuse, or may refuse, of a cache. What is sure is an error, else a warning. The
-// zero profile, of a registry that nothing is known of, has nothing to say.
+// Check returns what the registry would refuse, or may refuse, in a cache: errors if that is sure, else warnings. The zero
+// profile, of a registry about which nothing is known, reports nothing.
 func (p Profile) Check(cache *layout.Cache) []buildcache.Problem {
 	if p.Name == "" {
 		return nil
@@ -164,7 +163,7 @@ func (p Profile) Check(cache *layout.Cache) []buildcache.Problem {
 	return append(problems, p.checkLayers(root)...)
 }
 
-// maxLayerProblems bounds what is said about layers of one cache.
+// maxLayerProblems bounds how many problems are reported about the layers of one cache.
 const maxLayerProblems = 100
 
 func (p Profile) checkLayers(root *buildcache.Root) []buildcache.Problem {
@@ -195,7 +194,7 @@ func (p Profile) problem(c Confidence, kind buildcache.Kind, where, detail, reme
 	return problem
 }
 
-// opinion says what the registry does with something that it does not surely take.
+// opinion says what the registry does with something that it is not sure to take.
 func (p Profile) opinion(v Verdict, what string) string {
 	switch v.Confidence {
 	case Sure:
@@ -214,7 +213,7 @@ func because(v Verdict) string {
 	return ": " + v.Why
 }
 
-// betterForm returns what helps against a form that is refused.
+// betterForm returns the remedy for a form that is refused.
 func (p Profile) betterForm(form buildcache.Form) string {
 	best := p.Candidates(form)
 	if len(best) == 0 || best[0] == form || !p.Takes(best[0]).Takes {

@@ -18,8 +18,8 @@ func ProfileForRepository(name string) (Profile, bool) {
 	return ProfileForHost(reference.Domain(named))
 }
 
-// ProfileForHost returns the profile of a registry that is known by its host name, given with or without a port. Most
-// hosts are not: what runs there does not say what it is.
+// ProfileForHost returns the profile of a registry that is known by its host name, with or without a port. Most hosts are not
+// known, because a registry does not say what it is.
 func ProfileForHost(host string) (Profile, bool) {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -27,7 +27,7 @@ func ProfileForHost(host string) (Profile, bool) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	return findProfile(func(p Profile) bool {
 		return slices.ContainsFunc(p.Hosts, func(pattern string) bool {
-			matches, err := path.Match(pattern, host) // no slashes in host names, so * stops at nothing
+			matches, err := path.Match(pattern, host) // host names have no slashes, so * matches anything
 			return err == nil && matches
 		})
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Profiles returns what is known of registries, in the order in which they are documented.
+// Profiles returns what is known about registries, in the order in which they are documented.
 func Profiles() []Profile {
 	out := slices.Clone(profiles)
 	for i := range out {
@@ -27,7 +27,7 @@ func unlikely(why, source string) Verdict {
 }
 func unknown(source string) Verdict { return Verdict{Confidence: Unknown, Source: source} }
 
-// aboutConfig returns the verdict as one on the type of the config.
+// aboutConfig returns the verdict as one about the type of the config.
 func (v Verdict) aboutConfig() Verdict {
 	v.About = AboutConfigType
 	return v
@@ -56,7 +56,7 @@ var (
 
 func measuredRoot(with string) Limit { return Limit{4 << 20, Sure, "measured with " + with} }
 
-// lists returns verdicts for the forms of BuildKit, and the manifest that others make of them.
+// forms returns the verdicts on BuildKit's forms, and on the manifest that other tools make of them.
 func forms(dockerList, ociIndex, artifact, dockerManifest Verdict) map[buildcache.Form]Verdict {
 	return map[buildcache.Form]Verdict{
 		buildcache.DockerList: dockerList, buildcache.OCIIndex: ociIndex,
@@ -118,7 +118,7 @@ var quayProfiles = []Profile{
 	},
 }
 
-// cloudProfiles are the registries of those who rent out machines.
+// cloudProfiles are the registries of cloud providers.
 var cloudProfiles = []Profile{
 	{
 		Name: "ecr", Title: "Amazon ECR",

@@ -6,7 +6,7 @@ const (
 	whyComplete = whyEntries + "; its administrator can set validation.manifests.indexes.platforms to none"
 )
 
-// hostedProfiles are registries that belong to services for developers, some of which can be run by oneself as well.
+// hostedProfiles are registries of services for developers, some of which can be self-hosted as well.
 var hostedProfiles = []Profile{
 	{
 		Name: "docker-hub", Title: "Docker Hub",
@@ -83,7 +83,7 @@ var hostedProfiles = []Profile{
 	},
 }
 
-// serverProfiles are registries that one runs oneself.
+// serverProfiles are registries that are self-hosted.
 var serverProfiles = []Profile{
 	{
 		Name: "harbor", Title: "Harbor",

@@ -23,23 +23,23 @@ func (r *Repository) openBlob(ctx context.Context, blob buildcache.Descriptor) (
 	return reader, nil
 }
 
-// blobReader reads a blob, and takes it up again where it was when the connection breaks. Where the registry has no more than it gave, and
-// says so twice, the blob ends there: that is damage, and whoever verifies it finds it.
+// blobReader reads a blob, and resumes it where it was if the connection breaks. If the registry has no more than it gave, and
+// says so twice, the blob ends there: that is damage, which the verifying reader finds.
 type blobReader struct {
 	repository *Repository
 	ctx        context.Context //nolint:containedctx // io.Reader has no place for one
 	blob       buildcache.Descriptor
 	stream     *watched
-	whole      bool // the stream is an answer that says where the blob ends
-	ended      bool // such a one ended after what was read
-	sure       bool // the stream was opened to see whether it does again
+	whole      bool // the stream is an answer that shows where the blob ends
+	ended      bool // such a stream ended after what was read
+	sure       bool // the stream was opened to see whether it ends there again
 	read       int64
-	tries      int   // that broke off, with little read in between
-	broke      int64 // what was read when the last one did
-	err        error // that ended it for good
+	tries      int   // tries that broke off, with little read in between
+	broke      int64 // what had been read when the last one broke off
+	err        error // the error that ended it for good
 }
 
-// progress is how many bytes have to arrive for a break not to count.
+// progress is how many bytes have to arrive since the last break for earlier breaks not to count.
 const progress = 1 << 20
 
 func (b *blobReader) Read(p []byte) (int, error) {
@@ -54,7 +54,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			err = fmt.Errorf("%w: %d of %d bytes", io.ErrUnexpectedEOF, b.read, b.blob.Size)
 		}
 		if n > 0 && err != nil && !errors.Is(err, io.EOF) {
-			return n, nil // the error comes again
+			return n, nil // the error will come again
 		}
 		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
@@ -64,12 +64,12 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// isEnd reports whether the blob has no more bytes where its stream ends too early.
+// isEnd reports whether a stream that ended too early did so because the blob has no more bytes.
 func (b *blobReader) isEnd() bool {
 	return b.whole && (b.sure || b.repository.options.retries() <= 0)
 }
 
-// recover opens the blob again where the reading was.
+// recover reopens the blob where reading stopped.
 func (b *blobReader) recover(cause error) error {
 	if b.read-b.broke >= progress {
 		b.tries = 0
@@ -89,14 +89,14 @@ func (b *blobReader) recover(cause error) error {
 	}
 }
 
-// reopen opens the blob, and goes to where the reading was.
+// reopen opens the blob, and skips to where reading stopped.
 func (b *blobReader) reopen() error {
 	r := b.repository
 	var stream *watched
 	err := r.read(b.ctx, "read blob "+b.blob.Digest.String(), func(_ context.Context, c *client, _ *watchdog) (err error) {
 		var at int64
 		from := b.read
-		if b.ended { // only all of it shows where it ends
+		if b.ended { // only the whole blob shows where it ends
 			from = 0
 		}
 		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
@@ -122,8 +122,8 @@ func (b *blobReader) reopen() error {
 	return err
 }
 
-// blob reads a blob, from one byte on where the registry does that. It returns with which byte what is read begins, and whether its end is
-// that of the blob as the registry has it.
+// blob reads a blob, from byte from on if the registry does that. It returns at which byte the stream begins, and whether the
+// end of the stream is the end of the blob that the registry has.
 func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int64) (raw io.ReadCloser, at int64, whole bool, err error) {
 	path := "/blobs/" + blob.Digest.String()
 	if from <= 0 || from >= blob.Size {
@@ -149,12 +149,12 @@ func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int6
 	return c.blob(ctx, blob, 0) // it can only send all of it
 }
 
-// saysItsEnd reports whether the end of an answer can be told from a connection that broke.
+// saysItsEnd reports whether the end of an answer can be told from a broken connection.
 func saysItsEnd(response *http.Response) bool {
 	return response.ContentLength >= 0 || slices.Contains(response.TransferEncoding, "chunked") || response.ProtoMajor >= 2
 }
 
-// Close ends the stream that is open, if one is.
+// Close closes the stream, if one is open.
 func (b *blobReader) Close() error {
 	if b.stream == nil {
 		return nil

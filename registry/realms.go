@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// realms looks at where a registry with TLS sends us for a token. To an address without TLS nobody goes, unless plain HTTP is
-// allowed; then it makes the way there, which the login of oras-go would refuse.
+// realms checks where a registry with TLS sends us for a token. It refuses an address without TLS, unless plain HTTP is
+// allowed; then it makes that address work, which oras-go's login would refuse.
 type realms struct {
 	next  http.RoundTripper
-	plain bool // is allowed
+	plain bool // plain HTTP is allowed
 
 	mu    sync.Mutex
 	hosts map[string]bool // of token servers without TLS
@@ -20,7 +20,7 @@ type realms struct {
 // plainRealm matches the host of such a token server in a challenge.
 var plainRealm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)(realm="?)http://([^/"?]+)`) })
 
-// CloseIdleConnections is for http.Client, which finds it here.
+// CloseIdleConnections is called by http.Client.
 func (r *realms) CloseIdleConnections() { (&http.Client{Transport: r.next}).CloseIdleConnections() }
 
 // RoundTrip sends a request.

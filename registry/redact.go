@@ -15,12 +15,12 @@ var (
 	userinfo = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([a-z]+://)[^\s"/@:]*:[^\s"/@]*@`) })
 )
 
-// redact takes out of a message what may be a secret.
+// redact removes from a message what may be a secret.
 func redact(text string) string {
 	return userinfo().ReplaceAllString(query().ReplaceAllString(text, "$1?..."), "$1...@")
 }
 
-// ErrTooManyRequests says that a registry had enough of us (429), as often as it was asked.
+// ErrTooManyRequests says that a registry answered 429 each time that it was asked.
 var ErrTooManyRequests = errors.New("too many requests")
 
 // requestError says what was being done to which repository. It shows no secrets, and neither does anything that can be

@@ -28,7 +28,7 @@ const (
 	AboutOther      About = "other"
 )
 
-// RefusedError says that a registry does not take what it was sent, as opposed to one that is broken, busy, or wants
+// RefusedError says that a registry does not take what it was sent, as opposed to being broken, being busy, or wanting
 // other credentials. It will not take the same thing later either.
 type RefusedError struct {
 	Host        string
@@ -39,7 +39,7 @@ type RefusedError struct {
 	Explanation string
 	NextStep    string          // what helps, in words
 	Try         buildcache.Form // a form that may be taken instead, "" for none
-	Verify      string          // the profile by which verifying the cache tells more, AnyProfile or NoProfile; "" where it does not
+	Verify      string          // the profile with which verifying the cache tells more, AnyProfile or NoProfile; "" if it does not
 	Err         error
 }
 
@@ -62,8 +62,8 @@ func (e *RefusedError) IsAboutForm() bool {
 	return e.About == AboutForm || e.About == AboutPlatform || e.About == AboutConfigType
 }
 
-// explained returns err as a *RefusedError where a registry refused what it was sent, a root or a blob, and err itself
-// where something else went wrong.
+// explained returns err as a *RefusedError if a registry refused what it was sent, a root or a blob, and err itself if
+// something else went wrong.
 func explained(host string, sent buildcache.Descriptor, err error) error {
 	said, ok := answerOf(err)
 	form := formOf(sent.MediaType)
@@ -91,14 +91,14 @@ func formOf(mediaType string) buildcache.Form {
 	return ""
 }
 
-// answer is what a registry said when it did not do as it was asked.
+// answer is what a registry said when it did not do what it was asked.
 type answer struct {
 	status int
 	code   errcode.ErrorCode // 0 for answers without one; the library knows those of distribution only
 	text   string            // code, message and details, or the whole body, in lower case
 }
 
-// answerOf finds the registry's answer in an error, and is false for errors that were none.
+// answerOf finds the registry's answer in an error. It returns false if there is none.
 func answerOf(err error) (answer, bool) {
 	var own *answerError
 	if errors.As(err, &own) {
@@ -107,7 +107,7 @@ func answerOf(err error) (answer, bool) {
 	return answer{}, false
 }
 
-// The words of registries for tags that stay where they are, and for times when nothing may be written. None of them can
+// What registries say about tags that can't be moved, and when nothing may be written. None of these words can
 // be part of a repository's name.
 var (
 	wordsImmutable = []string{"is immutable", "as immutable", "immutable tag", "cannot be overwritten", "can't be overwritten"}
@@ -115,8 +115,8 @@ var (
 	wordsClass     = "unknown manifest class for"
 )
 
-// refuses reports whether the registry understood, could have done it, and will not. What fails on the way, for want of
-// credentials or time, or because an upload was lost, is none of it.
+// refuses reports whether the registry understood the request and could have done it, but will not. Failures on the way, for
+// lack of credentials or time, or because an upload was lost, do not count.
 func (a answer) refuses(form buildcache.Form) bool {
 	switch a.code {
 	case errcode.ErrorCodeUnauthorized, errcode.ErrorCodeTooManyRequests, errcode.ErrorCodeUnavailable,
@@ -146,7 +146,7 @@ func (a answer) says(words ...string) bool {
 	return false
 }
 
-// condition reports whether an answer to a root of some form, or to a blob (""), is a certain one.
+// condition reports whether an answer to a root of some form, or to a blob (""), is the one it describes.
 type condition func(said answer, form buildcache.Form) bool
 
 // knownRefusal is an answer whose meaning is known.
@@ -164,7 +164,7 @@ type nextStep struct {
 	text   string
 }
 
-// What a cache may be verified by besides a profile: that of a registry that nothing is known of, or none, as the cache itself is wrong.
+// What a cache may be verified with instead of a named profile: any, if the registry is not known, or none, if the cache itself is wrong.
 const (
 	AnyProfile = "any"
 	NoProfile  = "none"
@@ -186,8 +186,8 @@ func saying(words ...string) condition {
 	return func(said answer, _ buildcache.Form) bool { return said.says(words...) }
 }
 
-// ofRoot, ofList, ofManifest, ofArtifact and ofBlob narrow a condition to what was sent: a root, one that is a list, one
-// that is none, one that is an artifact, and what is no root.
+// ofRoot, ofList, ofManifest, ofArtifact and ofBlob narrow a condition to what was sent: a root, a root that is a list, one
+// that is not, one that is an artifact, and a blob.
 func ofRoot(is condition) condition {
 	return func(said answer, form buildcache.Form) bool { return form != "" && is(said, form) }
 }

@@ -11,7 +11,7 @@ import (
 
 const unsaid = "it does not say why in words that are known"
 
-// refusals are the answers that are known, the most telling first: what comes last says least.
+// refusals are the known answers, the most specific first.
 var refusals = []knownRefusal{
 	// About tags. Amazon ECR (TAG_INVALID), Quay (409), Harbor (412), Docker Hub (403).
 	{
@@ -77,7 +77,7 @@ var refusals = []knownRefusal{
 		ofManifest(saying(`missing required field "layers"`)), AboutEmpty,
 		"the cache has no layers, and Google's registry refuses manifests without", say("leave it out: no build can hit it"),
 	},
-	// About the form, where codes and statuses have to do.
+	// About the form, where only codes and statuses tell.
 	{
 		ofList(coded(v2.ErrorCodeManifestBlobUnknown)), AboutForm,
 		asList + ", as distribution 3 does by default", send(buildcache.Artifact, ""),

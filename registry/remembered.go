@@ -9,14 +9,14 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// How many bytes of manifests are remembered: of a repository whose entries were all listed those that are probably wanted again one by
-// one; else each is wanted again soon after it was read, or never.
+// How many bytes of manifests are remembered. If all entries of a repository were listed, its manifests are probably wanted
+// again one by one; else each is wanted again soon after it was read, or never.
 const (
 	maxRemembered    = 1 << 20
 	maxRememberedAll = 8 << 20
 )
 
-// remembered are manifests of a repository that were read, the newest of them.
+// remembered are the newest manifests that were read from a repository.
 type remembered struct {
 	all   bool // the repository's entries were listed
 	bytes int
@@ -46,11 +46,11 @@ func (m *remembered) forget(d digest.Digest) {
 	delete(m.raw, d)
 }
 
-// maxSights is how many roots of caches are known by sight.
+// maxSights is how many roots of caches sights holds.
 const maxSights = 512
 
-// sights are what the newest roots of caches turned out to be. Those of two repositories are mostly the same, and it takes longer to read
-// one than to ask a registry for it.
+// sights are what the newest roots of caches turned out to be. Two repositories mostly have the same ones, and parsing one
+// takes longer than asking a registry for it.
 type sights struct {
 	mu    sync.Mutex
 	seen  map[digest.Digest]layout.Entry // without tags

@@ -32,24 +32,24 @@ type Repository struct {
 	options Options
 	sys     *types.SystemContext
 
-	own    *Hosts // nil where they are the options'
+	own    *Hosts // nil if Options.Hosts is set
 	writes *client
 	reads  []*client   // in the order in which they are asked
-	pushes atomic.Bool // something is pushed, so that the right to is asked for
+	pushes atomic.Bool // something is pushed, so the right to push is requested
 	bare   atomic.Bool // there were no tags when they were listed
 	known  known
 
 	mu        sync.Mutex
 	manifests remembered
-	listed    map[string]digest.Digest // what the tags named when Entries was asked last
-	looked    time.Time                // when all tags were read again, to delete one
+	listed    map[string]digest.Digest // what each tag named when Entries was last called
+	looked    time.Time                // when all tags were last read again, to delete one
 	lookTook  time.Duration
 
-	user atomic.Pointer[string] // that Options.Credentials named last
+	user atomic.Pointer[string] // the last one that Options.Credentials returned
 }
 
-// Open returns the repository with a name: host[:port]/repository, as it stands behind docker://, with neither tag nor
-// digest. Nothing is asked of the registry yet.
+// Open returns the repository with a name: host[:port]/repository, as it is written after docker://, without tag or digest. It
+// does not ask the registry for anything yet.
 func Open(name string, options Options) (*Repository, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -85,8 +85,8 @@ func (r *Repository) Close() error {
 	return r.own.Close()
 }
 
-// Entries returns the root of every tag of the repository. A tag that went away meanwhile is left out; one that the registry still
-// lists, and has no manifest for, is of layout.KindDangling, and has no digest.
+// Entries returns the root of every tag of the repository. A tag that was deleted meanwhile is left out; one that the registry
+// still lists but has no manifest for is of layout.KindDangling, and has no digest.
 func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 	entries, err := r.entries(ctx, r.entry)
 	if err != nil {
@@ -96,8 +96,8 @@ func (r *Repository) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return entries, nil
 }
 
-// LenientEntries is Entries, but a tag about which the registry answers with an error is of layout.KindInvalid, unless it does so
-// about all of them.
+// LenientEntries is Entries, but a tag for which the registry answers with an error is of layout.KindInvalid, unless it does so
+// for all of them.
 func (r *Repository) LenientEntries(ctx context.Context) ([]layout.Entry, error) {
 	entries, err := r.entries(ctx, r.LenientEntry)
 	if err != nil {
@@ -110,7 +110,7 @@ func (r *Repository) LenientEntries(ctx context.Context) ([]layout.Entry, error)
 	return entries, nil
 }
 
-// LenientEntry is Resolve, but a tag about which the registry answers with an error is of layout.KindInvalid.
+// LenientEntry is Resolve, but a tag for which the registry answers with an error is of layout.KindInvalid.
 func (r *Repository) LenientEntry(ctx context.Context, tag string) (*layout.Entry, error) {
 	entry, err := r.Resolve(ctx, tag)
 	if err != nil && ctx.Err() == nil && isAboutOne(err) {
@@ -119,7 +119,8 @@ func (r *Repository) LenientEntry(ctx context.Context, tag string) (*layout.Entr
 	return entry, err
 }
 
-// isAboutOne reports whether an error may be about one tag only: the registry has answered, and does not do the same to all that is asked.
+// isAboutOne reports whether an error may concern one tag only: the registry has answered, and does not answer everything that
+// way.
 func isAboutOne(err error) bool {
 	var givenUp *GivenUpError
 	switch httpStatus(err) {
@@ -147,7 +148,7 @@ func (r *Repository) entries(
 	return entries, err
 }
 
-// addDangling adds tags that were listed, had no manifest, and still are and have none.
+// addDangling adds the tags that were listed and had no manifest, if both are still so.
 func (r *Repository) addDangling(ctx context.Context, tags []string, entries []layout.Entry) ([]layout.Entry, error) {
 	again, err := r.tags(ctx)
 	if err != nil {
@@ -172,8 +173,8 @@ func (r *Repository) addDangling(ctx context.Context, tags []string, entries []l
 	})
 }
 
-// EntriesOf returns the roots of some tags in their order. resolve is called for several at once, and returns nil for a tag
-// that went away meanwhile, which is left out.
+// EntriesOf returns the roots of some tags, in their order. resolve is called for several at once, and returns nil for a tag
+// that was deleted meanwhile, which is left out.
 func EntriesOf(
 	ctx context.Context, tags []string, resolve func(ctx context.Context, tag string) (*layout.Entry, error),
 ) ([]layout.Entry, error) {
@@ -197,7 +198,7 @@ func EntriesOf(
 	return all, nil
 }
 
-// Resolve returns the root of a tag, or nil where there is none.
+// Resolve returns the root of a tag, or nil if there is none.
 func (r *Repository) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
 	if tag == "" {
 		return nil, nil
@@ -205,13 +206,13 @@ func (r *Repository) Resolve(ctx context.Context, tag string) (*layout.Entry, er
 	return r.entry(ctx, tag)
 }
 
-// Tags lists the tags, without a look at what they name; a repository that is not there has none.
+// Tags lists the tags without looking at what they name; a repository that is not there has none.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) { return r.tags(ctx) }
 
 // tags lists the tags; a repository that is not there has none.
 func (r *Repository) tags(ctx context.Context) ([]string, error) { return r.listTags(ctx, maxTagPages) }
 
-// listTags lists the tags, if that takes no more than so many pages.
+// listTags lists the tags. It fails if that takes more than the given number of pages.
 func (r *Repository) listTags(ctx context.Context, pages int) ([]string, error) {
 	var tags []string
 	err := r.read(ctx, "list the tags", func(ctx context.Context, c *client, dog *watchdog) (err error) {
@@ -232,7 +233,8 @@ func (r *Repository) listTags(ctx context.Context, pages int) ([]string, error) 
 	return tags, err
 }
 
-// Missing says that the registry knows no such repository. Some do not know one either from which the last tag was deleted.
+// Missing returns what is missing if the registry does not know the repository, else "". Some registries no longer know a
+// repository whose last tag was deleted.
 func (r *Repository) Missing(ctx context.Context) (string, error) {
 	err := r.read(ctx, "list the tags", func(ctx context.Context, c *client, _ *watchdog) error {
 		_, _, err := c.page(ctx, "/tags/list?n=1")
@@ -244,7 +246,7 @@ func (r *Repository) Missing(ctx context.Context) (string, error) {
 	return "", err
 }
 
-// read asks the registry for something, or one of the mirrors that stand before it: the first that has it.
+// read asks the mirrors, and then the registry, for something, until one of them gives it.
 func (r *Repository) read(ctx context.Context, what string, ask func(context.Context, *client, *watchdog) error) (err error) {
 	for _, c := range r.reads {
 		err = r.try(ctx, what, c.host, reading, func(ctx context.Context, dog *watchdog) error { return ask(ctx, c, dog) })
@@ -269,7 +271,7 @@ func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, erro
 	}
 	root := digest.FromBytes(raw)
 	entry := layout.Entry{Tag: tag}
-	if seen, ok := r.options.Hosts.sights.of(root); ok { // whoever wants its bytes has them from where it was seen
+	if seen, ok := r.options.Hosts.sights.of(root); ok { // callers that want its bytes have them from where it was seen
 		entry = seen
 		entry.Tag = tag
 		return &entry, nil
@@ -285,7 +287,7 @@ func (r *Repository) entry(ctx context.Context, tag string) (*layout.Entry, erro
 	return &entry, nil
 }
 
-// readRoot reads a manifest by a tag or a digest that the registry is to look up.
+// readRoot reads a manifest by a tag or a digest from the registry.
 func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, err error) {
 	err = r.read(ctx, "read the manifest "+which, func(ctx context.Context, c *client, _ *watchdog) (err error) {
 		raw, err = c.proved(ctx, which)
@@ -305,11 +307,11 @@ func (r *Repository) CheckTag(tag string) error {
 	return nil
 }
 
-// errAltered says that a manifest is not there under the digest of the bytes that came for its tag.
+// errAltered says that the registry does not have, by its digest, the manifest that it sent for a tag.
 var errAltered = fmt.Errorf("%w: the registry does not have the manifest that it sent", layout.ErrBlobDamaged)
 
-// proved returns a manifest. A tag tells nothing about the bytes that belong to it: where the registry does not say either
-// that these are the ones, they are asked for once more by their digest. Those of a digest are for the reader to check.
+// proved returns a manifest. A tag does not say which bytes belong to it: unless the registry confirms the digest of those that
+// came, they are read again by that digest. A manifest that was asked for by digest is left to the reader to check.
 func (c *client) proved(ctx context.Context, which string) ([]byte, error) {
 	raw, said, err := c.manifest(ctx, which)
 	if err != nil || strings.Contains(which, ":") {
@@ -332,7 +334,7 @@ func (r *Repository) remember(d digest.Digest, raw []byte) {
 	r.manifests.add(d, raw)
 }
 
-// Open returns a blob's bytes, or a manifest's. A transfer that breaks off is taken up again where it was.
+// Open returns a blob's bytes, or a manifest's. A transfer that breaks off is resumed where it was.
 func (r *Repository) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	if err := r.check(ctx, blob); err != nil {
 		return nil, err
@@ -370,13 +372,13 @@ func (r *Repository) readManifest(ctx context.Context, blob buildcache.Descripto
 	if err != nil {
 		return nil, err
 	}
-	if blob.Digest.Algorithm().FromBytes(raw) == blob.Digest { // else the reader says so, each time
+	if blob.Digest.Algorithm().FromBytes(raw) == blob.Digest { // else the reader reports it, each time
 		r.remember(blob.Digest, raw)
 	}
 	return raw, nil
 }
 
-// check refuses what no registry can be asked for.
+// check refuses what can't be asked of any registry.
 func (r *Repository) check(ctx context.Context, blob buildcache.Descriptor) error {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
 		return r.blobError(blob, err)

@@ -18,9 +18,9 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// try does something by requests, and does it again after errors that pass: 429, 5xx, broken connections, silence. It keeps the pace of
-// the registry, which is not the registry's silence. The request gets a context that ends when the registry is silent for too long, and
-// the watchdog that sees to it. An error of our own side is returned as it is.
+// try does something by requests, and does it again after errors that may be transient: 429, 5xx, broken connections, silence.
+// It keeps the pace of the registry; the waits for that do not count as its silence. The request gets a context that ends when
+// the registry is silent for too long, and the watchdog that ends it. An error on our side is returned as it is.
 func (r *Repository) try(
 	ctx context.Context, what string, h *host, of kind, request func(ctx context.Context, dog *watchdog) error,
 ) error {
@@ -50,8 +50,8 @@ func (r *Repository) try(
 	}
 }
 
-// enter waits until a first request may be sent, and returns until when it may be sent again. Where the registry refuses what others ask
-// for, few find out whether that goes on; the rest wait for them, and fail as they did.
+// enter waits until a first request may be sent, and returns until when it may be sent again. If the registry refuses what
+// others ask for, a few requests find out whether it still does; the others wait for them, and fail as they did.
 func (r *Repository) enter(ctx context.Context, what string, h *host, of kind) (time.Time, error) {
 	spell, refuses := h.pace.refusing(of)
 	end := r.patience(spell.since)
@@ -89,13 +89,13 @@ func (r *Repository) enterOr(ctx context.Context, what string, h *host, of kind,
 	return err
 }
 
-// giveUp says that a registry is not waited for any more.
+// giveUp returns the error for a registry that is not waited for any more.
 func (r *Repository) giveUp(what string, h *host, s spell) error {
 	h.givenUp.Store(true)
 	return r.wrap(what, h, &GivenUpError{Host: h.name, For: time.Since(s.steady), Err: s.err})
 }
 
-// patience returns until when something is tried again that failed first at some time, or zero where nothing says so.
+// patience returns until when something that first failed at since is tried again, or zero if that is not bounded.
 func (r *Repository) patience(since time.Time) time.Time {
 	if since.IsZero() || r.options.Patience <= 0 {
 		return time.Time{}
@@ -103,7 +103,7 @@ func (r *Repository) patience(since time.Time) time.Time {
 	return since.Add(r.options.Patience)
 }
 
-// noLater returns the end, or when a registry is given up that does nothing of a kind, if that is before. Zero is never.
+// noLater returns end or, if that is earlier, when a registry that does nothing of a kind is given up. Zero is never.
 func (r *Repository) noLater(h *host, of kind, end time.Time) time.Time {
 	spell, _ := h.pace.refusing(of)
 	if at, gives := spell.givenUp(r.options.GiveUp); gives && (end.IsZero() || at.Before(end)) {
@@ -119,7 +119,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// keepPace waits until a request may be sent. Where that would be after the end of all tries, it returns how the last one failed.
+// keepPace waits until a request may be sent. If that would be after end, it returns how the last try failed.
 func (r *Repository) keepPace(ctx context.Context, what string, h *host, end time.Time, failure error) error {
 	until := ctx
 	if !end.IsZero() {
@@ -138,7 +138,7 @@ func (r *Repository) keepPace(ctx context.Context, what string, h *host, end tim
 	return err
 }
 
-// once does a request once, under a watchdog, and slows down where the registry wants that.
+// once does a request once, under a watchdog, and slows down if the registry wants that.
 func (r *Repository) once(ctx context.Context, h *host, of kind, request func(ctx context.Context, dog *watchdog) error) error {
 	watched, dog := newWatchdog(ctx, r.options.idle())
 	err := request((&guard{dog: dog, plain: r.allowsPlain()}).watch(watched), dog)
@@ -160,7 +160,7 @@ func (r *Repository) once(ctx context.Context, h *host, of kind, request func(ct
 	return err
 }
 
-// retryAfterOf returns for how long the registry wants to be left alone that answered with an error.
+// retryAfterOf returns for how long a registry that answered with err wants to be left alone.
 func retryAfterOf(err error) time.Duration {
 	var answer *answerError
 	if status := httpStatus(err); status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable || !errors.As(err, &answer) {
@@ -170,8 +170,8 @@ func retryAfterOf(err error) time.Duration {
 }
 
 // again waits until what failed may be done again: twice as long each time, give or take a quarter. It returns the error
-// instead where that would be one time too many, or too late, or not help. Where nothing ever answered, a refused connection is taken for a
-// wrong address.
+// instead if there were enough tries, if it would be too late, or if it would not help. If nothing ever answered, a refused
+// connection is taken for a wrong address.
 func (r *Repository) again(ctx context.Context, what string, h *host, tries int, end time.Time, err error) error {
 	after := retryAfterOf(err)
 	nobody := errors.Is(err, syscall.ECONNREFUSED) && !h.answered.Load()
@@ -187,13 +187,13 @@ func (r *Repository) again(ctx context.Context, what string, h *host, tries int,
 	return sleep(ctx, delay)
 }
 
-// retryable reports whether an error may pass. The context's own end never does.
+// retryable reports whether an error may be transient. The end of the context itself never is.
 func retryable(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
 	if said, ok := answerOf(err); ok && said.code == v2.ErrorCodeBlobUploadUnknown {
-		return true // the registry forgot the upload; a new one may do
+		return true // the registry forgot the upload; a new one may succeed
 	}
 	if status := httpStatus(err); status != 0 {
 		return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
@@ -239,5 +239,5 @@ func isNotFound(err error) bool {
 	return httpStatus(err) == http.StatusNotFound
 }
 
-// errNoUser refuses credentials that name nobody. It must not show them.
+// errNoUser refuses credentials that name no user. It must not show them.
 var errNoUser = errors.New("credentials name no user (want USER:PASSWORD)")

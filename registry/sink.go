@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Has reports whether the registry has a blob or a manifest, with its size.
+// Has reports whether the registry has a blob or a manifest with the descriptor's size.
 func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	if err := r.check(ctx, blob); err != nil {
 		return false, err
@@ -29,7 +29,7 @@ func (r *Repository) Has(ctx context.Context, blob buildcache.Descriptor) (bool,
 	return has && size == blob.Size, err
 }
 
-// held returns whether the registry has a blob, and with which size.
+// held returns whether the registry has a blob, and how large it is there.
 func (r *Repository) held(ctx context.Context, blob buildcache.Descriptor) (size int64, has bool, err error) {
 	if size, ok := r.known.size(blob.Digest); ok {
 		return size, true, nil
@@ -47,7 +47,7 @@ func (r *Repository) held(ctx context.Context, blob buildcache.Descriptor) (size
 	return size, has, nil
 }
 
-// look asks the registry for the size of a blob, whatever is known of it.
+// look asks the registry for the size of a blob, whatever is known about it.
 func (r *Repository) look(ctx context.Context, blob buildcache.Descriptor) (size int64, has bool, err error) {
 	ask := func(ctx context.Context, c *client, _ *watchdog) (err error) {
 		size, has, err = c.size(ctx, blob.Digest)
@@ -61,8 +61,9 @@ func (r *Repository) look(ctx context.Context, blob buildcache.Descriptor) (size
 	return size, has, err
 }
 
-// Put pushes a blob, or a root under its digest. What the registry has already is not sent, and what another repository of
-// it has is mounted. What it has with another size is sent; where it keeps what it had, Put fails with a *layout.HeldError.
+// Put pushes a blob, or a root under its digest. A blob that the registry already has is not sent, and one that another of its
+// repositories has is mounted. A blob that it has with another size is sent; if it keeps the old one, Put fails with a
+// *layout.HeldError.
 func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) error {
 	if err := r.check(ctx, blob); err != nil {
 		return err
@@ -90,8 +91,8 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 	return nil
 }
 
-// mount has a blob mounted from a repository that is said to have it, and returns with which size it is there then. What does not work is
-// not an error: then it is sent.
+// mount has a blob mounted from a repository that seems to have it, and returns how large it then is. It is not an error if
+// that does not work: then the blob is sent.
 func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (size int64, mounted bool, err error) {
 	holders := &r.writes.host.holders
 	from := holders.of(blob.Digest, r.writes.path)
@@ -118,8 +119,8 @@ func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (siz
 	return size, mounted, err
 }
 
-// proveReplaced looks again at a blob that was sent because the registry had one of another size. Only where it still does, the blob is
-// read: a few registries give no right size.
+// proveReplaced looks again at a blob that was sent because the registry had it with another size. Only if the size is still
+// different, it reads the blob: a few registries report wrong sizes.
 func (r *Repository) proveReplaced(ctx context.Context, blob buildcache.Descriptor) error {
 	size, has, err := r.look(ctx, blob)
 	if err != nil || has && (size == blob.Size || size < 0) {
@@ -149,7 +150,7 @@ func (r *Repository) upload(ctx context.Context, blob buildcache.Descriptor, ope
 	})
 }
 
-// refusal explains why a blob or a root was not taken. What went wrong on our side is none of the registry's.
+// refusal explains why a blob or a root was not taken. An error on our side is returned unwrapped.
 func (r *Repository) refusal(sent buildcache.Descriptor, err error) error {
 	var ours *writeError
 	if errors.As(err, &ours) {
@@ -174,14 +175,14 @@ func (r *Repository) putRoot(ctx context.Context, root buildcache.Descriptor, op
 		return r.refusal(root, err)
 	}
 	r.known.add(root)
-	// The next read must come from the registry, to show what it made of it.
+	// The next read must come from the registry, to show what it made of the root.
 	r.mu.Lock()
 	r.manifests.forget(root.Digest)
 	r.mu.Unlock()
 	return nil
 }
 
-// readAll reads what a sink is given.
+// readAll reads and verifies what a sink is given.
 func readAll(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFunc) (raw []byte, err error) {
 	given, err := open()
 	if err != nil {
@@ -237,10 +238,10 @@ func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error
 	return blob, r.writes.finish(ctx, at, blob.Digest)
 }
 
-// errUploadEnded ends a writer whose upload has ended before it.
+// errUploadEnded ends a writer that is not done when its upload has ended.
 var errUploadEnded = errors.New("the upload has ended")
 
-// writeError is an error of our side, which no retry helps against.
+// writeError is an error on our side, against which no retry helps.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return e.err.Error() }
@@ -254,8 +255,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Tag points tag to root, which was pushed under its digest before, if it still points to was. Registries can't do this
-// in one step: two who tag at the same moment may both succeed. What the tag names afterwards is read back.
+// Tag points tag to root, which must have been pushed under its digest, if it still points to was. Registries can't do this in
+// one step: if two tag at the same moment, both may succeed. Tag reads back what the tag names afterwards.
 func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
 	if err := r.check(ctx, root); err != nil {
 		return err
@@ -269,7 +270,7 @@ func (r *Repository) Tag(ctx context.Context, tag string, root buildcache.Descri
 		return err
 	}
 	if now == root.Digest {
-		return nil // also where tags can't be changed
+		return nil // even if tags can't be changed
 	}
 	if now != was {
 		return &layout.TagMovedError{Place: r.String(), Tag: tag, Was: was, Now: now}
@@ -297,8 +298,8 @@ func (r *Repository) putTag(ctx context.Context, tag string, raw []byte) error {
 	})
 }
 
-// afterFailedTag finds out what a tag names after writing it failed: the answer may have got lost on the way. A registry
-// that was silent is not waited for as long once more.
+// afterFailedTag finds out what a tag names after writing it failed, as the answer may have been lost on the way. It does not
+// wait as long again for a registry that was silent.
 func (r *Repository) afterFailedTag(ctx context.Context, tag string, root buildcache.Descriptor, cause error) error {
 	if errors.Is(cause, ErrIdle) {
 		var end context.CancelFunc

@@ -7,19 +7,20 @@ import (
 	"sync"
 )
 
-// lazyStream is the body of an upload. It opens what it reads at the first read: the registry may not want it. Go's HTTP client may
-// still read it when the answer is there, until it is ended. For as long as it waits for our side's bytes, the registry is not silent.
+// lazyStream is the body of an upload. It opens what it reads at the first read, as the registry may not want it. Go's HTTP
+// client may still read it after the answer has come, until end is called. While it waits for bytes from our side, the registry
+// is not silent.
 //
-// The last byte is given only when there certainly is no more: a reader that verifies says at the end what was wrong, and a registry
-// that has as many bytes as it was told of would take them.
+// It gives the last byte only when there certainly are no more: a verifying reader says at its end what was wrong, and a
+// registry that has as many bytes as it was told of would take them.
 type lazyStream struct {
 	dog  *watchdog
-	open func() (io.ReadCloser, error) // nil for a stream that is open
+	open func() (io.ReadCloser, error) // nil if raw is open
 
 	mu    sync.Mutex
 	raw   io.ReadCloser
 	ahead *bufio.Reader
-	err   error // of our side, which no retry helps against
+	err   error // on our side, against which no retry helps
 	over  bool
 }
 
@@ -64,10 +65,10 @@ func (s *lazyStream) read(p []byte) (n int, err error) {
 	return s.ahead.Read(p[:min(len(p), known)])
 }
 
-// streamBuffer is how much of a stream is read at once.
+// streamBuffer is how many bytes of a stream are read at once.
 const streamBuffer = 64 << 10
 
-// Close does nothing: whoever made the stream ends it.
+// Close does nothing: the creator of the stream calls end.
 func (s *lazyStream) Close() error { return nil }
 
 // end closes the stream, and returns what went wrong on our side.

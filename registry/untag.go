@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// delete deletes a tag, or by its digest a manifest. What is not there is no error.
+// delete deletes a tag, or a manifest by its digest. It is not an error if there is none.
 func (c *client) delete(ctx context.Context, which string) error {
 	ctx = auth.AppendScopesForHost(ctx, c.host.hostname(), auth.ScopeRepository(c.path, auth.ActionDelete))
 	response, err := c.do(ctx, http.MethodDelete, "/manifests/"+which, nil, nil,
@@ -23,12 +23,13 @@ func (c *client) delete(ctx context.Context, which string) error {
 	return response.Body.Close()
 }
 
-// errNoDelete says that a registry did as if it had deleted a tag.
+// errNoDelete says that a registry claims to have deleted a tag, and has not.
 var errNoDelete = errors.New("the registry says that it is deleted, and it is still there")
 
-// Untag deletes a tag, as the distribution specification 1.1 has it. A registry that does not know that is asked to delete the root
-// instead, if no other tag names it, or has a root that does. Where a registry takes other tags along, they are written again.
-// Tags that named the root when Entries was asked last are those of sharing, or are to go as well; later ones stay.
+// Untag deletes a tag, as specified by the distribution specification 1.1. A registry that does not support that is asked to
+// delete the root instead, if no other tag names it, or has a root that names it. If a registry deletes other tags as well,
+// they are written again. Tags that named the root when Entries was last called are in sharing, or are to be deleted as well;
+// later ones stay.
 func (r *Repository) Untag(ctx context.Context, tag string, was digest.Digest, sharing []string) error {
 	if err := r.CheckTag(tag); err != nil {
 		return err
@@ -59,7 +60,7 @@ func (r *Repository) Untag(ctx context.Context, tag string, was digest.Digest, s
 	return &layout.KeptError{Place: r.String(), Tag: tag, Root: was, ByHand: r.byHand(tag, false), Err: bare(said)}
 }
 
-// bare returns what a registry said, without the name of the place, which a *layout.KeptError has already. Whom it said that to stays.
+// bare returns what a registry said, without the name of the place, which a *layout.KeptError has already. An *AuthError stays one.
 func bare(err error) error {
 	var request *requestError
 	if !errors.As(err, &request) {
@@ -74,13 +75,13 @@ func bare(err error) error {
 	return said
 }
 
-// isStranger reports whether a registry refused somebody who has not said who he is.
+// isStranger reports whether a registry refused a request without credentials.
 func isStranger(err error) bool {
 	var auth *AuthError
 	return errors.As(err, &auth) && auth.From == ""
 }
 
-// take has something deleted, and reports whether the tag is gone. said is why it is not.
+// take deletes which, a tag or a digest, and reports whether tag is gone. said is why it is not.
 func (r *Repository) take(ctx context.Context, tag, which string) (gone bool, said, err error) {
 	said = r.try(ctx, "delete "+which, r.writes.host, writing, func(ctx context.Context, _ *watchdog) error {
 		return r.writes.delete(ctx, which)
@@ -95,7 +96,7 @@ func (r *Repository) take(ctx context.Context, tag, which string) (gone bool, sa
 	return err == nil && now == "", said, err
 }
 
-// doesNotDelete reports whether a registry has understood that something is to be deleted, and does not do it.
+// doesNotDelete reports whether a registry understood a deletion, but does not do it.
 func doesNotDelete(err error) bool {
 	switch httpStatus(err) {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusNotImplemented:
@@ -104,7 +105,7 @@ func doesNotDelete(err error) bool {
 	return false
 }
 
-// putBack writes tags again that went with another one.
+// putBack writes tags again that were deleted along with another one.
 func (r *Repository) putBack(ctx context.Context, tags []string, root digest.Digest, raw []byte) error {
 	for _, tag := range tags {
 		now, err := r.tagged(ctx, tag)
@@ -119,7 +120,7 @@ func (r *Repository) putBack(ctx context.Context, tags []string, root digest.Dig
 	return nil
 }
 
-// forget makes the next one who needs a manifest ask for it.
+// forget makes the next caller that needs a root ask the registry for it.
 func (r *Repository) forget(root digest.Digest) {
 	r.known.forget(root)
 	r.mu.Lock()
@@ -127,7 +128,7 @@ func (r *Repository) forget(root digest.Digest) {
 	r.manifests.forget(root)
 }
 
-// forget is for a blob that is no longer there.
+// forget drops a blob that is no longer there.
 func (k *known) forget(blob digest.Digest) {
 	if s, ok := sumOf(blob); ok {
 		k.mu.Lock()

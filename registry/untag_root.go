@@ -14,7 +14,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// noteListed remembers what whoever asked for the entries knows of.
+// noteListed remembers the entries that the caller of Entries knows of.
 func (r *Repository) noteListed(entries []layout.Entry) {
 	listed := make(map[string]digest.Digest, len(entries))
 	for _, entry := range entries {
@@ -44,15 +44,15 @@ func (r *Repository) knew(tag string) (digest.Digest, bool) {
 	return root, ok
 }
 
-// errNamed says that a root can't be deleted by its digest, which is all that the registry does.
+// errNamed says that a root can't be deleted by its digest, which is the only way at this registry.
 var errNamed = errors.New("the registry deletes by digest only, and other tags need that root")
 
-// errUnlisted says that a list of tags can't be relied on.
+// errUnlisted says that a list of tags is not reliable.
 var errUnlisted = errors.New("the registry deletes by digest only, and its list of tags lacks that one, so that others may be missing too")
 
-// takeRoot has a root deleted by its digest, with all of its tags, and reports whether the tag is gone. It does nothing where another
-// tag's root names this one, as an index does, or a tag names it that was given lately. What goes along all the same is
-// written again: between the last look and the deletion there is always time for one more tag.
+// takeRoot deletes a root by its digest, with all of its tags, and reports whether the tag is gone. It does nothing if another
+// tag's root names this one, as an index does, or if a tag names it that was given lately. Tags that are deleted all the same
+// are written again: between the last look and the deletion there is always time for one more tag.
 func (r *Repository) takeRoot(ctx context.Context, tag string, was digest.Digest, raw []byte) (gone bool, said, err error) {
 	before, err := r.tags(ctx)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *Repository) takeRoot(ctx context.Context, tag string, was digest.Digest
 	return true, nil, r.afterDeletion(tag, r.putBackLate(ctx, before, tag, was, raw))
 }
 
-// afterDeletion says of what went wrong once a tag was gone that it is gone.
+// afterDeletion adds to an error that the tag is gone already.
 func (r *Repository) afterDeletion(tag string, err error) error {
 	if err == nil {
 		return nil
@@ -85,29 +85,28 @@ func (r *Repository) afterDeletion(tag string, err error) error {
 }
 
 const (
-	// freshTags is up to how many tags are all read again before each deletion. Of more of them, only those are that are new, unless the
-	// last look at all is over for a while.
+	// freshTags is the number of tags up to which all are read again before each deletion. If there are more, only new ones
+	// are, unless the last look at all of them was too long ago.
 	freshTags = 50
-	// freshFor is for how long a look at more tags counts, or ten times as long as it took.
+	// freshFor is how long such a look counts, or ten times as long as it took, if that is longer.
 	freshFor = time.Second
 )
 
-// isFresh reports whether what so many tags name is known well enough.
+// isFresh reports whether the last look at so many tags is recent enough.
 func (r *Repository) isFresh(tags int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return tags > freshTags && time.Since(r.looked) < max(freshFor, 10*r.lookTook)
 }
 
-// noteLook notes when all tags were read.
+// noteLook records when all tags were read, and how long that took.
 func (r *Repository) noteLook(begun time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.looked, r.lookTook = time.Now(), time.Since(begun)
 }
 
-// needing returns the tags besides one that would not be whole without a root: those that name it and did not before, and those
-// whose roots name it.
+// needing returns the tags other than tag that need root: those that name it and did not before, and those whose roots name it.
 func (r *Repository) needing(ctx context.Context, tags []string, tag string, root digest.Digest) ([]string, error) {
 	fresh, begun := r.isFresh(len(tags)), time.Now()
 	entries, err := EntriesOf(ctx, tags, func(ctx context.Context, other string) (*layout.Entry, error) {
@@ -138,7 +137,7 @@ func (r *Repository) needing(ctx context.Context, tags []string, tag string, roo
 	return needing, nil
 }
 
-// needs reports whether a tag that names a root now did not before, or whether what it names names the root.
+// needs reports whether a tag names root now and did not before, or names something that names root.
 func (r *Repository) needs(ctx context.Context, entry layout.Entry, root digest.Digest) (bool, error) {
 	if entry.Descriptor.Digest == root {
 		knew, _ := r.knew(entry.Tag)
@@ -155,8 +154,8 @@ func (r *Repository) needs(ctx context.Context, entry layout.Entry, root digest.
 	return bytes.Contains(raw, []byte(root)), err
 }
 
-// putBackLate writes tags again that were given between the last look and the deletion of their root. One that named another root before
-// and is gone now may have been deleted by somebody else; that is said, and not undone.
+// putBackLate writes tags again that were given to a root between the last look and its deletion. A tag that named another root
+// before and is gone now may have been deleted by somebody else; that is reported, and not undone.
 func (r *Repository) putBackLate(ctx context.Context, before []string, tag string, root digest.Digest, raw []byte) error {
 	after, err := r.tags(ctx)
 	if err != nil {

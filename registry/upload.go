@@ -14,14 +14,15 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// upload is where the bytes of a blob go.
+// upload is a blob's upload that has begun.
 type upload struct {
 	address *url.URL
-	// login is what the last request was let in with. What has a body goes with it: it can't be asked for when the body is sent.
+	// login is what the last accepted request logged in with. It goes with requests that have a body, as it is too late to log
+	// in once the body is sent.
 	login string
 }
 
-// begin begins an upload. One request follows at least, and is counted here.
+// begin begins an upload. At least one more request follows, which is counted here.
 func (c *client) begin(ctx context.Context) (*upload, error) {
 	response, err := c.do(ctx, http.MethodPost, "/blobs/uploads/", nil, nil, http.StatusAccepted)
 	if err != nil {
@@ -32,7 +33,7 @@ func (c *client) begin(ctx context.Context) (*upload, error) {
 	return nextOf(response)
 }
 
-// nextOf reads where an upload goes on. The login goes nowhere but to the registry.
+// nextOf reads where an upload continues. The login is sent only to the registry.
 func nextOf(response *http.Response) (*upload, error) {
 	if err := response.Body.Close(); err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func (c *client) push(ctx context.Context, blob buildcache.Descriptor, body io.R
 	return response.Body.Close()
 }
 
-// send uploads bytes of which neither the number nor the digest is known.
+// send uploads bytes whose number and digest are not known.
 func (c *client) send(ctx context.Context, at *upload, body io.ReadCloser) (*upload, error) {
 	response, err := c.sendBody(ctx, http.MethodPatch, at.address.String(), at.login, body, -1, taken)
 	if err != nil {
@@ -70,7 +71,7 @@ func (c *client) send(ctx context.Context, at *upload, body io.ReadCloser) (*upl
 	return nextOf(response)
 }
 
-// finish says what the bytes were that were sent. By now that may take another token.
+// finish tells the registry the digest of the bytes that were sent. By now that may take another token.
 func (c *client) finish(ctx context.Context, at *upload, blob digest.Digest) error {
 	var response *http.Response
 	var err error
@@ -88,7 +89,7 @@ func (c *client) finish(ctx context.Context, at *upload, blob digest.Digest) err
 // bytesType is the media type of what is uploaded.
 const bytesType = "application/octet-stream"
 
-// sendBody sends what can be sent only once, and asks nobody for leave.
+// sendBody sends a body that can be sent only once, so it does not log in first.
 func (c *client) sendBody(ctx context.Context, method, address, login string, body io.Reader, size int64, want []int) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
@@ -96,7 +97,7 @@ func (c *client) sendBody(ctx context.Context, method, address, login string, bo
 	}
 	request.ContentLength = size
 	request.Header.Set("Content-Type", bytesType)
-	do := c.auth.Do // which sends the login to nobody else
+	do := c.auth.Do // which sends the login to no other host
 	if login != "" {
 		request.Header.Set("Authorization", login)
 	} else {
@@ -114,13 +115,13 @@ func (c *client) sendBody(ctx context.Context, method, address, login string, bo
 	return response, err
 }
 
-// staleError says that what was good when an upload was begun no longer was when it was sent.
+// staleError says that the login with which an upload was begun was no longer valid when its bytes were sent.
 type staleError struct{ err error }
 
 func (e *staleError) Error() string { return e.err.Error() }
 func (e *staleError) Unwrap() error { return e.err }
 
-// renewed does an upload, and does it again where its token was no longer good in the middle: to begin it takes a new one.
+// renewed does an upload, and repeats it if its token expired in the middle: beginning again takes a new one.
 func renewed(upload func() error) error {
 	for tries := 0; ; tries++ {
 		err := upload()
@@ -134,7 +135,7 @@ func renewed(upload func() error) error {
 // maxRenewals is how often an upload is begun again because of its token.
 const maxRenewals = 3
 
-// Statuses of what was taken: a whole blob, or bytes.
+// Statuses that say that something was taken: a whole blob, or bytes.
 var (
 	created = []int{http.StatusCreated, http.StatusNoContent}
 	taken   = []int{http.StatusAccepted, http.StatusOK, http.StatusCreated, http.StatusNoContent}

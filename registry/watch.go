@@ -13,10 +13,10 @@ import (
 	"github.com/ocicache/ocicache/internal/line"
 )
 
-// ErrIdle says that a registry was silent for longer than Options.Idle, as often as it was asked.
+// ErrIdle says that a registry was silent for longer than Options.Idle, each time that it was asked.
 var ErrIdle = errors.New("the registry is silent")
 
-// watchdog ends a context when nothing happened for a while: neither on our side, nor did anything that was sent arrive.
+// watchdog ends a context when nothing has happened for a while: nothing on our side, and nothing that was sent has arrived.
 type watchdog struct {
 	idle time.Duration
 	end  context.CancelCauseFunc
@@ -25,8 +25,8 @@ type watchdog struct {
 	timer   *time.Timer
 	resting bool
 	last    time.Time // when something happened
-	conn    net.Conn  // of the request that runs, nil before there is one
-	arrived uint64    // bytes, when it was looked at last
+	conn    net.Conn  // of the current request, nil before there is one
+	arrived uint64    // bytes that had arrived at the last look
 }
 
 // looks is how often a watchdog looks within the time that it allows for silence.
@@ -41,7 +41,7 @@ func newWatchdog(ctx context.Context, idle time.Duration) (context.Context, *wat
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: w.sendsOver}), w
 }
 
-// sendsOver takes note of the connection that a request got.
+// sendsOver records the connection that a request got.
 func (w *watchdog) sendsOver(info httptrace.GotConnInfo) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,8 +49,8 @@ func (w *watchdog) sendsOver(info httptrace.GotConnInfo) {
 	w.arrived, _ = line.Arrived(w.conn)
 }
 
-// look ends the context where nothing happened for too long. What was handed over to the system long ago may still be on
-// its way over a slow line: as long as some of it arrives, something happens.
+// look ends the context if nothing has happened for too long. What was handed to the system long ago may still be on its way
+// over a slow line: as long as some of it arrives, something happens.
 func (w *watchdog) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,13 +73,13 @@ func (w *watchdog) look() {
 // bite ends the context for a reason of our own.
 func (w *watchdog) bite(reason error) { w.end(&bitten{reason}) }
 
-// bitten is a reason for which a watchdog has ended a context.
+// bitten is the reason for which a watchdog has ended a context.
 type bitten struct{ reason error }
 
 func (b *bitten) Error() string { return b.reason.Error() }
 func (b *bitten) Unwrap() error { return b.reason }
 
-// alive says that something happened.
+// alive records that something happened.
 func (w *watchdog) alive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,7 +90,7 @@ func (w *watchdog) alive() {
 	}
 }
 
-// pause ends the watch until something happens again: somebody else is being waited for.
+// pause suspends the watch until alive is called, because somebody else is being waited for.
 func (w *watchdog) pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -111,7 +111,7 @@ type watched struct {
 	dog    *watchdog
 }
 
-// watch opens a stream whose every read must come to something within idle.
+// watch opens a stream of which every read must return something within idle.
 func watch(
 	ctx context.Context, idle time.Duration, open func(ctx context.Context, dog *watchdog) (io.ReadCloser, error),
 ) (*watched, error) {
@@ -142,7 +142,7 @@ func (w *watched) Close() error {
 	return err
 }
 
-// causeOf returns why ctx ended, if it did, instead of what came of that.
+// causeOf returns why ctx ended, if it did, instead of the error that followed from it.
 func causeOf(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var own *bitten
@@ -157,7 +157,7 @@ func causeOf(ctx context.Context, err error) error {
 	return &endedError{cause: cause, err: ctx.Err()}
 }
 
-// endedError says why somebody ended a context. It is context.Canceled or context.DeadlineExceeded as well.
+// endedError says why somebody ended a context. It wraps context.Canceled or context.DeadlineExceeded as well.
 type endedError struct{ cause, err error }
 
 func (e *endedError) Error() string   { return e.cause.Error() }
