@@ -8,8 +8,8 @@ type Total struct {
 	Bytes  int64 `json:"bytes"`
 }
 
-// addBases says of images, whose records have no results, what lies below the results of the steps on them. A step makes
-// one layer.
+// addBases fills in images, whose records have no results, from what lies below the results of the steps on them. A step
+// makes one layer.
 func (g *graph) addBases(steps []StepReport, p *plan) {
 	at := map[int]int{}
 	for i := range steps {

@@ -8,9 +8,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// ChangeKind says what is new about a record of a cache, seen beside another
-// cache. Nothing of it has a name: digests alone do not give away what they are
-// of.
+// ChangeKind says what is new about a record of a cache compared with another
+// cache. It names nothing: digests alone do not reveal what they are of.
 type ChangeKind string
 
 // The kinds of new records.
@@ -18,8 +17,8 @@ const (
 	NewOperation ChangeKind = "operation" // on records that the other cache has
 	NewContent   ChangeKind = "content"   // the operation is there, on the same records, with other files; or first on another base
 	NewPlace     ChangeKind = "moved"     // the operation is there, on other records
-	NewSource    ChangeKind = "source"    // files, or a base, that the other cache does not have
-	Follows      ChangeKind = "follows"   // it stands on a record that is new
+	NewSource    ChangeKind = "source"    // files or a base that the other cache does not have
+	Follows      ChangeKind = "follows"   // it stands on a new record
 )
 
 // RecordChange is a record that one cache has and another one does not.
@@ -27,33 +26,31 @@ type RecordChange struct {
 	Index  int           `json:"index"` // in the second cache
 	Digest digest.Digest `json:"digest"`
 	Kind   ChangeKind    `json:"kind"`
-	// Follows is the record that it stands on, of Follows, else -1.
+	// Follows is the record that it stands on if Kind is Follows, else -1.
 	Follows int `json:"follows"`
 }
 
-// Compared is what two caches have of one another.
+// Compared is what two caches have in common and what they do not.
 type Compared struct {
 	Same int            `json:"same"`       // records of the second cache that the first one has too
-	New  []RecordChange `json:"newRecords"` // those that it does not have, in the order in which they stand on one another
+	New  []RecordChange `json:"newRecords"` // records that the first one lacks, each after those that it stands on
 	Gone int            `json:"gone"`       // records of the first cache that the second one does not have
-	// GoneRecords are these.
+	// GoneRecords lists them.
 	GoneRecords []GoneRecord `json:"goneRecords"`
 }
 
-// GoneRecord is a record of the first of two caches that the second one does not
-// have.
+// GoneRecord is a record of the first of two caches that the second one lacks.
 type GoneRecord struct {
 	Index  int           `json:"index"` // in the first cache
 	Digest digest.Digest `json:"digest"`
 }
 
-// Differ reports whether one of the caches has a record that the other one does
-// not have.
+// Differ reports whether one of the caches has a record that the other one
+// lacks.
 func (c *Compared) Differ() bool { return len(c.New) > 0 || c.Gone > 0 }
 
-// CompareCaches says which records of the second cache the first one does not
-// have, and what kind of change each is. It needs no provenance, and names
-// nothing.
+// CompareCaches says which records of the second cache the first one lacks, and
+// what kind of change each is. It needs no provenance, and names nothing.
 func CompareCaches(old, now *layout.Cache) (*Compared, error) {
 	was, err := newGraph(old)
 	if err != nil {
@@ -70,11 +67,11 @@ func CompareCaches(old, now *layout.Cache) (*Compared, error) {
 	return t.result(), nil
 }
 
-// twins finds for each record of a cache those of another one that it is the same as.
+// twins finds, for each record of a cache, the same records in another one.
 type twins struct {
 	was, is *graph
 	found   []twin
-	order   []int // records after those that they stand on
+	order   []int // each record after those that it stands on
 }
 
 type twin struct {
@@ -101,7 +98,7 @@ func (t *twins) visit(record int) {
 	t.order = append(t.order, record)
 }
 
-// missing returns the first input of a record that has no alternative in common with one of the other cache, or -1.
+// missing returns the first input of a record that shares no alternative with the other cache's record, or -1.
 func (t *twins) missing(record, other int) int {
 	theirs := t.was.config.Records[other].Inputs
 	for i, slot := range t.is.config.Records[record].Inputs {
@@ -164,7 +161,7 @@ func (t *twins) kindOf(record int) (ChangeKind, int) {
 	}
 }
 
-// newBelow returns a record with inputs of its own that an input stands on, if each alternative but contents is new.
+// newBelow returns a record with inputs of its own that an input stands on, if all alternatives other than contents are new.
 func (t *twins) newBelow(slot []alternative) (int, bool) {
 	follows := -1
 	for _, a := range slot {

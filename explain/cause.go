@@ -9,14 +9,14 @@ import (
 )
 
 // CauseKind names a reason for a miss. The names are part of the interface:
-// scripts match them.
+// scripts match on them.
 type CauseKind string
 
 // The kinds of causes.
 const (
 	CauseNoCache   CauseKind = "no-cache"  // the build was told not to use the cache
-	CauseFollows   CauseKind = "follows"   // an earlier step misses, on which this one stands
-	CauseBase      CauseKind = "base"      // an image, or another source, is not the one of the cache
+	CauseFollows   CauseKind = "follows"   // it stands on an earlier step that misses
+	CauseBase      CauseKind = "base"      // an image or another source is not the cache's
 	CauseOperation CauseKind = "operation" // the cache has no such operation
 	CauseContent   CauseKind = "content"   // the operation is there, with other files
 	CauseMoved     CauseKind = "moved"     // the operation is there, on other inputs
@@ -24,30 +24,30 @@ const (
 	CausePruned    CauseKind = "pruned"    // the key is there, without a result
 	CauseNoResult  CauseKind = "no-result" // the key is there, and a step with nothing under it never has a result
 	CauseLayer     CauseKind = "layer"     // the result is there, without one of its layers
-	CauseIgnored   CauseKind = "ignored"   // the cache has it, and the build ran it all the same
+	CauseIgnored   CauseKind = "ignored"   // the cache has it, and the build ran it anyway
 	CauseUnknown   CauseKind = "unknown"   // it ran, and nothing here says why
 )
 
 // Cause is the first reason for a miss.
 type Cause struct {
 	Kind CauseKind
-	// Step is the one that is to blame, of CauseFollows, whose files are, of CauseContent, or that needs the result, of
-	// CausePruned and CauseNoResult; else -1.
+	// Step is the step to blame: for CauseFollows the one that misses, for CauseContent the one whose files differ, for
+	// CausePruned and CauseNoResult the one that needs the result; else -1.
 	Step  int
 	Paths []llb.Selection // of CauseContent, none for all files
 	Diff  []Difference
 	Files []FileChange
-	// Before is the first version whose keys are not those of the cache any more, of CauseVersion.
+	// Before is, for CauseVersion, the first version that no longer makes the cache's keys.
 	Before string
 	Layer  digest.Digest // of CauseLayer
-	// Own is what is changed of the step itself, of CauseFollows: it misses still when the other one does not. It is nil where
-	// nothing is, or nothing that is known.
+	// Own is, for CauseFollows, what has changed in the step itself, so that it would still miss if the other one hit. It is
+	// nil if nothing has, or nothing that is known.
 	Own *Cause
 
-	hits bool // the step whose files are to blame hits: other ones of its files are taken
+	hits bool // the step whose files are to blame hits: it is other files of it that are taken
 }
 
-// verdicts puts together what was found.
+// verdicts assembles what was found.
 func (d *decider) verdicts(ctx context.Context, o WhyOptions) ([]StepVerdict, error) {
 	why, doubles := newReasons(d, o), newDoubles(d)
 	var all []StepVerdict
@@ -74,7 +74,7 @@ func (d *decider) verdicts(ctx context.Context, o WhyOptions) ([]StepVerdict, er
 			if double >= 0 {
 				v.Verdict, v.Measured, v.If = Maybe, false, []Condition{{Step: double, Same: true}}
 			}
-		case Hit, KeyOnly: // which say all there is
+		case Hit, KeyOnly: // nothing more to say
 		}
 		all = append(all, v)
 	}

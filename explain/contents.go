@@ -13,13 +13,13 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// contents says which record the files of a step's output have.
+// contents finds the records that stand for the files of a step's output.
 type contents struct {
 	plan    *plan
 	graph   *graph
-	layers  *Layers // nil where nobody wants layers to be read
+	layers  *Layers // nil if no layers are to be read
 	locals  localTrees
-	records func(output) []int // those that stand for an output, and whose results may be taken for its files
+	records func(output) []int // records that stand for an output and whose results have its files
 	trees   map[output][]knownTree
 	done    map[contentKey]contentOf
 }
@@ -36,19 +36,19 @@ type contentKey struct {
 	paths    string
 }
 
-// contentOf is what is known of the content of an output. There is one digest for each tree that may be meant.
+// contentOf is what is known of an output's content. It has one digest for each tree that the output may have.
 type contentOf struct {
 	records []digest.Digest
-	older   []digest.Digest // as BuildKit before v0.26 would have them
+	older   []digest.Digest // as BuildKit before v0.26 would compute them
 	how     How
 	err     error
 }
 
-// errUnknownFiles says that nobody can know an output's files without running something.
+// errUnknownFiles says that an output's files can't be known without running something.
 var errUnknownFiles = errors.New("the files are not known")
 
-// of returns the digests of the records that the selected files of an output may have. It fails with errUnknownFiles, with
-// errNoContext, or with contenthash.ErrNotFound.
+// of returns the digests of the records that may stand for the selected files of an output. It fails with errUnknownFiles,
+// errNoContext or contenthash.ErrNotFound.
 func (c *contents) of(ctx context.Context, out output, dep llb.Dep) (contentOf, error) {
 	key := contentKey{out, dep.Selector, fmt.Sprint(dep.Paths)}
 	known, ok := c.done[key]
@@ -62,8 +62,7 @@ func (c *contents) of(ctx context.Context, out output, dep llb.Dep) (contentOf, 
 	return known, known.err
 }
 
-// isUnread reports whether an error says that a file of a directory that was given can't be read. Nothing else can be said
-// then.
+// isUnread reports whether an error says that a file in a given directory can't be read. Nothing else can be said then.
 func isUnread(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path)
@@ -91,7 +90,7 @@ func (c *contents) compute(ctx context.Context, out output, paths []llb.Selectio
 	return found
 }
 
-// absent returns those paths that a local source does not have, where its directory is known.
+// absent returns those of the paths that a local source lacks, if its directory is known.
 func (c *contents) absent(out output, paths []llb.Selection) []string {
 	source := c.plan.Steps[out.step].Op.Source
 	if source == nil || !source.IsLocal() {
@@ -110,8 +109,8 @@ func (c *contents) absent(out output, paths []llb.Selection) []string {
 	return absent
 }
 
-// matchesNothing reports whether a local source has nothing that a wildcard is for. Builds don't fail by that, and where another one had
-// files there the directory may be a wrong one, as where a path is absent.
+// matchesNothing reports whether a wildcard matches nothing in a local source. That fails no build, and if another build had files
+// there, the directory may be the wrong one, as when a path is absent.
 func (c *contents) matchesNothing(out output, paths []llb.Selection) bool {
 	return slices.ContainsFunc(paths, func(p llb.Selection) bool { return p.Wildcard }) && len(c.absent(out, paths)) > 0
 }
@@ -175,7 +174,7 @@ func (c *contents) resultTrees(ctx context.Context, results []result) ([]knownTr
 	return trees, nil
 }
 
-// resultsOf returns the results that have the files of an output: one list, or several of which any will do.
+// resultsOf returns the results that have the files of an output: one list, or several lists of which any will do.
 func (c *contents) resultsOf(out output) [][]result {
 	if c.plan.Steps[out.step].Op.Source != nil {
 		return c.imageResults(out)
@@ -190,7 +189,7 @@ func (c *contents) resultsOf(out output) [][]result {
 	return [][]result{all}
 }
 
-// imageResults returns the results of an image, whose record has none: those of steps on it, without the steps' layers.
+// imageResults returns the results of an image, whose record has none: those of the steps on it, without the steps' layers.
 func (c *contents) imageResults(out output) [][]result {
 	var lists [][]result
 	for i, s := range c.plan.Steps {
@@ -217,7 +216,7 @@ func (c *contents) imageResults(out output) [][]result {
 	return lists
 }
 
-// readAhead reads the layers that have the files of some outputs side by side, for those are asked for one after the other.
+// readAhead reads in parallel the layers with the files of some outputs, which are then asked for one after the other.
 func (c *contents) readAhead(ctx context.Context, inputs []contentInput) error {
 	if c.layers == nil {
 		return nil
@@ -237,7 +236,7 @@ func (c *contents) readAhead(ctx context.Context, inputs []contentInput) error {
 	return c.layers.readAll(ctx, slices.Compact(layers))
 }
 
-// isWithoutLayers reports whether an output's files are elsewhere: in a directory, or in the definition.
+// isWithoutLayers reports whether an output's files come from a directory or the definition, not from layers.
 func (c *contents) isWithoutLayers(out output) bool {
 	op := c.plan.Steps[out.step].Op
 	if op.Source != nil && op.Source.IsLocal() {

@@ -1,7 +1,7 @@
 package explain
 
-// counterpart returns the step of an old build that was in the place of a new one, or -1: it has the same record, or the same
-// key, or stands on the counterpart of what the new one stands on and is the most like it.
+// counterpart returns the step of an old build whose place a new step has taken, or -1: it has the same record or the same
+// key, or it stands on the counterpart of what the new one stands on and is the most similar.
 func (r *reasons) counterpart(old *oldBuild, step int) int {
 	if known, ok := old.counterparts[step]; ok {
 		return known
@@ -42,7 +42,7 @@ func (r *reasons) findCounterpart(old *oldBuild, step int) int {
 	return best
 }
 
-// sourceCounterpart returns the source of an old build in the place of a new one.
+// sourceCounterpart returns the source of an old build whose place a new one has taken.
 func (r *reasons) sourceCounterpart(old *oldBuild, step int) int {
 	if same := old.sources[sourceName(r.plan.Steps[step].Op.Source)]; len(same) > 0 {
 		return same[0]
@@ -50,7 +50,7 @@ func (r *reasons) sourceCounterpart(old *oldBuild, step int) int {
 	return r.sourceBefore(old, step)
 }
 
-// closest returns the step of an old build that a new operation is the most like, of those that it may have come from, and
+// closest returns the step of an old build that is most similar to a new operation, among those that it may come from, and
 // how they differ.
 func (r *reasons) closest(old *oldBuild, step int) (best int, diff []Difference) {
 	best = -1

@@ -11,11 +11,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Verdict says what BuildKit makes of a step, given a cache.
+// Verdict says what BuildKit does with a step, given a cache.
 type Verdict string
 
-// The verdicts. With KeyOnly the step has no result in the cache, and none is
-// needed, because a later step hits.
+// The verdicts. KeyOnly means that the step has no result in the cache but
+// needs none, because a later step hits.
 const (
 	Hit     Verdict = "hit"
 	Miss    Verdict = "miss"
@@ -24,16 +24,16 @@ const (
 	Unknown Verdict = "unknown"
 )
 
-// Condition is what a verdict of Maybe depends on: that the files which the paths
-// select of a step come out as they were. Without paths it is that the step is
-// what it was, or that it hits itself.
+// Condition is what a verdict of Maybe depends on: that the files of a step which
+// the paths select come out as before or, without files, that the step itself is
+// unchanged or hits.
 type Condition struct {
 	Step  int
 	Paths []llb.Selection
-	Files bool // files are meant; without paths all of them
-	// Absent are those of the paths that the directory does not have which was given as the context: whoever built had them.
+	Files bool // files are meant, all of them if there are no paths
+	// Absent are those of the paths that the directory given as the context lacks: whoever built had them.
 	Absent []string
-	// Same says that the step is the same as this one as far as anybody knows: BuildKit runs one of them, and shows the other as cached.
+	// Same says that the step is the same as this one, as far as is known: BuildKit runs one of them and shows the other as cached.
 	Same bool
 }
 
@@ -42,35 +42,35 @@ type StepVerdict struct {
 	Step    int
 	Verdict Verdict
 	If      []Condition
-	Cause   *Cause // of a Miss; of a Maybe, where the same step may run in its place
-	// Measured says that the verdict is not derived but was seen: in the cache that the build exported, or in its history.
+	Cause   *Cause // of a Miss; of a Maybe if the same step may run instead
+	// Measured says that the verdict was not derived but observed, in the cache that the build exported or in its history.
 	Measured bool
-	// Made says that a Hit is none of the cache as it was before: all results that there are were made after the build began,
-	// as in a cache that the build has exported over the one that it imported.
+	// Made says that a Hit does not come from the cache as it was before: all of its results were made after the build began,
+	// as in a cache that the build exported over the one that it had imported.
 	Made bool
-	// Elsewhere says that a Miss did not run: the builder had its result, and not from this cache.
+	// Elsewhere says that a Miss did not run: the builder had its result from somewhere other than this cache.
 	Elsewhere bool
 }
 
 // WhyOptions are for Decide.
 type WhyOptions struct {
 	Options
-	// Old are builds that the cache is from, to say what is different.
+	// Old are builds that the cache comes from, used to say what is different.
 	Old []*provenance.Build
-	// New is the cache that the build itself exported, to say what it did; nil if it is not known.
+	// New is the cache that the build itself exported, used to say what the build did; nil if unknown.
 	New *layout.Cache
 
-	last *provenance.Build // what ran of a build that is asked about as it would run again; nil where that is not known
+	last *provenance.Build // the build that ran, if the question is what it would do next; nil if unknown
 }
 
 // Decide says for every step of a build whether BuildKit v0.34 finds it in the
-// cache, and why not. It is in the order of the steps; local sources are left
-// out, which are in no cache.
+// cache, and if not, why. Verdicts are in the order of the steps. Local sources
+// are left out, as they are in no cache.
 //
-// A cache in o.New that does not hold the steps of this build, or has them from
-// after its end, is not what it exported, and is left alone. Where it has a step
-// with other files than o.Contexts, one of the two is not of this build: nothing
-// rests then on one that is not known to be. NewReport says so.
+// A cache in o.New that lacks steps of this build, or whose results of them were
+// made after its end, is not what it exported and is ignored. If it has a step
+// with other files than o.Contexts, one of the two is not from this build, and
+// nothing is then based on one that is not known to be. NewReport says so.
 func Decide(ctx context.Context, c *layout.Cache, b *provenance.Build, o WhyOptions) ([]StepVerdict, error) {
 	verdicts, _, err := decide(ctx, c, b, o)
 	return verdicts, err
@@ -97,12 +97,12 @@ func decide(ctx context.Context, c *layout.Cache, b *provenance.Build, o WhyOpti
 		}
 	}
 	d.measure(found.seen)
-	d.walk() // for what was seen says what else is needed
+	d.walk() // because what was seen determines what else is needed
 	verdicts, err := d.verdicts(ctx, o)
 	return verdicts, found.warnings, err
 }
 
-// deriveFrom decides on a build by the cache, and the files that were given.
+// deriveFrom decides on a build from the cache and the given files alone.
 func deriveFrom(ctx context.Context, g *graph, b *provenance.Build, o Options) (*decider, error) {
 	d := newDecider(g, newPlan(b), o)
 	if err := d.find(ctx); err != nil {
@@ -132,30 +132,30 @@ func (d *decider) find(ctx context.Context) error {
 	return nil
 }
 
-// decider finds the records that the outputs of steps have, with their contents compared.
+// decider finds the records that the outputs of steps have, and compares their contents.
 type decider struct {
 	*graph
 	plan     *plan
-	layers   *Layers // nil where layers are taken to be there
+	layers   *Layers // nil if all layers are assumed to exist
 	contents *contents
 	states   map[output]*state
 	steps    []stepState
-	late     []bool // of steps: their keys are known only once something has run that ignores the cache
-	seen     *seen  // nil where nobody has the cache that the build exported
+	late     []bool // by step: its keys are known only once something that ignores the cache has run
+	seen     *seen  // nil if the cache that the build exported is not given
 }
 
 // state is what is known of one output.
 type state struct {
 	sure   []int    // records that stand for it
-	maybe  []option // records that do if something holds
-	ran    []option // records that stand for it once it has run, though it was not found by them; surely without needs
+	maybe  []option // records that stand for it under conditions
+	ran    []option // records that stand for it once it has run, though it was not found by them; certain if without needs
 	usable bool     // one of the sure records has a result that can be loaded
-	may    *option  // the one of the others that has, if any
+	may    *option  // the one of maybe that has such a result, if any
 	gone   digest.Digest
 }
 
-// option is a record that stands for an output under conditions. They are only the step's own: those of its inputs are named
-// by the step.
+// option is a record that stands for an output under conditions. They are only the step's own: those of its inputs are covered by naming
+// the step.
 type option struct {
 	record int
 	needs  []Condition
@@ -163,20 +163,20 @@ type option struct {
 
 // stepState is what becomes of a step.
 type stepState struct {
-	derived Verdict     // what the cache alone says
+	derived Verdict     // the verdict from the cache alone
 	lacks   []Condition // of a derived Maybe
 
 	verdict  Verdict
 	needs    []Condition // of a Maybe
 	needed   need
 	by       []int // the steps that need it
-	asked    bool  // BuildKit has to know its key
+	asked    bool  // BuildKit needs to know its key
 	measured bool
-	// elsewhere says that the step was seen not to run, and that this cache can't be the reason.
+	// elsewhere says that the step was seen not to run, for a reason other than this cache.
 	elsewhere bool
 }
 
-// resultsOf returns the records whose results are an output's files: those that BuildKit would load.
+// resultsOf returns the records whose results hold an output's files: those that BuildKit would load.
 func (d *decider) resultsOf(out output) []int {
 	s := d.states[out]
 	if s == nil || d.plan.Steps[out.step].IgnoreCache {
@@ -185,7 +185,7 @@ func (d *decider) resultsOf(out output) []int {
 	return s.sure
 }
 
-// decide finds the records of an output. The inputs have been decided before.
+// decide finds the records of an output. Its inputs must have been decided before.
 func (d *decider) decide(ctx context.Context, out output) error {
 	s := &state{}
 	d.states[out] = s
@@ -225,7 +225,7 @@ func (d *decider) findOutput(ctx context.Context, out output, s *state) error {
 	return d.findResults(ctx, s)
 }
 
-// first returns the records of the first input, if a record can't match without one of them; else nil.
+// first returns the records of the first input, if a record can match only through one of them; else nil.
 func (d *decider) first(inputs []inputOf, key *candidate) []int {
 	if len(inputs) == 0 || key.deps[0].Content || d.plan.isUnknown(inputs[0].Step) {
 		return nil
@@ -234,7 +234,7 @@ func (d *decider) first(inputs []inputOf, key *candidate) []int {
 	return append([]int{}, s.all()...)
 }
 
-// all returns all records that stand for an output, or may do so.
+// all returns all records that stand for an output, or may.
 func (s *state) all() []int {
 	records := slices.Clone(s.sure)
 	for _, more := range [][]option{s.maybe, s.ran} {
@@ -254,14 +254,14 @@ const (
 	fitsSurely
 )
 
-// fit says whether a record has the inputs of a step, and what it takes.
+// fit says whether a record has the inputs of a step, and under which conditions.
 func (d *decider) fit(ctx context.Context, record int, inputs []inputOf, deps []llb.Dep) (certainty, []Condition, error) {
 	return d.fitEach(record, inputs, func(i int, slot []alternative, in output) (certainty, Condition, error) {
 		return d.fitSlot(ctx, slot, in, deps[i])
 	})
 }
 
-// fitEach says it by what fitOne says of each input.
+// fitEach is fit, with fitOne deciding on each input.
 func (d *decider) fitEach(
 	record int, inputs []inputOf, fitOne func(i int, slot []alternative, in output) (certainty, Condition, error),
 ) (certainty, []Condition, error) {
@@ -284,7 +284,7 @@ func (d *decider) fitEach(
 	return all, needs, nil
 }
 
-// fitSlot says the same of one input. A link is looked for before a content, which costs more.
+// fitSlot is fit for one input. It tries links before contents, which cost more.
 func (d *decider) fitSlot(ctx context.Context, slot []alternative, in output, dep llb.Dep) (certainty, Condition, error) {
 	best, need := d.fitLink(slot, in, dep.Selector.String())
 	if best == fitsSurely || !dep.Content {
@@ -334,7 +334,7 @@ func (d *decider) fitLink(slot []alternative, in output, selector string) (certa
 	return best, need
 }
 
-// fitContent says whether the files of an input are those of a content.
+// fitContent says whether a content record stands for the files of an input.
 func (d *decider) fitContent(ctx context.Context, record int, in output, dep llb.Dep) (certainty, error) {
 	known, err := d.contents.of(ctx, in, dep)
 	switch {
@@ -342,7 +342,7 @@ func (d *decider) fitContent(ctx context.Context, record int, in output, dep llb
 		return fitsNot, context.Cause(ctx)
 	case isUnread(err):
 		return fitsNot, err
-	case err != nil: // the files are not there, or can't be read: nobody knows what the build makes of it
+	case err != nil: // the files are missing or can't be read: what the build does with them is unknown
 		return fitsMaybe, nil //nolint:nilerr // which the verdict says
 	}
 	same := 0
@@ -364,7 +364,7 @@ func (d *decider) fitContent(ctx context.Context, record int, in output, dep llb
 	}
 }
 
-// findResults looks which records have a result whose layers are there.
+// findResults finds out which records have a result whose layers all exist.
 func (d *decider) findResults(ctx context.Context, s *state) error {
 	for _, r := range s.sure {
 		ok, err := d.canLoad(ctx, r, s)
@@ -385,7 +385,7 @@ func (d *decider) findResults(ctx context.Context, s *state) error {
 	return nil
 }
 
-// canLoad reports whether a record has a result all of whose layers are there, and notes one that is not.
+// canLoad reports whether a record has a result whose layers all exist, and otherwise notes a missing layer.
 func (d *decider) canLoad(ctx context.Context, record int, s *state) (bool, error) {
 	for _, result := range d.results(record) {
 		if d.layers == nil {

@@ -7,18 +7,18 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// Difference is one thing in which two operations differ. A side that does not
-// have it is nil.
+// Difference is one field in which two operations differ. A side that lacks it
+// is nil.
 type Difference struct {
 	Field string  `json:"field"`
 	Old   *string `json:"old,omitempty"`
 	New   *string `json:"new,omitempty"`
 
-	word    string // what the field is called, if that is known
-	address string // of a host that is new
+	word    string // the field's name in a Dockerfile, if known
+	address string // of a new host
 }
 
-// diffFields compares operations field by field, in the order of names.
+// diffFields compares operations field by field, in the order of the fields' names.
 func diffFields(before, now map[string]string) []Difference {
 	names := map[string]bool{}
 	for name := range before {
@@ -43,7 +43,7 @@ func diffFields(before, now map[string]string) []Difference {
 		}
 		all = append(all, d)
 	}
-	if len(all) > 1 { // a variable more or less changes the order, which says nothing new
+	if len(all) > 1 { // adding or removing a variable changes the order too, which says nothing new
 		all = slices.DeleteFunc(all, func(d Difference) bool { return d.Field == llb.EnvOrder })
 	}
 	return all

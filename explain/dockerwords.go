@@ -9,19 +9,18 @@ import (
 	"time"
 )
 
-// secretName matches the names of variables that mostly hold what nobody should see. It is better to hide a MONKEY than to show
-// an SSHKEY.
+// secretName matches the names of variables that usually hold secrets. It is better to hide a MONKEY than to show an SSHKEY.
 var secretName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|(KEY|PASS|AUTH|CRED|PAT)S?\d*([_.-]|$)|[_-]PWD$`)
 })
 
-// isSecret reports whether the values are of a variable that is called like a secret.
+// isSecret reports whether the values belong to a variable with a name like that of a secret.
 func (d Difference) isSecret() bool {
 	name, ok := strings.CutPrefix(d.Field, "env.")
 	return ok && secretName().MatchString(name)
 }
 
-// inWords puts differences in the words of a Dockerfile.
+// inWords describes differences in the words of a Dockerfile.
 func inWords(diff []Difference, lead string) string {
 	var all []string
 	for _, d := range diff {
@@ -41,13 +40,13 @@ var (
 	extraHost   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^extraHosts\[\d+\]\.Host$`) })
 )
 
-// dockerWords are what fields of actions and commands are called in a Dockerfile, or on the command line.
+// dockerWords maps fields of actions and commands to their names in a Dockerfile or on the command line.
 var dockerWords = map[string]string{
 	"user": "USER", "cwd": "WORKDIR", "owner": "--chown", "mode": "--chmod", "modeStr": "--chmod", "dest": "destination", "src": "source",
 	"timestamp": "SOURCE_DATE_EPOCH", "": "action", "attemptUnpackDockerCompatibility": "--unpack",
 }
 
-// fieldWords returns what a field is called in a Dockerfile, or on the command line.
+// fieldWords returns the name of a field in a Dockerfile or on the command line.
 func (d Difference) fieldWords() string {
 	name := actionName().ReplaceAllString(d.Field, "")
 	switch {
@@ -68,7 +67,7 @@ func (d Difference) fieldWords() string {
 	return name
 }
 
-// value returns a value as a Dockerfile has it.
+// value returns a value as a Dockerfile spells it.
 func (d Difference) value(text string) string {
 	switch {
 	case text == hidden:
@@ -86,7 +85,7 @@ func (d Difference) value(text string) string {
 	}
 }
 
-// octal returns a mode as chmod has it. A copy that sets none has -1.
+// octal returns a mode as chmod spells it. A copy that sets none has -1.
 func octal(text string) string {
 	mode, err := strconv.ParseInt(text, 10, 64)
 	switch {
@@ -99,7 +98,7 @@ func octal(text string) string {
 	}
 }
 
-// date returns a time that is given in nanoseconds. A file that gets none has -1.
+// date formats a time given in nanoseconds. A file that is given none has -1.
 func date(text string) string {
 	nanoseconds, err := strconv.ParseInt(text, 10, 64)
 	switch {
@@ -112,10 +111,10 @@ func date(text string) string {
 	}
 }
 
-// mountField is what the names of fields with mounts begin with; then comes where they are.
+// mountField begins the names of fields with mounts; the mount's destination follows.
 const mountField = "mount "
 
-// mountWords returns a mount as --mount has it.
+// mountWords returns a mount as --mount spells it.
 func mountWords(target, text string) string {
 	kind, rest, _ := strings.Cut(text, ",")
 	parts := []string{kind, "target=" + target}
@@ -153,7 +152,7 @@ func mountWords(target, text string) string {
 	return strings.Join(parts, ",")
 }
 
-// String says what is different, such as ENV MODE fast -> slow. Of long values it shows the part that differs.
+// String says what is different, such as ENV MODE fast -> slow. Long values are cut to the part that differs.
 func (d Difference) String() string {
 	field := d.fieldWords()
 	if old, now, ok := d.images(); ok {
@@ -171,7 +170,7 @@ func (d Difference) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s -> %s", field, before, now))
 }
 
-// images returns two images, or only the digests that they are pinned to where these are all the difference.
+// images returns two images, or only the digests that pin them if nothing else differs.
 func (d Difference) images() (old, now string, ok bool) {
 	if d.Field == resolvedField && d.Old != nil && d.New != nil {
 		return "digest " + shortDigest(*d.Old), shortDigest(*d.New), true
@@ -187,7 +186,7 @@ func (d Difference) images() (old, now string, ok bool) {
 	return image(name, old), image(other, now), true
 }
 
-// isRenamed reports whether two sources have other names, and not only other digests.
+// isRenamed reports whether two sources differ in their names, not only in their digests.
 func (d Difference) isRenamed() bool {
 	if d.Field != "identifier" || d.Old == nil || d.New == nil {
 		return false
@@ -197,7 +196,7 @@ func (d Difference) isRenamed() bool {
 	return old != now
 }
 
-// image returns the name of an image with the beginning of its digest.
+// image returns the name of an image with a shortened digest.
 func image(name, pin string) string {
 	name = strings.TrimPrefix(name, "docker-image://")
 	if pin != "" {
@@ -206,7 +205,7 @@ func image(name, pin string) string {
 	return name
 }
 
-// shortDigest returns as much of a digest, or of a commit, as tells it from others.
+// shortDigest returns enough of a digest or commit to distinguish it from others.
 func shortDigest(text string) string {
 	text = strings.TrimPrefix(text, "sha256:")
 	return text[:min(len(text), 12)]
@@ -215,7 +214,7 @@ func shortDigest(text string) string {
 // Lengths of values that are shown, in characters.
 const (
 	maxShown = 120
-	around   = 20 // characters beside the part that differs
+	around   = 20 // characters on each side of the part that differs
 )
 
 func shortened(text string) string {
@@ -226,7 +225,7 @@ func shortened(text string) string {
 	return quoted(string(r[:maxShown])) + hidden
 }
 
-// quoted keeps text on one line, and shows where it begins and ends if that can't be seen.
+// quoted keeps text on one line, and shows where it begins and ends if that is not visible.
 func quoted(text string) string {
 	if text == "" || strings.TrimSpace(text) != text || strings.ContainsAny(text, "\n\r\t") {
 		return fmt.Sprintf("%q", text)
@@ -234,7 +233,7 @@ func quoted(text string) string {
 	return text
 }
 
-// differing returns two values, without what they begin and end with both, if they are long.
+// differing returns two values, without their common beginning and end if they are long.
 func differing(a, b string) (string, string) {
 	x, y := []rune(a), []rune(b)
 	if len(x) <= maxShown && len(y) <= maxShown {
@@ -251,7 +250,7 @@ func differing(a, b string) (string, string) {
 	return window(x, same, end), window(y, same, end)
 }
 
-// window returns the part of a text between what is the same, with a little around it.
+// window returns the part of a text between the common beginning and end, with some context.
 func window(r []rune, same, end int) string {
 	from, to := max(0, same-around), min(len(r), len(r)-end+around)
 	text := quoted(string(r[from:min(to, from+2*maxShown)]))

@@ -9,16 +9,16 @@ import (
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
-// evidence is what verdicts may rest on, of what was given.
+// evidence is which of the given inputs verdicts may rest on.
 type evidence struct {
-	seen        *seen // nil where nobody has what the build exported
+	seen        *seen // nil if there is no cache that the build exported
 	notContexts bool  // the directories may be those of another build
 	warnings    []string
 }
 
-// weigh says whether a cache is what the build exported, and what holds where that has a step with other files than the directories that
-// were given: then one of the two is of another build. Of a directory nothing tells which it is of. Of the cache something does: results that
-// were made while this build ran, of steps that have its keys.
+// weigh says whether a cache is what the build exported, and what holds if it has a step with other files than the given directories: then
+// one of the two is from another build. Nothing tells which build a directory is from. For a cache there is a sign: results that were made
+// while this build ran, of steps with its keys.
 func (d *decider) weigh(ctx context.Context, o WhyOptions) (evidence, error) {
 	if o.New == nil {
 		return evidence{}, nil
@@ -48,7 +48,7 @@ func (d *decider) weigh(ctx context.Context, o WhyOptions) (evidence, error) {
 	return d.judge(exported, bare), nil
 }
 
-// judge says what holds of a cache that has other files than were given. bare is the same cache, whatever files there are.
+// judge says what holds for a cache with other files than the given ones. bare is the same cache, matched without any directories.
 func (d *decider) judge(exported, bare *seen) evidence {
 	w := words{build: d.plan.Build}
 	if step := bare.stranger(); step >= 0 {
@@ -80,10 +80,10 @@ func (d *decider) lateText(step int) string {
 	return fmt.Sprintf("its results of %s were made after this build had ended, so that it is not what this build exported", w.line(step))
 }
 
-// disagrees reports whether a step has other files than were given, or none that could be of this build.
+// disagrees reports whether the cache has a step with other files than the given ones, or with none that could be from this build.
 func (s *seen) disagrees() bool { return s.disputed() >= 0 }
 
-// disputed is the first of those steps, or -1.
+// disputed returns the first such step, or -1.
 func (s *seen) disputed() int {
 	step := s.stranger()
 	if step < 0 || s.doubted >= 0 && s.doubted < step {
@@ -110,7 +110,7 @@ func (s *seen) afterEnd() int {
 	return -1
 }
 
-// madeMeanwhile reports whether a record was made while the build ran that is not among those which have the files that were given.
+// madeMeanwhile reports whether a record was made while the build ran and is not one that has the given files.
 func (s *seen) madeMeanwhile(given *seen) bool {
 	for out, found := range s.found {
 		for _, f := range found {
@@ -128,7 +128,7 @@ func (s *seen) isMeanwhile(record int) bool {
 	return slices.ContainsFunc(s.results(record), func(r result) bool { return isSince(s.plan.Build, r.made) && !isAfter(s.plan.Build, r.made) })
 }
 
-// isAfter reports whether a result was made after a build had ended; of one whose end is not known, that may be.
+// isAfter reports whether a result was made after a build had ended, or may have been because the end is unknown.
 func isAfter(b *provenance.Build, made buildcache.Time) bool {
 	return b.Finished.IsZero() || made.After(b.Finished)
 }

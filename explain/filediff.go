@@ -11,11 +11,11 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// FileChange is a file that is not what it was when the cache was made.
+// FileChange is a file that has changed since the cache was made.
 type FileChange struct {
 	Path   string `json:"path"`
 	Change Change `json:"change"`
-	Ignore string `json:"ignore,omitempty"` // the name of the file that leaves it out, or did
+	Ignore string `json:"ignore,omitempty"` // the name of the ignore file that leaves it out, or did
 }
 
 // Change is what happened to a file.
@@ -24,19 +24,20 @@ type Change string
 // The changes.
 const (
 	ChangeContent Change = "content"
-	ChangeAny     Change = "content or mode" // of an archive that is unpacked
+	ChangeAny     Change = "content or mode" // of an archive that may have been unpacked
 	ChangeMode    Change = "mode"
 	ChangeType    Change = "type"
 	ChangeTarget  Change = "target" // of a symbolic link
 	ChangeAdded   Change = "added"
 	ChangeRemoved Change = "removed"
-	ChangeIgnored Change = "ignored" // it is there, and .dockerignore leaves it out
-	// ChangeUnignored is a file that .dockerignore left out before, be it there then or not.
+	ChangeIgnored Change = "ignored" // it exists, and .dockerignore leaves it out
+	// ChangeUnignored is a file that .dockerignore left out before, whether or not it existed then.
 	ChangeUnignored Change = "no longer ignored"
 )
 
-// changedFiles compares the files that a step copies with those that it copied when a record was made. It is nil where
-// that can't be told: its layers hold what was copied, and somebody has to have the files that are copied now.
+// changedFiles compares the files that a step copies with those that it copied when a record was made. It returns nil
+// if it can't tell: the record's layers must hold what was copied, and the files that are copied now must be
+// available.
 func (r *reasons) changedFiles(ctx context.Context, out output, record, source int) ([]FileChange, error) {
 	op := r.plan.Steps[out.step].Op
 	if r.layers == nil || op.File == nil || !r.plan.steps[source].local {
@@ -74,7 +75,7 @@ func (r *reasons) changedFiles(ctx context.Context, out output, record, source i
 	return c.changes, nil
 }
 
-// unlessGone returns why a context has ended, and nil for one that has not: what can't be read is not compared.
+// unlessGone returns the cause if a context has ended, else nil: what can't be read is not compared.
 func unlessGone(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -82,16 +83,16 @@ func unlessGone(ctx context.Context) error {
 	return nil
 }
 
-// comparison holds copies against what they made before.
+// comparison compares copies with what they made before.
 type comparison struct {
 	was, top *contenthash.Tree // all files of the old result, and those of its uppermost layer
-	expected map[string]bool   // where files go to
+	expected map[string]bool   // paths that files are copied to
 	targets  []target
 	changes  []FileChange
-	hidden   []string // what copies took that set modes themselves
+	hidden   []string // what was copied by actions that set modes themselves
 }
 
-// target is a directory that something is copied to, and where it comes from.
+// target is a directory that something is copied to, and where that comes from.
 type target struct{ dest, source string }
 
 func (c *comparison) compare(tree *contenthash.Tree, copied *llb.CopyAction) error {
@@ -120,7 +121,7 @@ func (c *comparison) compare(tree *contenthash.Tree, copied *llb.CopyAction) err
 	return nil
 }
 
-// hiddenName names what is copied: the file, if it is one.
+// hiddenName names what is copied: the file, if there is only one.
 func hiddenName(files []contenthash.File, copied *llb.CopyAction) string {
 	if len(files) == 1 {
 		return strings.TrimPrefix(path.Join(files[0].Root, files[0].Rel), "/")
@@ -128,8 +129,8 @@ func hiddenName(files []contenthash.File, copied *llb.CopyAction) string {
 	return strings.TrimPrefix(path.Join("/", copied.Src), "/")
 }
 
-// addHiddenModes adds what is left where nothing that is to be seen has changed: modes of files whose copies have others, by
-// which the source is told all the same.
+// addHiddenModes accounts for a step with no visible change: what is left are modes of files whose copies get other modes,
+// because the source's modes still enter the key.
 func (c *comparison) addHiddenModes() {
 	if len(c.changes) > 0 {
 		return
@@ -163,7 +164,7 @@ func (c *comparison) compareFile(f contenthash.File, copied *llb.CopyAction) err
 	return err
 }
 
-// destOf returns where a file goes that was matched itself.
+// destOf returns the destination of a file that the pattern itself matched.
 func (c *comparison) destOf(f contenthash.File, copied *llb.CopyAction) string {
 	dest := path.Join("/", copied.Dest)
 	into, ok := c.was.Lookup(dest)
@@ -174,7 +175,7 @@ func (c *comparison) destOf(f contenthash.File, copied *llb.CopyAction) string {
 	return dest
 }
 
-// compareArchive decides on a file that may have been unpacked: it is not looked into.
+// compareArchive decides on a file that may have been unpacked. It does not look into the file.
 func (c *comparison) compareArchive(f contenthash.File, from string, copied *llb.CopyAction) error {
 	if was, ok := c.was.Lookup(c.destOf(f, copied)); ok && was.Header().Type == contenthash.TypeFile {
 		same, err := f.SameBytes(was)
@@ -213,7 +214,7 @@ func changeOf(now, was contenthash.File, copied *llb.CopyAction) (Change, error)
 	return "", nil
 }
 
-// addRemoved adds what the uppermost layer has where files were copied to, and the copies do not make any more.
+// addRemoved adds what the uppermost layer has in the directories copied to, and the copies no longer make.
 func (c *comparison) addRemoved() {
 	seen := map[string]bool{}
 	for _, t := range c.targets {
@@ -231,7 +232,7 @@ func (c *comparison) addRemoved() {
 	slices.SortStableFunc(c.changes, func(a, b FileChange) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// isAbove reports whether a path is a directory of one that files are copied to.
+// isAbove reports whether a path is a directory that files are copied to, or one above it.
 func (c *comparison) isAbove(p string) bool {
 	for _, t := range c.targets {
 		if t.dest == p || strings.HasPrefix(t.dest, p+"/") {

@@ -8,14 +8,14 @@ import (
 )
 
 // Contexts are the directories that a build copies from, by name. The build
-// context is called "context". "dockerfile" is where the Dockerfile is, if not
-// there.
+// context is called "context". "dockerfile" is the directory of the Dockerfile,
+// if that is elsewhere.
 type Contexts map[string]string
 
 // mainContext is the name of the build context.
 const mainContext = "context"
 
-// trees of local sources, by their identifier and attributes.
+// localTrees loads the files of local sources.
 type localTrees struct {
 	contexts Contexts
 	known    map[int]localTree // by step

@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
-// unknownContexts says which of the directories that were given no build takes files from, by their names. That of the build
-// context may be given to any build, and that of the Dockerfile.
+// unknownContexts warns of given directories, by name, that no build takes files from. The build context and the
+// Dockerfile's directory may be given to any build.
 func unknownContexts(builds []*provenance.Build, given Contexts) []string {
 	all := missingContexts(builds, Contexts{})
 	var warnings []string
@@ -27,7 +27,7 @@ func unknownContexts(builds []*provenance.Build, given Contexts) []string {
 	return warnings
 }
 
-// goneWarnings says that BuildKit does not pass over a layer that is missing.
+// goneWarnings warns that BuildKit does not skip a missing layer.
 func (r *Report) goneWarnings() []string {
 	if !slices.ContainsFunc(r.Steps, func(s StepReport) bool { return s.Cause != nil && s.Cause.Kind == CauseLayer }) {
 		return nil

@@ -1,9 +1,9 @@
-// Package explain says which step of a build a record of a cache stands for, and
+// Package explain says which step of a build a cache's record stands for, and
 // why a step of a build is not in a cache.
 //
-// Records hold digests only. What they are digests of can be rebuilt from what a
-// build told of its steps (package provenance): operations from there alone
-// (package llb), contents of files from the build context or from the layers of
+// Records hold only digests. What they are digests of can be rebuilt from what a
+// build reported about its steps (package provenance): operations from that
+// alone (package llb), contents of files from the build context or the layers of
 // the cache (package contenthash). Steps are matched by the whole chain that
 // leads to them, never by a digest alone: the same command on another base is
 // another step.
@@ -21,15 +21,15 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// graph is the records of a cache, to be looked up.
+// graph is the records of a cache, indexed.
 type graph struct {
 	config   *buildcache.Config
 	byDigest map[digest.Digest][]int
 	// below finds the records whose first input has a link to a record.
 	below map[below][]int
-	// stacks says of each layer what it is with all that is under it.
+	// stacks has, for each layer, what it is together with all layers under it.
 	stacks []stack
-	// chains are the digests of records that BuildKit before v0.34 made of an image's layers.
+	// chains are the digests of records that BuildKit before v0.34 made from an image's layers.
 	chains map[digest.Digest]bool
 }
 
@@ -61,17 +61,17 @@ func newGraph(c *layout.Cache) (*graph, error) {
 	return g, nil
 }
 
-// isLeaf reports whether a record has no inputs: that of a source, or of a content.
+// isLeaf reports whether a record has no inputs, as those of sources and contents.
 func (g *graph) isLeaf(record int) bool { return len(g.config.Records[record].Inputs) == 0 }
 
-// hasResult reports whether a record has a result, wherever its layers are.
+// hasResult reports whether a record has a result, whether or not its layers exist.
 func (g *graph) hasResult(record int) bool {
 	r := &g.config.Records[record]
 	return len(r.Results)+len(r.Chains) > 0
 }
 
-// candidates returns the records that have a digest and may follow the records of a first input. With no first input to go
-// by, these are all that have the digest.
+// candidates returns the records that have a digest and may follow the records of a first input, or all records with the
+// digest if first is nil.
 func (g *graph) candidates(d digest.Digest, selector digest.Digest, first []int) []int {
 	all := g.byDigest[d]
 	if first == nil || len(all) <= len(first) {

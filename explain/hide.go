@@ -8,25 +8,25 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// hidden stands for what is not to be seen.
+// hidden replaces what must not be shown.
 const hidden = "…"
 
-// Addresses with what may be secret in them: user and password, and the query, in which signatures are. An address ends at a
-// blank: all else that ends one in a shell may stand in a password. Names of images have neither.
+// Addresses with what may be secret in them: user and password, and the query, which may carry signatures. Only a blank ends
+// an address: whatever else would end it in a shell may be part of a password. Image names have none of these.
 var (
 	address  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://\S+`) })
 	another  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://`) })
 	userInfo = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^(?:[^/?#]*@|[^/?#@]*:[^/?#@]*[^/?#@0-9][^/?#@]*[/?#].*@)`)
-	}) // with no port behind the colon it is a password
+	}) // what follows the colon is no port, so it is a password
 	query = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\?[^#]*?(['"\x60;)]*(?:#|$))`) })
 )
 
-// withoutSecrets returns text without users, passwords and queries of the addresses in it.
+// withoutSecrets returns text with users, passwords and queries removed from the addresses in it.
 func withoutSecrets(text string) string {
 	return address().ReplaceAllStringFunc(text, func(text string) string {
 		var shown strings.Builder
-		for text != "" { // for another address may follow without a blank
+		for text != "" { // another address may follow without a blank
 			one := text
 			start := strings.Index(text, "://") + len("://")
 			if next := another().FindStringIndex(text[start:]); next != nil && !strings.Contains(text[start:start+next[0]], "?") {
@@ -39,7 +39,7 @@ func withoutSecrets(text string) string {
 	})
 }
 
-// hideRest hides what may be secret of an address, in what follows its scheme.
+// hideRest hides what may be secret in an address, given its scheme and the rest.
 func hideRest(scheme, rest string) string {
 	switch strings.ToLower(scheme) {
 	case "docker-image://", "oci-layout://", "local://":
@@ -49,7 +49,7 @@ func hideRest(scheme, rest string) string {
 	return query().ReplaceAllString(rest, "?"+hidden+"${1}")
 }
 
-// withoutSecrets returns the difference without secrets of addresses. Where nothing else is different, it says so.
+// withoutSecrets returns the difference without the secrets of addresses. If nothing else differs, it says so.
 func (d Difference) withoutSecrets() Difference {
 	var old, now string
 	if d.Old != nil {
@@ -70,7 +70,7 @@ func (d Difference) withoutSecrets() Difference {
 	return d
 }
 
-// redacted returns the difference without values, and without names that a build's author chose, but for those of variables.
+// redacted returns the difference without values and without names chosen by the build's author, except those of variables.
 func (d Difference) redacted() Difference {
 	if d.Old != nil {
 		d.Old = new(hidden)
@@ -87,13 +87,13 @@ func (d Difference) redacted() Difference {
 	return d
 }
 
-// instructions are the words that a line of a Dockerfile begins with.
+// instructions are the words that begin a Dockerfile's instructions.
 var instructions = map[string]bool{
 	"ADD": true, "ARG": true, "CMD": true, "COPY": true, "ENTRYPOINT": true, "ENV": true, "EXPOSE": true, "FROM": true, "HEALTHCHECK": true,
 	"LABEL": true, "MAINTAINER": true, "ONBUILD": true, "RUN": true, "SHELL": true, "STOPSIGNAL": true, "USER": true, "VOLUME": true, "WORKDIR": true,
 }
 
-// redactedTitle says no more of a step than what it is.
+// redactedTitle says only what kind of step it is.
 func redactedTitle(title string, op *llb.Op) string {
 	words := strings.Fields(title)
 	if len(words) > 0 && instructions[strings.ToUpper(words[0])] {
@@ -106,7 +106,7 @@ func redactedTitle(title string, op *llb.Op) string {
 	return op.Kind() + " " + hidden
 }
 
-// redactedFiles returns changes without names of files.
+// redactedFiles returns changes without the names of the files.
 func redactedFiles(files []FileChange) []FileChange {
 	var all []FileChange
 	for _, f := range files {
@@ -116,10 +116,10 @@ func redactedFiles(files []FileChange) []FileChange {
 	return all
 }
 
-// paths returns the names of what is selected.
+// paths returns the names of the selected files.
 func (w *words) paths(selected []llb.Selection) []string { return w.shown(pathsOf(selected)) }
 
-// shown returns names of files as they may be seen.
+// shown returns names of files, hidden if values are redacted.
 func (w *words) shown(paths []string) []string {
 	if !w.redact {
 		return paths

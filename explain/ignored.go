@@ -16,14 +16,14 @@ import (
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
-// excludePatterns is the attribute of a local source with what its .dockerignore said.
+// excludePatterns is the attribute of a local source that holds the patterns of its .dockerignore.
 const excludePatterns = "local.excludepatterns"
 
-// includePatterns is the attribute of one of which another client than that of a Dockerfile chooses what is sent.
+// includePatterns is the attribute of a local source whose files are chosen by a client other than the Dockerfile frontend's.
 const includePatterns = "local.includepattern"
 
-// markIgnored tells files that are left out of what a client sends from those that are gone, and those that no longer are from those
-// that are new, where it is known what was left out before.
+// markIgnored separates files that the client leaves out from removed ones and, if it is known what was left out before, files that
+// are no longer left out from new ones.
 func (r *reasons) markIgnored(source *llb.SourceOp, tree *contenthash.Tree, changes []FileChange) {
 	if source.Attrs[includePatterns] != "" {
 		return
@@ -41,7 +41,7 @@ func (r *reasons) markIgnored(source *llb.SourceOp, tree *contenthash.Tree, chan
 	}
 }
 
-// isLeftOut reports whether a file is in a directory, and not in what a client sends of it.
+// isLeftOut reports whether a file exists in a directory but is not in what a client sends of it.
 func (l *localTrees) isLeftOut(name string, tree *contenthash.Tree, path string) bool {
 	if !filepath.IsLocal(path) {
 		return false
@@ -50,20 +50,20 @@ func (l *localTrees) isLeftOut(name string, tree *contenthash.Tree, path string)
 		return false
 	}
 	dir, above := l.contexts[name], filepath.Dir(path)
-	if at, err := contenthash.Resolve(dir, above); err != nil || at != above { // what a link leads to is elsewhere
+	if at, err := contenthash.Resolve(dir, above); err != nil || at != above { // a link leads elsewhere
 		return false
 	}
 	_, err := os.Lstat(filepath.Join(dir, path))
 	return err == nil
 }
 
-// leavesOut reports whether patterns surely leave a file out.
+// leavesOut reports whether patterns are certain to leave a file out.
 func leavesOut(patterns contenthash.Ignores, path string) bool {
 	out, err := patterns.LeaveOut(path)
 	return out && err == nil
 }
 
-// ignoredBefore returns what the old builds left out of a source, and the last one.
+// ignoredBefore returns the patterns by which the old builds, and the last one, left files of a source out.
 func (r *reasons) ignoredBefore(source *llb.SourceOp) (all []contenthash.Ignores) {
 	var before []*provenance.Build
 	for _, old := range r.old {
@@ -90,7 +90,7 @@ func (r *reasons) ignoredBefore(source *llb.SourceOp) (all []contenthash.Ignores
 	return all
 }
 
-// ignoringNow returns an operation, that of a local source with what is to be left out of it by now, as far as its directory is known.
+// ignoringNow returns an operation; a local source gets the patterns that apply to it now, if its directory is known.
 func ignoringNow(b *provenance.Build, op *llb.Op, contexts Contexts) (*llb.Op, error) {
 	if op.Source == nil || !op.Source.IsLocal() {
 		return op, nil
@@ -119,8 +119,8 @@ func ignoringNow(b *provenance.Build, op *llb.Op, contexts Contexts) (*llb.Op, e
 	return &next, nil
 }
 
-// ignoredNow returns the patterns of what is to be left out of a source by now, and the path of the file that says so. It fails with
-// errNoContext where the directory is not known, or that file, or another client than BuildKit's frontend for Dockerfiles chooses what is sent.
+// ignoredNow returns the patterns that now leave files of a source out, and the path of the file they come from. It fails with errNoContext
+// if the directory or that file is unknown, or if a client other than BuildKit's Dockerfile frontend chooses what is sent.
 func (l *localTrees) ignoredNow(b *provenance.Build, source *llb.SourceOp) (path string, patterns []string, err error) {
 	_, name := source.Scheme()
 	if _, ok := l.contexts[name]; !ok || source.Attrs[includePatterns] != "" {
@@ -134,11 +134,11 @@ func (l *localTrees) ignoredNow(b *provenance.Build, source *llb.SourceOp) (path
 	return filepath.Join(file.dir, file.name), patterns, err
 }
 
-// ignoreFile is the file that says what of a context is left out. Without a directory it is not known which it is, for nobody knows
-// where the Dockerfile is; the name then says which may be meant.
+// ignoreFile is the file that says what is left out of a context. If dir is empty, it is unknown which file that is, because the
+// Dockerfile's directory is; name then lists the candidates.
 type ignoreFile struct{ dir, name string }
 
-// ignoreFile returns that file: the one of the Dockerfile, where that is there.
+// ignoreFile returns that file: the Dockerfile's own, if it exists.
 func (l *localTrees) ignoreFile(b *provenance.Build, name string) ignoreFile {
 	common := ignoreFile{l.contexts[name], contenthash.IgnoreName}
 	if name != mainContext || len(b.Files) == 0 || !filepath.IsLocal(b.Files[0].Name) {
@@ -154,8 +154,8 @@ func (l *localTrees) ignoreFile(b *provenance.Build, name string) ignoreFile {
 	return own
 }
 
-// haveDockerfile reports whether the Dockerfile of a build is where it is looked for. One that is in the context may be another than the one
-// that the build was given (docker build -f DIR/Dockerfile), which provenance calls by the same name: the bytes tell.
+// haveDockerfile reports whether the Dockerfile of a build is where it is expected. One in the context may not be the one that the build
+// was given (docker build -f DIR/Dockerfile), although provenance gives it the same name: the bytes tell.
 func (c Contexts) haveDockerfile(b *provenance.Build) bool {
 	_, isTold := c["dockerfile"]
 	dir, base := filepath.Split(b.Files[0].Name)
@@ -171,7 +171,7 @@ func (c Contexts) haveDockerfile(b *provenance.Build) bool {
 	return false
 }
 
-// unplaced returns the names of Dockerfiles of which nobody knows where they are, so that nobody knows what is left out of the build context.
+// unplaced returns the names of Dockerfiles in unknown directories, which leave unknown what is left out of the build context.
 func unplaced(builds []*provenance.Build, contexts Contexts) (names []string) {
 	if _, ok := contexts[mainContext]; !ok {
 		return nil
@@ -191,7 +191,7 @@ func unplaced(builds []*provenance.Build, contexts Contexts) (names []string) {
 	return names
 }
 
-// unplacedNotes says why the build context does not count.
+// unplacedNotes says why the build context is not used.
 func unplacedNotes(names []string, contexts Contexts, redact bool) []string {
 	dir := (&words{redact: redact}).shown([]string{contexts.dockerfiles()})[0]
 	var notes []string
@@ -202,7 +202,7 @@ func unplacedNotes(names []string, contexts Contexts, redact bool) []string {
 	return notes
 }
 
-// dockerfiles is the directory where Dockerfiles are.
+// dockerfiles returns the directory of Dockerfiles.
 func (c Contexts) dockerfiles() string {
 	if dir, ok := c["dockerfile"]; ok {
 		return dir
@@ -210,7 +210,7 @@ func (c Contexts) dockerfiles() string {
 	return c[mainContext]
 }
 
-// ignoreNotes says of which contexts another part is left out now than the builds did: what is compared is what the builds sent.
+// ignoreNotes says which contexts leave out other files now than when the builds ran. What the builds sent is what is compared.
 func ignoreNotes(builds []*provenance.Build, contexts Contexts, redact bool) []string {
 	var notes []string
 	for _, b := range builds {

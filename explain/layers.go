@@ -18,9 +18,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Layers reads the layers of a cache when somebody asks for the files of a
-// result. Each is read once, several side by side. It is not safe for concurrent
-// use.
+// Layers reads the layers of a cache when the files of a result are asked for.
+// Each is read once, several in parallel. It is not safe for concurrent use.
 type Layers struct {
 	source  layout.Source
 	cache   *layout.Cache
@@ -29,8 +28,8 @@ type Layers struct {
 	decoder *compress.Decoder
 	blobs   map[digest.Digest]buildcache.Descriptor
 	read    map[digest.Digest]readLayer
-	trees   map[int]*contenthash.Tree // of a layer with all that is under it
-	gone    map[int]digest.Digest     // what is missing of a layer with all that is under it, "" for nothing
+	trees   map[int]*contenthash.Tree // by layer: its files and those of all layers under it
+	gone    map[int]digest.Digest     // by layer: a missing blob of it or a layer under it, "" for none
 	there   map[digest.Digest]bool
 }
 
@@ -39,7 +38,7 @@ type readLayer struct {
 	err   error
 }
 
-// LayersOptions say how layers are read. The zero value is good.
+// LayersOptions say how layers are read. The zero value is usable.
 type LayersOptions struct {
 	Jobs    int // layers at once; 0 means one for each processor
 	OnEvent layout.Handler
@@ -65,7 +64,7 @@ func NewLayers(source layout.Source, cache *layout.Cache, o LayersOptions) *Laye
 	return l
 }
 
-// missing returns the digest of a layer of a result whose blob is not there, or "".
+// missing returns the digest of a result's layer whose blob does not exist, or "".
 func (l *Layers) missing(ctx context.Context, r result) (digest.Digest, error) {
 	layers := r.list
 	if layers == nil {
@@ -139,7 +138,7 @@ func (l *Layers) files(ctx context.Context, r result) (*contenthash.Tree, error)
 	return l.trees[r.top], nil
 }
 
-// over returns a tree with some layers over it.
+// over returns a tree with some layers applied to it.
 func (l *Layers) over(ctx context.Context, tree *contenthash.Tree, layers []int) (*contenthash.Tree, error) {
 	if err := l.readAll(ctx, layers); err != nil {
 		return nil, err
@@ -154,7 +153,7 @@ func (l *Layers) over(ctx context.Context, tree *contenthash.Tree, layers []int)
 	return tree, nil
 }
 
-// missingTrees returns the layers of a result that its files are still to be made of, lowest first.
+// missingTrees returns the layers of a result whose trees are still to be made, lowest first.
 func (l *Layers) missingTrees(r result) []int {
 	if r.list != nil || r.top == buildcache.NoParent {
 		return r.list
@@ -162,14 +161,14 @@ func (l *Layers) missingTrees(r result) []int {
 	return upwards(l.cache.Config.Layers, r.top, func(at int) bool { return l.trees[at] != nil })
 }
 
-// layer returns a layer that readAll has read, if it could.
+// layer returns a layer that readAll has read, or why it could not be read.
 func (l *Layers) layer(blob digest.Digest) (*contenthash.Layer, error) {
 	known := l.read[blob]
 	return known.layer, known.err
 }
 
-// readAll reads those layers that were not read yet, side by side. It fails only where it is stopped: what is wrong with a layer is said
-// when that is asked for.
+// readAll reads the layers that were not read yet, in parallel. It fails only if it is stopped: what is wrong with a layer is returned
+// when that layer is asked for.
 func (l *Layers) readAll(ctx context.Context, layers []int) error {
 	var blobs []digest.Digest
 	plan := layout.Event{Kind: layout.EventPlan, Verb: "hash"}
@@ -245,7 +244,7 @@ func (l *Layers) readBlob(ctx context.Context, blob digest.Digest) (*contenthash
 	return layer, nil
 }
 
-// estargzFiles are the files that an estargz layer has beside those of the step.
+// estargzFiles are the files that an estargz layer has in addition to those of the step.
 var estargzFiles = []string{"/stargz.index.json", "/.prefetch.landmark", "/.no.prefetch.landmark"}
 
 func (l *Layers) decode(ctx context.Context, raw io.Reader) (*contenthash.Layer, error) {

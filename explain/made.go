@@ -10,7 +10,7 @@ import (
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
-// made reports whether all results of a step were made after the build began: it can't have found them.
+// made reports whether all results of a step were made after the build began, so that it can't have found them.
 func (d *decider) made(step int) bool {
 	found := false
 	for _, out := range d.plan.steps[step].outputs {
@@ -31,8 +31,8 @@ func isSince(b *provenance.Build, made buildcache.Time) bool {
 	return !b.Started.IsZero() && !made.IsZero() && !made.Before(b.Started)
 }
 
-// next returns the builds that are asked about. Where nobody knows what would be left out of the build context, that does not count any
-// more, and notes say so.
+// next returns the builds that the question is about. If it is unknown what would be left out of the build context, that context is no
+// longer used, and notes say so.
 func (o *ReportOptions) next(builds []*provenance.Build) (next []*provenance.Build, notes []string, err error) {
 	if !o.Next {
 		return builds, nil, nil
@@ -48,8 +48,8 @@ func (o *ReportOptions) next(builds []*provenance.Build) (next []*provenance.Bui
 	return next, notes, nil
 }
 
-// again returns the builds as ones that are still to begin, for which everything in the cache is there before, and of whose contexts is
-// left out what is to be left out now.
+// again returns the builds as if they were still to begin: everything in the cache is there before them, and what is left out of their
+// contexts is what is to be left out now.
 func again(builds []*provenance.Build, contexts Contexts) ([]*provenance.Build, error) {
 	all := make([]*provenance.Build, len(builds))
 	for i, b := range builds {
@@ -68,7 +68,7 @@ func again(builds []*provenance.Build, contexts Contexts) ([]*provenance.Build, 
 	return all, nil
 }
 
-// madeWarning warns of a cache that the builds themselves have exported.
+// madeWarning warns of a cache that the builds themselves exported.
 func (g *graph) madeWarning(records []Record, builds []*provenance.Build) []string {
 	n := 0
 	for _, r := range records {

@@ -11,14 +11,14 @@ import (
 // output is one output of a step.
 type output struct{ step, output int }
 
-// matching says which records of a cache stand for the outputs of a build's steps. A content may be any: that is what
-// naming wants; deciding compares it.
+// matching says which records of a cache stand for the outputs of a build's steps. Any content may match, as naming
+// wants; deciding compares it.
 type matching struct {
 	*graph
 	plan  *plan
 	found map[output][]match
 
-	fits map[fit]bool // what is known of records that may stand for steps of unknown keys
+	fits map[fit]bool // cached answers for records that may stand for steps with unknown keys
 }
 
 // match is a record that stands for an output of a step.
@@ -33,7 +33,7 @@ type fit struct {
 	record int
 }
 
-// newMatching looks up a build in a cache. Time is linear in the two, but for records that share a digest.
+// newMatching looks up a build in a cache. It takes time linear in both, except for records that share a digest.
 func newMatching(g *graph, p *plan) *matching {
 	m := &matching{graph: g, plan: p, found: map[output][]match{}, fits: map[fit]bool{}}
 	for step := range p.steps {
@@ -46,7 +46,7 @@ func newMatching(g *graph, p *plan) *matching {
 	return m
 }
 
-// match finds the records that have a key, and whose inputs are those of the step.
+// match finds the records that have a key and the step's inputs.
 func (m *matching) match(out output, key candidate) {
 	inputs := m.plan.Steps[out.step].Inputs
 	for _, r := range m.candidates(key.key.Record(out.output), firstSelector(key), m.first(inputs, key)) {
@@ -65,7 +65,7 @@ func firstSelector(key candidate) digest.Digest {
 	return ""
 }
 
-// first returns the records of the first input, if a record can't match without one of them; else nil.
+// first returns the records of the first input, if a record can match only through one of them; else nil.
 func (m *matching) first(inputs []inputOf, key candidate) []int {
 	if len(inputs) == 0 || key.deps[0].Content || m.plan.isUnknown(inputs[0].Step) || m.plan.isImage(inputs[0].Step) {
 		return nil
@@ -95,7 +95,7 @@ func (m *matching) inputsFit(record int, inputs []inputOf, deps []llb.Dep) bool 
 	return true
 }
 
-// link returns the record that an input of a record links to as the output of the step, or -1.
+// link returns the record that an input links to as the output of the step, or -1.
 func (m *matching) link(alternatives []alternative, in inputOf, dep llb.Dep) int {
 	for _, a := range alternatives {
 		if a.Selector == dep.Selector.String() && m.mayBe(a.Link, output{in.Step, in.Output}) {
@@ -105,7 +105,7 @@ func (m *matching) link(alternatives []alternative, in inputOf, dep llb.Dep) int
 	return -1
 }
 
-// content returns the record of a content that an input of a record links to, or -1.
+// content returns the record of a content that an input links to, or -1.
 func (m *matching) content(alternatives []alternative, in inputOf, dep llb.Dep) int {
 	if !dep.Content {
 		return -1
@@ -123,7 +123,7 @@ func (g *graph) isContent(a alternative) bool {
 	return a.Selector == "" && g.isLeaf(a.Link) && !g.hasResult(a.Link)
 }
 
-// mayBe reports whether a record stands for an output, or may do so because nothing is known of the step's key.
+// mayBe reports whether a record stands for an output, or may because nothing is known of the step's key.
 func (m *matching) mayBe(record int, out output) bool {
 	switch {
 	case m.has(out, record):
@@ -135,7 +135,7 @@ func (m *matching) mayBe(record int, out output) bool {
 	}
 }
 
-// unknownFits reports whether a record has the inputs of a step whose key is not known.
+// unknownFits reports whether a record has the inputs of a step whose key is unknown.
 func (m *matching) unknownFits(record int, out output) bool {
 	key := fit{out, record}
 	if known, ok := m.fits[key]; ok {
@@ -151,7 +151,7 @@ func (m *matching) unknownFits(record int, out output) bool {
 	return ok
 }
 
-// anyLink is link without a selector to go by.
+// anyLink is link for any selector.
 func (m *matching) anyLink(alternatives []alternative, in inputOf) int {
 	for _, a := range alternatives {
 		if m.mayBe(a.Link, output{in.Step, in.Output}) {
@@ -161,8 +161,8 @@ func (m *matching) anyLink(alternatives []alternative, in inputOf) int {
 	return -1
 }
 
-// confirm notes what the inputs of a record stand for that was found by its key: steps whose own keys are not known have
-// their record by position now.
+// confirm notes what the inputs of a record found by its key stand for: steps whose own keys are unknown get their
+// records by position.
 func (m *matching) confirm(record int, inputs []inputOf, deps []llb.Dep) {
 	for i, in := range inputs {
 		out := output{in.Step, in.Output}

@@ -1,8 +1,8 @@
 package explain
 
-// measure takes what was seen: whether the history says that a step was cached, or whether its result in the cache that the
-// build exported is younger than the build. The history says so of a step as well that was passed over first and had to run
-// after all, for another one; and of one that the builder had by itself. So it makes no hit of a miss, and neither does the
+// measure applies what was observed: whether the history says that a step was cached, or whether its result in the cache
+// that the build exported is younger than the build. The history also calls a step cached that was first skipped but then
+// had to run for another one, or that the builder already had. So it turns no miss into a hit, and neither does the
 // exported cache.
 func (d *decider) measure(seen *seen) {
 	for step, s := range d.plan.Steps {
@@ -24,7 +24,7 @@ func (d *decider) measure(seen *seen) {
 	}
 }
 
-// setSeen notes whether a step was seen to run. One that this cache does not have and that did not run is still no hit.
+// setSeen notes whether a step was seen to run. A step that did not run but is not in this cache is still no hit.
 func (d *decider) setSeen(step int, ran bool) {
 	s := &d.steps[step]
 	if !ran && (s.derived == Miss || s.derived == KeyOnly) {

@@ -19,20 +19,20 @@ type Naming struct {
 	Names []string `json:"names"`
 	Where string   `json:"where,omitempty"`
 	How   How      `json:"how,omitempty"`
-	// Before is the first version that makes another key of the same.
+	// Before is the first version that makes a different key for the same step.
 	Before  string `json:"before,omitempty"`
 	Differs bool   `json:"differs,omitempty"`
-	// Absent are paths that are not in the directory which was given.
+	// Absent are paths that the given directory lacks.
 	Absent []string `json:"absent,omitempty"`
-	// Platforms are those of the builds that have the step, where there are builds for several.
+	// Platforms are those of the builds with the step, if the builds are for several platforms.
 	Platforms []string `json:"platforms,omitempty"`
 }
 
-// NamedRecord is a record with what it stands for and what it has.
+// NamedRecord is a record with its name, results and layers.
 type NamedRecord struct {
 	Index  int           `json:"index"`
 	Digest digest.Digest `json:"digest"`
-	// Naming is nil where nobody knows of any build.
+	// Naming is nil if no builds were given.
 	*Naming `json:",omitempty"`
 	Results int        `json:"results"`
 	Newest  *time.Time `json:"newest,omitempty"` // of the results
@@ -44,15 +44,15 @@ type NamedRecord struct {
 
 // Named is what the records of a cache stand for.
 type Named struct {
-	Records []NamedRecord `json:"records"` // as they stand in the cache
+	Records []NamedRecord `json:"records"` // in the cache's order
 	// Warnings say which of the builds have nothing to do with the cache.
 	Warnings []string `json:"warnings,omitempty"`
 
 	order []int
 }
 
-// NameInWords says of every record of a cache what it stands for, in words: what NewReport says of it. It is for results that are
-// about something else than the build, and reads no layers. With no builds, no record has a name.
+// NameInWords says in words what every record of a cache stands for, as NewReport does. It is for results about something other
+// than the build, and reads no layers. Without builds, no record has a name.
 func NameInWords(ctx context.Context, c *layout.Cache, builds []*provenance.Build, redact bool) (*Named, error) {
 	records, err := NameRecords(ctx, c, builds, Options{})
 	if err != nil {
@@ -72,7 +72,7 @@ func NameInWords(ctx context.Context, c *layout.Cache, builds []*provenance.Buil
 	return named, nil
 }
 
-// InOrder returns the records in the order of the lines of the builds, those without names last.
+// InOrder returns the records in the order of the builds' lines, those without names last.
 func (n *Named) InOrder() []NamedRecord {
 	sorted := make([]NamedRecord, len(n.order))
 	for i, at := range n.order {
@@ -81,7 +81,7 @@ func (n *Named) InOrder() []NamedRecord {
 	return sorted
 }
 
-// orderOf returns the indexes of records in the order of the builds' lines. What a step takes stands before the step.
+// orderOf returns the indexes of records in the order of the builds' lines. What a step takes comes before the step.
 func orderOf(records []Record, builds []*provenance.Build) []int {
 	lines := make([][]int, len(builds))
 	for i, b := range builds {
@@ -103,7 +103,7 @@ func orderOf(records []Record, builds []*provenance.Build) []int {
 	return order
 }
 
-// taker is the step in whose line a name stands: of a content, the one that takes the files.
+// taker returns the step whose line a name belongs to: for a content, the one that takes the files.
 func (n Name) taker() int {
 	if n.User >= 0 {
 		return n.User

@@ -16,7 +16,7 @@ import (
 // Kind says what a record stands for.
 type Kind string
 
-// The kinds of records. KindForeign is one that no step of the builds has.
+// The kinds of records. KindForeign is for a record that matches no step of the builds.
 const (
 	KindStep    Kind = "step"
 	KindSource  Kind = "source"
@@ -27,12 +27,12 @@ const (
 // Name is one thing that a record stands for.
 type Name struct {
 	Build int // in the list of builds
-	Step  int // whose record it is; of a content, whose files they are
-	// User is the step that takes the files, of a content, else -1.
+	Step  int // the record's step; for a content, the step whose files they are
+	// User is, for a content, the step that takes the files, else -1.
 	User  int
 	Paths []llb.Selection // of a content; none for all files
 	How   How
-	Form  llb.Form // in which the key is made
+	Form  llb.Form // the form of the key
 }
 
 // Record is what is known of one record of a cache.
@@ -41,13 +41,13 @@ type Record struct {
 	Digest digest.Digest
 	Kind   Kind
 	Names  []Name // in the order of the steps; none for a foreign record
-	// Differs says that the files of the build are not those that the record stands for: it is of an older build, if of this
-	// Dockerfile at all.
+	// Differs says that the build's files are not those that the record stands for: it is from an older build, if it is from
+	// this Dockerfile at all.
 	Differs bool
-	// Absent are those of the paths that the directory does not have which was given as the context.
+	// Absent are those of the paths that the directory given as the context lacks.
 	Absent  []string
 	Results int
-	Newest  time.Time // of the results; the zero time where there is none, or none says so
+	Newest  time.Time // of the results; the zero time if there are none, or none says when
 	Layers  int       // of the newest result
 	Bytes   int64     // of the layers of the newest result
 	Added   int64     // of the uppermost of them
@@ -57,16 +57,16 @@ type Record struct {
 	newest result
 }
 
-// Options are for naming and deciding. The zero value is good.
+// Options are for naming and deciding. The zero value is usable.
 type Options struct {
-	// Contexts are the directories of the build, to prove contents with.
+	// Contexts are the directories of the build, used to prove contents.
 	Contexts Contexts
-	// Layers are those of the cache, to prove contents with; nil to read none.
+	// Layers are those of the cache, used to prove contents; nil to read none.
 	Layers *Layers
 }
 
-// NameRecords says of every record of a cache which steps of the builds it stands
-// for. It reads layers and directories only as far as options give some.
+// NameRecords says for every record of a cache which steps of the builds it
+// stands for. It reads only the layers and directories that options give it.
 func NameRecords(ctx context.Context, c *layout.Cache, builds []*provenance.Build, o Options) ([]Record, error) {
 	g, err := newGraph(c)
 	if err != nil {
@@ -88,7 +88,7 @@ func NameRecords(ctx context.Context, c *layout.Cache, builds []*provenance.Buil
 	return records, nil
 }
 
-// describe returns what a cache alone says of its records.
+// describe returns what the cache alone says about its records.
 func (g *graph) describe() []Record {
 	records := make([]Record, len(g.config.Records))
 	for i, r := range g.config.Records {
@@ -102,7 +102,7 @@ func (g *graph) describe() []Record {
 	return records
 }
 
-// take makes a result the newest one.
+// take makes a result the record's newest one.
 func (r *Record) take(g *graph, newest result) {
 	r.newest, r.Newest, r.Layer = newest, newest.made.Time, newest.top
 	r.Layers, r.Bytes, r.Added = g.sizeOf(newest)
@@ -130,7 +130,7 @@ func (n *namer) nameSteps() {
 	}
 }
 
-// nameContents names the records that the inputs of named records have as contents.
+// nameContents names the content records that are inputs of named records.
 func (n *namer) nameContents(ctx context.Context, o Options) error {
 	c := newContents(n.plan, n.graph, o, func(out output) []int {
 		var records []int
@@ -158,7 +158,7 @@ func (n *namer) nameContents(ctx context.Context, o Options) error {
 	return nil
 }
 
-// contentInput is a record that a named one has as an input by its contents: it stands for files of an output.
+// contentInput is a content record that is an input of a named record: it stands for files of an output.
 type contentInput struct {
 	record int
 	name   Name
@@ -174,7 +174,7 @@ func newContents(p *plan, g *graph, o Options, records func(output) []int) *cont
 	}
 }
 
-// contentInputs returns those that a record has which stands for a step.
+// contentInputs returns those of a record that stands for a step.
 func (n *namer) contentInputs(step int, f match) []contentInput {
 	if f.how != ByKey || n.plan.Steps[step].Op.Source != nil {
 		return nil
@@ -195,7 +195,7 @@ func (n *namer) contentInputs(step int, f match) []contentInput {
 	return all
 }
 
-// depsOf returns the inputs of a step in a form.
+// depsOf returns how the inputs of a step enter its key in a form.
 func (n *namer) depsOf(step int, form llb.Form) []llb.Dep {
 	for _, key := range n.plan.steps[step].keys {
 		if key.form == form {
@@ -215,7 +215,7 @@ func (n *namer) nameContent(ctx context.Context, c *contents, in contentInput) e
 		return context.Cause(ctx)
 	case isUnread(err):
 		return err
-	case err != nil: // which leaves the name what it is
+	case err != nil: // the name stays as it is
 		r.Absent = c.absent(in.out, in.dep.Paths)
 	case slices.Contains(known.records, r.Digest), slices.Contains(known.older, r.Digest):
 		name.How = known.how

@@ -14,9 +14,8 @@ const (
 	neededSurely
 )
 
-// walk goes from the result of the build to its beginnings. What hits needs nothing that is before it; what misses needs
-// the results of its inputs, and a content that nobody knows needs the input whose files they are. A step without a result
-// runs if its result is needed.
+// walk goes backwards from the result of the build. A hit needs nothing before it. A miss needs the results of its inputs,
+// and an unknown content needs the input that the files belong to. A step without a result runs if its result is needed.
 func (d *decider) walk() {
 	for step := range d.steps {
 		s := &d.steps[step]
@@ -38,7 +37,7 @@ func (d *decider) walk() {
 	}
 }
 
-// derive says of all steps what the cache alone says.
+// derive finds each step's verdict from the cache alone.
 func (d *decider) derive() {
 	for step := range d.plan.steps {
 		d.markLate(step)
@@ -46,7 +45,7 @@ func (d *decider) derive() {
 	}
 }
 
-// combine returns the verdict of a step from those of its outputs: the worst of them.
+// combine returns the verdict of a step, which is the worst of its outputs' verdicts.
 func (d *decider) combine(step int) (Verdict, []Condition) {
 	worst, needs := Verdict(""), []Condition(nil)
 	for _, out := range d.plan.steps[step].outputs {
@@ -79,7 +78,7 @@ func (d *decider) verdictOf(out output) (Verdict, []Condition) {
 	}
 }
 
-// settle decides on a step without a result, once it is known whether the result is needed.
+// settle decides on a step without a result once it is known whether that result is needed.
 func (d *decider) settle(step int) {
 	s := &d.steps[step]
 	if s.verdict != KeyOnly {
@@ -97,7 +96,7 @@ func (d *decider) settle(step int) {
 	}
 }
 
-// ask says which keys BuildKit has to know, and so which files: to compare them it has to have them, whatever comes of it.
+// ask notes which keys BuildKit needs to know, and so which files: to compare files it must have them, whatever the outcome.
 func (d *decider) ask(step int) {
 	s := &d.steps[step]
 	if !s.asked && s.needed < neededSurely {
@@ -120,7 +119,7 @@ func (d *decider) ask(step int) {
 	}
 }
 
-// lacking returns what nobody can decide without: what each record needs that may stand for the output.
+// lacking returns the conditions without which nothing can be decided: those shared by all records that may stand for the output.
 func (s *state) lacking() []Condition {
 	if len(s.sure) > 0 || len(s.maybe) == 0 {
 		return nil
@@ -134,7 +133,7 @@ func (c Condition) same(other Condition) bool {
 	return c.Step == other.Step && c.Files == other.Files && fmt.Sprint(c.Paths) == fmt.Sprint(other.Paths)
 }
 
-// spread says what a step needs of its inputs.
+// spread notes what a step needs of its inputs.
 func (d *decider) spread(step int) {
 	s := &d.steps[step]
 	level := s.needed
@@ -166,7 +165,7 @@ func (d *decider) raise(step int, level need, by int) {
 	}
 }
 
-// neededBy returns the first step for which a step without a result has to run, that itself runs for another reason, or -1.
+// neededBy returns the step that makes a step without a result run, itself running for another reason, or -1.
 func (d *decider) neededBy(step int) int {
 	for d.steps[step].derived == KeyOnly {
 		if len(d.steps[step].by) == 0 {

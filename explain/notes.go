@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/explain/provenance"
 )
 
-// dockerfileNotes says which Dockerfiles are not those that the builds had: then the steps are those of the builds all the
-// same. The name "dockerfile" may say where it is, if not in the context.
+// dockerfileNotes says which Dockerfiles are not the ones that the builds had: the steps are still those of the builds.
+// The name "dockerfile" may say where the file is, if not in the context.
 func dockerfileNotes(builds []*provenance.Build, contexts Contexts, redact bool) []string {
 	dir, ok := contexts["dockerfile"]
 	if !ok {
@@ -37,7 +37,7 @@ func dockerfileNotes(builds []*provenance.Build, contexts Contexts, redact bool)
 	return notes
 }
 
-// absentWarnings says which files that steps take are not in the directories that were given.
+// absentWarnings says which files that steps take are missing from the given directories.
 func absentWarnings(records []Record, builds []*provenance.Build, contexts Contexts, redact bool) []string {
 	type source struct{ build, step int }
 	paths := map[source][]string{}
@@ -61,7 +61,7 @@ func absentWarnings(records []Record, builds []*provenance.Build, contexts Conte
 	return warnings
 }
 
-// strangerWarnings says which builds have nothing to do with a cache, new ones and those that it is said to be from.
+// strangerWarnings says which builds have nothing to do with a cache, among the new ones and those that it is said to come from.
 func (g *graph) strangerWarnings(records []Record, builds, old []*provenance.Build) []string {
 	if len(records) == 0 {
 		return nil
@@ -83,7 +83,7 @@ func (g *graph) strangerWarnings(records []Record, builds, old []*provenance.Bui
 	return warnings
 }
 
-// platformIn tells one of several builds from the others.
+// platformIn distinguishes one of several builds from the others.
 func platformIn(b *provenance.Build, all []*provenance.Build) string {
 	if len(all) < 2 {
 		return ""
@@ -91,7 +91,7 @@ func platformIn(b *provenance.Build, all []*provenance.Build) string {
 	return " (" + platformOf(b) + ")"
 }
 
-// hasSteps reports whether some record stands for a step of the build that is no source.
+// hasSteps reports whether a record stands for a step of the build other than a source.
 func (m *matching) hasSteps() bool {
 	for out, found := range m.found {
 		if len(found) > 0 && m.plan.Steps[out.step].Op.Source == nil {
@@ -101,8 +101,8 @@ func (m *matching) hasSteps() bool {
 	return false
 }
 
-// isStranger reports whether a cache knows few of the operations of a build, on whatever base. With another base alone, it
-// knows most of them.
+// isStranger reports whether a cache knows less than a third of a build's operations, on any base. If only the base
+// differs, it knows most of them.
 func (g *graph) isStranger(p *plan) bool {
 	all, known := 0, 0
 	for i, s := range p.steps {
@@ -119,7 +119,7 @@ func (g *graph) isStranger(p *plan) bool {
 	return all > 0 && known*3 < all
 }
 
-// doubleWarnings says for which platforms there is more than one build: their steps are all told, side by side.
+// doubleWarnings says which platforms have more than one build. The steps of all of them are reported, side by side.
 func doubleWarnings(builds []*provenance.Build) []string {
 	count := map[string]int{}
 	var warnings []string

@@ -13,9 +13,9 @@ import (
 // rootSelector is the selector that every RUN has had for its root since v0.13.
 var rootSelector = digest.FromString("/").String()
 
-// CheckKeys finds records with keys that only older BuildKits make: newer ones
-// run those steps again. It needs no provenance, and so it finds only what digests
-// give away by themselves.
+// CheckKeys finds records with keys that only older BuildKits make: newer ones run
+// those steps again. It needs no provenance, so it finds only what digests reveal
+// by themselves.
 func CheckKeys(c *layout.Cache) []buildcache.Problem {
 	k := keyCheck{config: c.Config, merges: map[llb.Form]int{}, known: map[digest.Digest]llb.Form{}, sizes: map[int]bool{}}
 	for i := range c.Config.Records {
@@ -39,13 +39,13 @@ func CheckKeys(c *layout.Cache) []buildcache.Problem {
 	return problems
 }
 
-// keyCheck counts what gives a version away.
+// keyCheck counts what reveals a version.
 type keyCheck struct {
 	config  *buildcache.Config
 	merges  map[llb.Form]int
 	known   map[digest.Digest]llb.Form // digests of merges
 	sizes   map[int]bool               // numbers of inputs whose merges are known
-	bare    int                        // records that a RUN before v0.13 may have
+	bare    int                        // records that may be of a RUN before v0.13
 	hasRoot bool                       // some record has the selector of a RUN since then
 }
 
@@ -71,10 +71,10 @@ func (k *keyCheck) look(r *buildcache.Record) {
 	}
 }
 
-// maxMerge is the most inputs that a merge is looked for with.
+// maxMerge is the most inputs of a merge that is looked for.
 const maxMerge = 64
 
-// learn computes the digests of merges of some number of inputs.
+// learn computes the digests of merges with some number of inputs.
 func (k *keyCheck) learn(inputs int) {
 	if k.sizes[inputs] {
 		return
@@ -91,7 +91,7 @@ func (k *keyCheck) learn(inputs int) {
 	}
 }
 
-// hasChain reports whether a record stands for a chain of layers, as an image had beside its digest before v0.34.
+// hasChain reports whether a record stands for a chain of layers, which images had in addition to their digest before v0.34.
 func (g *graph) hasChain() bool {
 	chains := chainRecords(g.stacks)
 	for i := range g.config.Records {

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// own says what is changed of a step that misses for another one in the first place: what will make it miss still when that
-// is mended. It is nil where nothing is, or where that can't be told from what the first cause brings with it.
+// own returns what has changed in a step that primarily misses because of another one: what will still make it miss when
+// the other is fixed. It returns nil if nothing has, or if that can't be told apart from the effects of the first cause.
 func (r *reasons) own(ctx context.Context, step int, follows *Cause) (*Cause, error) {
 	root := r.rootOf(follows.Step)
 	first := r.causes[root]
@@ -26,7 +26,7 @@ func (r *reasons) own(ctx context.Context, step int, follows *Cause) (*Cause, er
 	return nil, nil
 }
 
-// rootOf returns the step with the first cause, for which a step misses. Causes are found in the order of the steps.
+// rootOf returns the step with the first cause behind a step's miss. Causes are found in the order of the steps.
 func (r *reasons) rootOf(step int) int {
 	if root, ok := r.roots[step]; ok {
 		return root
@@ -34,8 +34,8 @@ func (r *reasons) rootOf(step int) int {
 	return step
 }
 
-// ownOperation returns the cause of an operation that the cache has nowhere, without what is different about others before it:
-// a variable is so for all that follow.
+// ownOperation returns the cause if the cache has an operation nowhere, without the differences already reported for steps
+// before it: a changed variable differs in all steps that follow.
 func (r *reasons) ownOperation(out output, root int) *Cause {
 	if r.told[root] == nil {
 		r.told[root] = map[string]bool{}
@@ -54,11 +54,11 @@ func (r *reasons) ownOperation(out output, root int) *Cause {
 	if len(r.old) > 0 || first == CauseOperation || first == CauseBase || r.unnamed[root] {
 		return nil
 	}
-	r.unnamed[root] = true // which may be all that is changed about those that follow
+	r.unnamed[root] = true // this may be all that has changed in those that follow
 	return &Cause{Kind: CauseOperation, Step: -1}
 }
 
-// key tells differences apart.
+// key identifies a difference.
 func (d Difference) key() string {
 	key := d.Field
 	for _, side := range []*string{d.Old, d.New} {
@@ -69,7 +69,7 @@ func (d Difference) key() string {
 	return key
 }
 
-// ownContent returns the cause where no record of an operation has the files that a directory has now.
+// ownContent returns the cause if no record of an operation has the files that a directory has now.
 func (r *reasons) ownContent(ctx context.Context, out output, key *candidate, same []int) (*Cause, error) {
 	for i, in := range r.plan.Steps[out.step].Inputs {
 		if !key.deps[i].Content || !r.plan.steps[in.Step].local {
@@ -97,7 +97,7 @@ func (r *reasons) ownContent(ctx context.Context, out output, key *candidate, sa
 	return nil, nil
 }
 
-// otherFiles returns the records of an operation with other files of an input, the newest first, or says that one may have these.
+// otherFiles returns the records of an operation with other files of an input, newest first, or reports that one may have these files.
 func (r *reasons) otherFiles(ctx context.Context, out output, input int, same []int) (all []other, fits bool, err error) {
 	in := r.plan.Steps[out.step].Inputs[input]
 	for _, record := range same {

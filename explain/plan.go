@@ -13,15 +13,15 @@ type plan struct {
 	steps []planned
 }
 
-// planned is a step with the keys that it may have, that of the current version first. A step without any is of an unknown
-// key, unless it is a local source, which is in no cache.
+// planned is a step with the keys that it may have, that of the current version first. The key of a step without any is
+// unknown, unless it is a local source, which is in no cache.
 type planned struct {
 	keys    []candidate
-	outputs []int // those that something needs
+	outputs []int // outputs that something needs
 	local   bool
 }
 
-// candidate is one key, in the form of some version.
+// candidate is one key, in one version's form.
 type candidate struct {
 	form llb.Form
 	key  llb.Key
@@ -46,7 +46,7 @@ func newPlan(b *provenance.Build) *plan {
 	return p
 }
 
-// withCache returns the plan of the same build without steps that ignore the cache.
+// withCache returns the plan of the same build with no step ignoring the cache.
 func (p *plan) withCache() *plan {
 	b := *p.Build
 	b.Steps = slices.Clone(b.Steps)
@@ -77,7 +77,7 @@ func keysOf(b *provenance.Build, step int) (keys []candidate, local bool) {
 	return keys, false
 }
 
-// same reports whether two forms say the same.
+// same reports whether two candidates have the same key and the same inputs, whatever their forms.
 func (c candidate) same(other candidate) bool {
 	return c.key.Text == other.key.Text && slices.EqualFunc(c.deps, other.deps, func(a, b llb.Dep) bool {
 		return a.Selector == b.Selector && a.Content == b.Content
@@ -95,7 +95,7 @@ func (p *plan) isImage(step int) bool {
 	return source != nil && source.IsImage()
 }
 
-// current returns the key of a step that BuildKit makes today, or nil.
+// current returns the key of a step in today's form, or nil.
 func (p *plan) current(step int) *candidate {
 	keys := p.steps[step].keys
 	if len(keys) == 0 || keys[0].form != llb.FormV17 {
@@ -104,7 +104,7 @@ func (p *plan) current(step int) *candidate {
 	return &keys[0]
 }
 
-// shown reports whether a step is one to speak of: not the build context, and not the name of the result.
+// shown reports whether a step is to be reported: not a local source, and not the name of the result.
 func (p *plan) shown(step int) bool {
 	return !p.steps[step].local && !p.Steps[step].Op.IsResult()
 }

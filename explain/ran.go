@@ -6,12 +6,12 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// What BuildKit is told to run without the cache gives its followers no keys to look up: they run too, unless they are
-// found by their files. But the keys that both have once they ran are what they always are, so that what stands on a
+// A step that BuildKit is told to run without the cache gives its followers no keys to look up: they run too, unless
+// they are found by their files. But once both have run, their keys are the usual ones, so that what stands on a
 // follower is found by its key again.
 
-// isLate reports whether an output may have records that it was not found by, because it, or an input of it, ignores the
-// cache.
+// isLate reports whether an output may have records that it was not found by, because its step or an input of it ignores
+// the cache.
 func (d *decider) isLate(out output, s *state) bool {
 	if len(s.sure) > 0 || d.plan.Steps[out.step].Op.Source != nil || d.plan.current(out.step) == nil {
 		return false
@@ -29,8 +29,8 @@ func (d *decider) standsOnIgnored(step int) bool {
 	return false
 }
 
-// askLate says what has to run before the keys of a step's inputs are known: followers of what ignores the cache, and those
-// themselves, however far below.
+// askLate notes what has to run before the keys of a step's inputs are known: followers of steps that ignore the cache, and
+// those steps themselves, however far below.
 func (d *decider) askLate(step int) {
 	for _, in := range d.plan.Steps[step].Inputs {
 		if s := d.states[output{in.Step, in.Output}]; len(s.ran) > 0 {
@@ -60,7 +60,7 @@ func (d *decider) findRan(ctx context.Context, out output, s *state) error {
 			s.ran = append(s.ran, option{r, needs})
 		}
 	}
-	if len(s.ran) > 1 { // BuildKit takes one of them, and nobody knows which
+	if len(s.ran) > 1 { // BuildKit takes one of them, and which is unknown
 		for i := range s.ran {
 			s.ran[i].needs = append(s.ran[i].needs, Condition{Step: out.step, Files: true})
 		}
@@ -77,7 +77,7 @@ func (s *state) hasMaybe(record int) bool {
 	return false
 }
 
-// hasRun returns what is known of a record that stands for an output which has run, or nil.
+// hasRun returns what is known of a record that stands for an output once it has run, or nil.
 func (s *state) hasRun(record int) *option {
 	for i := range s.ran {
 		if s.ran[i].record == record {
@@ -88,7 +88,7 @@ func (s *state) hasRun(record int) *option {
 }
 
 // fitRan says whether a record has the inputs of a step that has run. As in BuildKit's getIDFromDeps, one key of the first
-// input is enough, and of the others all have to be there: that of the operation, and that of the files.
+// input is enough, but the other inputs need both: that of the operation and that of the files.
 func (d *decider) fitRan(ctx context.Context, record int, inputs []inputOf, deps []llb.Dep) (certainty, []Condition, error) {
 	return d.fitEach(record, inputs, func(i int, slot []alternative, in output) (certainty, Condition, error) {
 		return d.fitRanSlot(ctx, slot, in, deps[i], i == 0)
@@ -114,7 +114,7 @@ func (d *decider) fitRanSlot(ctx context.Context, slot []alternative, in output,
 	return sure, need, nil
 }
 
-// linkRan says whether an input links to the record that an input has once it has run or was loaded.
+// linkRan says whether an input links to the record that the step's input has once it has run or been loaded.
 func (d *decider) linkRan(slot []alternative, in output, selector string) (certainty, Condition) {
 	s := d.states[in]
 	need := Condition{Step: in.step}
@@ -144,7 +144,7 @@ func (d *decider) linkRan(slot []alternative, in output, selector string) (certa
 	}
 }
 
-// contentRan says whether an input has the files of one of the contents in it.
+// contentRan says whether an input has the files of one of the contents in a slot.
 func (d *decider) contentRan(ctx context.Context, slot []alternative, in output, dep llb.Dep) (certainty, error) {
 	best := fitsNot
 	for _, a := range slot {

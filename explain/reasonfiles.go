@@ -9,14 +9,14 @@ import (
 // maxOthers is the most records with other files that a step is compared with.
 const maxOthers = 8
 
-// other is a record of an operation that has other files of one input.
+// other is a record of an operation with other files of one input.
 type other struct {
 	record, input int
-	files         []FileChange // nil where that is not known
+	files         []FileChange // nil if unknown
 }
 
-// otherContent returns the cause where a record of the step is there with other files of an input. Records that are those of
-// another step of this build are not meant: twins have the same operation, with files of their own.
+// otherContent returns the cause if the cache has a record of the step with other files of an input. Records of another step
+// of this build do not count: twins have the same operation, with files of their own.
 func (r *reasons) otherContent(ctx context.Context, out output, key *candidate, same []int) (*Cause, error) {
 	all, err := r.others(ctx, out, key, same)
 	if len(all) == 0 || err != nil {
@@ -44,12 +44,12 @@ func (r *reasons) otherContent(ctx context.Context, out output, key *candidate, 
 	return &Cause{Kind: CauseContent, Step: in, Paths: key.deps[best.input].Paths, Files: best.files, hits: hits}, err
 }
 
-// defines reports whether the files of a step are in its operation, as those of a heredoc are.
+// defines reports whether the files of a step are part of its operation, as those of a heredoc are.
 func (r *reasons) defines(step int) bool {
 	return r.plan.Steps[step].Op.File != nil && len(r.plan.Steps[step].Inputs) == 0
 }
 
-// others returns the records that differ from a step in the files of one input alone, the newest first.
+// others returns the records that differ from a step only in the files of one input, newest first.
 func (r *reasons) others(ctx context.Context, out output, key *candidate, same []int) ([]other, error) {
 	inputs := r.plan.Steps[out.step].Inputs
 	var all []other
@@ -83,8 +83,8 @@ func (r *reasons) sortByAge(all []other) {
 	slices.SortStableFunc(all, func(a, b other) int { return r.newest(b.record).Compare(r.newest(a.record).Time) })
 }
 
-// nearest returns the record that a step most likely had. Where another step of the build has the same operation it is the
-// one with the fewest differences, without names of files if there is none, else the newest.
+// nearest returns the record that a step most likely had: the newest or, if another step of the build has the same
+// operation, the one with the fewest differences, without names of files if several tie or a record's are unknown.
 func (r *reasons) nearest(ctx context.Context, out output, own []other) (other, error) {
 	own = own[:min(len(own), maxOthers)]
 	if !r.hasTwin(out.step) {
@@ -110,10 +110,10 @@ func (r *reasons) nearest(ctx context.Context, out output, own []other) (other, 
 	return best, nil
 }
 
-// hasTwin reports whether another step of the build is the same operation.
+// hasTwin reports whether another step of the build has the same operation.
 func (r *reasons) hasTwin(step int) bool { return len(r.newKeys()[r.plan.current(step).key.Text]) > 1 }
 
-// noResult returns the cause of a step that runs because it has no result, and one is needed.
+// noResult returns the cause of a step that runs because it has no result and one is needed.
 func (r *reasons) noResult(step int) *Cause {
 	by := r.neededBy(step)
 	switch {

@@ -17,27 +17,27 @@ type reasons struct {
 	old  []*oldBuild
 	last *provenance.Build // as in WhyOptions
 
-	compared int // how many operations were compared so far
+	compared int // how many operations have been compared so far
 
-	naming *matching // of the build in the cache, when somebody has asked for it
+	naming *matching // of the build in the cache, once needed
 	claims map[int]bool
 	keys   map[string][]int
 	named  map[string]bool // names of the build's sources
 
 	causes  map[int]*Cause          // by step
-	roots   map[int]int             // of steps that follow others: the first that misses
-	told    map[int]map[string]bool // differences that are told, by the step with the first cause
-	unnamed map[int]bool            // by the same: an operation is changed, and nobody knows in what
+	roots   map[int]int             // for steps that follow others, the first step that misses
+	told    map[int]map[string]bool // differences already reported, by the step with the first cause
+	unnamed map[int]bool            // by the same step: an operation has changed, and it is unknown how
 }
 
-// What steps are on that have no record under them.
+// What steps stand on when no record is under them.
 const (
 	onNothing = -1
 	onLocal   = -2
 )
 
-// Bounds of comparisons: the most old steps that one new step is compared with, and all new ones together. From then on each
-// is compared with one.
+// Bounds of comparisons: the most old steps that one new step is compared with, and the most for all new steps together.
+// After that, each is compared with one.
 const (
 	maxNeighbours = 256
 	maxCompared   = 1 << 16
@@ -53,7 +53,7 @@ func newReasons(d *decider, o WhyOptions) *reasons {
 	return r
 }
 
-// of returns why a step misses, and what is changed of it beside that. It has to be asked in the order of the steps.
+// of returns why a step misses, and what else has changed in it. It must be called in the order of the steps.
 func (r *reasons) of(ctx context.Context, step int) (*Cause, error) {
 	cause, err := r.first(ctx, step)
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *reasons) ofOutput(ctx context.Context, out output) (*Cause, error) {
 	switch {
 	case state.usable: // it hits as far as the cache can say
 		return nil, nil
-	case state.may != nil: // it was seen to run, so that what it depended on was not so
+	case state.may != nil: // it was seen to run, so what it depended on did not hold
 		return r.unmet(ctx, out, state.may.record)
 	case state.gone != "":
 		return &Cause{Kind: CauseLayer, Step: -1, Layer: state.gone}, nil
@@ -123,12 +123,12 @@ func (r *reasons) ofOutput(ctx context.Context, out output) (*Cause, error) {
 	return &Cause{Kind: CauseMoved, Step: -1}, nil
 }
 
-// isLost reports whether no record is found by an output, or may be.
+// isLost reports whether an output has no records, certain or possible, to be found by.
 func (r *reasons) isLost(out output) bool {
 	return r.plan.Steps[out.step].IgnoreCache || len(r.states[out].all()) == 0 && !r.plan.isUnknown(out.step)
 }
 
-// olderVersion returns the version since which the keys of an output are others, if the cache has it under an older key.
+// olderVersion returns the version that changed the keys of an output, if the cache has it under an older key, else "".
 func (r *reasons) olderVersion(out output) string {
 	if r.naming == nil {
 		r.naming = newMatching(r.graph, r.plan)
@@ -141,7 +141,7 @@ func (r *reasons) olderVersion(out output) string {
 	return ""
 }
 
-// isOlderContent reports whether an input has the same files, under a key that BuildKit made of them before v0.26.
+// isOlderContent reports whether an input has the same files under a key that BuildKit before v0.26 made.
 func (r *reasons) isOlderContent(ctx context.Context, slot []alternative, in inputOf, dep llb.Dep) bool {
 	known, err := r.contents.of(ctx, output{in.Step, in.Output}, dep)
 	return err == nil && slices.ContainsFunc(slot, func(a alternative) bool {
@@ -163,8 +163,8 @@ func (r *reasons) base(step int) *Cause {
 	return cause
 }
 
-// sourceBefore returns the source of an old build that a new one is in the place of, or -1: one of the same name, or the only
-// one that is gone.
+// sourceBefore returns the source of an old build that a new one replaces, or -1: one with the same name, or the only one
+// that is gone.
 func (r *reasons) sourceBefore(old *oldBuild, step int) int {
 	source := r.plan.Steps[step].Op.Source
 	named := old.sources[sourceName(source)]
@@ -181,7 +181,7 @@ func (r *reasons) sourceBefore(old *oldBuild, step int) int {
 	return -1
 }
 
-// goneSources returns the images of an old build, or its other sources, that the new one has none of the name of.
+// goneSources returns the images of an old build, or its other sources, whose names the new build does not use.
 func (r *reasons) goneSources(old *oldBuild, images bool) []int {
 	gone, known := old.gone[images]
 	if known {
@@ -196,7 +196,7 @@ func (r *reasons) goneSources(old *oldBuild, images bool) []int {
 	return gone
 }
 
-// names reports whether the build has a source of the same name.
+// names reports whether the build has a source with the same name.
 func (r *reasons) names(source *llb.SourceOp) bool {
 	if r.named == nil {
 		r.named = map[string]bool{}
@@ -209,7 +209,7 @@ func (r *reasons) names(source *llb.SourceOp) bool {
 	return r.named[sourceName(source)]
 }
 
-// resolvedField is the field of what a source was resolved to, where its name does not say that.
+// resolvedField is the field with what a source was resolved to, if its name does not say.
 const resolvedField = "resolved"
 
 func (r *reasons) sourceDifference(old *oldBuild, i, step int) []Difference {
@@ -221,14 +221,14 @@ func (r *reasons) sourceDifference(old *oldBuild, i, step int) []Difference {
 	return diffFields(was, is)
 }
 
-// sourceName returns what a source is called, without the digest that it is pinned to.
+// sourceName returns the name of a source, without the digest that pins it.
 func sourceName(s *llb.SourceOp) string {
 	name, _, _ := cutPin(s.Identifier)
 	return name
 }
 
-// cutPin returns what an image is called and what it is pinned to. Addresses of other sources have no such thing, but may have
-// a user before an @.
+// cutPin returns the name of an image and what it is pinned to. Addresses of other sources have no pin, but may have a user
+// before an @.
 func cutPin(identifier string) (name, pin string, ok bool) {
 	switch scheme, _, _ := strings.Cut(identifier, "://"); scheme {
 	case "docker-image", "oci-layout":
@@ -238,7 +238,7 @@ func cutPin(identifier string) (name, pin string, ok bool) {
 	}
 }
 
-// difference says how an operation differs from the one that was in its place in a build that the cache is from.
+// difference says how an operation differs from the one whose place it took in a build that the cache comes from.
 func (r *reasons) difference(out output) []Difference {
 	var best []Difference
 	for _, old := range r.old {

@@ -4,7 +4,7 @@ import (
 	"slices"
 )
 
-// oldBuild is a build that the cache is from.
+// oldBuild is a build that the cache comes from.
 type oldBuild struct {
 	plan     *plan
 	matching *matching
@@ -14,8 +14,8 @@ type oldBuild struct {
 	byKey    map[string][]int // steps by their keys
 	sources  map[string][]int // by their names
 
-	// What was asked for once: steps in a place that are no steps of the new build, sources that it does not name, images and
-	// others, fields, and, by steps of the new build, what was in their place.
+	// Cached answers: steps in a place that are not in the new build; sources that the new build does not name, images (true)
+	// and others; fields; and, by step of the new build, its counterpart.
 	free         map[place][]int
 	gone         map[bool][]int
 	fields       map[int]map[string]string
@@ -76,8 +76,8 @@ func (old *oldBuild) fieldsOf(i int) map[string]string {
 	return old.fields[i]
 }
 
-// neighbours returns the steps of an old build that may be what an operation was: they are of the same kind, stood on the
-// same records, or on what was in their place, and are no steps of the new build.
+// neighbours returns the steps of an old build that an operation may have been: they are of the same kind, stood on the
+// same records or their counterparts, and are not in the new build.
 func (r *reasons) neighbours(old *oldBuild, step int) []int {
 	most := r.most()
 	kind := r.plan.Steps[step].Op.Kind()
@@ -110,7 +110,7 @@ func (r *reasons) most() int {
 	return maxNeighbours
 }
 
-// freeOf returns those of the steps of an old build in a place that are no steps of the new build.
+// freeOf returns those of an old build's steps in a place that are not in the new build.
 func (r *reasons) freeOf(old *oldBuild, at place, steps []int) []int {
 	all, known := old.free[at]
 	if !known {
@@ -125,7 +125,7 @@ func (r *reasons) freeOf(old *oldBuild, at place, steps []int) []int {
 	return all
 }
 
-// countKeys returns how many of some steps have each key.
+// countKeys returns, for each key, how many of some steps have it.
 func (old *oldBuild) countKeys(steps []int) map[string]int {
 	count := map[string]int{}
 	for _, i := range steps {
@@ -136,7 +136,7 @@ func (old *oldBuild) countKeys(steps []int) map[string]int {
 	return count
 }
 
-// isFewer reports whether an old step is one of twins, of which the new build has some, but not as many: one of them is changed.
+// isFewer reports whether an old step is one of several twins of which the new build has some, but fewer: one of them has changed.
 func (r *reasons) isFewer(old *oldBuild, i int, twins map[string]int) bool {
 	key := old.plan.current(i)
 	if key == nil {
@@ -181,13 +181,13 @@ func (r *reasons) isClaimed(old *oldBuild, i int) bool {
 	return false
 }
 
-// isElsewhere reports whether the new build has the operation of an old step as well, so that it was moved, and not changed.
+// isElsewhere reports whether the new build also has the operation of an old step, so that it was moved rather than changed.
 func (r *reasons) isElsewhere(old *oldBuild, i int) bool {
 	key := old.plan.current(i)
 	return key != nil && len(r.newKeys()[key.key.Text]) > 0
 }
 
-// otherInputs says which further inputs of two operations are not the same.
+// otherInputs returns the differences between the inputs of two operations, from the second input on.
 func (r *reasons) otherInputs(old *oldBuild, i, step int) []Difference {
 	was, is := old.plan.Steps[i].Inputs, r.plan.Steps[step].Inputs
 	var all []Difference

@@ -4,7 +4,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// claimed returns the records that steps of the build have.
+// claimed returns the records that belong to steps of the build.
 func (r *reasons) claimed() map[int]bool {
 	if r.claims == nil {
 		r.claims = map[int]bool{}

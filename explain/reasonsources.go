@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// otherSource returns the cause where a step of an old build took files from another path, and nobody takes those any more. The
-// key does not tell, which has only the files.
+// otherSource returns the cause if a step of an old build took files from another path that no step takes any more. The key
+// can't tell, because it contains only the files.
 func (r *reasons) otherSource(step, input int) *Cause {
 	key := r.plan.current(step).key.Text
 	for _, old := range r.old {
@@ -27,8 +27,8 @@ func (r *reasons) otherSource(step, input int) *Cause {
 	return nil
 }
 
-// goneSource returns the step of an old build, with the key of a step, whose paths no step of the new build takes, or -1: the only
-// one, or the one in its place.
+// goneSource returns the step of an old build that has the key of a step and whose paths no step of the new build takes, or -1:
+// the only such step, or the counterpart.
 func (r *reasons) goneSource(old *oldBuild, key string, step, input int) int {
 	before, now := old.byKey[key], r.newKeys()[key]
 	var gone []int
@@ -49,7 +49,7 @@ func (r *reasons) goneSource(old *oldBuild, key string, step, input int) int {
 // maxTwins is the most steps with one key whose paths are compared with those of others.
 const maxTwins = 16
 
-// takesSame reports whether two steps with one key take the same paths of an input.
+// takesSame reports whether two steps with the same key take the same paths of an input.
 func takesSame(p *plan, a int, q *plan, b, input int) bool {
 	x, y := p.current(a).deps, q.current(b).deps
 	return len(x) == len(y) && reflect.DeepEqual(x[input].Paths, y[input].Paths)

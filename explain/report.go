@@ -15,21 +15,21 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Report is what a cache is to some builds, in a form that can be written as
+// Report says what a cache is to some builds, in a form that can be written as
 // JSON. Steps are named by the IDs that provenance gives them.
 type Report struct {
 	Records []RecordReport `json:"records"`
 	Steps   []StepReport   `json:"steps"`
 	Total   Total          `json:"total"`
-	// Foreign is how many records no step of the builds has.
+	// Foreign is how many records match no step of the builds.
 	Foreign int `json:"foreign"`
-	// Missing are the local directories that the builds copy from and that were not given, so that contents are not proved.
+	// Missing are the local directories that the builds copy from but that were not given, so that contents are not proved.
 	Missing []string `json:"contextsMissing,omitempty"`
-	// Warnings say why BuildKit may hit less than the verdicts say, or nothing.
+	// Warnings say why BuildKit may hit less than the verdicts say, or nothing at all.
 	Warnings []string `json:"warnings,omitempty"`
-	// Verify says that verifying the cache tells more of a warning: VerifyCache or VerifyLayers, "" where it does not.
+	// Verify says which verification tells more about a warning: VerifyCache or VerifyLayers, "" for none.
 	Verify Verify `json:"-"`
-	// Notes say what else is good to know about the verdicts.
+	// Notes say what else is worth knowing about the verdicts.
 	Notes []string `json:"notes,omitempty"`
 	// Hints name what would tell more.
 	Hints []Hint `json:"wouldTell,omitempty"`
@@ -37,10 +37,10 @@ type Report struct {
 	Unread []string `json:"unread,omitempty"`
 }
 
-// Verify is what of a cache should be verified.
+// Verify is how much of a cache should be verified.
 type Verify string
 
-// What may be verified: what is said of the cache, or every byte of its layers as well.
+// What may be verified: what the cache says about itself, or every byte of its layers too.
 const (
 	VerifyCache  Verify = "cache"
 	VerifyLayers Verify = "layers"
@@ -56,9 +56,9 @@ type RecordReport struct {
 // StepReport is what is known of one step.
 type StepReport struct {
 	ID       string     `json:"id"`
-	Build    int        `json:"build"`               // which of the builds it is of: IDs are those of one build
-	Name     string     `json:"buildName,omitempty"` // of the build, where there is more than one for its platform
-	Platform string     `json:"platform,omitempty"`  // of the build, where there is more than one
+	Build    int        `json:"build"`               // which of the builds it belongs to: IDs are unique within one build only
+	Name     string     `json:"buildName,omitempty"` // of the build, if there are several for its platform
+	Platform string     `json:"platform,omitempty"`  // of the build, if there are several
 	Text     string     `json:"text"`
 	Where    string     `json:"where,omitempty"`
 	Records  []int      `json:"records"`
@@ -67,17 +67,17 @@ type StepReport struct {
 	Layers   int        `json:"layers"`           // of the newest result
 	Bytes    int64      `json:"bytes"`            // of all these layers
 	Added    int64      `json:"added"`            // of the uppermost of them; of an image, of all
-	Layer    *int       `json:"layer,omitempty"`  // the uppermost of them, in the config's list
+	Layer    *int       `json:"layer,omitempty"`  // index of the uppermost of them in the config
 	Verdict  Verdict    `json:"verdict,omitempty"`
 	Measured bool       `json:"measured,omitempty"`
 	Made     bool       `json:"made,omitempty"` // of a Hit: its results were made after the build began
-	// Elsewhere says that a Miss did not run: the builder had its result, and not from this cache.
+	// Elsewhere says that a Miss did not run: the builder had its result from somewhere other than this cache.
 	Elsewhere bool          `json:"elsewhere,omitempty"`
 	If        []ConditionOf `json:"if,omitempty"`
 	Cause     *CauseOf      `json:"cause,omitempty"`
 	step      int
 	started   bool // the build says when it began
-	line      int  // to order steps by; that of the next step where a step has none
+	line      int  // sorts steps; a step without a line has that of the next one
 	newest    result
 }
 
@@ -86,44 +86,44 @@ type ConditionOf struct {
 	Step  string   `json:"step"`
 	Files bool     `json:"files,omitempty"` // files of the step are meant
 	Paths []string `json:"paths,omitempty"` // none for all of them
-	// Absent are those of the paths that are not in the directory which was given.
+	// Absent are those of the paths that the given directory lacks.
 	Absent []string `json:"absent,omitempty"`
-	// Same says that it is the same step, of which BuildKit runs one.
+	// Same says that both are the same step, of which BuildKit runs one.
 	Same bool   `json:"same,omitempty"`
 	Text string `json:"text"`
 
 	context string // of files of a local source, its name
 }
 
-// CauseOf is a Cause with the ID of its step, and in words.
+// CauseOf is a Cause in words, with the ID of its step.
 type CauseOf struct {
 	Kind   CauseKind     `json:"kind"`
 	Step   string        `json:"step,omitempty"`
 	Diff   []Difference  `json:"diff,omitempty"`
-	Paths  []string      `json:"paths,omitempty"` // what of the step's files is meant, none for all of them
+	Paths  []string      `json:"paths,omitempty"` // which of the step's files, none for all of them
 	Files  []FileChange  `json:"files,omitempty"`
 	Before string        `json:"before,omitempty"`
 	Layer  digest.Digest `json:"layer,omitempty"`
 	Text   string        `json:"text"`
-	// Own is what is changed of a step that follows another one itself.
+	// Own is what has changed in a step itself that follows another one.
 	Own *CauseOf `json:"own,omitempty"`
 
 	context string // of files of a local source, its name
 }
 
-// ReportOptions are for NewReport. The zero value is good.
+// ReportOptions are for NewReport. The zero value is usable.
 type ReportOptions struct {
 	WhyOptions
-	// Why decides on the steps; else they are named only.
+	// Why decides on the steps; without it they are only named.
 	Why bool
-	// Next asks what another build of the same steps would find, after those that are told of: results that they made themselves count.
+	// Next asks what another build of the same steps would find after those described, whose own results count.
 	Next bool
-	// Redact hides values: of variables, commands and other text of the builds.
+	// Redact hides values of variables, commands and other text from the builds.
 	Redact bool
 }
 
-// NewReport names the records of a cache by the steps of some builds, mostly one
-// for each platform, and says why they miss if that is asked for.
+// NewReport names the records of a cache by the steps of some builds, usually
+// one for each platform, and if asked to, says why they miss.
 func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build, o ReportOptions) (*Report, error) {
 	last, given := builds, o.Contexts
 	builds, notes, err := o.next(builds)
@@ -132,7 +132,7 @@ func NewReport(ctx context.Context, c *layout.Cache, builds []*provenance.Build,
 	}
 	naming := o.Options
 	if o.Why {
-		naming.Layers = nil // which are read as far as verdicts depend on them
+		naming.Layers = nil // layers are read only where verdicts depend on them
 	}
 	names, err := NameRecords(ctx, c, builds, naming)
 	if err != nil {
@@ -187,7 +187,7 @@ func (r *Report) addRecords(names []Record, builds []*provenance.Build, redact b
 	}
 }
 
-// warnings says why verdicts and names may not be what they seem.
+// warnings says why verdicts and names may be misleading.
 func (g *graph) warnings(c *layout.Cache, names []Record, builds []*provenance.Build, o ReportOptions) []string {
 	var all []string
 	if o.Why {
@@ -209,7 +209,7 @@ func importWarnings(c *layout.Cache) []string {
 	return nil
 }
 
-// warnOfSteps says what the steps show to be wrong, and whether verifying tells more of it.
+// warnOfSteps says what the steps reveal to be wrong, and whether verifying tells more about it.
 func (r *Report) warnOfSteps(c *layout.Cache, builds []*provenance.Build, o ReportOptions) {
 	r.Warnings = append(append(r.Warnings, r.goneWarnings()...), unknownContexts(builds, o.Contexts)...)
 	if r.Verify == "" && o.Why && hasErrors(c) {
@@ -217,12 +217,12 @@ func (r *Report) warnOfSteps(c *layout.Cache, builds []*provenance.Build, o Repo
 	}
 }
 
-// hasErrors reports whether the root and the config say something that BuildKit loses hits by.
+// hasErrors reports whether the root or the config has an error that costs BuildKit hits.
 func hasErrors(c *layout.Cache) bool {
 	return buildcache.HasErrors(buildcache.Validate(c.Root, int64(len(c.RawRoot)), c.Config))
 }
 
-// nameOf tells a build from others for the same platform, "" where there is none.
+// nameOf returns a name that distinguishes a build from others for the same platform, "" if there are none.
 func nameOf(build int, builds []*provenance.Build) string {
 	for i, b := range builds {
 		if i != build && platformOf(b) == platformOf(builds[build]) {
@@ -281,7 +281,7 @@ func (w *words) steps(build int, names []Record, platform, name string) []StepRe
 	return all
 }
 
-// lineOrder returns the line of each step, or that of the next one that has one.
+// lineOrder returns the position of each step's line, or that of the next step that has one.
 func (w *words) lineOrder() []int {
 	order := make([]int, len(w.build.Steps))
 	next := math.MaxInt
@@ -329,7 +329,7 @@ func (w *words) addVerdicts(steps []StepReport, verdicts []StepVerdict) {
 	}
 }
 
-// Misses returns how many steps miss at least. Of steps that are the same one does.
+// Misses returns the least number of steps that miss. Of steps that are the same, one does.
 func (r *Report) Misses() int {
 	if slices.ContainsFunc(r.Steps, StepReport.IsDouble) {
 		return r.Count(Miss) + 1
@@ -351,7 +351,7 @@ func (r *Report) Count(v Verdict) int {
 	return n
 }
 
-// Made returns how many steps hit what was made after their build began.
+// Made returns how many steps hit results that were made after their build began.
 func (r *Report) Made() int {
 	n := 0
 	for _, s := range r.Steps {

@@ -17,7 +17,7 @@ type words struct {
 	old      []*provenance.Build
 }
 
-// title returns a step in one line, or no more than its kind if values are hidden.
+// title returns a step in one line, or only its kind if values are hidden.
 func (w *words) title(step int) string {
 	title := Title(w.build, step)
 	if !w.redact {
@@ -26,7 +26,7 @@ func (w *words) title(step int) string {
 	return redactedTitle(title, w.build.Steps[step].Op)
 }
 
-// where returns the file and the lines that a step is from.
+// where returns the file and the lines that a step comes from.
 func (w *words) where(step int) string {
 	at, ok := w.build.Where(step)
 	if !ok {
@@ -38,7 +38,7 @@ func (w *words) where(step int) string {
 	return fmt.Sprintf("%s:%d", w.build.FileName(at), at.Start)
 }
 
-// context returns the name of a local source, "" for another step.
+// context returns the name of a local source, "" for any other step.
 func (w *words) context(step int) string {
 	if source := w.build.Steps[step].Op.Source; source != nil && source.IsLocal() {
 		_, name := source.Scheme()
@@ -50,7 +50,7 @@ func (w *words) context(step int) string {
 // contentTitle names the files of a step that another one takes.
 func (w *words) contentTitle(n Name) string { return w.files(n.Paths) + " of " + w.origin(n.Step) }
 
-// files names the files that are selected.
+// files names the selected files.
 func (w *words) files(paths []llb.Selection) string {
 	if len(paths) == 0 {
 		return "all files"
@@ -73,7 +73,7 @@ func pathsOf(paths []llb.Selection) []string {
 	return all
 }
 
-// origin names what files are from: a directory, a stage, an image.
+// origin names where files come from: a directory, a stage, an image.
 func (w *words) origin(step int) string {
 	source := w.build.Steps[step].Op.Source
 	if source == nil {

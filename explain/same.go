@@ -7,10 +7,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// BuildKit runs one of two steps that turn out to have one key in one build, and shows the other as cached, whatever the
-// cache has. Which of them it is hangs on which of the keys is known first.
+// If two steps of one build turn out to have the same key, BuildKit runs one of them and shows the other as cached,
+// whatever the cache has. Which one runs depends on whose key is known first.
 
-// doubles tells which steps may have one key in one build.
+// doubles finds steps of one build that may have the same key.
 type doubles struct {
 	*decider
 	shapes  shapes
@@ -18,7 +18,7 @@ type doubles struct {
 	known   map[[2]output]bool
 }
 
-// maxPairs is the most pairs of outputs that are compared. Of others nobody knows whether they are the same.
+// maxPairs is the most pairs of outputs that are compared. Further pairs may be the same: nobody knows.
 const maxPairs = 1 << 18
 
 func newDoubles(d *decider) *doubles {
@@ -38,7 +38,7 @@ func (t *doubles) isComparable(step int) bool {
 
 func (t *doubles) shape(step int) int { return t.shapes[output{step, t.plan.steps[step].outputs[0]}] }
 
-// of returns a step that may run in the place of one that misses, or -1. Of one that the history has seen to run there is none.
+// of returns a step that may run instead of one that misses, or -1. There is none for a step that the history has seen run.
 func (t *doubles) of(ctx context.Context, step int) (int, error) {
 	if cached := t.plan.Steps[step].Cached; cached != nil && !*cached || !t.isComparable(step) {
 		return -1, nil
@@ -55,7 +55,7 @@ func (t *doubles) of(ctx context.Context, step int) (int, error) {
 	return -1, nil
 }
 
-// same reports whether two outputs may have one key.
+// same reports whether two outputs may have the same key.
 func (t *doubles) same(ctx context.Context, a, b output) (bool, error) {
 	if a == b {
 		return true, nil
@@ -109,8 +109,8 @@ func (t *doubles) compare(ctx context.Context, a, b output) (bool, error) {
 	return true, nil
 }
 
-// isToldApart reports whether two outputs of one operation are known to be two: by the records that they have in the cache, or
-// in that which the build exported.
+// isToldApart reports whether two outputs of the same operation are known to be different, by their records in the cache or in
+// the one that the build exported.
 func (t *doubles) isToldApart(a, b output) bool {
 	if t.seen != nil && len(t.seen.found[a]) > 0 && len(t.seen.found[b]) > 0 {
 		return !slices.ContainsFunc(t.seen.found[a], func(f match) bool { return t.seen.has(b, f.record) })
@@ -135,7 +135,7 @@ func (t *doubles) sameFiles(ctx context.Context, a, b output, keyA, keyB *candid
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	if errA != nil || errB != nil { // nobody knows
+	if errA != nil || errB != nil { // unknown
 		return true, nil //nolint:nilerr // which is said
 	}
 	return slices.ContainsFunc(filesA.records, func(r digest.Digest) bool { return slices.Contains(filesB.records, r) }), nil

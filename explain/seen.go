@@ -10,18 +10,18 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// seen is the cache that a build exported itself, with the records of its steps.
+// seen is the cache that a build itself exported, with the records of its steps.
 type seen struct {
 	*matching
-	// owners says how many steps a record may stand for: twins, that differ in their files alone, and nobody has these.
+	// owners says how many steps a record may stand for: twins differ only in their files, which may be unknown.
 	owners map[int]int
-	// doubted is the first step that has a record of this build, it seems, with other files than those that were given, or -1, and
+	// doubted is the first step with a record that seems to be from this build but has other files than the given ones, or -1;
 	// others are all such records.
 	doubted int
 	others  map[int]bool
 }
 
-// newSeen looks up a build in the cache that it exported, with its files compared as far as somebody has them.
+// newSeen looks up a build in the cache that it exported, comparing its files as far as they are available.
 func (d *decider) newSeen(ctx context.Context, exported *layout.Cache, o Options) (*seen, error) {
 	g, err := newGraph(exported)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *seen) count() {
 	}
 }
 
-// narrow drops records of an output whose files are not those of the build.
+// narrow drops records of an output whose files are not the build's.
 func (s *seen) narrow(out output, known *state) {
 	if known == nil || s.plan.Steps[out.step].Op.Source != nil || s.plan.current(out.step) == nil {
 		return
@@ -71,7 +71,7 @@ func (s *seen) narrow(out output, known *state) {
 			s.others[f.record] = true
 		}
 	}
-	if len(kept) > 0 && len(doubted) > 0 { // nobody else can have made it: the files that were given are not those of the build
+	if len(kept) > 0 && len(doubted) > 0 { // nobody else can have made it: the given files are not those of the build
 		kept = append(kept, doubted...)
 		if s.doubted < 0 || out.step < s.doubted {
 			s.doubted = out.step
@@ -80,7 +80,7 @@ func (s *seen) narrow(out output, known *state) {
 	s.found[out] = kept
 }
 
-// stranger returns a step that the cache does not have, so that it is not what the build exported, or -1.
+// stranger returns a step that the cache lacks, so that it is not what the build exported, or -1.
 func (s *seen) stranger() int {
 	for step := range s.plan.steps {
 		if s.plan.Steps[step].Op.Source != nil || len(s.plan.steps[step].keys) == 0 {
@@ -95,8 +95,8 @@ func (s *seen) stranger() int {
 	return -1
 }
 
-// ran reports whether a step has a result that was made after the build began. Of twins it says nothing if one ran and the
-// other did not.
+// ran reports whether a step has a result that was made after the build began. For twins it is not known if only one of
+// them ran.
 func (s *seen) ran(step int) (ran, known bool) {
 	var own, older, newer bool
 	for _, out := range s.plan.steps[step].outputs {
@@ -114,7 +114,7 @@ func (s *seen) ran(step int) (ran, known bool) {
 	return newer, own || newer != older
 }
 
-// content returns the digest of the files that an input of a step had when it ran, "" where that can't be told.
+// content returns the digest of the files that an input of a step had when it ran, "" if that can't be told.
 func (s *seen) content(out output, input int) digest.Digest {
 	if s == nil {
 		return ""
@@ -122,7 +122,7 @@ func (s *seen) content(out output, input int) digest.Digest {
 	var found []digest.Digest
 	in := s.plan.Steps[out.step].Inputs[input]
 	for _, f := range s.found[out] {
-		if s.newest(f.record).Before(s.plan.Started) || s.owners[f.record] > 1 { // which was imported, or may be that of a twin
+		if s.newest(f.record).Before(s.plan.Started) || s.owners[f.record] > 1 { // imported, or perhaps a twin's
 			continue
 		}
 		for _, a := range s.config.Records[f.record].Inputs[input] {
@@ -138,7 +138,7 @@ func (s *seen) content(out output, input int) digest.Digest {
 	return found[0]
 }
 
-// unmet says which input of a step that was seen to run was not what one of its records needs.
+// unmet says which input of a step that was seen to run did not match what one of its records needs.
 func (r *reasons) unmet(ctx context.Context, out output, record int) (*Cause, error) {
 	slots := r.config.Records[record].Inputs
 	deps, inputs := r.plan.current(out.step).deps, r.plan.Steps[out.step].Inputs
@@ -161,7 +161,7 @@ func (r *reasons) unmet(ctx context.Context, out output, record int) (*Cause, er
 	return &Cause{Kind: CauseContent, Step: inputs[differs].Step, Paths: deps[differs].Paths}, nil
 }
 
-// mayDiffer reports whether the files of an input may have been others than those of a record: it says no if they were seen
+// mayDiffer reports whether the files of an input may have differed from those of a record: it is false if they were seen
 // to be the same.
 func (r *reasons) mayDiffer(out output, input int, slot []alternative) bool {
 	in := r.plan.Steps[out.step].Inputs[input].Step
@@ -174,5 +174,5 @@ func (r *reasons) mayDiffer(out output, input int, slot []alternative) bool {
 	})
 }
 
-// misses reports whether a step is known to miss. Local sources do not, which are in no cache.
+// misses reports whether a step is known to miss. Local sources do not count, as they are in no cache.
 func (r *reasons) misses(step int) bool { return r.steps[step].verdict == Miss && r.plan.shown(step) }

@@ -2,11 +2,11 @@ package explain
 
 import "fmt"
 
-// shapes are classes of outputs: two that may have one key are of one shape. An operation is in it, and what it stands on, but no
-// files, which nobody may know. So steps are told apart without a comparison of each two.
+// shapes are classes of outputs: two that may have the same key have the same shape. A shape covers the operation and what it
+// stands on, but not files, which may be unknown. So steps are told apart without comparing each pair.
 type shapes map[output]int
 
-// newShapes finds the shapes of a plan, whose steps come after their inputs.
+// newShapes finds the shapes of a plan. Steps come after their inputs.
 func newShapes(p *plan) shapes {
 	all, known := shapes{}, map[string]int{}
 	for step := range p.steps {
@@ -22,10 +22,10 @@ func newShapes(p *plan) shapes {
 	return all
 }
 
-// describe puts a shape in words that no other has.
+// describe returns a text that identifies a shape.
 func (s shapes) describe(p *plan, out output) string {
 	key := p.current(out.step)
-	if key == nil { // which is the same as no other
+	if key == nil { // it is the same as no other
 		return fmt.Sprint(out)
 	}
 	text := key.key.Record(out.output).String()

@@ -9,13 +9,13 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// shellField is what SHELL stands for in differences that are put in words: the arguments before the command of a RUN.
+// shellField is the field for SHELL in differences put in words: the arguments before the command of a RUN.
 const shellField = "shell"
 
-// inShellForm matches a RUN whose arguments are those of SHELL and one command.
+// inShellForm matches a RUN whose arguments are those of SHELL plus one command.
 var inShellForm = regexp.MustCompile(`(?is)^RUN\s+(?:--\S+\s+)*[^\s\[-]`)
 
-// withShell returns differences with one of SHELL in the place of those of arguments, where the command is the same.
+// withShell replaces the differences of arguments by one of SHELL, if the command is the same.
 func (w *words) withShell(step int, diff []Difference) []Difference {
 	op := w.build.Steps[step].Op.Exec
 	if op == nil || len(op.Meta.Args) == 0 || !inShellForm.MatchString(w.build.Text(step)) {
@@ -31,7 +31,7 @@ func (w *words) withShell(step int, diff []Difference) []Difference {
 	return append([]Difference{{Field: shellField, Old: &before, New: &after, word: "SHELL"}}, rest...)
 }
 
-// argumentsBefore returns the arguments of an operation as they were before some differences, nil where that can't be told.
+// argumentsBefore returns the arguments of an operation before some differences, nil if they can't be told.
 func argumentsBefore(op *llb.ExecOp, diff []Difference) []string {
 	old := slices.Clone(op.Meta.Args)
 	for _, d := range diff {
@@ -50,7 +50,7 @@ func argumentsBefore(op *llb.ExecOp, diff []Difference) []string {
 			old[at] = *d.Old
 		}
 	}
-	gone := 0 // arguments that are new stand at the end
+	gone := 0 // new arguments are at the end
 	for _, d := range diff {
 		if argument().MatchString(d.Field) && d.Old == nil {
 			gone++

@@ -8,15 +8,15 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// stack is a layer with all that is under it.
+// stack is a layer with all layers under it.
 type stack struct {
-	layers int   // 0 for a layer whose parents lead nowhere, or in a circle
+	layers int   // 0 for a layer whose parents lead nowhere or in a circle
 	bytes  int64 // of all layers
 	added  int64 // of the layer itself
 	chain  digest.Digest
 }
 
-// stacksOf returns the stack of each layer of a cache. Time is linear in them.
+// stacksOf returns the stack of each layer of a cache. It takes time linear in their number.
 func stacksOf(c *layout.Cache) []stack {
 	listed := map[digest.Digest]buildcache.Descriptor{}
 	for _, l := range c.Root.Layers {
@@ -43,8 +43,8 @@ func stacksOf(c *layout.Cache) []stack {
 	return stacks
 }
 
-// upwards returns a layer and those under it down to the first that is known, the lowest first. It is nil where that leads
-// nowhere, or in a circle.
+// upwards returns a layer and those under it, down to but without the first known one, lowest first. It is nil if that
+// leads nowhere or in a circle.
 func upwards(layers []buildcache.Layer, top int, known func(int) bool) []int {
 	var path []int
 	for at := top; at != buildcache.NoParent && (at < 0 || at >= len(layers) || !known(at)); at = layers[at].Parent {
@@ -59,14 +59,14 @@ func upwards(layers []buildcache.Layer, top int, known func(int) bool) []int {
 	return path
 }
 
-// result is what a record can be loaded from: a layer with all that is under it, or a list of layers, lowest first.
+// result is what a record can be loaded from: a layer with all layers under it, or a list of layers, lowest first.
 type result struct {
 	top  int
-	list []int // nil for a layer with all that is under it
+	list []int // nil for a layer with all layers under it
 	made buildcache.Time
 }
 
-// results returns the results of a record whose layers make sense.
+// results returns the results of a record whose layers are valid.
 func (g *graph) results(record int) []result {
 	r := &g.config.Records[record]
 	var all []result
@@ -92,7 +92,7 @@ func (g *graph) inRange(layers []int) bool {
 	return true
 }
 
-// below returns a result without its uppermost layer.
+// without returns a result without its uppermost layer.
 func (g *graph) without(r result) result {
 	if r.list != nil {
 		rest := r.list[:len(r.list)-1]
@@ -104,7 +104,7 @@ func (g *graph) without(r result) result {
 	return result{top: g.config.Layers[r.top].Parent}
 }
 
-// sizeOf returns how many layers a result has, their size, and that of the uppermost.
+// sizeOf returns how many layers a result has, their total size, and that of the uppermost one.
 func (g *graph) sizeOf(r result) (layers int, bytes, added int64) {
 	if r.top == buildcache.NoParent {
 		return 0, 0, 0

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// Hint names an option that would tell more than is known, and what.
+// Hint names an option that would tell more than is known, and what it would tell.
 type Hint struct {
 	Option string `json:"option"` // such as --context DIR
 	Tells  string `json:"tells"`
 }
 
-// hints says what would help with what is not decided or not explained, and was not given.
+// hints returns the options that were not given but would help to decide or explain the remaining steps.
 func (r *Report) hints(o ReportOptions) []Hint {
 	var all []Hint
 	for _, name := range r.Missing {
@@ -40,12 +40,12 @@ func (r *Report) hangsOn(context string) bool {
 	})
 }
 
-// lacksOld reports whether it is not known what was in the place of a step.
+// lacksOld reports whether it is unknown what a step was before.
 func lacksOld(s StepReport) bool {
 	return s.Cause != nil && (s.Cause.Kind == CauseOperation || s.Cause.Kind == CauseBase) && len(s.Cause.Diff) == 0
 }
 
-// Undecided returns how many steps nobody can decide on with what was given.
+// Undecided returns how many steps can't be decided from what was given.
 func (r *Report) Undecided() int { return r.Count(Maybe) + r.Count(Unknown) + r.Made() }
 
 // String says what the option would tell.

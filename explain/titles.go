@@ -10,7 +10,7 @@ import (
 )
 
 // Title returns a step in one line: what the Dockerfile says, or else what the
-// operation is. It may hold whatever a build's author wrote, but for users,
+// operation is. It may contain whatever the build's author wrote, except users,
 // passwords and queries of addresses.
 func Title(b *provenance.Build, step int) string {
 	return withoutSecrets(titleOf(b, step))
@@ -39,7 +39,7 @@ func titleOf(b *provenance.Build, step int) string {
 
 var fromImage = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)^(FROM\s+(?:--\S+\s+)*)(\S*\$\S*)`) })
 
-// withImage puts the image that was meant in the place of a variable.
+// withImage replaces a variable in FROM by the image that it stood for.
 func withImage(text string, source *llb.SourceOp) string {
 	m := fromImage().FindStringSubmatch(text)
 	if m == nil || source == nil || !source.IsImage() {
@@ -71,8 +71,8 @@ func actions(f *llb.FileOp) string {
 
 var hereBody = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`<<-?\s*["']?[A-Za-z0-9_.]+["']?`) })
 
-// oneLine joins lines as a shell does that end in a backslash; of others the first is enough. Behind one that begins a heredoc
-// comes the first line of that, which tells it from others.
+// oneLine joins lines that end in a backslash, as a shell does; otherwise it takes only the first line. If that begins a
+// heredoc, the heredoc's first line follows, to distinguish it from others.
 func oneLine(text string) string {
 	var b strings.Builder
 	here := false

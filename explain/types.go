@@ -15,11 +15,11 @@ type How string
 
 // The ways of knowing. All but ByPosition are proofs.
 const (
-	// ByKey: the digest is that of the step's key, and the record is where the step is in the build.
+	// ByKey: the digest is that of the step's key, and the record stands where the step does in the build.
 	ByKey How = "key"
-	// ByPosition: the record is where the step, or its files, must be. What the digest is made of is not known.
+	// ByPosition: the record is where the step or its files must be. What its digest is made of is unknown.
 	ByPosition How = "position"
-	// ByContent: the digest is that of files of the build context.
+	// ByContent: the digest is that of files in the build context.
 	ByContent How = "content"
 	// ByLayers: the digest is that of files in the layers of the cache, or of an image's layers.
 	ByLayers How = "layers"

@@ -31,7 +31,7 @@ func (w *words) condition(c Condition) ConditionOf {
 	return of
 }
 
-// unchanged says that one file, or several, of a step are as they were.
+// unchanged says that one or several files of a step are as they were.
 func (w *words) unchanged(step int, several bool) string {
 	source := w.build.Steps[step].Op.Source
 	isLocal := source != nil && source.IsLocal()
@@ -47,7 +47,7 @@ func (w *words) unchanged(step int, several bool) string {
 	}
 }
 
-// absent says that a local source does not have some paths, that they are left out of it, or that links to them lead nowhere.
+// absent says that a local source lacks some paths, that they are left out of it, or that links to them lead nowhere.
 func (w *words) absent(source int, paths []string) string {
 	_, name := w.build.Steps[source].Op.Source.Scheme()
 	origin, dir := w.origin(source), w.contexts[name]
@@ -114,7 +114,7 @@ func (w *words) cause(step int, c *Cause) *CauseOf {
 	return of
 }
 
-// shownDiff returns differences as they may be seen, with what they are called.
+// shownDiff returns differences as they may be shown, with the names of their fields.
 func (w *words) shownDiff(step int, diff []Difference) (shown []Difference) {
 	for _, d := range diff {
 		d.word = cmp.Or(d.word, w.variable(d.Field), w.owner(step, d.Field))
@@ -128,7 +128,7 @@ func (w *words) shownDiff(step int, diff []Difference) (shown []Difference) {
 	return shown
 }
 
-// variable says how a variable is declared: an argument of the build is in the environment, too.
+// variable says how a variable is declared: build arguments are in the environment too.
 func (w *words) variable(field string) string {
 	name, ok := strings.CutPrefix(field, "env.")
 	if !ok {
@@ -148,7 +148,7 @@ func (w *words) variable(field string) string {
 	return ""
 }
 
-// owner says where the owner of a directory is from that WORKDIR makes: of the user before it.
+// owner says where the owner of a directory made by WORKDIR comes from: the USER before it.
 func (w *words) owner(step int, field string) string {
 	m, op := actionOwner().FindStringSubmatch(field), w.build.Steps[step].Op.File
 	if m == nil || op == nil {
@@ -160,7 +160,7 @@ func (w *words) owner(step int, field string) string {
 	return "USER"
 }
 
-// address returns where a host is that a step was given, which is in no key.
+// address returns the address that a step was given for a host, which is in no key.
 func (w *words) address(step int, d Difference) string {
 	op := w.build.Steps[step].Op.Exec
 	if op == nil || d.New == nil || !extraHost().MatchString(d.Field) {
@@ -210,7 +210,7 @@ func orElse(text, otherwise string) string {
 	return text
 }
 
-// baseSentence says what is different about an image, or another source.
+// baseSentence says what is different about an image or another source.
 func (w *words) baseSentence(step int, diff []Difference) string {
 	source := w.build.Steps[step].Op.Source
 	name := withoutSecrets(strings.TrimPrefix(sourceName(source), "docker-image://"))
@@ -233,7 +233,7 @@ func (w *words) baseSentence(step int, diff []Difference) string {
 	return fmt.Sprintf("the cache is of no build with this %s (%s)", strings.TrimSuffix(what, " image"), name)
 }
 
-// pin returns the beginning of the digest, or of the commit, that a source was resolved to.
+// pin returns the beginning of the digest or commit that a source was resolved to.
 func (w *words) pin(step int) string {
 	_, pin, ok := cutPin(w.build.Steps[step].Op.Source.Identifier)
 	if found := w.build.Pin(step); !ok {
@@ -289,7 +289,7 @@ func (w *words) contentSentence(c *Cause) string {
 	return text
 }
 
-// maxFiles is the most files that a sentence names. All are in the list beside it.
+// maxFiles is the most files that a sentence names. The list next to it has all of them.
 const maxFiles = 10
 
 // String says what happened to the file.

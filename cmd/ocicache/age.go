@@ -16,7 +16,7 @@ func parseAge(text string) (time.Duration, error) {
 	return now.Sub(since), err
 }
 
-// ageUnits are those of humanize, but for days, which are counted for two months, as caches differ by them.
+// ageUnits are those of humanize, except that days are counted up to two months, because that is how caches differ in age.
 var ageUnits = []humanize.RelTimeMagnitude{
 	{D: time.Second, Format: "now", DivBy: time.Second},
 	{D: 2 * time.Second, Format: "1 second %s", DivBy: 1},
@@ -33,7 +33,7 @@ var ageUnits = []humanize.RelTimeMagnitude{
 	{D: math.MaxInt64, Format: "a long while %s", DivBy: 1},
 }
 
-// age says for people how long ago something was.
+// age says in words how long ago something was.
 func age(t *time.Time, now time.Time) string {
 	if t == nil {
 		return "-"

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// tableKept is how many bytes of a table are kept in memory until its columns are known. A longer one is measured, and then written row by
-// row, so that a table of many rows takes no more memory than one of few.
+// tableKept is how many bytes of a table are kept in memory until its column widths are known. A longer table is measured first and then
+// written row by row, so that its memory does not grow with its rows.
 const tableKept = 64 << 10
 
-// eachLine calls a function with each line that is written to it, without its end.
+// eachLine calls a function with each line written to it, without the newline.
 type eachLine struct {
 	do   func(line []byte)
-	rest []byte // of a line that is not whole yet
+	rest []byte // an incomplete line
 }
 
 func (l *eachLine) Write(p []byte) (int, error) {
@@ -29,7 +29,7 @@ func (l *eachLine) Write(p []byte) (int, error) {
 	}
 }
 
-// end is for the last line, where it has no end of its own.
+// end passes on the last line if it lacks a newline.
 func (l *eachLine) end() {
 	if len(l.rest) > 0 {
 		l.do(l.rest)
@@ -37,13 +37,13 @@ func (l *eachLine) end() {
 	}
 }
 
-// measured are the rows of a table, as long as there are few, and how wide its columns are.
+// measured holds the rows of a table while they are few, and the widths of its columns.
 type measured struct {
 	eachLine
 	kept   bytes.Buffer
-	long   bool  // there are too many rows to be kept
+	long   bool  // there are too many rows to keep
 	widths []int // of the columns
-	ragged bool  // not all rows have as many columns, so that these are not as wide in all of them
+	ragged bool  // rows differ in their number of columns, so widths can't hold for all of them
 }
 
 func measure(write func(io.Writer)) *measured {
@@ -76,7 +76,7 @@ func (m *measured) add(line []byte) {
 	m.ragged = m.ragged || column != len(m.widths) || bytes.ContainsAny(line, "\v\f")
 }
 
-// writeAligned writes rows whose columns were measured, as text/tabwriter does, which would keep all of them.
+// writeAligned writes rows of measured columns as text/tabwriter would, which keeps all rows in memory.
 func writeAligned(w io.Writer, widths []int, write func(io.Writer)) error {
 	var failed error
 	var out bytes.Buffer

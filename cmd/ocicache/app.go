@@ -21,7 +21,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// app is what every command has: where it writes to, and the flags that all commands share.
+// app is what all commands share: where they write to, and their common flags.
 type app struct {
 	stdout, stderr io.Writer
 
@@ -31,20 +31,20 @@ type app struct {
 	lockTimeout time.Duration
 	debug       bool
 
-	help    keeper         // standard output for cobra, which drops errors of it
-	running *cobra.Command // what was called, nil before the command line was read
+	help    keeper         // standard output for cobra, which drops its errors
+	running *cobra.Command // the command being run, nil until the command line has been read
 	args    []string       // the command line
-	link    bool           // of the commands that have it
+	link    bool           // set by the commands that have --link
 	hosts   registry.Hosts // what is known of registries, on either side
-	// opens replaces each place that is opened, for tests, in which a place fails; nil replaces none.
+	// opens wraps each place that is opened, so that tests can make it fail; nil wraps none.
 	opens   func(layout.Source) layout.Source
-	made    []*layout.Dir                 // what may have been made for nothing
-	closers []io.Closer                   // what to close in the end
-	inputs  []string                      // files that are read besides places
-	shown   atomic.Pointer[progressShown] // what shows progress now
+	made    []*layout.Dir                 // directories that may have been made for nothing
+	closers []io.Closer                   // closed at the end
+	inputs  []string                      // files that are read in addition to places
+	shown   atomic.Pointer[progressShown] // current progress display
 	planned atomic.Bool                   // there was work on blobs
 	begun   time.Time
-	effort  effort // of what was done
+	effort  effort // what the command read, wrote and sent
 }
 
 func (a *app) command() *cobra.Command {
@@ -121,7 +121,7 @@ func (a *app) close() error {
 }
 
 func (a *app) check() error {
-	if !a.debug { // what a library tells of its retries is told by events and errors of ours
+	if !a.debug { // retries by libraries are reported by our own events and errors
 		logrus.SetLevel(logrus.ErrorLevel)
 	}
 	if a.jobs < 0 {
@@ -136,7 +136,7 @@ func (a *app) check() error {
 	return nil
 }
 
-// usageArgs makes a wrong number of arguments a usage error.
+// usageArgs turns a wrong number of arguments into a usage error.
 func (a *app) usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := checkSwitches(cmd, a.args); err != nil {
@@ -169,13 +169,13 @@ func (a *app) show() (layout.Handler, func()) {
 		}
 }
 
-// progressShown is what shows progress, and what ends that.
+// progressShown is a progress display, and the function that ends it.
 type progressShown struct {
 	layout.Handler
 	stop func()
 }
 
-// retried tells of a request that is made again: with the progress that is shown, else in a line of its own.
+// retried reports a request that is made again: in the current progress display, else on a line of its own.
 func (a *app) retried(e layout.Event) {
 	if shown := a.shown.Load(); shown != nil {
 		shown.Send(e)
@@ -207,7 +207,7 @@ func (a *app) newProgress() (layout.Handler, func()) {
 	return progress.New(mode, a.stderr)
 }
 
-// write puts a result on standard output: as JSON if that is asked for, else as text says it.
+// write writes a result to standard output: as JSON if asked for, else as text.
 func (a *app) write(result any, text func(io.Writer) error) error {
 	return a.writeTo(a.stdout, result, text)
 }
@@ -239,10 +239,10 @@ func (a *app) writeTo(to io.Writer, result any, text func(io.Writer) error) erro
 	return nil
 }
 
-// resultBuffer is how much of a result is written at once.
+// resultBuffer is how many bytes of a result are written at once.
 const resultBuffer = 64 << 10
 
-// writePage puts a result on a terminal.
+// writePage writes a result to a terminal.
 func writePage(to io.Writer, width int, text func(io.Writer) error) error {
 	out := &page{width: width}
 	if err := text(out); err != nil {
@@ -258,7 +258,7 @@ func writePage(to io.Writer, width int, text func(io.Writer) error) error {
 	return nil
 }
 
-// keeper keeps the first error of a writer, for those who write to it and do not look.
+// keeper keeps the first error of a writer for callers that do not check errors.
 type keeper struct {
 	io.Writer
 	err error
@@ -272,7 +272,7 @@ func (k *keeper) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// outputError says that a result could not be written, though what it tells of was done.
+// outputError says that a result could not be written, although the work that it describes was done.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string {

@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// arguments are what a usage line names behind the command.
+// arguments are what a usage line lists after the command.
 type arguments struct {
-	needed, most []string // the most has those in brackets too
+	needed, most []string // most includes those in brackets
 	several      bool     // one of them may be given several times
 }
 
@@ -31,7 +31,7 @@ func argumentsOf(use string) arguments {
 	return a
 }
 
-// argumentsError says which arguments are missing, or which are too many, where err says only how many there are.
+// argumentsError says which arguments are missing or unexpected, where err gives only their number.
 func argumentsError(cmd *cobra.Command, args []string, err error) error {
 	want := argumentsOf(cmd.Use)
 	name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")

@@ -15,19 +15,19 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// besideFile is a file that a command writes beside its result. Its name has to be free, or that of an older file of its kind, which is
-// replaced.
+// besideFile is a file that a command writes in addition to its result. Its name must be unused or belong to an older file of the same
+// kind, which is replaced.
 type besideFile struct {
 	path      string
 	overwrite *bool
-	isOurs    func(head []byte) bool // tells files of its kind by how they begin
-	spared    []string               // what is read, and never replaced
+	isOurs    func(head []byte) bool // recognizes files of this kind by their first bytes
+	spared    []string               // files that are read, and so never replaced
 }
 
-// headSize is how much of a file tells its kind.
+// headSize is how many bytes are enough to recognize a file's kind.
 const headSize = 512
 
-// overwriteFlag adds the flag that lets files be replaced which are none of ours.
+// overwriteFlag adds the flag that allows any existing file to be replaced.
 func overwriteFlag(cmd *cobra.Command, names string) *bool {
 	return cmd.Flags().Bool("overwrite", false, "let "+names+" replace any existing file")
 }
@@ -40,7 +40,7 @@ func (f *besideFile) check() error {
 	case "-":
 		return &usageError{errors.New("want a FILE, not -: standard output is for the result")}
 	}
-	if (durable.Output{Path: f.path, Spared: f.spared}).IsSpared() { // which --overwrite does not help
+	if (durable.Output{Path: f.path, Spared: f.spared}).IsSpared() { // --overwrite does not help
 		return &durable.OutputTakenError{Path: f.path, Spared: true}
 	}
 	file, _, err := durable.OpenRegular(f.path)
@@ -58,7 +58,7 @@ func (f *besideFile) check() error {
 	return errors.Join(err, file.Close())
 }
 
-// checkIrregular fails for a directory. Devices and the like are written into.
+// checkIrregular fails for a directory. Devices and the like are written to.
 func (f *besideFile) checkIrregular() error {
 	info, err := os.Stat(f.path)
 	if err == nil && info.IsDir() {
@@ -73,8 +73,8 @@ func (f *besideFile) replaces(old io.Reader) bool {
 	return *f.overwrite || err == nil && f.isOurs(head)
 }
 
-// writeBeside writes a file, if there is to be one: it is there as a whole, or what was there before. Nothing that was read is written
-// over, nor is anything written into it.
+// writeBeside writes a file, if one is wanted, completely or not at all. Nothing that was read is overwritten, and nothing is written
+// into it.
 func (a *app) writeBeside(ctx context.Context, f *besideFile, content func(io.Writer) error) error {
 	if f.path == "" {
 		return nil
@@ -92,7 +92,7 @@ func (a *app) writeBeside(ctx context.Context, f *besideFile, content func(io.Wr
 	return f.write(ctx, content)
 }
 
-// write writes the file, but for what is spared.
+// write writes the file, unless it is spared.
 func (f *besideFile) write(ctx context.Context, content func(io.Writer) error) error {
 	if err := (durable.Output{Path: f.path, Spared: f.spared, Replaces: f.replaces}).Write(ctx, content); err != nil {
 		return fmt.Errorf("write %s: %w", f.path, err)

@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// inColour reports whether what is written may have colours: on a terminal that has some, unless NO_COLOR has a value.
+// inColour reports whether output may be coloured: on a terminal with colours, unless NO_COLOR is set and not empty.
 func inColour(w io.Writer) bool {
 	return widthOf(w) > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// The colours, and what has them: what went wrong, what may, and the two sides of a difference. All else has none.
+// The colours: for failures, warnings and the two sides of a difference. Everything else has none.
 const (
 	red, yellow, green, plain = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 )
 
-// painter is what of a text has a colour.
+// painter gives a colour to what a pattern matches.
 type painter struct {
 	*regexp.Regexp
 	colour string

@@ -27,7 +27,7 @@ func names[T ~string](values []T) []string {
 	return words
 }
 
-// completions complete the values of flags that are the same wherever they are named.
+// completions returns what completes the values of flags, which are the same for all commands.
 func completions() map[string]cobra.CompletionFunc {
 	oneOf := func(words []string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
@@ -43,8 +43,8 @@ func completions() map[string]cobra.CompletionFunc {
 	}
 }
 
-// completeWords lets the shell complete what is typed. Only who is asked for that needs it: cobra keeps what it is told about a flag for
-// as long as the process lives.
+// completeWords lets the shell complete what is typed. It is called only for completion, because cobra keeps what it is told about a
+// flag for as long as the process lives.
 func completeWords(root *cobra.Command) {
 	for name, find := range completions() {
 		for _, cmd := range append(commandsBelow(root), root) {
@@ -52,7 +52,7 @@ func completeWords(root *cobra.Command) {
 				continue
 			}
 			if err := cmd.RegisterFlagCompletionFunc(name, find); err != nil {
-				panic(err) // a mistake in this program: it is said twice
+				panic(err) // a mistake in this program: registered twice
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func completeProfile(*cobra.Command, []string, string) ([]string, cobra.ShellCom
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeTag completes a tag of the places that are named already.
+// completeTag completes a tag from the places already named.
 func completeTag(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var tags []string
 	for _, arg := range args {
@@ -93,7 +93,8 @@ func completeTag(cmd *cobra.Command, args []string, _ string) ([]string, cobra.S
 	return slices.Compact(tags), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeReference completes the path and the tag in oci:DIR:TAG, of which no shell knows that a path is in it. All else is left to the shell, which knows files.
+// completeReference completes the path and the tag in oci:DIR:TAG, where no shell would expect a path. Everything else is left to the
+// shell, which knows files.
 func completeReference(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 	word, rest, begun := strings.Cut(typed, ":")
 	transport := layout.Transport(word)
@@ -144,7 +145,7 @@ func hasLayout(dir string) bool {
 	return err == nil
 }
 
-// withoutMarks takes the marks of values' names out of what the shell shows of flags.
+// withoutMarks removes the backquotes that mark values' names from the flag descriptions that the shell shows.
 func withoutMarks(root *cobra.Command) {
 	plain := func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") }
 	root.PersistentFlags().VisitAll(plain)
@@ -153,14 +154,14 @@ func withoutMarks(root *cobra.Command) {
 	}
 }
 
-// isTypeable reports whether a tag may be completed. What can be typed as none is text of others that the shell would show, and what
-// begins with the marker of cobra is help for the user by its rules, not a word.
+// isTypeable reports whether a tag may be offered for completion. Anything that is not a valid tag is foreign text that the shell
+// would show, and words beginning with cobra's marker are shown as help rather than offered.
 func isTypeable(tag string) bool {
 	const marker = "_activeHelp_"
 	return layout.CheckTag(tag) == nil && !strings.HasPrefix(tag, marker)
 }
 
-// tagsThere returns the tags of a place on this machine, and none where it can't be read: nobody waits for a registry in a shell.
+// tagsThere returns the tags of a local place, or none if it can't be read. Registries are not asked: nobody waits for one in a shell.
 func tagsThere(cmd *cobra.Command, text string) []string {
 	ref, err := layout.ParseReference(text)
 	if err != nil || !ref.IsLocal() {

@@ -15,7 +15,7 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// changeFlags say what to make of caches.
+// changeFlags say how caches are to be changed.
 type changeFlags struct {
 	to          string
 	compression string
@@ -34,7 +34,7 @@ func (f *changeFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.force, "force-compression", false, "recompress layers that already have this compression")
 }
 
-// options reads the flags into the library's options.
+// options converts the flags to the library's options.
 func (f *changeFlags) options() (convert.Options, error) {
 	o := convert.Options{Form: buildcache.Form(f.to), Level: f.level, Force: f.force}
 	var err error
@@ -61,7 +61,7 @@ func (f *changeFlags) options() (convert.Options, error) {
 	return o, nil
 }
 
-// defaultForm returns the form that is wanted, and where none is, for a registry the one that it takes.
+// defaultForm returns the form that was asked for or, if there is none and DST is in a registry, the one that the registry takes.
 func defaultForm(form buildcache.Form, dst string) buildcache.Form {
 	if ref, err := layout.ParseReference(dst); form == "" && err == nil && isRegistry(ref) {
 		return convert.AutoForm
@@ -113,7 +113,7 @@ func (a *app) runConvert(ctx context.Context, change *changeFlags, flags *transf
 	return a.runTransfer(ctx, flags, args, options)
 }
 
-// checkPaths fails where SRC or DST is taken for a path and is meant for something else, such as a registry without docker://.
+// checkPaths fails if SRC or DST looks like a path but means something else, such as a registry without docker://.
 func (a *app) checkPaths(ctx context.Context, args []string) error {
 	for i, arg := range args {
 		ref, err := parse(arg, "")

@@ -18,16 +18,17 @@ type convertResult struct {
 	Source      string           `json:"source"`
 	Destination string           `json:"destination"`
 	Caches      []convertedCache `json:"caches"`
-	// CacheFrom is the value of --cache-from that imports each of the caches, in their order; empty where BuildKit can't
-	// read the destination, and "" for a cache without a tag whose digest a dry run can't know, or that failed.
+	// CacheFrom is, for each of the caches in order, the value of --cache-from that imports it. It is empty if BuildKit
+	// can't read the destination; a value is "" for an untagged cache whose digest a dry run can't know, and for a cache
+	// that failed.
 	CacheFrom []string `json:"cacheFrom"`
-	// Error is what ended it, besides what was wrong with caches.
+	// Error is what ended it, other than what was wrong with caches.
 	Error string `json:"error,omitempty"`
 
 	to     layout.Reference
-	itself bool // DST is SRC, and its tag that of the cache
+	itself bool // DST is SRC, and its tag is the cache's
 
-	gcRefuses string // why gc will remove nothing in DST, "" where it will
+	gcRefuses string // why gc will remove nothing in DST, "" if it will
 }
 
 // convertedCache is what became of a cache.
@@ -38,12 +39,12 @@ type convertedCache struct {
 	err error
 }
 
-// err says which caches failed, nil for none.
+// err returns an error that says which caches failed, nil for none.
 func (r *convertResult) err() error {
 	return failedOf(r.Caches, func(c convertedCache) error { return c.err })
 }
 
-// digests are those of the new roots, of the caches that did not fail.
+// digests returns the digests of the new roots of all caches that did not fail.
 func (r *convertResult) digests() []string {
 	var lines []string
 	for _, c := range r.Caches {
@@ -54,7 +55,7 @@ func (r *convertResult) digests() []string {
 	return lines
 }
 
-// cachesInPlace returns the caches that are changed where they are, those that can't be read among them, which hide no other.
+// cachesInPlace returns the caches to be changed in place, including those that can't be read, so that they hide no other.
 func cachesInPlace(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
 	if !places.MeansAll(from.Reference) {
 		return from.Caches(ctx)
@@ -62,8 +63,8 @@ func cachesInPlace(ctx context.Context, from *places.Opened) ([]layout.Entry, er
 	return covered(ctx, from)
 }
 
-// convertAll converts caches one after the other. In place it goes on after one that fails, which is in the result with its error; an error
-// means that it could not go on.
+// convertAll converts caches one after the other. In place, it goes on after a failure and records it in the result; an error means that it
+// could not go on.
 func (a *app) convertAll(
 	ctx context.Context, t *transfer, flags *transferFlags, entries []layout.Entry, options convert.Options, result *convertResult,
 ) error {
@@ -93,7 +94,7 @@ func (a *app) convertAll(
 	return nil
 }
 
-// ofCache says of which cache of a place an error is, where it does not say so itself.
+// ofCache adds to an error the cache of a place that it is about, unless it says so already.
 func ofCache(place, tag string, err error) error {
 	if tag == "" || strings.Contains(err.Error(), fmt.Sprintf("tag %q", tag)) {
 		return err

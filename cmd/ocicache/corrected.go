@@ -9,32 +9,32 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// secretFlags are the flags whose values are not shown.
+// secretFlags are the flags whose values are never shown.
 var secretFlags = []string{"creds", "registry-token"}
 
-// corrected returns the command line that is running, with the form that a registry takes: what a user can run instead.
+// corrected returns the running command line with a form that the registry takes, for the user to run instead.
 func (a *app) corrected(form buildcache.Form) string {
 	if a.running == nil {
 		return "--to " + string(form)
 	}
 	name := a.running.Name()
 	switch {
-	case name == "copy": // which changes nothing
+	case name == "copy": // copy changes nothing
 		name = "convert"
-	case a.running.Flags().Lookup("to") == nil: // nor has it another form
+	case a.running.Flags().Lookup("to") == nil: // the command can't change the form either
 		first := a.commandLine("ocicache convert", a.running.Flags().Args()[:1], notOfRegistries) + " --to " + string(form)
 		return mention(first) + " first, then run this again"
 	}
 	return a.repeated("ocicache "+name, "to", string(form))
 }
 
-// notOfRegistries reports whether a flag is about something else than how registries are talked to.
+// notOfRegistries reports whether a flag has nothing to do with how registries are reached.
 func notOfRegistries(f *pflag.Flag) bool {
 	_, ok := f.Annotations[registryGroup]
 	return !ok
 }
 
-// repeated returns the command line that is running, under a name, with another value of a flag; or as it is, for no flag.
+// repeated returns the running command line under some name, with another value for a flag, or with its flags unchanged for no flag.
 func (a *app) repeated(name, flag, value string) string {
 	line := a.commandLine(name, a.running.Flags().Args(), func(f *pflag.Flag) bool { return f.Name == flag })
 	if flag == "" {
@@ -43,7 +43,7 @@ func (a *app) repeated(name, flag, value string) string {
 	return line + " --" + flag + " " + value
 }
 
-// onBothSides returns the command line that is running, with a flag for each of two registries in the place of one that could mean either.
+// onBothSides returns the running command line with a flag that could mean either registry replaced by one for each side.
 func (a *app) onBothSides(flag string) string {
 	args := a.running.Flags().Args()
 	line := a.commandLine(a.running.CommandPath(), args, func(f *pflag.Flag) bool { return f.Name == flag })
@@ -54,7 +54,7 @@ func (a *app) onBothSides(flag string) string {
 	return line
 }
 
-// repeatedAs returns the command line that is running as one of another command, with those of its flags that this one has.
+// repeatedAs returns the running command line as one of another command, with only the flags that both have.
 func (a *app) repeatedAs(name string) string {
 	if a.running == nil {
 		return "ocicache " + name
@@ -73,11 +73,11 @@ func (a *app) repeatedWith(name string, args []string) string {
 	})
 }
 
-// commandLine returns a command with other arguments and the flags that are given, but for some.
+// commandLine returns a command with other arguments and the given flags, except some.
 func (a *app) commandLine(name string, args []string, without func(*pflag.Flag) bool) string {
 	words := []string{name}
 	for _, arg := range args {
-		if strings.HasPrefix(arg, "-") && arg != "-" { // a path, which stood behind --
+		if strings.HasPrefix(arg, "-") && arg != "-" { // a path, which was given after --
 			arg = "./" + arg
 		}
 		words = append(words, quoted(arg))
@@ -91,15 +91,15 @@ func (a *app) commandLine(name string, args []string, without func(*pflag.Flag) 
 	return strings.Join(words, " ")
 }
 
-// givenFlags writes flags as they were given, but for what is secret: that is asked for again.
-type givenFlags struct{ stdin bool } // standard input is taken
+// givenFlags writes flags as they were given, except that secrets are asked for again.
+type givenFlags struct{ stdin bool } // standard input is already used
 
-// givenFlags returns what writes flags for a command with some arguments.
+// givenFlags returns a writer of flags for a command with some arguments.
 func (a *app) givenFlags(args []string) *givenFlags {
 	return &givenFlags{slices.Contains(args, stdinName)}
 }
 
-// words returns a flag, under a name, as words of a shell.
+// words returns a flag, under some name, as shell words.
 func (g *givenFlags) words(f *pflag.Flag, name string) []string {
 	short := strings.TrimPrefix(strings.TrimPrefix(f.Name, string(src)), string(dest))
 	switch list, isList := f.Value.(pflag.SliceValue); {
@@ -124,7 +124,7 @@ func (g *givenFlags) words(f *pflag.Flag, name string) []string {
 	}
 }
 
-// creds returns USER:PASSWORD without the password, which comes from standard input, or where that is taken from a variable.
+// creds returns USER:PASSWORD without the password, which is to come from standard input, or from a variable if that is already used.
 func (g *givenFlags) creds(value, name string) []string {
 	user, password, _ := strings.Cut(value, ":")
 	switch {
@@ -137,5 +137,5 @@ func (g *givenFlags) creds(value, name string) []string {
 	return []string{"--" + name + " " + quoted(user), "--password-stdin"}
 }
 
-// variable is what a shell may call what a flag takes.
+// variable returns the name of a shell variable for a flag's value.
 func variable(flag string) string { return strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) }

@@ -57,7 +57,7 @@ The exit status is 3 if the caches differ.`,
 	return cmd
 }
 
-// diffCounts say how long the lists are.
+// diffCounts are the lengths of the lists.
 type diffCounts struct {
 	Layers struct {
 		Gone         int `json:"gone"`
@@ -84,7 +84,7 @@ type diffResult struct {
 	A    diffSide `json:"a"`
 	B    diffSide `json:"b"`
 	Same bool     `json:"same"`
-	// Counts are those of the lists of the difference.
+	// Counts are the lengths of the lists below.
 	Counts  diffCounts                 `json:"counts"`
 	Layers  buildcache.LayerDifference `json:"layers"`
 	Records diffRecords                `json:"records"`
@@ -167,7 +167,7 @@ func (a *app) runDiff(ctx context.Context, flags *diffFlags, args []string) erro
 	return nil
 }
 
-// comparison is the difference as a page shows it.
+// comparison returns the difference in the form that a page shows.
 func (r diffResult) comparison() inspect.Comparison {
 	of := func(s diffSide) inspect.Side {
 		return inspect.Side{Name: s.name(), Digest: s.Digest, Form: s.Form, Names: onPage(s.named)}
@@ -175,7 +175,7 @@ func (r diffResult) comparison() inspect.Comparison {
 	return inspect.Comparison{A: of(r.A), B: of(r.B), Difference: r.difference, Warnings: r.Warnings}
 }
 
-// load reads the cache that is meant, and names its records.
+// load reads the chosen cache and names its records.
 func (s *diffSide) load(ctx context.Context, from *places.Opened, namer *namer) (buildcache.Cache, error) {
 	entry, err := from.Cache(ctx)
 	if err != nil {
@@ -236,7 +236,7 @@ var resultWords = map[buildcache.ResultChange]string{
 	buildcache.ResultRecompressed: "the same content in other blobs", buildcache.ResultCreatedAt: "the same blobs, made at another time",
 }
 
-// anyOf returns words as arguments of a format.
+// anyOf returns words as arguments for a format.
 func anyOf(words []string) []any {
 	all := make([]any, len(words))
 	for i, word := range words {
@@ -245,7 +245,7 @@ func anyOf(words []string) []any {
 	return all
 }
 
-// list writes a line for each of some differences, or for the first ones.
+// list writes a line for each difference, or only for the first ones.
 func list[T any](w io.Writer, all bool, differences []T, line func(T) string) {
 	for i, d := range differences {
 		if i == shownDifferences && !all {

@@ -25,7 +25,7 @@ type diffRecordChange struct {
 	*explain.Naming `json:",omitempty"`
 }
 
-// take puts a difference into the result.
+// take fills in the result from a difference.
 func (r *diffResult) take(d *buildcache.Difference) {
 	r.difference, r.Same, r.Counts = d, d.Same(), countsOf(d)
 	r.Layers, r.ToA, r.ToB = d.Layers, d.ToA, d.ToB
@@ -53,7 +53,7 @@ func (r diffRecord) text() string {
 	return withStep(fmt.Sprintf("%s\trecords[%d]", short(r.Digest), r.Index), r.Naming)
 }
 
-// withStep adds to a line the step that a record stands for, if that is known.
+// withStep appends to a line the step that a record stands for, if known.
 func withStep(line string, n *explain.Naming) string {
 	if n == nil {
 		return line

@@ -10,8 +10,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// checkDigestFile fails where the file can't be written in the end, and where it would lie in one of the places that are at work, or
-// replace part of one.
+// checkDigestFile fails if the file could not be written at the end, or if it is inside one of the places in use or would replace
+// part of one.
 func (f *transferFlags) checkDigestFile(refs ...layout.Reference) error {
 	if f.digestFile == "" {
 		return nil
@@ -24,7 +24,7 @@ func (f *transferFlags) checkDigestFile(refs ...layout.Reference) error {
 	return checkParent(f.digestFile)
 }
 
-// checkDigestFileIn fails where the file is part of a place that is open: one of several volumes, or a base.
+// checkDigestFileIn fails if the file is part of an open place, such as one of several volumes or a base.
 func (f *transferFlags) checkDigestFileIn(place layout.Source) error {
 	occupier, ok := place.(layout.Occupier)
 	if f.digestFile == "" || !ok || !occupier.Occupies(f.digestFile) {
@@ -33,8 +33,8 @@ func (f *transferFlags) checkDigestFileIn(place layout.Source) error {
 	return &usageError{fmt.Errorf("--digestfile %s is inside %s, which this command is using", f.digestFile, place)}
 }
 
-// writeDigests writes the file of --digestfile as skopeo does: the digest alone, of several one a line, without a newline at the end. A file that is there is replaced. A
-// dry run writes none.
+// writeDigests writes the file of --digestfile as skopeo does: only the digests, one per line, with no newline at the end. It replaces an
+// existing file. A dry run writes none.
 func (f *transferFlags) writeDigests(ctx context.Context, lines ...string) error {
 	if f.digestFile == "" || f.dryRun {
 		return nil

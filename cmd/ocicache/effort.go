@@ -10,15 +10,15 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// effort is what a command took, in bytes of blobs.
+// effort is what a command read, wrote, sent and saved, in bytes of blobs.
 type effort struct {
 	Read    int64 `json:"read,omitempty"`
 	Written int64 `json:"written,omitempty"` // to this machine
 	Sent    int64 `json:"sent,omitempty"`    // to a registry
-	Saved   int64 `json:"saved,omitempty"`   // not written or sent, as it was there
+	Saved   int64 `json:"saved,omitempty"`   // neither written nor sent, because it was already there
 }
 
-// effortOf tells what was written here from what was sent elsewhere.
+// effortOf counts what was moved as written to this machine or as sent elsewhere.
 func effortOf(e layout.Effort, to layout.Reference) effort {
 	all := effort{Read: e.Read, Written: e.Moved, Saved: e.Saved}
 	if to.IsFar() {
@@ -46,10 +46,10 @@ func sumOf(results []convertedCache) (sum layout.Effort) {
 	return sum
 }
 
-// longRun is how long a command may take without saying how long it took.
+// longRun is how long a command may take before it says how long it took.
 const longRun = time.Second
 
-// sayEnd says of work on blobs that took long how long, and what it came to.
+// sayEnd says how long work on blobs took, if that was long, and how much was moved.
 func (a *app) sayEnd(err error) {
 	took := time.Since(a.begun)
 	if err != nil && !errors.Is(err, errFound) || !a.planned.Load() || took < longRun {
@@ -68,7 +68,7 @@ func (a *app) sayEnd(err error) {
 	}
 }
 
-// String says what there is to say, after a colon.
+// String lists the parts that are not zero, after a colon.
 func (e effort) String() string {
 	var parts []string
 	for _, part := range []struct {

@@ -6,10 +6,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// variables are the environment variables that the program heeds.
+// variables are the environment variables that the program uses.
 var variables = []struct {
 	name string
-	flag string // of the commands that read it; "" for all
+	flag string // a flag of the commands that read it; "" for all commands
 	what string
 }{
 	{"REGISTRY_AUTH_FILE", "authfile", "the file with credentials, if --authfile is not given"},
@@ -25,7 +25,7 @@ var variables = []struct {
 	{"NO_COLOR", "", "set to anything to turn colours off; they are only used on a terminal"},
 }
 
-// environmentTopic is the topic that names them all.
+// environmentTopic returns the help topic that lists them.
 func environmentTopic() *cobra.Command {
 	var text strings.Builder
 	text.WriteString("Environment variables that ocicache uses. Flags take precedence over variables.\n")
@@ -35,7 +35,7 @@ func environmentTopic() *cobra.Command {
 	return &cobra.Command{Use: "environment", Short: "The environment variables that ocicache uses", Long: strings.TrimSuffix(text.String(), "\n")}
 }
 
-// variablesOf returns the variables that a command has of its own.
+// variablesOf returns the variables that are read by a command but not by all.
 func variablesOf(cmd *cobra.Command) []string {
 	var all []string
 	for _, v := range variables {

@@ -22,7 +22,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// The exit statuses. Scripts match them.
+// The exit statuses. Scripts depend on them.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -32,7 +32,7 @@ const (
 	exitLocked      = 5
 	exitRefused     = 6
 	exitInterrupted = 130
-	exitPipe        = 141 // as a shell calls the end by SIGPIPE
+	exitPipe        = 141 // a shell's status for death by SIGPIPE
 )
 
 // usageError marks a command line that makes no sense.
@@ -41,10 +41,10 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// errFound ends a command that found what it was to look for. The result has been written; there is no more to say.
+// errFound ends a command that found what it was looking for. The result has been written, and nothing more needs to be said.
 var errFound = errors.New("problems found")
 
-// exit says what went wrong, and what helps, and returns the exit status.
+// exit prints an error and a hint, and returns the exit status.
 func (a *app) exit(ctx context.Context, err error) int {
 	if err == nil {
 		return exitDone
@@ -52,7 +52,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	if errors.Is(err, errFound) {
 		return exitFound
 	}
-	if ctx.Err() != nil { // whatever failed, a signal was the reason
+	if ctx.Err() != nil { // whatever failed, the signal is the reason
 		a.sayInterrupted()
 		return exitInterrupted
 	}
@@ -77,10 +77,10 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return status(err)
 }
 
-// commandPattern matches a line with a command that is to be copied.
+// commandPattern matches a line with a command to copy.
 var commandPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(^|: |; )ocicache [a-z]+ \S`) })
 
-// sayFitted writes lines to standard error, no wider than a terminal but for commands.
+// sayFitted writes lines to standard error, wrapped to the terminal's width unless they contain commands.
 func (a *app) sayFitted(text string) {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
@@ -95,13 +95,13 @@ func (a *app) sayFitted(text string) {
 	fmt.Fprintln(a.stderr, text)
 }
 
-// isPipeGone reports whether the reader of standard output has gone, which is his business and no failure.
+// isPipeGone reports whether the reader of standard output has gone away, which is not a failure.
 func isPipeGone(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(path.Err, syscall.EPIPE)
 }
 
-// explain shows an error and all that it wraps, with their types.
+// explain shows an error and everything that it wraps, with their types.
 func (a *app) explain(err error) {
 	fmt.Fprintf(a.stderr, "ocicache: debug: %T: %s\n", err, cleanError(err))
 	switch e := err.(type) { //nolint:errorlint // every error is looked at in its turn
@@ -148,7 +148,7 @@ func status(err error) int {
 	)
 	switch {
 	case errors.As(err, &sync), errors.As(err, &left), errors.As(err, &unread):
-		return exitFailed // whatever the reasons were
+		return exitFailed // whatever the reasons
 	case errors.As(err, &usage), errors.As(err, &unknown), errors.As(err, &ambiguous), errors.As(err, &occupied), errors.As(err, &badName),
 		errors.As(err, &plan), errors.As(err, &noState), errors.As(err, &loss), errors.As(err, &output):
 		return exitUsage

@@ -67,7 +67,7 @@ The exit status is 3 if a step misses, with --strict also if explain can't tell 
 	return cmd
 }
 
-// noProvenanceError says that nobody can say what the records stand for.
+// noProvenanceError says that nothing tells what the records stand for.
 type noProvenanceError struct{}
 
 func (*noProvenanceError) Error() string {
@@ -90,7 +90,7 @@ func (f *explainFlags) check(args []string) error {
 	return nil
 }
 
-// checkCaches checks what is given beside two caches.
+// checkCaches checks the flags given with two caches.
 func (f *explainFlags) checkCaches() error {
 	switch {
 	case f.why && len(f.provenance) == 0:
@@ -128,7 +128,7 @@ func (a *app) runExplain(ctx context.Context, flags *explainFlags, args []string
 	}
 	o.Contexts = contexts
 	handler, stop := a.show()
-	if flags.why || len(contexts) > 0 { // else nobody asks for contents
+	if flags.why || len(contexts) > 0 { // otherwise contents are not needed
 		o.Layers = explain.NewLayers(from.Source, cache, explain.LayersOptions{Jobs: a.jobs, OnEvent: handler})
 	}
 	report, err := explain.NewReport(ctx, cache, builds, o)
@@ -150,7 +150,7 @@ func (a *app) runExplain(ctx context.Context, flags *explainFlags, args []string
 	return nil
 }
 
-// explainOptions reads the builds, and what else is given about them.
+// explainOptions reads the builds and everything else that is given about them.
 func (a *app) explainOptions(ctx context.Context, flags *explainFlags) ([]*provenance.Build, explain.ReportOptions, error) {
 	o := explain.ReportOptions{Why: flags.why, Next: flags.next, Redact: flags.redact}
 	builds, err := a.provenanceOf(ctx, flagProvenance, flags.provenance, flags.registry)

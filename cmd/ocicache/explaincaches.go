@@ -8,7 +8,7 @@ import (
 	"github.com/ocicache/ocicache/explain"
 )
 
-// explainCachesResult is what explain writes with --json of two caches.
+// explainCachesResult is what explain writes for two caches with --json.
 type explainCachesResult struct {
 	Old string `json:"old"`
 	New string `json:"new"`
@@ -18,8 +18,8 @@ type explainCachesResult struct {
 // kindWords says what each kind of new record is.
 var kindWords = []struct {
 	kind  explain.ChangeKind
-	words string // of several, and what follows
-	one   string // of one
+	words string // for several, and what follows
+	one   string // for one
 }{
 	{
 		explain.NewOperation, "new operations on steps that both caches have: a command, variable or option was changed or added",

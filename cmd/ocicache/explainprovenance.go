@@ -17,7 +17,7 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// sideError is about what a flag of explain names, beside the cache itself.
+// sideError is an error about what a flag of explain names, rather than about the cache itself.
 type sideError struct {
 	flag string
 	err  error
@@ -26,14 +26,14 @@ type sideError struct {
 func (e *sideError) Error() string { return e.flag + ": " + e.err.Error() }
 func (e *sideError) Unwrap() error { return e.err }
 
-// The flags that name something beside the cache.
+// The flags that name something in addition to the cache.
 const (
 	flagProvenance    = "--provenance"
 	flagOldProvenance = "--old-provenance"
 	flagNewCache      = "--new-cache"
 )
 
-// provenanceOf reads the builds that files and images tell of. The very same one counts once.
+// provenanceOf reads the builds that files and images describe. Identical ones count once.
 func (a *app) provenanceOf(ctx context.Context, flag string, texts []string, access *registryFlags) ([]*provenance.Build, error) {
 	var builds []*provenance.Build
 	for _, text := range texts {
@@ -89,7 +89,7 @@ func readStandard() ([]*provenance.Build, error) {
 	return builds, err
 }
 
-// readPath reads a file, or the files that the local exporter leaves in a directory. It returns nothing for what is a place.
+// readPath reads a file, or the files that the local exporter leaves in a directory. It returns nothing for a place.
 func readPath(path string) ([]*provenance.Build, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -111,8 +111,8 @@ func readPath(path string) ([]*provenance.Build, error) {
 	return builds, nil
 }
 
-// exported returns the files that the local exporter writes beside what it exports: of one platform, or each in the directory
-// of its platform. A layout has none.
+// exported returns the provenance files that the local exporter writes along with its output: one, or one in the directory of
+// each platform. A layout has none.
 func exported(dir string) []string {
 	const name = "provenance.json"
 	for _, of := range []string{"index.json", "oci-layout", "blobs"} {
@@ -174,7 +174,7 @@ func readOne(name string, from io.Reader) ([]*provenance.Build, error) {
 // isTar reports whether a file begins like a tar file.
 func isTar(head []byte) bool { return len(head) == 512 && bytes.HasPrefix(head[257:], []byte("ustar")) }
 
-// checkDirectory fails for a path that is no directory.
+// checkDirectory fails if a path is not a directory.
 func checkDirectory(path string) error {
 	info, err := os.Stat(path)
 	switch {

@@ -19,7 +19,7 @@ type explainResult struct {
 	Why  bool   `json:"why"`
 	*explain.Report
 
-	all bool // steps are to be listed, and nothing folded
+	all bool // list all steps and fold none
 	of  subject
 }
 
@@ -71,7 +71,7 @@ func (r explainResult) recordsLine() string {
 	return text
 }
 
-// renderContents lists the records that stand for files, and what is of other builds.
+// renderContents lists the records that stand for files.
 func (r explainResult) renderContents(w io.Writer) {
 	first := true
 	for _, record := range r.Records {
@@ -97,10 +97,10 @@ func (r explainResult) renderContents(w io.Writer) {
 	}
 }
 
-// renderNotes says what could not be done.
+// renderNotes says what was not compared, and what else to know.
 func (r explainResult) renderNotes(w io.Writer) {
 	for _, name := range r.Missing {
-		if r.Why { // which says what would really help
+		if r.Why { // hints say what would really help
 			break
 		}
 		if name == "context" {

@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/explain"
 )
 
-// renderWhy says what misses, the first cause at the top. What only follows is folded, unless all steps are wanted.
+// renderWhy says what misses, grouped by first cause. Steps that only follow others are folded, unless all steps are wanted.
 func (r explainResult) renderWhy(w io.Writer, name string) error {
 	say(w, "%s: %s: %s\n", name, count(len(r.Steps), "step"), r.verdictsLine())
 	r.renderWarnings(w)
@@ -42,7 +42,7 @@ func (r explainResult) renderSteps(w io.Writer) error {
 	})
 }
 
-// because says what a verdict comes from, as far as there is something to say.
+// because explains a verdict, "" if there is nothing to explain.
 func because(s explain.StepReport) string {
 	switch {
 	case s.IsDouble():
@@ -122,12 +122,12 @@ func (r explainResult) verdictsLine() string {
 	return strings.Join(parts, ", ")
 }
 
-// missGroup is steps that miss for one reason, and those that miss only because of them.
+// missGroup is the steps that miss for one reason, and those that miss only because of them.
 type missGroup struct {
 	steps, followers []explain.StepReport
 }
 
-// rank puts what runs only for another step behind what is to be mended.
+// rank sorts steps that run only for another step behind those that need fixing.
 func (g missGroup) rank() int {
 	if kind := g.steps[0].Cause.Kind; kind == explain.CausePruned || kind == explain.CauseNoResult {
 		return 1
@@ -159,7 +159,7 @@ func (g missGroup) render(w io.Writer) {
 	}
 }
 
-// misses returns all steps that miss, in the order of the first of each group.
+// misses returns all steps that miss, as groups in the order of their first steps.
 func (r explainResult) misses() []*missGroup {
 	var groups []*missGroup
 	byCause, byStep := map[string]*missGroup{}, map[string]*missGroup{}
@@ -168,7 +168,7 @@ func (r explainResult) misses() []*missGroup {
 		if s.Verdict != explain.Miss || roots[stepKey(s.Build, s.ID)] != stepKey(s.Build, s.ID) {
 			continue
 		}
-		cause := s.Name + " " + s.Cause.Text // builds for one platform have nothing to do with one another
+		cause := s.Name + " " + s.Cause.Text // builds for the same platform are unrelated
 		g, ok := byCause[cause]
 		if !ok {
 			g = &missGroup{}
@@ -186,10 +186,10 @@ func (r explainResult) misses() []*missGroup {
 	return groups
 }
 
-// stepKey tells steps of several builds apart.
+// stepKey distinguishes the steps of several builds.
 func stepKey(build int, id string) string { return strconv.Itoa(build) + " " + id }
 
-// roots returns for each step that misses the one with the first reason: itself, unless it follows one that misses too.
+// roots maps each step that misses to the one with the first reason: itself, unless it follows one that misses too.
 func (r explainResult) roots() map[string]string {
 	missing := map[string]explain.StepReport{}
 	for _, s := range r.Steps {
@@ -216,7 +216,7 @@ func (r explainResult) roots() map[string]string {
 	return roots
 }
 
-// renderFolded names the steps whose verdict hangs on that of another step alone: together, if that one was named above.
+// renderFolded names the steps whose verdict depends only on another step's: together, if that one was named above.
 func (r explainResult) renderFolded(w io.Writer) {
 	var all []explain.StepReport
 	named := false
@@ -239,7 +239,7 @@ func (r explainResult) renderFolded(w io.Writer) {
 	}
 }
 
-// conditions writes what a step's hit depends on: files only, or all.
+// conditions says what a step's hit depends on: everything, or only files.
 func conditions(s explain.StepReport, filesOnly bool) string {
 	var parts []string
 	for _, c := range s.If {
@@ -250,7 +250,7 @@ func conditions(s explain.StepReport, filesOnly bool) string {
 	return strings.Join(parts, ", and if ")
 }
 
-// unknown says why nothing is known of a step.
+// unknown says why a step's verdict is unknown.
 func unknown(s explain.StepReport) string {
 	for _, c := range s.If {
 		if len(c.Absent) > 0 {
@@ -265,7 +265,7 @@ func stepLine(s explain.StepReport) string {
 	return cmp.Or(s.Where, s.ID) + " " + shortText(s.Text, buildLabel(s))
 }
 
-// buildLabel tells the builds apart that a step may be of: by name, where that is needed, and platform.
+// buildLabel distinguishes the builds that a step may belong to: by name, if needed, and platform.
 func buildLabel(s explain.StepReport) string {
 	if s.Name == "" {
 		return s.Platform
@@ -273,13 +273,13 @@ func buildLabel(s explain.StepReport) string {
 	return s.Name + ", " + s.Platform
 }
 
-// lines names steps by their lines. A line may be several steps, such as a COPY --link.
+// lines names steps by their lines. One line may be several steps, as with COPY --link.
 func lines(steps []explain.StepReport) string {
 	const most = 8
 	var all []string
 	for _, s := range steps {
 		name := s.Where
-		if name == "" { // an id alone tells nobody anything
+		if name == "" { // an ID alone tells nobody anything
 			name = strings.TrimSpace(stepLine(s))
 		}
 		if !slices.Contains(all, name) {
@@ -292,7 +292,7 @@ func lines(steps []explain.StepReport) string {
 	return strings.Join(all, ", ")
 }
 
-// shortText keeps a step on its line.
+// shortText shortens the text of a step to fit on its line.
 func shortText(text, platform string) string {
 	const most = 72
 	if r := []rune(text); len(r) > most {

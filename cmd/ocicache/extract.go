@@ -64,7 +64,7 @@ func (a *app) runExtract(ctx context.Context, to string, flags *transferFlags, a
 	if err != nil {
 		return err
 	}
-	// DST comes last, so that nothing is made there for an image without inline cache.
+	// DST is opened last, so that nothing is made there for an image without an inline cache.
 	if err := a.openDestination(ctx, t, flags); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (r extractResult) render(w io.Writer) error {
 	return nil
 }
 
-// imageLine says what became of one image.
+// imageLine describes what was extracted from one image.
 func imageLine(image convert.ExtractedImage) string {
 	if image.PassedOver != "" {
 		return "skipped: " + image.PassedOver

@@ -2,7 +2,7 @@ package main
 
 import "github.com/ocicache/ocicache/convert"
 
-// failedOf makes one error of those of several caches: nil where none failed, and that of a cache alone as it is.
+// failedOf combines the errors of several caches into one: nil if none failed, and the error itself if there is only one cache.
 func failedOf[T any](caches []T, errOf func(T) error) error {
 	var errs []error
 	for _, cache := range caches {
@@ -13,7 +13,7 @@ func failedOf[T any](caches []T, errOf func(T) error) error {
 	return failedAmong(errs, len(caches))
 }
 
-// failedAmong is failedOf for the errors of so many caches.
+// failedAmong is failedOf for the errors of a number of caches.
 func failedAmong(errs []error, of int) error {
 	switch {
 	case len(errs) == 0:

@@ -13,10 +13,10 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// collectFlags say what is collected as garbage.
+// collectFlags say what is garbage-collected.
 type collectFlags struct{ keepSince string }
 
-// add adds them; with is what they are good with, "" where they always are.
+// add adds the flags; with says what they only work with, "" if they always do.
 func (f *collectFlags) add(flags *pflag.FlagSet, with string) {
 	flags.StringVar(&f.keepSince, "keep-since", "24h",
 		with+"keep what is younger than this `AGE`, such as 12h or 7d; use 0s only if every writer takes the lock")
@@ -83,19 +83,19 @@ func (a *app) runGC(ctx context.Context, o layout.GCOptions, text string) error 
 		return err
 	}
 	result := gcResult{Path: dir.String(), GCResult: done}
-	if err != nil { // what is gone is said all the same
+	if err != nil { // what was removed is reported anyway
 		result.Error = err.Error()
 	}
 	return errors.Join(err, a.write(result, result.render))
 }
 
-// collector is a place that removes what nothing reaches.
+// collector is a place that can remove what nothing reaches.
 type collector interface {
 	fmt.Stringer
 	GC(ctx context.Context, o layout.GCOptions) (*layout.GCResult, error)
 }
 
-// errNoDir says that a place is none that garbage is collected in.
+// errNoDir says that garbage can't be collected in a place.
 var errNoDir = errors.New("gc works on a whole directory")
 
 // openDir opens a layout directory.

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpCommand is cobra's, but for a topic that is none, which is wrong usage here.
+// helpCommand is cobra's help command, except that an unknown topic is a usage error.
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND|TOPIC]",
@@ -34,7 +34,7 @@ func (a *app) helpCommand() *cobra.Command {
 	}
 }
 
-// completeCommands completes the names of commands below those that are there.
+// completeCommands completes the names of subcommands and topics.
 func completeCommands(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	above, rest, err := cmd.Root().Find(args)
 	if err != nil || len(rest) > 0 {
@@ -49,7 +49,7 @@ func completeCommands(cmd *cobra.Command, args []string, typed string) ([]string
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
-// addCompletionCommand adds cobra's command, and makes a shell that it does not know wrong usage.
+// addCompletionCommand adds cobra's command, and makes an unknown shell a usage error.
 func addCompletionCommand(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
@@ -69,15 +69,15 @@ func addCompletionCommand(root *cobra.Command) {
 	}
 }
 
-// helpWidth is how wide help is where nobody says how wide the terminal is, and how wide it is at most, to be read well.
+// helpWidth is how wide help is if the terminal's width is unknown; maxHelpWidth keeps it readable on a wider one.
 const (
 	helpWidth    = 80
 	maxHelpWidth = 100
-	// maxHelpLines is how long help is that fits a screen.
+	// maxHelpLines is how many lines of help fit on a screen.
 	maxHelpLines = 50
 )
 
-// writeHelp writes the help of a command: what it does, how it is called, its own flags, those of registries, and the names of the rest.
+// writeHelp writes the help of a command: what it does, how to call it, its own flags, those for registries, and the names of the others.
 func (a *app) writeHelp(cmd *cobra.Command) {
 	width := helpWidth
 	if n := widthOf(a.stdout); n > 0 {
@@ -90,7 +90,7 @@ func (a *app) writeHelp(cmd *cobra.Command) {
 	}
 	parts = append(parts, usageLines(cmd), exampleLines(cmd), commandLines(cmd, width))
 	text := strings.Join(present(append(parts, flagsLines(cmd, width, false))...), "\n\n")
-	if strings.Count(text, "\n") >= maxHelpLines { // what is the same for all commands is elsewhere
+	if strings.Count(text, "\n") >= maxHelpLines { // the parts common to all commands are in topics
 		text = strings.Join(present(append(parts, flagsLines(cmd, width, true))...), "\n\n")
 	}
 	fmt.Fprintln(cmd.OutOrStdout(), text)
@@ -115,7 +115,7 @@ func exampleLines(cmd *cobra.Command) string {
 	return "Examples:\n" + cmd.Example
 }
 
-// commandLines lists the commands below a command, and the topics.
+// commandLines lists the subcommands of a command, and the topics.
 func commandLines(cmd *cobra.Command, width int) string {
 	var commands, topics []helpLine
 	for _, sub := range cmd.Commands() {
@@ -130,10 +130,10 @@ func commandLines(cmd *cobra.Command, width int) string {
 	return strings.Join(text, "\n\n")
 }
 
-// helpLine is a name and what it stands for.
+// helpLine is a name and its description.
 type helpLine struct{ name, what string }
 
-// twoColumns writes names and what they stand for below a title, or nothing where there are none.
+// twoColumns writes names and descriptions below a title, or nothing if there are none.
 func twoColumns(title string, lines []helpLine, width int) string {
 	if len(lines) == 0 {
 		return ""
@@ -149,7 +149,7 @@ func twoColumns(title string, lines []helpLine, width int) string {
 	return strings.Join(text, "\n")
 }
 
-// flagLine is a flag with what it takes.
+// flagLine returns a flag with its value and description.
 func flagLine(f *pflag.Flag) helpLine {
 	value, usage := pflag.UnquoteUsage(f)
 	name := "  --" + f.Name

@@ -8,17 +8,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagGroups are the titles below which commands with many flags list them, and which flags those are. The others come first.
+// flagGroups are the titles under which commands with many flags list some of them. The other flags come first.
 var flagGroups = []struct{ title, names string }{
 	{"Flags that choose caches:", "tag match exclude base images have"},
 	{"Flags for how caches are written:", "to compression compression-level force-compression for no-preflight trust-destination link"},
 	{"Flags for what is dropped from each cache:", "older-than leaves keep-records keep-bytes fit"},
 }
 
-// manyFlags is how many flags are told apart in groups.
+// manyFlags is the number of flags from which on they are grouped.
 const manyFlags = 15
 
-// flagsLines lists flags in groups. In brief, those of registries and the variables are only named.
+// flagsLines lists flags in groups. If brief is set, it only names those for registries, and the topic on the environment.
 func flagsLines(cmd *cobra.Command, width int, brief bool) string {
 	var own, ofRegistries, twins []*pflag.Flag
 	var everywhere []string
@@ -53,7 +53,7 @@ func flagsLines(cmd *cobra.Command, width int, brief bool) string {
 	return strings.Join(present(ownLines(own, width), registries, strings.Join(more, "\n")), "\n\n")
 }
 
-// ownLines lists the flags that a command is about: many in groups.
+// ownLines lists a command's own flags, in groups if there are many.
 func ownLines(flags []*pflag.Flag, width int) string {
 	if len(flags) < manyFlags {
 		return twoColumns("Flags:", flagLines(flags), width)
@@ -64,7 +64,7 @@ func ownLines(flags []*pflag.Flag, width int) string {
 		names := strings.Fields(group.names)
 		in := func(f *pflag.Flag) bool { return slices.Contains(names, f.Name) }
 		chosen := slices.DeleteFunc(slices.Clone(rest), func(f *pflag.Flag) bool { return !in(f) })
-		if len(chosen) < 2 { // which is no group
+		if len(chosen) < 2 { // too few for a group
 			continue
 		}
 		groups = append(groups, twoColumns(group.title, flagLines(chosen), width))
@@ -73,12 +73,12 @@ func ownLines(flags []*pflag.Flag, width int) string {
 	return strings.Join(append([]string{twoColumns("Flags:", flagLines(rest), width)}, groups...), "\n")
 }
 
-// registryTitle is what stands above the flags of registries.
+// registryTitle returns the title of the flags for registries.
 func registryTitle(cmd *cobra.Command, twins bool) string {
 	switch {
 	case !twins:
 		return "Flags for registries:"
-	case cmd.Flags().Lookup("have") != nil: // whose last argument is a file
+	case cmd.Flags().Lookup("have") != nil: // its last argument is a file
 		return "Flags for registries (--src-… for SRC, --dest-… for --have):"
 	default:
 		return "Flags for registries (--src-… for the first argument, --dest-… for the last):"
@@ -99,7 +99,7 @@ func dashed(flags []*pflag.Flag) (names []string) {
 	return names
 }
 
-// accessTopic is the topic that says how registries are reached, for commands whose help would not fit otherwise.
+// accessTopic returns the help topic on reaching registries, for commands whose help would otherwise be too long.
 func accessTopic() *cobra.Command {
 	topic := &cobra.Command{Use: "access", Short: "Flags for reaching registries"}
 	like := &cobra.Command{Use: "access"}

@@ -7,7 +7,7 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// hiddenNotes say which caches a command passes over because another entry hides them that has the same tag. match chooses tags, nil all.
+// hiddenNotes says which caches a command skips because another entry with the same tag hides them. match selects tags; nil selects all.
 func hiddenNotes(ctx context.Context, from *places.Opened, match func(string) bool) ([]string, error) {
 	hidden, err := from.Hidden(ctx)
 	var notes []string

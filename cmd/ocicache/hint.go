@@ -19,7 +19,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// hint returns what probably helps against an error, or "". It goes by the error's type, never by its text.
+// hint returns what probably helps with an error, or "". It depends on the error's type, never on its text.
 func (a *app) hint(err error) string {
 	for _, find := range []func(error) string{a.hintMigration, a.hintUsage, hintOutput, hintProvenance, a.hintArchive, a.hintIndex, a.hintPlace, a.hintImage, a.hintMerge, a.hintCache, a.hintRegistry, a.hintConnection, a.hintSystem} {
 		if text := find(err); text != "" {
@@ -29,7 +29,7 @@ func (a *app) hint(err error) string {
 	return ""
 }
 
-// hintMigration is about plans, and what is left of them.
+// hintMigration is about plans and unfinished migrations.
 func (a *app) hintMigration(err error) string {
 	var (
 		left    *migrate.IncompleteError
@@ -84,7 +84,7 @@ func (a *app) hintUsage(err error) string {
 // asWhole says how archives are written.
 const asWhole = "an archive can't be changed once written: make one with pack, or copy or convert one cache to oci-archive:FILE"
 
-// hintAsWhole says how archives are written, and how one is mended.
+// hintAsWhole says how archives are written or repaired.
 func (a *app) hintAsWhole() string {
 	if a.running == nil || a.running.Name() != "repair" {
 		return asWhole
@@ -93,7 +93,7 @@ func (a *app) hintAsWhole() string {
 		"and pack makes an archive of that"
 }
 
-// hintNotThere is about what was probably meant by a path where nothing is.
+// hintNotThere suggests what a path to nothing probably meant.
 func hintNotThere(e *places.NotThereError) string {
 	switch {
 	case e.Short && e.Meant != "":
@@ -110,7 +110,7 @@ func hintNotThere(e *places.NotThereError) string {
 	return ""
 }
 
-// hintEither is about a flag that could be about either registry. Credentials are not repeated for both.
+// hintEither is about a flag that could mean either registry. Credentials are not repeated for both.
 func (a *app) hintEither(e *eitherError) string {
 	if e.flag != "tls-verify" && e.flag != "cert-dir" {
 		return ""
@@ -118,7 +118,7 @@ func (a *app) hintEither(e *eitherError) string {
 	return "for both: " + a.onBothSides(e.flag)
 }
 
-// hintSpelling is about text that is no reference.
+// hintSpelling is about text that is not a reference.
 func (a *app) hintSpelling(e *layout.SpellingError) string {
 	switch {
 	case e.Meant == "":
@@ -132,7 +132,7 @@ func (a *app) hintSpelling(e *layout.SpellingError) string {
 	}
 }
 
-// isKnownHost reports whether a path that is not there is a registry's name rather than a file's.
+// isKnownHost reports whether a path to nothing is a registry's name rather than a file's.
 func isKnownHost(path string) bool {
 	_, known := registry.ProfileForHost(path)
 	return layout.IsHost(path) && (known || path == "localhost" || strings.Contains(path, ":"))
@@ -150,7 +150,7 @@ func hintOutput(err error) string {
 	return "choose another name, or replace it with --overwrite"
 }
 
-// writesArchives reports whether the command that is running takes an archive as its DST.
+// writesArchives reports whether the running command accepts an archive as DST.
 func (a *app) writesArchives() bool {
 	if a.running == nil {
 		return true
@@ -178,7 +178,7 @@ func hintProvenance(err error) string {
 	return ""
 }
 
-// hintSide is about what the flags of explain name. They have no --tag.
+// hintSide is about what the flags of explain name. There is no --tag for that.
 func hintSide(e *sideError) string {
 	var (
 		noImage   *layout.NoImageError
@@ -195,7 +195,7 @@ func hintSide(e *sideError) string {
 	return ""
 }
 
-// hintRoom is about what is known not to fit. Of several caches that a command brings, others may.
+// hintRoom is about a lack of space that is known beforehand. Other caches of the same command may still fit.
 func hintRoom(err error, first *layout.RoomError) string {
 	text := fmt.Sprintf("%s needed, %s free; ", size(first.Need), size(first.Free))
 	var several *convert.SyncError

@@ -55,7 +55,7 @@ func (a *app) hintArchive(err error) string {
 	return ""
 }
 
-// hintFull is about a disk that was full before an archive was whole.
+// hintFull is about a disk that filled up before an archive was complete.
 func (a *app) hintFull(e *archive.FullError) string {
 	text := "the disk is full; " + a.nothing()
 	if e.Need > 0 {
@@ -64,7 +64,7 @@ func (a *app) hintFull(e *archive.FullError) string {
 	return text + "; free some space and run it again"
 }
 
-// nothing says that a command which would have written an archive, or unpacked one, did not.
+// nothing says that no archive was written, or none unpacked.
 func (a *app) nothing() string {
 	if a.running != nil && a.running.Name() == "pack" {
 		return "nothing was packed"
@@ -72,7 +72,7 @@ func (a *app) nothing() string {
 	return "nothing was published"
 }
 
-// hintNotArchive is about a file that was taken for an archive, and what was meant where it is part of a layout.
+// hintNotArchive is about a file that is not an archive, and suggests what was meant if it is part of a layout.
 func (a *app) hintNotArchive() string {
 	if s, ok := a.argument(0); ok && s.ref.IsLocal() {
 		if isReceipt(s.ref.Path) {
@@ -92,7 +92,7 @@ func (a *app) hintNotArchive() string {
 	return "a file is taken for an archive: a tar with an OCI layout in it, as pack writes it"
 }
 
-// isReceipt reports whether a file is a receipt. What does not begin as one is not read.
+// isReceipt reports whether a file is a receipt. A file that does not begin like one is not read.
 func isReceipt(path string) bool {
 	file, _, err := durable.OpenRegular(path)
 	if err != nil {
@@ -107,7 +107,7 @@ func isReceipt(path string) bool {
 	return err == nil
 }
 
-// mentionUnpack names the command that unpacks what the one that is running reads, by a pipe where a program decompresses it.
+// mentionUnpack names the command that unpacks what the running command reads, in a pipe if a program has to decompress it first.
 func (a *app) mentionUnpack(decompress string) string {
 	s, ok := a.argument(0)
 	file, dir := "FILE", "DIR"
@@ -123,7 +123,7 @@ func (a *app) mentionUnpack(decompress string) string {
 	return mention("ocicache unpack " + file + " " + dir)
 }
 
-// hintExists is about names that are taken.
+// hintExists is about names that are already taken.
 func hintExists(e *archive.ExistsError) string {
 	switch {
 	case e.Overwrite:
@@ -136,10 +136,10 @@ func hintExists(e *archive.ExistsError) string {
 	}
 }
 
-// maxVolumesNamed is how many volumes a hint names.
+// maxVolumesNamed is the most volumes that a hint names.
 const maxVolumesNamed = 8
 
-// hintVolumes says which volumes are wanted, and of a command that would have written something that it did not.
+// hintVolumes says which volumes are needed, and of a command that writes, that it wrote nothing.
 func (a *app) hintVolumes(e *archive.VolumesError) string {
 	wanted := a.wantedVolumes(e)
 	if wanted == "" || a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
@@ -148,7 +148,7 @@ func (a *app) hintVolumes(e *archive.VolumesError) string {
 	return a.nothing() + "; " + wanted
 }
 
-// hintLone is about some volumes of an archive without anything that says how many there are.
+// hintLone is about volumes of an archive with nothing that says how many there are.
 func (a *app) hintLone(e *archive.VolumesError) string {
 	together := fmt.Sprintf("put all of its volumes, %s.*, in one directory: %s", quoted(filepath.Base(e.File)), quoted(filepath.Dir(e.File)))
 	if a.running == nil {
@@ -162,7 +162,7 @@ func (a *app) hintLone(e *archive.VolumesError) string {
 	return together + "; then run: " + a.commandLine(a.running.CommandPath(), args, func(*pflag.Flag) bool { return false })
 }
 
-// wantedVolumes says how many more volumes are enough, and which.
+// wantedVolumes says how many more volumes are enough, and which ones.
 func (a *app) wantedVolumes(e *archive.VolumesError) string {
 	if len(e.There) > 0 {
 		return a.hintLone(e)

@@ -63,7 +63,7 @@ func (a *app) hintPlace(err error) string {
 	return ""
 }
 
-// withTag returns the reference of a cache in a place that is known by its name, or "" where that can't be written as one.
+// withTag returns the reference of a cache in a place, given the place's name, or "" if it can't be written as one.
 func withTag(place, tag string) string {
 	ref, err := layout.ParseReference(place)
 	if err != nil || ref.Tag != "" {
@@ -91,7 +91,7 @@ func (a *app) hintKept(err error, e *layout.KeptError) string {
 		return "this host only deletes tags through its own API; see the commands in the result"
 	case len(e.Sharing) > 0 && len(together) <= maxTogether:
 		var words []string
-		for _, tag := range together { // tags of registries have nothing in them that a pattern knows
+		for _, tag := range together { // tags of registries contain no characters that are special in patterns
 			words = append(words, "--match", quoted(tag))
 		}
 		return "delete all tags of that root together: " + a.at(e.Place).whole().command("rm", words...)
@@ -104,7 +104,7 @@ func (a *app) hintKept(err error, e *layout.KeptError) string {
 	}
 }
 
-// maxTogether is how many tags a command names that are deleted together.
+// maxTogether is the most tags that a command names to delete together.
 const maxTogether = 8
 
 func (a *app) hintIncomplete(e *layout.IncompleteError) string {
@@ -116,7 +116,7 @@ func (a *app) hintIncomplete(e *layout.IncompleteError) string {
 		at.mention("repair", "--write"))
 }
 
-// hintIndex is about what index.json says of what lies in a directory.
+// hintIndex is about what a directory's index.json says of its contents.
 func (a *app) hintIndex(err error) string {
 	var (
 		lost     *layout.IncompleteError
@@ -148,13 +148,13 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 		switch {
 		case isArchive(e.Place):
 			return again
-		case isFarPlace(e.Place): // which tells of the tag only
+		case isFarPlace(e.Place): // a registry reports only the tag
 			return "copy the cache there again, or export it again; to delete the tag, use rm, if the registry allows it"
 		}
 		return "if PLACE has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from there; otherwise " + again
 	}
 	repair := []string{"--root", e.Unnamed[0].String(), "--write"}
-	if tag := cmp.Or(e.Tag, layout.DefaultTag); layout.CheckTag(tag) == nil { // else --tag does not take it, and without one it is mended
+	if tag := cmp.Or(e.Tag, layout.DefaultTag); layout.CheckTag(tag) == nil { // otherwise --tag rejects it; repair works without a tag
 		repair = append([]string{"--tag", quoted(tag)}, repair...)
 	}
 	return fmt.Sprintf("this happens when one build exports several local caches; the untagged root is probably the cache: "+
@@ -186,13 +186,13 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 	return ""
 }
 
-// hasDigest reports whether what was taken for a tag has a digest behind it.
+// hasDigest reports whether what was taken for a tag ends in a digest.
 func hasDigest(tag string) bool {
 	_, hash, ok := strings.Cut(tag, "@")
 	return ok && buildcache.CheckDigest(digest.Digest(hash)) == nil
 }
 
-// hintPartial is about caches without a name that lack blobs.
+// hintPartial is about untagged caches with missing blobs.
 func hintPartial(roots []digest.Digest) string {
 	return fmt.Sprintf("it has cache roots without a tag, with blobs missing: %s; %s", wordsOf(roots), inspect.RemedyInterrupted)
 }
@@ -257,7 +257,7 @@ func (a *app) hintCache(err error) string {
 	return ""
 }
 
-// unmoved says that nothing came of a command that would have moved tags.
+// unmoved says that no tag was moved, if the command moves tags.
 func (a *app) unmoved() string {
 	if a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
 		return ""
@@ -265,7 +265,7 @@ func (a *app) unmoved() string {
 	return "no tag was moved; "
 }
 
-// hintBlob is about a blob that is missing or damaged, by where that is.
+// hintBlob is about a missing or damaged blob, depending on its place.
 func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	var unread *layout.UnreadError
 	switch {
@@ -281,21 +281,21 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.BlobDamaged, "", "")) + "; " + a.at(e.Place).listsAll()
 }
 
-// flagBase names what has the blobs that an archive was packed without.
+// flagBase names the place with the blobs that an archive was packed without.
 const flagBase = "base"
 
-// readsArchive reports whether SRC of the command that is running is an archive, which can have a base.
+// readsArchive reports whether SRC of the running command is an archive, which can have a base.
 func (a *app) readsArchive() bool {
 	return a.running != nil && a.running.Flags().Lookup(flagBase) != nil && isArchive(a.running.Flags().Arg(0))
 }
 
-// isArchive reports whether a place is an archive, by its name and what lies there.
+// isArchive reports whether a place is an archive, judging by its name and what is there.
 func isArchive(place string) bool {
 	ref, err := layout.ParseReference(place)
 	return err == nil && places.IsArchive(ref)
 }
 
-// isFarPlace reports whether a place is reached over a network, by its name.
+// isFarPlace reports whether a place is reached over a network, judging by its name.
 func isFarPlace(place string) bool {
 	ref, err := layout.ParseReference(place)
 	return err == nil && ref.IsFar()
@@ -305,12 +305,12 @@ func isBlobFault(err error) bool {
 	return errors.Is(err, layout.ErrBlobMissing) || isAltered(err)
 }
 
-// isAltered reports whether a blob is there with other bytes, more or fewer of them.
+// isAltered reports whether a blob exists with other bytes or another size.
 func isAltered(err error) bool {
 	return errors.Is(err, layout.ErrBlobSize) || errors.Is(err, layout.ErrBlobDamaged)
 }
 
-// hintAmbiguous says how one of several is chosen, by what the command takes.
+// hintAmbiguous says how to choose one of several caches with the running command.
 func (a *app) hintAmbiguous(e *layout.AmbiguousError) string {
 	reference := "put its tag in the reference"
 	if at := slices.IndexFunc(e.Tags, func(tag string) bool { return layout.CheckTag(tag) == nil }); at >= 0 {

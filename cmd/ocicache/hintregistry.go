@@ -16,7 +16,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// hintElsewhere says what helps a conversion in place.
+// hintElsewhere says what to do instead of a conversion in place.
 func (a *app) hintElsewhere() string {
 	if a.running != nil && a.running.Name() == "convert" && a.running.Flags().NArg() == 1 {
 		return "; to convert a read-only source, give a DST"
@@ -24,7 +24,7 @@ func (a *app) hintElsewhere() string {
 	return ""
 }
 
-// hintRegistry is about what a registry says.
+// hintRegistry is about a registry's answers.
 func (a *app) hintRegistry(err error) string {
 	var (
 		refused   *registry.RefusedError
@@ -58,7 +58,7 @@ func (a *app) hintRegistry(err error) string {
 	return ""
 }
 
-// hintRefused says what helps against a refusal: another form, or to find out what it is about.
+// hintRefused says what helps with a refusal: another form, or a command that finds out what it is about.
 func (a *app) hintRefused(e *registry.RefusedError) string {
 	switch {
 	case e.Try != "":
@@ -74,7 +74,7 @@ func (a *app) hintRefused(e *registry.RefusedError) string {
 	}
 }
 
-// hintSlower names the flag by which the command asks less of a registry.
+// hintSlower says which flag makes the command ask less of a registry.
 func (a *app) hintSlower() string {
 	if a.running != nil && a.running.Flags().Lookup("rate") != nil {
 		return "send fewer a second with --rate N; work already done is not repeated"
@@ -82,7 +82,7 @@ func (a *app) hintSlower() string {
 	return "slow down with fewer --jobs"
 }
 
-// hintPreflight names the command that sends a cache in a form that is taken, where it is the form that is not.
+// hintPreflight names the command that sends a cache in a form that the registry takes, if the form is the problem.
 func (a *app) hintPreflight(e *convert.PreflightError) string {
 	hint := "nothing was written; --no-preflight pushes anyway"
 	if slices.ContainsFunc(e.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.RegistryForm }) {
@@ -91,7 +91,7 @@ func (a *app) hintPreflight(e *convert.PreflightError) string {
 	return hint
 }
 
-// hintConnection is about getting to a registry.
+// hintConnection is about reaching a registry.
 func (a *app) hintConnection(err error) string {
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError

@@ -68,7 +68,7 @@ too. ` + provenanceHelp + ` A record that matches no step of that build comes fr
 type inspectFlags struct {
 	tag, base   string
 	page, graph besideFile
-	toStdout    bool // the graph takes the place of the result
+	toStdout    bool // the graph is written instead of the result
 	steps       bool
 	naming      namingFlags
 	raw         rawFlags
@@ -87,7 +87,7 @@ func (f *inspectFlags) check(a *app) error {
 	if f.page.path != "" && f.page.path == f.graph.path {
 		return &usageError{errors.New("--html and --graph need two different files")}
 	}
-	// What the build told is for something.
+	// Naming flags without a page or a graph are for the list of steps.
 	f.steps = f.steps || f.naming.given() && f.page.path == "" && f.graph.path == "" && !f.toStdout
 	return errors.Join(f.naming.check(), f.page.check(), f.graph.check())
 }
@@ -96,23 +96,23 @@ func (f *inspectFlags) check(a *app) error {
 type inspectResult struct {
 	Path   string           `json:"path"`
 	Caches []inspectedCache `json:"caches"`
-	// Unreachable is absent where one cache was chosen, or where it can't be told.
+	// Unreachable is absent if one cache was chosen, or if it can't be told.
 	Unreachable *inspect.Unreached `json:"unreachable,omitempty"`
 	// Warning says what can't be told.
 	Warning string `json:"warning,omitempty"`
 
-	steps bool // the records are to be listed
+	steps bool // list the records
 	of    subject
 }
 
 // inspectedCache is what is in a cache.
 type inspectedCache struct {
 	*inspect.Summary
-	// Steps are the records, where they are to be listed or have names.
+	// Steps are the records, if they are to be listed or have names.
 	Steps *explain.Named `json:"steps,omitempty"`
-	// Remedy brings back blobs that are missing or damaged.
+	// Remedy says how to restore missing or damaged blobs.
 	Remedy string `json:"remedy,omitempty"`
-	// Error is why nothing is known of it but its name.
+	// Error says why nothing but the name is known.
 	Error string `json:"error,omitempty"`
 
 	err      error
@@ -155,7 +155,7 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	}
 	failed := result.err()
 	if failed != nil && len(entries) == 1 && !a.json {
-		return failed // which says all
+		return failed // the error says everything
 	}
 	if err := result.addUnreachable(ctx, from); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (a *app) runInspect(ctx context.Context, text string, flags *inspectFlags) 
 	return errors.Join(a.write(result, func(w io.Writer) error { return result.render(w, now) }), failed)
 }
 
-// remedyOf says how blobs are brought back that are missing or damaged, "" where none are.
+// remedyOf says how to restore missing or damaged blobs, "" if there are none.
 func (a *app) remedyOf(from *places.Opened, s *inspect.Summary) string {
 	at := slices.IndexFunc(s.Layers, func(l inspect.Layer) bool { return l.Missing || l.ActualSize != nil })
 	if at < 0 {
@@ -187,7 +187,7 @@ func (a *app) remedyOf(from *places.Opened, s *inspect.Summary) string {
 	return problems[0].Remedy
 }
 
-// inspectedName is what a cache in a place is called.
+// inspectedName returns the name of a cache in a place.
 func inspectedName(place, tag string) string {
 	if tag == "" {
 		return place + ", untagged"
@@ -195,20 +195,20 @@ func inspectedName(place, tag string) string {
 	return place + ", tag " + tag
 }
 
-// err says which caches could not be read, nil for none.
+// err returns an error that says which caches could not be read, nil for none.
 func (r *inspectResult) err() error {
 	return failedOf(r.Caches, func(c inspectedCache) error { return c.err })
 }
 
-// inspectDrawn is what inspect writes beside its result.
+// inspectDrawn is what inspect writes in addition to its result.
 type inspectDrawn struct {
 	flags  *inspectFlags
 	page   *inspect.Page
-	caches []inspect.Detailed // of a graph
+	caches []inspect.Detailed // for a graph
 	unread []string           // why caches are in neither
 }
 
-// add keeps of a cache what is asked for.
+// add keeps what is needed of a cache.
 func (d *inspectDrawn) add(cache inspectedCache) {
 	if cache.err != nil {
 		d.unread = append(d.unread, "not read: "+cache.Error)
@@ -222,7 +222,7 @@ func (d *inspectDrawn) add(cache inspectedCache) {
 	}
 }
 
-// warning says what can't be told on a page.
+// warning says what a page can't show.
 func (d *inspectDrawn) warning(ofPlace string) string {
 	if ofPlace != "" {
 		d.unread = append(d.unread, ofPlace)
@@ -245,7 +245,7 @@ func (a *app) writeDOT(place string, caches []inspect.Detailed) error {
 	return nil
 }
 
-// addUnreachable adds what no entry of a directory reaches, where it is meant as a whole.
+// addUnreachable adds what no entry of a directory reaches, if REF means all of it.
 func (r *inspectResult) addUnreachable(ctx context.Context, from *places.Opened) (err error) {
 	if dir, ok := from.Source.(*layout.Dir); ok && places.MeansAll(from.Reference) {
 		r.Unreachable, r.Warning, err = unreachable(ctx, dir)
@@ -266,7 +266,7 @@ func unreachable(ctx context.Context, dir *layout.Dir) (*inspect.Unreached, stri
 }
 
 func (r *inspectResult) render(w io.Writer, now time.Time) error {
-	shown := map[digest.Digest]string{} // what has the root above, with its layers
+	shown := map[digest.Digest]string{} // by root, the cache above that shows its layers
 	for i, s := range r.Caches {
 		if i > 0 {
 			say(w, "\n")
@@ -290,7 +290,7 @@ func (r *inspectResult) render(w io.Writer, now time.Time) error {
 	return nil
 }
 
-// render shows a cache, but the layers and steps only where they are not shown above for another tag of the root.
+// render shows a cache. Layers and steps are left out if they are shown above for another tag of the same root.
 func (s inspectedCache) render(w io.Writer, of *inspectResult, shownAs string, now time.Time) error {
 	name := inspectedName(of.Path, s.Tag)
 	if s.Error != "" {
@@ -300,7 +300,7 @@ func (s inspectedCache) render(w io.Writer, of *inspectResult, shownAs string, n
 	say(w, "%s\n", name)
 	const mediaTypesWidth = 76
 	form := string(s.Form)
-	if !isNarrow(w, mediaTypesWidth) { // the form says the same
+	if !isNarrow(w, mediaTypesWidth) { // the form says the same as the media type
 		form = fmt.Sprintf("%s (%s)", s.Form, orNone(s.MediaType))
 	}
 	err := table(w, func(w io.Writer) {

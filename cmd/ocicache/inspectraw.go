@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// rawFlags ask for bytes as they are stored, as skopeo has it.
+// rawFlags ask for bytes exactly as they are stored, as in skopeo.
 type rawFlags struct{ root, config bool }
 
 func (f *rawFlags) add(flags *pflag.FlagSet) {
@@ -20,7 +20,7 @@ func (f *rawFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.config, "config", false, "with --raw, write the cache config instead")
 }
 
-// check refuses what wants another result.
+// check refuses flags that ask for another result.
 func (f *rawFlags) check(a *app, given *pflag.FlagSet) error {
 	if f.config && !f.root {
 		return &usageError{errors.New("--config needs --raw")}
@@ -36,7 +36,7 @@ func (f *rawFlags) check(a *app, given *pflag.FlagSet) error {
 	return nil
 }
 
-// writeStored writes the root of the one cache that is meant, or its cache config. The bytes are those of their digest.
+// writeStored writes the root of the chosen cache, or its cache config. The bytes are checked against their digest.
 func (a *app) writeStored(ctx context.Context, from *places.Opened, f rawFlags) error {
 	entry, err := from.Cache(ctx)
 	if err != nil {

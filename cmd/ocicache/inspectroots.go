@@ -12,27 +12,27 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// inspectedRoots are the roots that were looked into, each once: a root may have many tags, and be large.
+// inspectedRoots are the roots inspected so far. Each is read once, because it may be large and have many tags.
 type inspectedRoots struct {
 	namer  *namer
-	listed bool // the records are to be listed
+	listed bool // list the records
 	found  map[rootKey]inspectedRoot
 }
 
-// rootKey is a root as an entry names it: one that says another size is not read as the same.
+// rootKey is a root as an entry names it. The same digest with another size counts as another root.
 type rootKey struct {
 	digest digest.Digest
 	size   int64
 }
 
-// inspectedRoot is what was found out about a root, or why that can't be told.
+// inspectedRoot is what was found out about a root, or why nothing was.
 type inspectedRoot struct {
 	detailed inspect.Detailed
 	named    *explain.Named
 	err      error
 }
 
-// of returns what is in the cache of an entry. The tags of a root share all of it but their name.
+// of returns what is in the cache of an entry. The tags of a root share everything but their names.
 func (r *inspectedRoots) of(ctx context.Context, src layout.Source, entry layout.Entry) inspectedRoot {
 	key := rootKey{entry.Descriptor.Digest, entry.Descriptor.Size}
 	root, known := r.found[key]

@@ -11,10 +11,10 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// stepsHint says how to learn what records stand for.
+// stepsHint says how to find out what records stand for.
 const stepsHint = "named by what 'docker buildx history export -o FILE' writes:"
 
-// detail returns what is in a cache, and the records where they have names or are to be listed.
+// detail returns what is in a cache, and its records if they have names or are to be listed.
 func (n *namer) detail(ctx context.Context, src layout.Source, entry layout.Entry, listed bool) (inspect.Detailed, *explain.Named, error) {
 	cache, err := layout.Load(ctx, src, entry)
 	if err != nil {
@@ -32,7 +32,7 @@ func (n *namer) detail(ctx context.Context, src layout.Source, entry layout.Entr
 	return detailed, named, nil
 }
 
-// renderSteps lists records in the order of the lines of the build, if they are to be listed.
+// renderSteps lists records in the order of the build's lines, if they are to be listed.
 func renderSteps(w io.Writer, named *explain.Named, listed bool, now time.Time) error {
 	for _, warning := range named.Warnings {
 		say(w, "\nwarning: %s\n", warning)
@@ -54,7 +54,7 @@ func renderSteps(w io.Writer, named *explain.Named, listed bool, now time.Time) 
 	})
 }
 
-// renderRecords lists records of which nobody knows what they stand for.
+// renderRecords lists records without names.
 func renderRecords(w io.Writer, records []explain.NamedRecord, now time.Time) error {
 	err := tableOf(w, columns{drop: []string{"LAYER", "ADDED", "MADE"}}, func(w io.Writer) {
 		sayRow(w, "RECORD", "KEY", "RESULTS", "MADE", "LAYER", "ADDED")
@@ -66,7 +66,7 @@ func renderRecords(w io.Writer, records []explain.NamedRecord, now time.Time) er
 	return err
 }
 
-// layerOf is the layer that the newest result of a record ends in.
+// layerOf returns the uppermost layer of a record's newest result.
 func layerOf(r explain.NamedRecord) string {
 	if r.Layer == nil {
 		return "-"

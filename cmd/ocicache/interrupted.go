@@ -6,7 +6,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// What an interruption leaves.
+// What an interruption leaves behind.
 const (
 	interruptedTags    = "interrupted; each tag is either unchanged or fully updated; run it again to continue"
 	interruptedNames   = "interrupted; each tag is either unchanged or deleted; run it again to continue"
@@ -15,7 +15,7 @@ const (
 	interruptedNothing = "interrupted; nothing was changed"
 )
 
-// interruptedText says what an interruption of the command that is running leaves.
+// interruptedText says what interrupting the running command leaves behind.
 func (a *app) interruptedText() string {
 	switch {
 	case a.running == nil || a.onlyReads():
@@ -30,7 +30,7 @@ func (a *app) interruptedText() string {
 	return interruptedTags
 }
 
-// onlyReads reports whether the command changes no place, as it is called.
+// onlyReads reports whether the command, as it was called, changes no place.
 func (a *app) onlyReads() bool {
 	flags := a.running.Flags()
 	if dry := flags.Lookup("dry-run"); dry != nil && dry.Value.String() == "true" {
@@ -42,7 +42,7 @@ func (a *app) onlyReads() bool {
 	return slices.Contains([]string{"ls", "inspect", "verify", "diff", "explain", "registries", "version", "init", "check", "report"}, a.running.Name())
 }
 
-// makesArchive reports whether the command writes an archive, as a whole and with no tag before its end.
+// makesArchive reports whether the command writes an archive, which is complete only at the end and moves no tag before.
 func (a *app) makesArchive() bool {
 	args := a.running.Flags().Args()
 	if a.running.Name() == "pack" || len(args) == 0 {

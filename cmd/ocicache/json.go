@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/internal/progress"
 )
 
-// writeJSON writes a result as one object, in which no list is null and times are whole seconds of UTC, which jq's fromdate reads.
+// writeJSON writes a result as one object, without null lists and with times in whole seconds of UTC, which jq's fromdate can read.
 func writeJSON(w io.Writer, result any) error {
 	tidied := reflect.New(reflect.TypeOf(result))
 	tidied.Elem().Set(reflect.ValueOf(result))
@@ -24,7 +24,7 @@ func writeJSON(w io.Writer, result any) error {
 
 var marshaler = reflect.TypeFor[json.Marshaler]()
 
-// tidy makes lists of nil empty ones, and times whole seconds of UTC, in a value that nobody needs any more.
+// tidy replaces nil lists by empty ones and truncates times to whole seconds of UTC, in a value that is no longer needed.
 func tidy(v reflect.Value) {
 	if at, ok := v.Interface().(time.Time); ok {
 		v.Set(reflect.ValueOf(at.UTC().Truncate(time.Second)))
@@ -58,7 +58,7 @@ func tidy(v reflect.Value) {
 	}
 }
 
-// errorLine is what says an error, or a note, where progress is JSON.
+// errorLine is an error or a note as a line of JSON progress.
 type errorLine struct {
 	Event  string `json:"event"` // error or note
 	Status int    `json:"status,omitempty"`
@@ -75,7 +75,7 @@ func (a *app) sayLine(line any) {
 	}
 }
 
-// speaksJSON reports whether standard error is for lines of JSON, even where the command line could not be read to its end.
+// speaksJSON reports whether standard error is to be lines of JSON, even if parsing the command line failed halfway.
 func (a *app) speaksJSON() bool {
 	at := slices.Index(a.args, "--progress")
 	return a.progress == string(progress.JSON) || slices.Contains(a.args, "--progress="+string(progress.JSON)) ||

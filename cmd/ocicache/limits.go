@@ -10,14 +10,14 @@ import (
 	"github.com/ocicache/ocicache/convert"
 )
 
-// limitFlags say how much of a cache is kept.
+// limitFlags say how much of a cache to keep.
 type limitFlags struct {
 	convert.Limits
 
 	flags *pflag.FlagSet
 }
 
-// add adds the flags in the order in which the rules are applied. result is what they are about.
+// add adds the flags in the order in which the rules are applied. result names what they apply to.
 func (f *limitFlags) add(flags *pflag.FlagSet, result string) {
 	f.flags = flags
 	flags.StringVar(&f.OlderThan, "older-than", "", "drop results older than `AGE`: "+convert.AgeExamples)
@@ -27,10 +27,11 @@ func (f *limitFlags) add(flags *pflag.FlagSet, result string) {
 	flags.BoolVar(&f.Fit, "fit", false, "drop the oldest results until BuildKit imports the "+result)
 }
 
-// given reports whether there is any rule.
+// given reports whether any rule is set.
 func (f *limitFlags) given() bool { return f.Limits != convert.Limits{} }
 
-// rules reads the flags. One that is given and empty is an error: what was to be in it is not known, and without it all is kept.
+// rules converts the flags to rules. A flag with an empty value is an error: what was meant is unknown, and ignoring it would keep
+// everything.
 func (f *limitFlags) rules(now time.Time) (buildcache.PruneRules, error) {
 	for _, name := range []string{"older-than", "keep-bytes"} {
 		if flag := f.flags.Lookup(name); flag.Changed && flag.Value.String() == "" {

@@ -39,9 +39,9 @@ type lsResult struct {
 	Path    string           `json:"path"`
 	Entries []inspect.Listed `json:"entries"`
 	Caches  int              `json:"caches"`
-	// Bytes is the size of all caches, what they share counted once. It is absent, as is Unreachable, where one was chosen.
+	// Bytes is the size of all caches, with shared blobs counted once. Like Unreachable, it is absent if one cache was chosen.
 	Bytes *int64 `json:"bytes,omitempty"`
-	// Unreachable is for directories, where it can be told; else Warning says why not.
+	// Unreachable is for directories; if it can't be told, Warning says why.
 	Unreachable *inspect.Unreached `json:"unreachable,omitempty"`
 	Warning     string             `json:"warning,omitempty"`
 }
@@ -69,7 +69,7 @@ func (a *app) runLs(ctx context.Context, access *registryFlags, text string) err
 	return errors.Join(a.write(result, func(w io.Writer) error { return result.render(w, now) }), result.unread(ctx, from.Source))
 }
 
-// unread says which tags could not be read, nil for none.
+// unread returns an error that says which tags could not be read, nil for none.
 func (r *lsResult) unread(ctx context.Context, src layout.Source) error {
 	return failedOf(r.Entries, func(l inspect.Listed) error {
 		if !l.Entry.IsUnread() {
@@ -79,7 +79,7 @@ func (r *lsResult) unread(ctx context.Context, src layout.Source) error {
 	})
 }
 
-// list lists what was chosen.
+// list lists the chosen entries.
 func (r *lsResult) list(ctx context.Context, from *places.Opened) error {
 	entries, err := from.Entries(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (r *lsResult) list(ctx context.Context, from *places.Opened) error {
 	return err
 }
 
-// listAll lists everything in a place, with what no tag finds, and adds it up.
+// listAll lists everything in a place, including what no tag finds, with totals.
 func (r *lsResult) listAll(ctx context.Context, src layout.Source) error {
 	entries, err := layout.LenientEntries(ctx, src)
 	if err == nil && len(entries) == 0 {
@@ -122,7 +122,7 @@ func (r lsResult) render(w io.Writer, now time.Time) error {
 				continue
 			}
 			results := strconv.Itoa(e.Results)
-			if e.Problem != "" { // the root is all that can be read
+			if e.Problem != "" { // only the root can be read
 				results = "-"
 			}
 			say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", tag, e.Kind, e.Form, strings.Join(names(e.Compressions), ","), size(e.Size), ownSize(e.Own), results,
@@ -155,7 +155,7 @@ func (r lsResult) renderTotals(w io.Writer) {
 	if r.Unreachable != nil && r.Unreachable.Bytes > 0 {
 		unreached := size(r.Unreachable.Bytes) + " that no tag reaches"
 		broken := slices.ContainsFunc(r.Entries, func(e inspect.Listed) bool { return e.Problem != "" })
-		if !broken && len(r.Entries) > 0 { // else it may be what is looked for
+		if !broken && len(r.Entries) > 0 { // otherwise it may be what the user is looking for
 			freed := frees(r.Path)
 			if r.Unreachable.Incomplete {
 				freed = mention(onPath("gc", r.Path)) + " frees them once no blob is missing there"
@@ -170,7 +170,7 @@ func (r lsResult) renderTotals(w io.Writer) {
 	}
 }
 
-// ownSize writes what belongs to one cache alone, where that is known.
+// ownSize writes the size of what belongs to one cache alone, if known.
 func ownSize(own *int64) string {
 	if own == nil {
 		return "-"

@@ -1,5 +1,5 @@
 // Command ocicache makes BuildKit cache exports usable anywhere: it converts, recompresses, packs, inspects and verifies
-// them with no daemon and no network, and brings them to and from registries.
+// them with no daemon and no network, and copies them to and from registries.
 package main
 
 import (
@@ -18,8 +18,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// grace is how long a command may take to end after a signal. Then it is ended, as by a kill: what some calls of the system
-// wait for may never come, such as somebody at the other end of a pipe.
+// grace is how long a command may take to end after a signal. After that the program exits as if killed, because some
+// system calls may wait forever, such as for the other end of a pipe.
 const grace = 800 * time.Millisecond
 
 // run is the whole program. It returns the exit status.
@@ -38,9 +38,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	})
 
-	// Where nobody reads the output any more, writing fails, and what was begun is cleared away like after any other failure.
-	// The signal would end the program with all of it left. It is caught, not ignored, as children inherit that.
-	// A terminal that closes hangs up twice, by its shell and by the kernel: the second one is no second signal of somebody's.
+	// When nobody reads the output any more, writing fails, and what was begun is cleaned up as after any other failure.
+	// The signal would end the program without that. It is caught rather than ignored, because children inherit ignored signals.
+	// A closing terminal hangs up twice, from its shell and from the kernel: the second is not a second signal from a user.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, append(hangup(), syscall.SIGPIPE)...)
 	defer signal.Stop(caught)
@@ -48,10 +48,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return a.run(ctx, args)
 }
 
-// interruptions are the signals that a command ends by as it should.
+// interruptions returns the signals that end a command in an orderly way.
 func interruptions() []os.Signal { return append(hangup(), os.Interrupt, syscall.SIGTERM) }
 
-// hangup is the signal of a terminal that closes. Where it is ignored, as behind nohup, it stays ignored.
+// hangup returns the signal of a closing terminal. If it is ignored, as under nohup, it stays ignored.
 func hangup() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return nil
@@ -59,7 +59,7 @@ func hangup() []os.Signal {
 	return []os.Signal{syscall.SIGHUP}
 }
 
-// run is the program for a context that ends when it is interrupted. It returns the exit status.
+// run runs the program until it is done or the context is cancelled by an interruption. It returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
 	a.begun = time.Now()
 	a.args = args
@@ -67,7 +67,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := parallel.Guard(func() error { return root.ExecuteContext(ctx) })
 	if a.help.err != nil {
-		err = &outputError{a.help.err} // which is what err is, if it is anything
+		err = &outputError{a.help.err} // if err is set, it is the same error
 	}
 	err = errors.Join(err, a.close())
 	err = errors.Join(err, a.unmake(ctx, err))
@@ -75,7 +75,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.exit(ctx, err)
 }
 
-// giveUp ends the program. That is said if standard error takes it, without what progress showed last.
+// giveUp ends the program. It first ends the progress display and says what happened, if standard error accepts that in time.
 func (a *app) giveUp() {
 	said := make(chan struct{})
 	go func() {

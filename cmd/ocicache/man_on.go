@@ -36,7 +36,7 @@ func addManCommand(root *cobra.Command) {
 	})
 }
 
-// manDate is the date of the pages, which SOURCE_DATE_EPOCH says: they are the same whenever they are made.
+// manDate returns the date of the pages, from SOURCE_DATE_EPOCH, so that they are the same whenever they are made.
 func manDate() (time.Time, error) {
 	epoch := os.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {
@@ -49,7 +49,7 @@ func manDate() (time.Time, error) {
 	return time.Unix(seconds, 0).UTC(), nil
 }
 
-// writeManPages writes a page for a command and for each below it.
+// writeManPages writes a page for a command and for each command below it.
 func writeManPages(cmd *cobra.Command, dir string, date time.Time) error {
 	for _, sub := range cmd.Commands() {
 		if !sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand() {
@@ -64,17 +64,17 @@ func writeManPages(cmd *cobra.Command, dir string, date time.Time) error {
 	if err := doc.GenMan(cmd, header, &page); err != nil {
 		return fmt.Errorf("make the page of %s: %w", cmd.CommandPath(), err)
 	}
-	// To the day, and as all tools read it, which cobra does not write.
+	// Cobra writes only month and year; write the full date, in the form that all tools read.
 	text := strings.Replace(page.String(), strconv.Quote(date.Format("Jan 2006")), strconv.Quote(date.Format(time.DateOnly)), 1)
 	text = withManCommands(withManOptions(text, cmd), cmd)
 	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
 	return os.WriteFile(filepath.Join(dir, name), []byte(withManSections(text)), 0o644) //nolint:forbidigo // a generator's output, which it can make again
 }
 
-// manOptionPattern matches an option as cobra writes it: its name with the default behind it, and what it does.
+// manOptionPattern matches an option as cobra writes it: its name and default, and its description.
 var manOptionPattern = regexp.MustCompile(`(?m)^((?:\\fB-\w\\fP, )?\\fB--([a-z-]+)\\fP).*\n\t(.*)$`)
 
-// withManOptions writes options as the help does: with what they take, and a default where there is one to know.
+// withManOptions writes options as the help does: with their values, and with a default where it says something.
 func withManOptions(page string, cmd *cobra.Command) string {
 	return manOptionPattern.ReplaceAllStringFunc(page, func(option string) string {
 		parts := manOptionPattern.FindStringSubmatch(option)
@@ -91,7 +91,7 @@ func withManOptions(page string, cmd *cobra.Command) string {
 	})
 }
 
-// withManCommands lists the commands below a command, before its options.
+// withManCommands lists the subcommands of a command, before its options.
 func withManCommands(page string, cmd *cobra.Command) string {
 	if !cmd.HasAvailableSubCommands() {
 		return page
@@ -125,7 +125,7 @@ const manRootExamples = `  ocicache convert ./cache --to artifact
   ocicache convert ./cache docker://registry.example.com/team/cache:main --to auto
   ocicache verify ./cache --deep`
 
-// manSections are the same for all commands, as most of them open places of any kind.
+// manSections returns the sections that are the same for all commands, because most of them open places of any kind.
 func manSections() string {
 	var environment strings.Builder
 	environment.WriteString("\n.SH ENVIRONMENT\n")

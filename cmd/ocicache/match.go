@@ -20,7 +20,7 @@ func (f *tagFilter) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out tags that match this shell `PATTERN`")
 }
 
-// matcher returns a function that chooses tags, nil where all are chosen.
+// matcher returns a function that reports whether a tag is chosen, nil if all are.
 func (f tagFilter) matcher() (func(string) bool, error) {
 	if err := errors.Join(checkPatterns("match", f.match), checkPatterns("exclude", f.exclude)); err != nil || len(f.match)+len(f.exclude) == 0 {
 		return nil, err
@@ -30,7 +30,7 @@ func (f tagFilter) matcher() (func(string) bool, error) {
 	}, nil
 }
 
-// checkEach fails where one of several --match chooses nothing of what is there. The entries must have been classified.
+// checkEach fails if one of several --match chooses nothing that is there. The entries must have been classified.
 func (f tagFilter) checkEach(src layout.Source, entries []layout.Entry) error {
 	for _, pattern := range f.match {
 		if !chosenBy([]string{pattern}, entries) {
@@ -40,7 +40,7 @@ func (f tagFilter) checkEach(src layout.Source, entries []layout.Entry) error {
 	return nil
 }
 
-// checkAny fails where no --match chooses anything. That is for what takes tags away, and is run again where it was interrupted.
+// checkAny fails if no --match chooses anything. It is for commands that remove tags, which may run again after an interruption.
 func (f tagFilter) checkAny(src layout.Source, entries []layout.Entry) error {
 	if len(f.match) == 0 || chosenBy(f.match, entries) {
 		return nil
@@ -56,7 +56,7 @@ func noMatch(src layout.Source, entries []layout.Entry, pattern string) error {
 	return &layout.NotFoundError{Place: src.String(), Tag: pattern, Tags: layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache })}
 }
 
-// noneLeft says why no cache is chosen: --exclude leaves out what there would be, or --match chooses other things only.
+// noneLeft says why no cache is chosen: --exclude leaves out every cache, or --match chooses only other entries.
 func (f tagFilter) noneLeft(src layout.Source, entries []layout.Entry) error {
 	matched := func(e layout.Entry) bool { return mayBeCache(e) && matchesAny(f.match, e.Tag) }
 	if len(f.match) > 0 && !slices.ContainsFunc(entries, matched) {
@@ -65,7 +65,7 @@ func (f tagFilter) noneLeft(src layout.Source, entries []layout.Entry) error {
 	return &allExcludedError{place: src.String(), exclude: f.exclude}
 }
 
-// allExcludedError says that --exclude leaves nothing of what would be chosen else.
+// allExcludedError says that --exclude leaves out everything that would otherwise be chosen.
 type allExcludedError struct {
 	place   string
 	exclude []string
@@ -75,7 +75,7 @@ func (e *allExcludedError) Error() string {
 	return fmt.Sprintf("%s: --exclude %s leaves out every cache", e.place, strings.Join(e.exclude, ", "))
 }
 
-// checkPatterns refuses what is no pattern.
+// checkPatterns rejects invalid patterns.
 func checkPatterns(flag string, patterns []string) error {
 	for _, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -92,10 +92,9 @@ func matchesAny(patterns []string, tag string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, tag) })
 }
 
-// matches reports whether a tag matches a pattern that is known to be one. In tags, other than in paths, a slash is a
-// character like any other.
+// matches reports whether a tag matches a valid pattern. In tags, unlike in paths, a slash is an ordinary character.
 func matches(pattern, tag string) bool {
-	const slash = "\uffff" // stands for one, and in no tag for anything else
+	const slash = "\uffff" // replaces a slash; no tag contains it
 	ok, err := path.Match(strings.ReplaceAll(pattern, "/", slash), strings.ReplaceAll(tag, "/", slash))
 	return ok && err == nil
 }

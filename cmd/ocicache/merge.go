@@ -19,11 +19,11 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// mergeFlags are the flags of merge alone.
+// mergeFlags are the flags that only merge has.
 type mergeFlags struct {
 	limits limitFlags
 	base   string
-	// overwrite replaces what DST names with all that only it has.
+	// overwrite lets DST be replaced even if it has results that no source has.
 	overwrite bool
 }
 
@@ -69,7 +69,7 @@ type mergeResult struct {
 	*convert.MergeResult
 
 	to        layout.Reference
-	gcRefuses string // why gc will remove nothing in DST, "" where it will
+	gcRefuses string // why gc will remove nothing in DST, "" if it will
 }
 
 func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transferFlags, merge mergeFlags, args []string) error {
@@ -111,7 +111,7 @@ func (a *app) runMerge(ctx context.Context, change *changeFlags, flags *transfer
 	return a.write(result, result.render)
 }
 
-// openMerge opens the place of every SRC once, and finds the caches.
+// openMerge opens the place of every SRC once and finds the caches.
 func (a *app) openMerge(ctx context.Context, flags *transferFlags, merge mergeFlags, args []string) (*transfer, *mergeSources, error) {
 	var refs []layout.Reference
 	for i, arg := range args {
@@ -153,7 +153,7 @@ func (a *app) openMerge(ctx context.Context, flags *transferFlags, merge mergeFl
 	return t, from, nil
 }
 
-// openMerged opens DST, unless it is a SRC too.
+// openMerged opens DST, unless it is also a SRC.
 func (a *app) openMerged(ctx context.Context, t *transfer, flags *transferFlags) (err error) {
 	if t.src == nil {
 		t.src = &places.Opened{}
@@ -232,7 +232,7 @@ func (r mergeResult) renderRest(w io.Writer) {
 	sayImport(w, r.CacheFrom)
 }
 
-// renderMoved says what was written of layers.
+// renderMoved says how much of the layers was transferred.
 func (r mergeResult) renderMoved(w io.Writer) {
 	switch {
 	case r.Unchanged:
@@ -243,7 +243,7 @@ func (r mergeResult) renderMoved(w io.Writer) {
 	}
 }
 
-// renderReplaced says what became of what the tag named before.
+// renderReplaced says what happened to what the tag named before.
 func (r mergeResult) renderReplaced(w io.Writer) {
 	replaces, are := "replaced", "are lost"
 	if r.DryRun {
@@ -266,7 +266,7 @@ var ruleNames = map[buildcache.PruneRule]string{
 	buildcache.PruneMaxRecords: "--keep-records", buildcache.PruneMaxBytes: "--keep-bytes", buildcache.PruneFit: "--fit",
 }
 
-// renderFreed says what went by each rule.
+// renderFreed says what each rule dropped.
 func renderFreed(w io.Writer, freed []buildcache.Freed, undated int) {
 	for _, f := range freed {
 		if f.Extent == (buildcache.Extent{}) && f.Rule == buildcache.PruneUnneeded {
@@ -301,7 +301,7 @@ func (a *app) hintMerge(err error) string {
 	return ""
 }
 
-// ofSources names a command for each of the sources.
+// ofSources mentions a command for each of the sources.
 func (a *app) ofSources(name string, more ...string) string {
 	var commands []string
 	for n := 0; a.running != nil && n < a.running.Flags().NArg()-1; n++ {
@@ -315,7 +315,7 @@ func (a *app) ofSources(name string, more ...string) string {
 	return english.WordSeries(commands, "or")
 }
 
-// hintNothingLeft names the rule that leaves nothing, before it speaks of deleting.
+// hintNothingLeft names the rule that leaves nothing before it suggests deleting the cache.
 func (a *app) hintNothingLeft(err error) string {
 	var emptied *convert.EmptiedError
 	if !errors.As(err, &emptied) || emptied.Rule == buildcache.PruneUnneeded {
@@ -325,7 +325,7 @@ func (a *app) hintNothingLeft(err error) string {
 		ruleNames[emptied.Rule])
 }
 
-// withTarget returns the command line that is running, with DST as a source too.
+// withTarget returns the running command line with DST added as a source.
 func (a *app) withTarget(tag string) string {
 	if a.running == nil || a.running.Flags().NArg() == 0 {
 		return "ocicache merge SRC DST DST"
@@ -334,7 +334,7 @@ func (a *app) withTarget(tag string) string {
 	dst := args[len(args)-1]
 	source := dst
 	if ref, err := layout.ParseReference(dst); err == nil && ref.Transport == layout.TransportPath {
-		source = cmp.Or(withTag(dst, tag), dst) // a bare path would be all caches there
+		source = cmp.Or(withTag(dst, tag), dst) // a bare path would mean all caches there
 	}
 	return a.commandLine("ocicache merge", slices.Concat(args[:len(args)-1], []string{source, dst}), func(*pflag.Flag) bool { return false })
 }

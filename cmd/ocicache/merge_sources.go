@@ -12,21 +12,21 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// mergeSources are the caches that are merged, and the places that they are in, each once.
+// mergeSources are the caches to merge, and their places, each once.
 type mergeSources struct {
 	sources []convert.MergeSource
 	opened  []*places.Opened
-	hidden  []string // notes on caches that are no sources, as others hide them
-	toCome  error    // why what DST names is no source yet, nil where it was not to be one, or is
+	hidden  []string // notes on caches that are not sources because others hide them
+	toCome  error    // why what DST names is not a source yet; nil if it was not meant to be, or if it is one
 }
 
-// find returns where a place is among those that were opened, or -1.
+// find returns the index of a place among the opened ones, or -1.
 func (m *mergeSources) find(ref layout.Reference) int {
 	return slices.IndexFunc(m.opened, func(o *places.Opened) bool { return places.Same(o.Reference, ref) })
 }
 
-// openSources opens the places of the sources, each once, and finds the caches in them. What DST names as well is opened as it is
-// for DST, and passed over where it is not there yet.
+// openSources opens the places of the sources, each once, and finds the caches in them. A source that DST names too is opened as
+// DST would be, and skipped if it does not exist yet.
 func (a *app) openSources(
 	ctx context.Context, flags *transferFlags, merge mergeFlags, refs []layout.Reference, dst layout.Reference,
 ) (*mergeSources, error) {
@@ -46,13 +46,13 @@ func (a *app) openSources(
 	return m, nil
 }
 
-// isTarget reports whether a source is what DST names, by its name.
+// isTarget reports whether a source is what DST names, judging by the references.
 func isTarget(ref, dst layout.Reference) bool {
 	same := places.Same(ref, dst) || ref.IsLocal() && dst.IsLocal() && filepath.Clean(ref.Path) == filepath.Clean(dst.Path)
 	return same && ref.Digest == "" && cmp.Or(ref.Tag, layout.DefaultTag) == cmp.Or(dst.Tag, layout.DefaultTag)
 }
 
-// isToCome reports whether an error says that what was named is not there yet. A cache that lies there without its name is.
+// isToCome reports whether an error says that what was named does not exist yet. An untagged cache in its place does exist.
 func isToCome(err error) bool {
 	var (
 		notThere  *places.NotThereError
@@ -68,7 +68,7 @@ func isToCome(err error) bool {
 	return false
 }
 
-// openSource opens the place of one source, unless that is open, and finds the caches.
+// openSource opens the place of one source, unless it is already open, and finds the caches.
 func (a *app) openSource(
 	ctx context.Context, flags *transferFlags, merge mergeFlags, m *mergeSources, ref, dst layout.Reference,
 ) error {
@@ -108,7 +108,7 @@ func (a *app) openSource(
 	return nil
 }
 
-// distinct returns a reference for every place.
+// distinct returns one reference for each place.
 func distinct(refs []layout.Reference) (all []layout.Reference) {
 	for _, ref := range refs {
 		if !slices.ContainsFunc(all, func(other layout.Reference) bool { return places.Same(ref, other) }) {

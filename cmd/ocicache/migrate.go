@@ -139,7 +139,7 @@ func (f *migrateFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.giveUp, "give-up", migrate.DefaultGiveUp, "how long a registry may be down before its caches are left for the next run")
 }
 
-// options returns what the flags say, but for the state.
+// options returns the options that the flags set, except the state.
 func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, error) {
 	if err := f.registry.check(); err != nil {
 		return migrate.Options{}, err
@@ -182,7 +182,7 @@ func (f *migrateFlags) options(a *app, plan *migrate.Plan) (migrate.Options, err
 	return o, nil
 }
 
-// read reads a plan and the flags, which a run and its check have in common.
+// read reads a plan and the flags, as a run and its check both need them.
 func (f *migrateFlags) read(a *app, stdin io.Reader, name string) (*migrate.Plan, migrate.Options, error) {
 	plan, err := f.readPlan(stdin, name)
 	if err != nil {
@@ -244,14 +244,14 @@ func (a *app) runMigrateInit(ctx context.Context, flags *migrateFlags, args []st
 	if err == nil {
 		err = plan.Check("drafted")
 	}
-	if err != nil { // DST is none, or one of SRC is there twice
+	if err != nil { // DST is not valid, or one of SRC occurs twice
 		return err
 	}
 	a.noteSecrets(flags.registry, plan.Hosts())
 	result := initResult{Sources: found, Plan: draft}
 	return a.write(result, func(w io.Writer) error {
 		if p, ok := w.(*page); ok {
-			p.width = 0 // it is a file's content
+			p.width = 0 // it is the content of a file
 		}
 		_, err := io.WriteString(w, draft)
 		return err
@@ -314,7 +314,7 @@ func (a *app) runMigrateRun(ctx context.Context, stdin io.Reader, flags *migrate
 	return summary.Err()
 }
 
-// readStates reads states, and logs that have their lines.
+// readStates reads states, and logs that contain their lines.
 func (a *app) readStates(stdin io.Reader, names []string) (*migrate.State, error) {
 	state := migrate.NewState()
 	for _, name := range names {
@@ -351,7 +351,7 @@ func (a *app) runMigrateReport(ctx context.Context, stdin io.Reader, page beside
 	return a.write(report, reportResult{report}.render)
 }
 
-// readFrom returns the paths of what was read.
+// readFrom returns the paths of the inputs.
 func readFrom(names []string) []string {
 	paths := slices.Clone(names)
 	for i, name := range paths {
@@ -362,7 +362,7 @@ func readFrom(names []string) []string {
 	return paths
 }
 
-// writeRaw puts bytes on standard output.
+// writeRaw writes bytes to standard output.
 func (a *app) writeRaw(raw []byte) error {
 	if _, err := a.stdout.Write(raw); err != nil {
 		return &outputError{err}

@@ -14,9 +14,9 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// hintAgain says what helps against what is left of a run, and which command tries it again.
+// hintAgain says what helps with what a run left undone, and which command tries it again.
 func (a *app) hintAgain(s *migrate.Summary) string {
-	var first []string // what is to be done before
+	var first []string // what has to be done first
 	passing, hopeless := false, false
 	for _, c := range s.Causes {
 		switch {
@@ -42,12 +42,12 @@ func (a *app) hintAgain(s *migrate.Summary) string {
 	return strings.Join(append(first, "after that, "+a.tryAgain()), "; ")
 }
 
-// mayPass reports whether trying again may help against a failure, though nobody does anything about it.
+// mayPass reports whether trying again may help with a failure even if nobody does anything about it.
 func mayPass(c migrate.CauseGroup) bool {
 	return !c.Hopeless && c.Cause != migrate.CauseNotThere && c.Cause != migrate.CauseTooFew && c.Cause != migrate.CauseDamaged
 }
 
-// tryAgain says which command tries again what is left.
+// tryAgain names the command that tries again what is left.
 func (a *app) tryAgain() string {
 	if !a.hasState() {
 		return "run the same command to try again; with --state FILE, a run continues where the one before ended"
@@ -55,7 +55,7 @@ func (a *app) tryAgain() string {
 	return "to try the rest again: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
 }
 
-// hintDamaged says what helps against the first of the caches that are damaged, be it at the source or at the target.
+// hintDamaged says what helps with the first of the damaged caches, at the source or at the target.
 func (a *app) hintDamaged(s *migrate.Summary, c migrate.CauseGroup) string {
 	ref, target := c.Ends()
 	var blob *layout.BlobError
@@ -72,7 +72,7 @@ func (a *app) hintDamaged(s *migrate.Summary, c migrate.CauseGroup) string {
 		c.First, damaged.mention("verify"), damaged.mention("repair", "--write"))
 }
 
-// accessOf returns the flags that reach the registry of a reference, as the plan says, and where it says nothing the command.
+// accessOf returns the flags for reaching the registry of a reference: those of the plan, or else those of the command.
 func (a *app) accessOf(plan *migrate.Plan, ref layout.Reference) []string {
 	if !isRegistry(ref) {
 		return nil
@@ -97,15 +97,15 @@ func (a *app) accessOf(plan *migrate.Plan, ref layout.Reference) []string {
 	return words
 }
 
-// argsAgain returns the words after 'migrate run' that go on with the run, for its state: without what is secret, and nil where the plan is
-// standard input.
+// argsAgain returns the words after 'migrate run' that continue the run, to be kept in its state. They contain no secrets, and are nil if
+// the plan or the pairs come from standard input.
 func (a *app) argsAgain() []string {
 	flags := a.running.Flags()
 	if pairs := flags.Lookup("pairs"); flags.Arg(0) == stdinName || pairs.Value.String() == stdinName {
 		return nil
 	}
 	args := []string{flags.Arg(0)}
-	if strings.HasPrefix(args[0], "-") { // a path, which stood behind --
+	if strings.HasPrefix(args[0], "-") { // a path, which was given after --
 		args[0] = "./" + args[0]
 	}
 	flags.Visit(func(f *pflag.Flag) {
@@ -127,13 +127,13 @@ func (a *app) argsAgain() []string {
 	return args
 }
 
-// tokenAgain stands for a token, which a shell takes from a variable.
+// tokenAgain stands for a token, which the shell takes from a variable.
 const tokenAgain = "--registry-token=$REGISTRY_TOKEN"
 
-// mostAgain is how many commands a report prints.
+// mostAgain is the most commands that a report prints.
 const mostAgain = 3
 
-// renderAgain prints the commands that go on with what is left, where that may help.
+// renderAgain prints the commands that continue with what is left, if that may help.
 func renderAgain(w io.Writer, r *migrate.Report) {
 	going, only := "to continue", ""
 	switch {

@@ -16,7 +16,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// checkDraft refuses what makes no sense as the sources and the target of a plan, before anything is looked at.
+// checkDraft rejects invalid sources or targets of a plan before anything is read.
 func (a *app) checkDraft(access *registryFlags, sources []string, to string) error {
 	var wrong []error
 	hosts := map[string]bool{}
@@ -30,7 +30,7 @@ func (a *app) checkDraft(access *registryFlags, sources []string, to string) err
 	if err := errors.Join(wrong...); err != nil {
 		return err
 	}
-	if ref, err := layout.ParseReference(to); err == nil { // else the plan has something else for it
+	if ref, err := layout.ParseReference(to); err == nil { // otherwise the plan says something about it
 		if err := places.CheckName(ref); err != nil {
 			return &usageError{err}
 		}
@@ -41,7 +41,7 @@ func (a *app) checkDraft(access *registryFlags, sources []string, to string) err
 	return a.checkSecrets(access, slices.Sorted(maps.Keys(hosts)))
 }
 
-// checkSecrets refuses credentials that would go to several registries.
+// checkSecrets rejects credentials that would be sent to several registries.
 func (a *app) checkSecrets(access *registryFlags, hosts []string) error {
 	for _, name := range secretFlags {
 		if access.set.Changed(name) && len(hosts) > 1 {
@@ -52,7 +52,7 @@ func (a *app) checkSecrets(access *registryFlags, hosts []string) error {
 	return nil
 }
 
-// sourcesError says which of several sources a plan can't be made of.
+// sourcesError says which of several sources can't be put into a plan.
 type sourcesError struct {
 	of   int
 	errs []error
@@ -62,10 +62,10 @@ func (e *sourcesError) Error() string {
 	return fmt.Sprintf("%s of %d can't be looked at:\n%v", count(len(e.errs), "source"), e.of, errors.Join(e.errs...))
 }
 
-// Unwrap returns what is wrong with each.
+// Unwrap returns the error of each source.
 func (e *sourcesError) Unwrap() []error { return e.errs }
 
-// lookAt says what is in each of the sources. It fails with all that is wrong with them.
+// lookAt finds out what is in each of the sources. It fails with everything that is wrong with them.
 func (a *app) lookAt(ctx context.Context, sources []string, o migrate.Options) ([]*migrate.Found, error) {
 	var found []*migrate.Found
 	var wrong []error
@@ -93,7 +93,7 @@ func (a *app) lookAt(ctx context.Context, sources []string, o migrate.Options) (
 	return found, nil
 }
 
-// noteSecrets says that a plan of several registries is worked on with other flags than it was made with.
+// noteSecrets says that a plan for several registries needs other flags than those that it was made with.
 func (a *app) noteSecrets(access *registryFlags, hosts []string) {
 	for _, name := range secretFlags {
 		if access.set.Changed(name) && len(hosts) > 1 {
@@ -102,10 +102,10 @@ func (a *app) noteSecrets(access *registryFlags, hosts []string) {
 	}
 }
 
-// authFile is what a file with credentials is called in commands that are printed.
+// authFile is the name of a file with credentials in printed commands.
 const authFile = "auth.json"
 
-// logins returns the commands that make a file with credentials for registries.
+// logins returns the commands that make a file with credentials for some registries.
 func (a *app) logins(hosts []string) string {
 	words := "skopeo login --authfile " + authFile + " "
 	if trust := a.running.Flags().Lookup("tls-verify"); trust != nil && trust.Value.String() == "false" {
@@ -118,7 +118,7 @@ func (a *app) logins(hosts []string) string {
 	return strings.Join(commands, " && ")
 }
 
-// withAuthFile returns the command line that is running with a file for its credentials.
+// withAuthFile returns the running command line with a file for its credentials.
 func (a *app) withAuthFile() string {
 	line := a.commandLine(a.running.CommandPath(), a.running.Flags().Args(), func(f *pflag.Flag) bool {
 		return slices.Contains(append([]string{"password-stdin"}, secretFlags...), f.Name)

@@ -34,7 +34,7 @@ func foundLine(f *migrate.Found) string {
 	return text
 }
 
-// counted says how many there are of each.
+// counted lists how many there are of each kind.
 func counted[T ~string](of map[T]int) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(of)) {
@@ -81,7 +81,7 @@ func (r checkResult) render(w io.Writer) error {
 	return nil
 }
 
-// renderPrunedAll says what was dropped of all caches on their way.
+// renderPrunedAll says what was dropped on the way, for all caches together.
 func renderPrunedAll(w io.Writer, freed []buildcache.Freed) {
 	if len(freed) > 0 {
 		say(w, "\npruned on the way:\n")
@@ -89,7 +89,7 @@ func renderPrunedAll(w io.Writer, freed []buildcache.Freed) {
 	}
 }
 
-// renderPruningNotes says what the rules for pruning did not come to.
+// renderPruningNotes says where the rules for pruning were not met exactly.
 func renderPruningNotes(w io.Writer, s *migrate.Summary) {
 	if s.Exceeding > 0 {
 		say(w, "\nafter recompression, the layers of %s exceed keep_bytes, by up to %s in all: it goes by their sizes at the source\n", count(s.Exceeding, "cache"), size(s.Exceeds))
@@ -99,7 +99,7 @@ func renderPruningNotes(w io.Writer, s *migrate.Summary) {
 	}
 }
 
-// failedSources says how many sources there are of whose caches nothing is known, or too little.
+// failedSources says for how many sources nothing is known of their caches, or too little.
 func failedSources(s *migrate.Summary) string {
 	if s.Sources == 0 {
 		return ""
@@ -107,7 +107,7 @@ func failedSources(s *migrate.Summary) string {
 	return "; also, " + count(s.Sources, "source") + " failed"
 }
 
-// renderMigrations says what became of each migration. On a narrow terminal no column goes that has a number, so that they still add up.
+// renderMigrations says how each migration went. On a narrow terminal, columns with numbers stay, so that the numbers still add up.
 func renderMigrations(w io.Writer, s *migrate.Summary, done, left string) error {
 	const before, beside = "done before", "left out"
 	var drop []string
@@ -125,7 +125,7 @@ func renderMigrations(w io.Writer, s *migrate.Summary, done, left string) error 
 	})
 }
 
-// leftOf says how many caches of a migration are not at their targets, and why. Nothing fails or is tried in a check.
+// leftOf says how many caches of a migration are not at their targets, and why. In a check, nothing fails and nothing is tried.
 func leftOf(s *migrate.Summary, m *migrate.Result) string {
 	switch {
 	case m.Error != "":
@@ -136,7 +136,7 @@ func leftOf(s *migrate.Summary, m *migrate.Result) string {
 	return m.LeftInWords()
 }
 
-// notMeant says what of a source the plan leaves out.
+// notMeant says what the plan leaves out of a source.
 func notMeant(m *migrate.Result) string {
 	var words []string
 	for _, filter := range slices.Sorted(maps.Keys(m.LeftOutBy)) {
@@ -157,7 +157,7 @@ func notMeant(m *migrate.Result) string {
 	return strings.Join(words, ", ")
 }
 
-// renderCauses says what failed, by its causes.
+// renderCauses says what failed, by cause.
 func renderCauses(w io.Writer, causes []migrate.CauseGroup, dry bool) {
 	for _, c := range causes {
 		again, what := "", c.InWords()
@@ -178,7 +178,7 @@ func renderCauses(w io.Writer, causes []migrate.CauseGroup, dry bool) {
 	}
 }
 
-// renderError says what was said of the first cache of a group, by its name where there are others, and what may help.
+// renderError shows the error of the first cache of a group, naming the cache if there are others, and what may help.
 func renderError(w io.Writer, c migrate.CauseGroup) {
 	text, last, indent := c.Error, "", "  "
 	for _, name := range c.Caches {
@@ -189,7 +189,7 @@ func renderError(w io.Writer, c migrate.CauseGroup) {
 		indent += indent
 	}
 	for line := range strings.Lines(text) {
-		if line = strings.TrimRight(line, "\n"); line != last { // a registry may say the same of each blob
+		if line = strings.TrimRight(line, "\n"); line != last { // a registry may repeat itself for each blob
 			say(w, "%s%s\n", indent, line)
 		}
 		last = line
@@ -199,10 +199,10 @@ func renderError(w io.Writer, c migrate.CauseGroup) {
 	}
 }
 
-// listing says where all failures stand, each with its error.
+// listing says where to find all failures with their errors.
 type listing struct{ text, command string }
 
-// render says it where not all stand above.
+// render says so if not all of them are shown above.
 func (l listing) render(w io.Writer, causes []migrate.CauseGroup) {
 	if l.text == "" || !slices.ContainsFunc(causes, func(c migrate.CauseGroup) bool { return c.Count > 1 }) {
 		return
@@ -216,7 +216,7 @@ func (l listing) render(w io.Writer, causes []migrate.CauseGroup) {
 // runResult is what migrate run writes.
 type runResult struct {
 	*migrate.Summary
-	listing listing // of all failures, the zero value where they are written besides
+	listing listing // for all failures; the zero value if they are written anyway
 }
 
 func (r runResult) render(w io.Writer) error {
@@ -244,7 +244,7 @@ func (r runResult) render(w io.Writer) error {
 	return nil
 }
 
-// hintResume returns the command that goes on with a run that was interrupted, or "" for other commands.
+// hintResume returns the command that resumes an interrupted run, or "" for other commands.
 func (a *app) hintResume() string {
 	switch {
 	case a.running == nil || a.running.CommandPath() != "ocicache migrate run":
@@ -261,7 +261,7 @@ func (a *app) hasState() bool {
 	return state != nil && state.Value.String() != ""
 }
 
-// atLeast says that nobody knows what some attempts took.
+// atLeast qualifies a sum if it is unknown what some attempts took.
 func atLeast(r *migrate.Report) string {
 	if r.Unmeasured > 0 {
 		return "at least "
@@ -269,7 +269,7 @@ func atLeast(r *migrate.Report) string {
 	return ""
 }
 
-// lost says how many bytes that were sent were not confirmed.
+// lost says how many of the bytes sent were not confirmed.
 func lost(bytes int64) string {
 	if bytes == 0 {
 		return ""

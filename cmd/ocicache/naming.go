@@ -13,14 +13,14 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// What the flags say that explain has as well.
+// Help texts shared with explain.
 const (
 	provenanceUsage = "provenance of the build: a `FILE`, - or an image"
 	redactUsage     = "hide commands, images, paths and values"
 	provenanceHelp  = "--provenance takes the same as in 'ocicache explain', such as a file from 'docker buildx history export -o FILE'."
 )
 
-// namingFlags let a command call records by the steps of builds.
+// namingFlags let a command name records by the steps of builds.
 type namingFlags struct {
 	provenance []string
 	redact     bool
@@ -31,7 +31,7 @@ func (f *namingFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.redact, "redact", false, "with --provenance, "+redactUsage)
 }
 
-// given reports whether there is anything to call records by.
+// given reports whether there is anything to name records by.
 func (f *namingFlags) given() bool { return len(f.provenance) > 0 }
 
 func (f *namingFlags) check() error {
@@ -41,7 +41,7 @@ func (f *namingFlags) check() error {
 	return nil
 }
 
-// namer calls the records of caches by the steps of builds.
+// namer names the records of caches by the steps of builds.
 type namer struct {
 	builds []*provenance.Build
 	redact bool
@@ -57,7 +57,7 @@ func (n *namer) name(ctx context.Context, c *layout.Cache) (*explain.Named, erro
 	return explain.NameInWords(ctx, c, n.builds, n.redact)
 }
 
-// onPage returns names as pages and graphs show them, none where nothing is known of any build.
+// onPage returns names in the form that pages and graphs use, none if no build is known.
 func onPage(named *explain.Named) []inspect.RecordName {
 	var names []inspect.RecordName
 	for _, r := range named.Records {
@@ -68,7 +68,7 @@ func onPage(named *explain.Named) []inspect.RecordName {
 	return names
 }
 
-// namesOf says in a line what a record stands for.
+// namesOf says on one line what a record stands for.
 func namesOf(n *explain.Naming) string {
 	names := shortText(strings.Join(n.Names, ", "), strings.Join(n.Platforms, ", "))
 	switch n.Kind {
@@ -81,7 +81,7 @@ func namesOf(n *explain.Naming) string {
 	return names
 }
 
-// stepOf says in a line where a step is that a record stands for, and what it is.
+// stepOf says on one line what step a record stands for, and where that is.
 func stepOf(n *explain.Naming) string {
 	text := strings.TrimSpace(n.Where + " " + namesOf(n))
 	if n.How == explain.ByPosition {

@@ -24,12 +24,12 @@ const (
 	aCompression
 )
 
-// otherWord is what other programs call something that is here under another name.
+// otherWord is what other programs call something that has another name here.
 type otherWord struct {
 	kind   wordKind
-	words  string // as others say it
-	here   string // the command or the flag that is here; it is no help where that is not there. "" is for what is everywhere
-	advice string // what to say, where it is more than asking for what is here
+	words  string // as other programs spell it
+	here   string // the command or flag that must exist here for the word to help, "" for none
+	advice string // what to say, if more than asking whether here was meant
 }
 
 const (
@@ -45,10 +45,10 @@ const (
 	adviceForce  = "commands never ask for confirmation; --dry-run shows what would be done"
 )
 
-// taggedSpellings names how one cache of a place is named.
+// taggedSpellings says how to name one cache of a place.
 func taggedSpellings() string { return english.WordSeries(layout.Spellings(":TAG"), "or") }
 
-// otherWords are the words of other programs. The first one counts whose command or flag is there.
+// otherWords are the words of other programs. The first entry whose command or flag exists counts.
 var otherWords = []otherWord{
 	{aCommand, "list tags list-tags catalog", "ls", ""},
 	{aCommand, "delete remove untag", "rm", ""},
@@ -101,7 +101,7 @@ var otherWords = []otherWord{
 	{aCompression, "none no off store tar", "compression", "did you mean " + string(buildcache.Uncompressed) + "?"},
 }
 
-// adviceFor says what is here what others call typed, or "". there reports whether a command or a flag is there.
+// adviceFor says what replaces another program's word here, or "". there reports whether a command or flag exists.
 func adviceFor(kind wordKind, typed string, there func(name string) bool) string {
 	for _, word := range otherWords {
 		if word.kind != kind || !slices.Contains(strings.Fields(word.words), typed) || word.here != "" && !there(word.here) {
@@ -124,13 +124,13 @@ func hasFlagOf(cmd *cobra.Command) func(string) bool {
 	return func(name string) bool { return cmd.Flags().Lookup(name) != nil }
 }
 
-// everywhere is for words whose command or flag is there in any case.
+// everywhere is for words that don't depend on a command or flag.
 func everywhere(string) bool { return true }
 
-// levelPattern matches a compression with its level, as others have it in one word.
+// levelPattern matches a compression and its level in one word, as other programs spell it.
 var levelPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z]+)[:=-](\d+)$`) })
 
-// unknownCompression adds to an error which compression was probably meant.
+// unknownCompression adds to an error the compression that was probably meant.
 func unknownCompression(err error, typed string) error {
 	typed = strings.ToLower(typed)
 	if m := levelPattern().FindStringSubmatch(typed); m != nil && slices.Contains(names(buildcache.Compressions()), m[1]) {
@@ -142,7 +142,7 @@ func unknownCompression(err error, typed string) error {
 	return unknownWord(err, typed, names(buildcache.Compressions()))
 }
 
-// unknownForm adds to an error which form was probably meant.
+// unknownForm adds to an error the form that was probably meant.
 func unknownForm(err error, typed string) error {
 	if advice := adviceFor(aForm, strings.ToLower(typed), everywhere); advice != "" {
 		return &wordError{err, advice}

@@ -30,7 +30,7 @@ type packFlags struct {
 	parity     int
 	overwrite  bool
 	dryRun     bool
-	change     *changeFlags // apart, as cobra keeps flags with completions for as long as the process lives
+	change     *changeFlags // separate, because cobra keeps flags with completions for as long as the process lives
 	registry   *registryFlags
 }
 
@@ -80,16 +80,16 @@ length of their list, about 100 bytes per volume. In SIZE, KB is 1000 and KiB 10
 	return cmd
 }
 
-// packJob is what a command line of pack comes to.
+// packJob is what a command line of pack asks for.
 type packJob struct {
 	target  archive.Target
 	options archive.PackOptions
 	change  convert.Options
 	changes bool
 	roots   []archive.Chosen
-	// passedOver is how many images lie beside the caches and are not packed.
+	// passedOver is how many images next to the caches are not packed.
 	passedOver int
-	hidden     []string // notes on caches that others hide
+	hidden     []string // notes on caches hidden by others
 }
 
 func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file string) error {
@@ -145,7 +145,7 @@ func (a *app) runPack(ctx context.Context, f *packFlags, sources []string, file 
 	return a.writeTo(a.stderr, result, result.render)
 }
 
-// addRoots opens the sources and adds what of them is packed.
+// addRoots opens the sources and adds what is to be packed from them.
 func (a *app) addRoots(ctx context.Context, job *packJob, f *packFlags, refs []layout.Reference) error {
 	for _, ref := range refs {
 		base := ""
@@ -173,7 +173,7 @@ func (a *app) addRoots(ctx context.Context, job *packJob, f *packFlags, refs []l
 	return nil
 }
 
-// packUsage marks errors that the command line is to blame for.
+// packUsage marks errors that the command line causes.
 func packUsage(err error) error {
 	var conflict *archive.TagConflictError
 	if errors.As(err, &conflict) || errors.Is(err, archive.ErrSplit) {
@@ -182,7 +182,7 @@ func packUsage(err error) error {
 	return err
 }
 
-// newPackJob reads everything but the references of sources.
+// newPackJob reads everything except the references of sources.
 func (a *app) newPackJob(f *packFlags, file string) (*packJob, error) {
 	job := &packJob{options: archive.PackOptions{Parity: f.parity, Overwrite: f.overwrite, DryRun: f.dryRun, Layout: a.layoutOptions()}}
 	var err error
@@ -248,7 +248,7 @@ func (a *app) packTarget(text string) (archive.Target, error) {
 	return archive.Target{File: ref.Path}, nil
 }
 
-// notFile says of what was given as FILE that no archive is written there, and what brings caches to the place that is meant.
+// notFile says that an archive can't be written to what was given as FILE, and which command copies caches to the place that was meant.
 func (a *app) notFile(text, meant string) error {
 	args := slices.Clone(a.running.Flags().Args())
 	args[len(args)-1] = meant
@@ -256,7 +256,7 @@ func (a *app) notFile(text, meant string) error {
 	return &usageError{&wordError{fmt.Errorf("%s is not a file name for an archive", text), advice}}
 }
 
-// checkNotOutput refuses standard output by its name in the system: a file is made beside its name, and takes it as a whole.
+// checkNotOutput rejects the system's names for standard output: an archive is written next to its name and then renamed.
 func checkNotOutput(file string) error {
 	switch filepath.Clean(file) {
 	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
@@ -265,7 +265,7 @@ func checkNotOutput(file string) error {
 	return nil
 }
 
-// checkParent fails where the directory is not there that a file is to be written to.
+// checkParent fails if the directory of a file to be written does not exist.
 func checkParent(file string) error {
 	dir := filepath.Dir(file)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -274,8 +274,8 @@ func checkParent(file string) error {
 	return nil
 }
 
-// packEntries returns what of a place is packed: what the reference chooses, else every cache, and images if wanted; and
-// how many images are passed over because they are not.
+// packEntries returns the entries of a place to pack: what the reference chooses, else every cache, and images if
+// wanted; and how many images are skipped because they are not wanted.
 func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen []layout.Entry, passed int, err error) {
 	entries, err := from.Entries(ctx)
 	if err != nil {
@@ -298,7 +298,7 @@ func packEntries(ctx context.Context, from *places.Opened, images bool) (chosen 
 		}
 		return nil, 0, err
 	}
-	// Caches go first, as they did before there were images.
+	// Caches come first, as they did before images could be packed.
 	slices.SortStableFunc(chosen, func(a, b layout.Entry) int { return cmp.Compare(a.Kind, b.Kind) })
 	return chosen, passed, nil
 }
@@ -321,7 +321,7 @@ func (f *packFlags) haveReferences() ([]layout.Reference, error) {
 	return refs, nil
 }
 
-// holder returns what tells of a reference of --have what the far side holds.
+// holder returns what knows which blobs the far side holds, for a reference of --have.
 func (a *app) holder(ctx context.Context, ref layout.Reference, access *registryFlags) (archive.Holder, error) {
 	if places.IsArchive(ref) {
 		return archive.HeldAfter(ref.Path), nil

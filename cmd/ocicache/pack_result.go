@@ -13,9 +13,9 @@ import (
 // packResult is what pack writes with --json.
 type packResult struct {
 	*archive.PackResult
-	// SizeUnknown says of a dry run that layers would be recompressed, so that digests and sizes can't be known.
+	// SizeUnknown says of a dry run that layers would be recompressed, so digests and sizes can't be known.
 	SizeUnknown bool `json:"sizeUnknown,omitempty"`
-	// PassedOver is how many images lie beside the caches and were not asked for.
+	// PassedOver is how many images next to the caches were not asked for.
 	PassedOver int `json:"passedOver,omitempty"`
 	// Conversions say what was changed on the way.
 	Conversions []*convert.Result `json:"conversions,omitempty"`
@@ -23,7 +23,7 @@ type packResult struct {
 	name string
 }
 
-// run packs, converting before that if asked to.
+// run packs, and converts caches on the way if asked to.
 func (j *packJob) run(ctx context.Context) (*packResult, error) {
 	result := &packResult{name: j.target.File, PassedOver: j.passedOver}
 	if j.target.Stream != nil {
@@ -53,10 +53,10 @@ func (j *packJob) run(ctx context.Context) (*packResult, error) {
 	return result, err
 }
 
-// preview says what would be converted. Where layers would be recompressed, that is all that can be known.
+// preview says what would be converted. If layers would be recompressed, nothing more can be known.
 func (r *packResult) preview(ctx context.Context, j *packJob) error {
 	var err error
-	// The size of the archive, and so how it is split, is not that of what is there now.
+	// The archive's size, and so how it is split, would differ from that of what is there now.
 	r.PackResult, err = archive.Pack(ctx, j.roots, archive.Target{Stream: io.Discard}, archive.PackOptions{DryRun: true})
 	if err == nil && j.target.Stream == nil {
 		sources := make([]layout.Source, len(j.roots))

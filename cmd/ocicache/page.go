@@ -14,14 +14,14 @@ import (
 	"golang.org/x/term"
 )
 
-// page takes a result as text for a terminal, which nothing is to be wider than. Text for anything else is as wide as it comes.
+// page collects a result as text for a terminal, where no line may be wider than the terminal. Text for anything else keeps its width.
 type page struct {
 	bytes.Buffer
-	width    int      // of the terminal; 0 for text that stays as wide as it is
-	verbatim []string // lines to be copied, which stay as they are
+	width    int      // of the terminal; 0 to leave text as wide as it is
+	verbatim []string // lines to copy, which stay as they are
 }
 
-// widthOf returns how many columns a terminal has, and 0 for what is none.
+// widthOf returns how many columns a terminal has, and 0 for anything else.
 func widthOf(w io.Writer) int {
 	file, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
@@ -34,13 +34,13 @@ func widthOf(w io.Writer) int {
 	return max(width, minWidth)
 }
 
-// isNarrow reports whether text goes to a terminal with less columns.
+// isNarrow reports whether text goes to a terminal with fewer columns.
 func isNarrow(w io.Writer, columns int) bool {
 	p, ok := w.(*page)
 	return ok && p.width > 0 && p.width < columns
 }
 
-// minWidth is how wide a terminal is taken to be at least.
+// minWidth is the least width that a terminal is taken to have.
 const minWidth = 40
 
 // text returns what was written, in lines that fit.
@@ -60,7 +60,7 @@ func (p *page) text() string {
 	return strings.Join(lines, "\n")
 }
 
-// sayCommand writes a line that is to be copied to a shell.
+// sayCommand writes a line to be copied to a shell.
 func sayCommand(w io.Writer, command string) {
 	line := "  " + clean(command)
 	if p, ok := w.(*page); ok {
@@ -69,22 +69,22 @@ func sayCommand(w io.Writer, command string) {
 	_, _ = io.WriteString(w, line+"\n")
 }
 
-// digestPattern matches a digest that is a word of its own. What is part of a reference or an option is to be copied.
+// digestPattern matches a digest that is a word of its own. One that is part of a reference or an option is to be copied.
 var digestPattern = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(^|[\s(])(sha(?:256|384|512):[0-9a-f]{12})[0-9a-f]{20,}`)
 })
 
-// shorten cuts digests down to what finds them again; --json and what is no terminal have the whole.
+// shorten cuts digests to a part that still finds them; --json and non-terminals get the whole digests.
 func shorten(line string) string { return digestPattern().ReplaceAllString(line, "$1$2") }
 
-// columns say what becomes of a table with a header that is too wide.
+// columns say what to do with a table with a header if it is too wide.
 type columns struct {
-	drop []string // leave these out, one after the other
-	cut  string   // then cut what stands in this one
+	drop []string // leave these out, one by one
+	cut  string   // then shorten the cells of this one
 }
 
-// table writes rows whose columns are parted by tabs. On a terminal that is too narrow the last column is broken into lines, or rows
-// are stacked.
+// table writes rows whose columns are separated by tabs. If a terminal is too narrow, the last column is wrapped, or rows are
+// stacked.
 func table(w io.Writer, write func(io.Writer)) error {
 	return writeRows(w, write, func(t *rows, width int) {
 		if !t.breakLast(width) {
@@ -93,7 +93,7 @@ func table(w io.Writer, write func(io.Writer)) error {
 	})
 }
 
-// tableOf writes rows below a header. On a terminal that is too narrow less important columns are left out, or rows are stacked.
+// tableOf writes rows below a header. If a terminal is too narrow, less important columns are left out, or rows are stacked.
 func tableOf(w io.Writer, c columns, write func(io.Writer)) error {
 	return writeRows(w, write, func(t *rows, width int) {
 		for _, name := range c.drop {
@@ -126,7 +126,7 @@ func writeRows(w io.Writer, write func(io.Writer), narrow func(t *rows, width in
 	return align(w, raw.Bytes())
 }
 
-// align writes rows whose columns are parted by tabs.
+// align writes rows whose columns are separated by tabs.
 func align(w io.Writer, text []byte) error {
 	var aligned strings.Builder
 	t := tabwriter.NewWriter(&aligned, 0, 0, gap, ' ', 0)
@@ -166,7 +166,7 @@ func fitted(text string, width int, narrow func(t *rows, width int)) string {
 	return out.String()
 }
 
-// widths returns how wide the columns are.
+// widths returns the widths of the columns.
 func (t rows) widths() []int {
 	var widths []int
 	for _, row := range t {
@@ -174,7 +174,7 @@ func (t rows) widths() []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			if i < len(row)-1 || len(row) > 1 { // a line without columns is none of the table
+			if i < len(row)-1 || len(row) > 1 { // a line without columns is not part of the table
 				widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 			}
 		}
@@ -190,7 +190,7 @@ func (t rows) width() int {
 	return total
 }
 
-// column returns the index of a column by what its header says, less than 0 for none.
+// column returns the index of a column by its header, or less than 0.
 func (t rows) column(name string) int {
 	return slices.IndexFunc(t[0], func(cell string) bool { return name != "" && strings.TrimSpace(cell) == name })
 }
@@ -203,10 +203,10 @@ func (t rows) drop(column int) {
 	}
 }
 
-// leastCut is how much of a cell is left at least.
+// leastCut is the least that is left of a cell, in characters.
 const leastCut = 16
 
-// cut cuts the cells of a column, if enough of them is left.
+// cut shortens the cells of a column, if enough of them is left.
 func (t rows) cut(column, width int) bool {
 	if column < 0 {
 		return false
@@ -225,7 +225,7 @@ func (t rows) cut(column, width int) bool {
 	return true
 }
 
-// breakLast breaks the last column into lines, if it stays wide enough to be read.
+// breakLast wraps the last column, if it stays wide enough to read.
 func (t *rows) breakLast(width int) bool {
 	widths := t.widths()
 	last := len(widths) - 1
@@ -254,7 +254,7 @@ func (t *rows) breakLast(width int) bool {
 	return true
 }
 
-// stack puts the cells of a row below its first one: each in a line with what the header says, or all in one.
+// stack puts the cells of a row below its first one: each on a line with its header, or without a header all on one line.
 func (t *rows) stack(header []string) {
 	var out rows
 	for i, row := range *t {

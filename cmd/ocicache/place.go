@@ -13,7 +13,7 @@ import (
 // baseUsage says what --base is for.
 const baseUsage = "`PLACE` that has the blobs an archive leaves out"
 
-// parse reads a reference, with --tag in place of its tag.
+// parse reads a reference, with --tag for its tag.
 func parse(text, tag string) (layout.Reference, error) {
 	ref, err := layout.ParseReference(text)
 	if err != nil {
@@ -47,8 +47,8 @@ func parseDestination(text string) (layout.Reference, error) {
 // isRegistry reports whether a reference names a registry.
 func isRegistry(ref layout.Reference) bool { return ref.Transport == layout.TransportRegistry }
 
-// open opens what a reference names, for reading. An archive takes from base what it was packed without, or from o.Base; base is ""
-// for none. It is closed when the command ends.
+// open opens what a reference names, for reading. Blobs that an archive was packed without come from base or, if that is "", from
+// o.Base. It is closed when the command ends.
 func (a *app) open(ctx context.Context, ref layout.Reference, base string, o places.Options) (*places.Opened, error) {
 	if base != "" && !places.IsArchive(ref) {
 		return nil, &usageError{fmt.Errorf("--base is only for archives, and %s is not one", ref)}
@@ -71,18 +71,18 @@ func (a *app) open(ctx context.Context, ref layout.Reference, base string, o pla
 	return a.took(opened, err)
 }
 
-// noCacheThereError says that a directory that was to be read is no layout, as an empty one: there is no cache to be found.
+// noCacheThereError says that a directory to be read is not a layout, such as an empty one, so there is no cache to find.
 type noCacheThereError struct{ err error }
 
 func (e *noCacheThereError) Error() string { return e.err.Error() }
 func (e *noCacheThereError) Unwrap() error { return e.err }
 
-// openNamed opens what a command line names as its one place, to read it.
+// openNamed opens the one place that a command line names, for reading.
 func (a *app) openNamed(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
 	return a.openAccessed(ctx, text, tag, access, false)
 }
 
-// openChanged opens what a command line names as its one place, to change it, be that only said: no mirror of a registry is asked what is there.
+// openChanged opens the one place that a command line names, to change it or, in a dry run, to say how: no mirror of a registry is asked.
 func (a *app) openChanged(ctx context.Context, text, tag string, access *registryFlags) (*places.Opened, error) {
 	return a.openAccessed(ctx, text, tag, access, true)
 }
@@ -95,12 +95,12 @@ func (a *app) openAccessed(ctx context.Context, text, tag string, access *regist
 	if err := access.check(ref); err != nil {
 		return nil, err
 	}
-	o := access.options(either) // which check has read
+	o := access.options(either) // after check, which reads the password
 	o.Registry.Direct = direct
 	return a.open(ctx, ref, "", o)
 }
 
-// create opens what a reference names, for writing, and makes a layout where there is nothing, but in a dry run. It is closed
+// create opens what a reference names, for writing. Unless it is a dry run, it makes a layout if there is none. It is closed
 // when the command ends.
 func (a *app) create(ctx context.Context, ref layout.Reference, dryRun bool, o places.Options) (*places.Opened, error) {
 	o.DryRun = dryRun
@@ -111,7 +111,7 @@ func (a *app) create(ctx context.Context, ref layout.Reference, dryRun bool, o p
 	return a.took(opened, err)
 }
 
-// took notes what has to be closed, and says what there is to know about it.
+// took notes what has to be closed, and prints notes about it.
 func (a *app) took(opened *places.Opened, err error) (*places.Opened, error) {
 	var writable *places.NotWritableError
 	if errors.Is(err, layout.ErrReference) || errors.As(err, &writable) {
@@ -130,7 +130,7 @@ func (a *app) took(opened *places.Opened, err error) (*places.Opened, error) {
 	return opened, nil
 }
 
-// note says on standard error what there is to know.
+// note prints a note on standard error.
 func (a *app) note(text string) {
 	if text = clean(text); a.speaksJSON() {
 		a.sayLine(errorLine{Event: "note", Note: text})
@@ -139,7 +139,7 @@ func (a *app) note(text string) {
 	}
 }
 
-// noteReadOnly says of a dry run in a directory that this user can't write to that what it tells of would fail.
+// noteReadOnly says that what a dry run describes would fail, if this user can't write to the directory.
 func (a *app) noteReadOnly(dryRun bool, ref layout.Reference) {
 	if !dryRun || !ref.IsLocal() {
 		return
@@ -149,7 +149,7 @@ func (a *app) noteReadOnly(dryRun bool, ref layout.Reference) {
 	}
 }
 
-// options adds what holds for every place that a command opens.
+// options adds what applies to every place that a command opens.
 func (a *app) options(o places.Options) places.Options {
 	o.Layout, o.Registry.Hosts, o.Registry.OnEvent = a.layoutOptions(), &a.hosts, a.retried
 	return o

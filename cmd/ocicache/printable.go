@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is how much of a line of an error is shown, in bytes: what others wrote may be in it.
+// maxLine is how many bytes of a line of an error are shown, because others' text may be in it.
 const maxLine = 4 << 10
 
-// brief cuts the long lines of an error. What is left out is said.
+// brief shortens the long lines of an error, and says how much is left out.
 func brief(text string) string {
 	var out strings.Builder
 	for line := range strings.Lines(text) {
@@ -27,8 +27,8 @@ func brief(text string) string {
 	return out.String()
 }
 
-// say writes to a result. Only format says where lines and columns end: whoever wrote a tag, a media type or an error's
-// text can't.
+// say writes to a result. Only format decides where lines and columns end: arguments, such as tags, media types and
+// error texts, can't.
 func say(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg.(type) {
@@ -48,8 +48,8 @@ func sayRow(w io.Writer, columns ...string) {
 	fmt.Fprintf(w, "  %s\n", strings.Join(columns, "\t"))
 }
 
-// clean makes text fit for a place in a line, whoever wrote it: what could end the line, move the cursor, change colours
-// or hide text is written as \xNN or \uNNNN.
+// clean makes text from anyone safe for one line: whatever could end the line, move the cursor, change colours or hide
+// text is written as \xNN or \uNNNN.
 func clean(text string) string {
 	var out strings.Builder
 	for i, r := range text {
@@ -67,8 +67,8 @@ func clean(text string) string {
 	return out.String()
 }
 
-// cleanError is clean for an error's text in brief, which may have several lines. All but the first are indented, so that none of
-// them can be taken for one of ours.
+// cleanError is brief and clean for an error's text, which may have several lines. All lines but the first are indented, so that
+// none can be taken for one of ours.
 func cleanError(err error) string {
 	lines := strings.Split(brief(err.Error()), "\n")
 	for i, line := range lines {

@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// quoted returns a word as a shell reads it, in printable characters.
+// quoted returns a word quoted for a shell, in printable characters.
 func quoted(word string) string {
 	special := func(r rune) bool {
 		return !strings.ContainsRune("@%+=:,./-_", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
@@ -20,13 +20,13 @@ func quoted(word string) string {
 	switch {
 	case word != "" && !strings.ContainsFunc(word, special):
 		return word
-	case clean(word) != word || strings.Contains(word, "`"): // which mention takes for an end
+	case clean(word) != word || strings.Contains(word, "`"): // mention would take ` for the end
 		return "$'" + escaped(word) + "'"
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// escaped writes what can't be printed as \xNN, byte by byte, as bash, zsh and ksh read it within $'…'.
+// escaped writes unprintable bytes as \xNN, as bash, zsh and ksh read them within $'…'.
 func escaped(word string) string {
 	var out strings.Builder
 	for i := 0; i < len(word); i++ {
@@ -44,8 +44,8 @@ func escaped(word string) string {
 	return out.String()
 }
 
-// pathArgument returns a path as an argument of a command that is printed, where it means just that path: it is neither an option nor
-// a reference of another kind.
+// pathArgument returns a path as an argument of a printed command, spelled so that it is neither an option nor another kind of
+// reference.
 func pathArgument(path string) string {
 	ref, err := layout.ParseReference(path)
 	if err != nil || ref != (layout.Reference{Transport: layout.TransportPath, Path: path}) || strings.HasPrefix(path, "-") {
@@ -54,7 +54,7 @@ func pathArgument(path string) string {
 	return quoted(path)
 }
 
-// mention returns a command as part of a sentence: between quotes, of a kind that it has none of.
+// mention returns a command as part of a sentence, between quotes of a kind that it does not contain.
 func mention(command string) string {
 	if strings.Contains(command, "'") {
 		return "`" + command + "`"
@@ -67,7 +67,8 @@ func onPath(name, path string, more ...string) string {
 	return strings.Join(append([]string{"ocicache", name, pathArgument(path)}, more...), " ")
 }
 
-// tagCommand returns the command that gives a root in a directory a tag. One with a colon has no reference with a digest.
+// tagCommand returns the command that gives a tag to a root in a directory. A path with a colon can't be combined with a digest in a
+// reference.
 func tagCommand(path string, root digest.Digest) string {
 	want := layout.Reference{Transport: layout.TransportLayout, Path: path, Digest: root}
 	if ref, err := layout.ParseReference(want.String()); err == nil && ref == want {
@@ -76,8 +77,8 @@ func tagCommand(path string, root digest.Digest) string {
 	return onPath("repair", path, "--tag", "TAG", "--root", root.String(), "--write")
 }
 
-// importOf returns how BuildKit is told of a cache in a place, "" where it takes that unasked: in a directory it looks for the tag latest, and a
-// build without tag= would get no hits from another one.
+// importOf returns the value of --cache-from for a cache in a place, or "" if none needs to be given: in a directory BuildKit looks for the
+// tag latest, and without tag= would get no hits from any other.
 func importOf(place layout.Reference, tag string, root digest.Digest) string {
 	if place.IsLocal() && tag == layout.DefaultTag {
 		return ""
@@ -85,7 +86,7 @@ func importOf(place layout.Reference, tag string, root digest.Digest) string {
 	return places.CacheFrom(place, tag, root)
 }
 
-// sayImport writes the option that imports a cache, as it is to be copied to a shell.
+// sayImport writes the option that imports a cache, to be copied to a shell.
 func sayImport(w io.Writer, cacheFrom string) {
 	if cacheFrom != "" {
 		sayCommand(w, "import it with --cache-from "+quoted(cacheFrom))

@@ -82,9 +82,9 @@ type pruneResult struct {
 	Path   string           `json:"path"`
 	Caches []prunedCache    `json:"caches"`
 	GC     *layout.GCResult `json:"gc,omitempty"`
-	// GCRefuses says why gc will remove nothing of what no tag names any more, "" where it will, or where there is nothing.
+	// GCRefuses says why gc will remove nothing of what no tag names any more, "" if it will, or if there is nothing.
 	GCRefuses string `json:"gcRefuses,omitempty"`
-	// Error is what ended it, besides what was wrong with caches: --gc that removed nothing, or not all.
+	// Error is what ended it, other than what was wrong with caches: --gc removed nothing, or not everything.
 	Error string `json:"error,omitempty"`
 
 	collects bool // with --gc
@@ -130,7 +130,7 @@ func (a *app) runPrune(ctx context.Context, flags *pruneFlags, text string) erro
 	return a.writePruned(result, err)
 }
 
-// foreseePruned finds out whether gc will free what was pruned. Where that fails, what was to be done is done all the same.
+// foreseePruned finds out whether gc will free what was pruned. If that fails, the result stands all the same.
 func (a *app) foreseePruned(ctx context.Context, place layout.Source, result *pruneResult) {
 	if !slices.ContainsFunc(result.Caches, func(c prunedCache) bool { return c.Unnamed > 0 }) {
 		return
@@ -138,8 +138,8 @@ func (a *app) foreseePruned(ctx context.Context, place layout.Source, result *pr
 	result.GCRefuses = a.foreseeFreed(ctx, place)
 }
 
-// writePruned says what was done, before an error too, and returns what went wrong. Of one cache that failed the error says all,
-// but not to those who read JSON.
+// writePruned writes what was done, even before an error, and returns what went wrong. If a single cache failed, the error says
+// everything, except in JSON.
 func (a *app) writePruned(result pruneResult, err error) error {
 	if err != nil {
 		result.Error = err.Error()
@@ -152,7 +152,7 @@ func (a *app) writePruned(result pruneResult, err error) error {
 	return errors.Join(err, failed)
 }
 
-// pruneAll prunes every cache that is meant.
+// pruneAll prunes every chosen cache.
 func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Place, o convert.PruneOptions, result *pruneResult) error {
 	if from.Reference.Digest != "" {
 		return &usageError{errors.New("pruning changes the digest, so give a tag instead")}
@@ -171,7 +171,7 @@ func (a *app) pruneAll(ctx context.Context, from *places.Opened, place layout.Pl
 	return err
 }
 
-// covered returns the caches that are meant, those that can't be read among them.
+// covered returns the chosen caches, including those that can't be read.
 func covered(ctx context.Context, from *places.Opened) ([]layout.Entry, error) {
 	if !places.Covers(from.Reference) {
 		return from.Caches(ctx)
@@ -197,12 +197,12 @@ func (r *pruneResult) done() (n int) {
 	return n
 }
 
-// err says which caches failed, nil for none.
+// err returns an error that says which caches failed, nil for none.
 func (r *pruneResult) err() error {
 	return failedOf(r.Caches, func(c prunedCache) error { return c.Err })
 }
 
-// collection is what is to be collected behind the pruning, or would be.
+// collection returns what to garbage-collect after the pruning, or what would be.
 func (r *pruneResult) collection(o layout.GCOptions) layout.GCOptions {
 	for _, c := range r.Caches {
 		if move, ok := c.Moves(); ok && o.DryRun {
@@ -212,7 +212,7 @@ func (r *pruneResult) collection(o layout.GCOptions) layout.GCOptions {
 	return o
 }
 
-// forgetPruned takes what was pruned, and is meant to go, out of the caches that go because nobody names them.
+// forgetPruned removes what was pruned on purpose from the caches that gc removed for lack of a tag.
 func (r *pruneResult) forgetPruned() {
 	r.GC.Unnamed = slices.DeleteFunc(r.GC.Unnamed, func(u layout.UnnamedCache) bool {
 		return slices.ContainsFunc(r.Caches, func(c prunedCache) bool { return c.From.Digest == u.Digest })
@@ -253,7 +253,7 @@ func (r pruneResult) render(w io.Writer) error {
 	return gcResult{Path: r.Path, GCResult: r.GC, Error: r.Error}.render(w)
 }
 
-// renderPruning says what went by each rule, and what is left.
+// renderPruning says what each rule dropped, and what is left.
 func renderPruning(w io.Writer, p convert.Pruning) {
 	renderFreed(w, p.Freed, p.Undated)
 	say(w, "  left: %d of %s, %d of %s, %d of %s, %s of %s of layers\n", p.Kept.Results, count(p.Before.Results, "result"),

@@ -13,13 +13,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// prunedCache is what became of a cache, and of its steps where they have names.
+// prunedCache is what happened to a cache, and to its steps if they have names.
 type prunedCache struct {
 	*convert.PruneResult
 	Steps *prunedSteps `json:"steps,omitempty"`
 }
 
-// prunedSteps are the records that a cache had, as they stood in it.
+// prunedSteps are the records that a cache had, in its order.
 type prunedSteps struct {
 	Records  []prunedRecord `json:"records"`
 	Warnings []string       `json:"warnings,omitempty"`
@@ -34,13 +34,13 @@ type prunedRecord struct {
 	Gone bool `json:"gone"` // the record itself
 }
 
-// pruneNames names what goes of caches and what stays.
+// pruneNames names what is dropped from caches and what stays.
 type pruneNames struct {
 	*namer
-	steps map[digest.Digest]*prunedSteps // by the roots before
+	steps map[digest.Digest]*prunedSteps // by the old root
 }
 
-// pruneNames reads the builds, nil where none are given.
+// pruneNames reads the builds; it returns nil if none are given.
 func (a *app) pruneNames(ctx context.Context, flags *pruneFlags, text string) (*pruneNames, error) {
 	if err := flags.naming.check(); err != nil || !flags.naming.given() {
 		return nil, err
@@ -52,7 +52,7 @@ func (a *app) pruneNames(ctx context.Context, flags *pruneFlags, text string) (*
 	return &pruneNames{namer, map[digest.Digest]*prunedSteps{}}, err
 }
 
-// explain returns what is to be called for each cache.
+// explain returns the function to call for each cache.
 func (n *pruneNames) explain() func(context.Context, *layout.Cache, []int) error {
 	if n == nil {
 		return nil
@@ -76,7 +76,7 @@ func (n *pruneNames) take(ctx context.Context, cache *layout.Cache, left []int) 
 	return nil
 }
 
-// addTo puts the steps into the result.
+// addTo adds the steps to the result.
 func (n *pruneNames) addTo(result *pruneResult) {
 	if n == nil {
 		return
@@ -88,7 +88,7 @@ func (n *pruneNames) addTo(result *pruneResult) {
 	}
 }
 
-// renderSteps says of which steps results go, and of which they stay.
+// renderSteps says which steps lose results, and which keep them.
 func (c prunedCache) renderSteps(w io.Writer) error {
 	if c.Steps == nil {
 		return nil
@@ -107,7 +107,7 @@ func (c prunedCache) renderSteps(w io.Writer) error {
 	})
 }
 
-// becomes says what becomes of the results of a record.
+// becomes says what happens to the results of a record.
 func (r prunedRecord) becomes() string {
 	if r.Left == 0 {
 		return "goes"

@@ -14,7 +14,7 @@ import (
 // stdinName stands for standard input.
 const stdinName = "-"
 
-// readInput reads a file, or standard input, that may be as large as a plan.
+// readInput reads a file or standard input, up to the size of a plan.
 func readInput(stdin io.Reader, name string) ([]byte, error) {
 	if name == stdinName {
 		raw, err := io.ReadAll(io.LimitReader(stdin, migrate.MaxPlan+1))
@@ -30,7 +30,7 @@ func readInput(stdin io.Reader, name string) ([]byte, error) {
 	return raw, nil
 }
 
-// notThereOr says that a file is not there, where that is what went wrong; else it is one that can't be what was asked for.
+// notThereOr returns a NotThereError if a file does not exist; any other error means that the file can't be what was asked for.
 func notThereOr(err error, name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &places.NotThereError{Path: name}

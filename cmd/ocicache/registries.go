@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// unknownProfileError says that no rules are known by a name.
+// unknownProfileError says that no profile has the given name.
 type unknownProfileError struct{ name string }
 
 func (e *unknownProfileError) Error() string {
@@ -22,7 +22,7 @@ func (e *unknownProfileError) Error() string {
 // unlistedError says that nothing is known about a host.
 type unlistedError struct{ error }
 
-// Unwrap returns nothing: it is no wrong usage to ask.
+// Unwrap returns nothing, because asking is not wrong usage.
 func (e *unlistedError) Unwrap() error { return nil }
 
 // registriesResult is what registries writes with --json about all of them.
@@ -68,7 +68,7 @@ func renderProfiles(w io.Writer, profiles []registry.Profile) error {
 	})
 }
 
-// most writes a limit for a table.
+// most formats a limit for a table.
 func most(limit registry.Limit) string {
 	if limit.Bytes == 0 {
 		return "-"
@@ -91,7 +91,7 @@ func renderProfile(w io.Writer, p registry.Profile) error {
 		row("largest root", most(p.MaxRoot), "", p.MaxRoot.Source)
 		row("largest layer", most(p.MaxLayer), "", p.MaxLayer.Source)
 	})
-	if len(p.Hosts) > 0 { // in a line of its own, or the column of the answers would be as wide as they are
+	if len(p.Hosts) > 0 { // on a line of its own, or the column of the answers would be as wide
 		say(w, "  hosts: %s\n", strings.Join(p.Hosts, " "))
 	}
 	for _, note := range p.Notes {
@@ -100,7 +100,7 @@ func renderProfile(w io.Writer, p registry.Profile) error {
 	return err
 }
 
-// present returns those texts that are not empty.
+// present returns the texts that are not empty.
 func present(texts ...string) []string {
 	var kept []string
 	for _, text := range texts {

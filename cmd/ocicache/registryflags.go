@@ -27,7 +27,7 @@ const (
 	dest   side = "dest-"
 )
 
-// access is how to get into a registry, as given on the command line.
+// access is how to reach a registry, as given on the command line.
 type access struct {
 	authFile, creds, token, certDir string
 	tlsVerify                       bool
@@ -38,12 +38,12 @@ type registryFlags struct {
 	cmd    *cobra.Command
 	set    *pflag.FlagSet
 	access map[side]*access
-	// password says that the password of the one --creds that has none is read from standard input.
+	// password says that the password of the one --creds that lacks it is read from standard input.
 	password bool
 	retry    int
 	idle     time.Duration
 	givesUp  bool          // the command has the flag
-	giveUp   time.Duration // 0 where it has a rule of its own, or none
+	giveUp   time.Duration // 0 if the command has a rule of its own, or none
 	rate     float64
 }
 
@@ -74,7 +74,7 @@ func addRegistryFlags(cmd *cobra.Command, sides ...side) *registryFlags {
 	return f
 }
 
-// addGiveUp adds the flag of commands that may have much to do.
+// addGiveUp adds the flag for commands that may take long.
 func (f *registryFlags) addGiveUp() {
 	const name = "give-up"
 	f.givesUp = true
@@ -82,10 +82,10 @@ func (f *registryFlags) addGiveUp() {
 	f.set.Lookup(name).Annotations = map[string][]string{registryGroup: nil}
 }
 
-// registryGroup marks flags that help shows apart from what a command is about.
+// registryGroup marks flags that the help shows apart from a command's own.
 const registryGroup = "registry"
 
-// call gives the sides other names in the help, where the command has others for its arguments.
+// call gives the sides other names in the help, for a command that names its arguments otherwise.
 func (f *registryFlags) call(names map[side]string) {
 	for s, name := range names {
 		for _, flag := range accessFlags() {
@@ -98,12 +98,12 @@ func (f *registryFlags) call(names map[side]string) {
 // sideNames are the words for the registries in the help.
 var sideNames = map[side]string{either: "the registry", src: "SRC's registry", dest: "DST's registry"}
 
-// accessFlags are the names of the flags that exist for each side.
+// accessFlags returns the names of the flags that exist for each side.
 func accessFlags() []string {
 	return []string{"authfile", "creds", "registry-token", "cert-dir", "tls-verify"}
 }
 
-// check refuses short names where they could mean two registries. For two repositories of one there is no question.
+// check rejects short names that could mean two registries. Two repositories of one registry are no problem.
 func (f *registryFlags) check(refs ...layout.Reference) error {
 	hosts := map[string]bool{}
 	for _, ref := range refs {
@@ -118,7 +118,7 @@ func (f *registryFlags) check(refs ...layout.Reference) error {
 		return err
 	}
 	for _, name := range accessFlags() {
-		if f.set.Changed(name) && len(hosts) > 1 && name != "authfile" { // whose entries name their registries
+		if f.set.Changed(name) && len(hosts) > 1 && name != "authfile" { // its entries name their registries
 			if err := f.ambiguous(name); err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ func (f *registryFlags) check(refs ...layout.Reference) error {
 	return f.readPassword()
 }
 
-// checkNumbers refuses numbers that make no sense.
+// checkNumbers rejects invalid numbers.
 func (f *registryFlags) checkNumbers() error {
 	switch {
 	case f.retry < 0:
@@ -142,8 +142,8 @@ func (f *registryFlags) checkNumbers() error {
 	return nil
 }
 
-// checkFiles refuses files and directories that are named and can't be read, before anything is asked of a registry. What each side has of
-// its own is not looked for.
+// checkFiles rejects files and directories that can't be read, before any registry is asked. A common flag that every side overrides is
+// not checked.
 func (f *registryFlags) checkFiles() error {
 	for _, s := range []side{either, src, dest} {
 		a, ok := f.access[s]
@@ -165,7 +165,7 @@ func (f *registryFlags) checkFiles() error {
 	return nil
 }
 
-// checkEnvironment refuses a file with credentials that the environment names and that can't be read.
+// checkEnvironment rejects a file with credentials that the environment names but that can't be read.
 func (f *registryFlags) checkEnvironment() error {
 	path := os.Getenv(authVariable)
 	if path == "" || f.set.Changed("authfile") {
@@ -177,10 +177,10 @@ func (f *registryFlags) checkEnvironment() error {
 	return nil
 }
 
-// authVariable names the file with credentials, where no flag does.
+// authVariable names the file with credentials, if no flag does.
 const authVariable = "REGISTRY_AUTH_FILE"
 
-// isSetForAll reports whether each of several sides has a flag of its own.
+// isSetForAll reports whether there are several sides and each has its own value for a flag.
 func (f *registryFlags) isSetForAll(name string) bool {
 	if len(f.access) == 1 {
 		return false
@@ -193,7 +193,7 @@ func (f *registryFlags) isSetForAll(name string) bool {
 	return true
 }
 
-// checkAll is check for all that a command names, be it an argument or the value of a flag. What is no reference is said where it is opened.
+// checkAll is check for everything that a command names, as an argument or in a flag. An invalid reference is reported when it is opened.
 func (f *registryFlags) checkAll(texts []string) error {
 	var refs []layout.Reference
 	for _, text := range texts {
@@ -204,8 +204,8 @@ func (f *registryFlags) checkAll(texts []string) error {
 	return f.check(refs...)
 }
 
-// checkSide refuses credentials for one side where nothing that is named there is in a registry: they were meant for something else.
-// What else does nothing there may stand in scripts for every place.
+// checkSide rejects credentials for a side with no registry: they were meant for something else. Other flags without effect there
+// are accepted, because scripts may give them for every place.
 func (f *registryFlags) checkSide(s side, what string, refs ...layout.Reference) error {
 	if slices.ContainsFunc(refs, isRegistry) {
 		return nil
@@ -218,7 +218,7 @@ func (f *registryFlags) checkSide(s side, what string, refs ...layout.Reference)
 	return nil
 }
 
-// baseOf returns the reference of --base beside others, where it is one.
+// baseOf returns other references with that of --base, if it is one.
 func baseOf(base string, refs ...layout.Reference) []layout.Reference {
 	if ref, err := layout.ParseReference(base); base != "" && err == nil {
 		return append(slices.Clip(refs), ref)
@@ -226,14 +226,14 @@ func baseOf(base string, refs ...layout.Reference) []layout.Reference {
 	return refs
 }
 
-// eitherError says that a flag could be about either of two registries.
+// eitherError says that a flag could mean either of two registries.
 type eitherError struct{ flag string }
 
 func (e *eitherError) Error() string {
 	return fmt.Sprintf("--%s could mean either registry: use --src-%s or --dest-%s", e.flag, e.flag, e.flag)
 }
 
-// ambiguous refuses a short name where there are two registries. Without long names, only what is secret is refused.
+// ambiguous rejects a short name when there are two registries. If there are no long names, it rejects only secrets.
 func (f *registryFlags) ambiguous(name string) error {
 	if _, ok := f.access[src]; ok {
 		return &usageError{&eitherError{name}}
@@ -244,10 +244,10 @@ func (f *registryFlags) ambiguous(name string) error {
 	return &usageError{fmt.Errorf("--%s is for one registry, but several are given: use --authfile, with an entry for each", name)}
 }
 
-// maxPassword is how long a password may be.
+// maxPassword is the longest password, in bytes.
 const maxPassword = 64 << 10
 
-// readPassword reads the password that --password-stdin is about, once.
+// readPassword reads the password for --password-stdin, once.
 func (f *registryFlags) readPassword() error {
 	var without []*access
 	for s, a := range f.access {
@@ -267,7 +267,7 @@ func (f *registryFlags) readPassword() error {
 	}
 	f.password = false
 	pairs := f.set.Lookup("pairs")
-	provenance, _ := f.set.GetStringArray("provenance") // which not every command has
+	provenance, _ := f.set.GetStringArray("provenance") // not every command has it
 	switch name := f.cmd.Name(); {
 	case len(without) != 1:
 		return &usageError{errors.New("--password-stdin needs --creds USER without a password, for one registry")}

@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// archiveRemedy is what helps where an archive is damaged, which nothing mends.
+	// archiveRemedy is for a damaged archive, which nothing can repair.
 	archiveRemedy = "copy the archive again from an intact original; archives packed with --volume-size and --parity can rebuild lost volumes"
 
 	orExport = "; or export the cache again"
 )
 
-// whenFreed says when gc frees what no tag names any more.
+// whenFreed says when gc frees what no tag names.
 const whenFreed = "after a day, or at once with --keep-since 0s if nothing else is writing there"
 
-// frees says that of the blobs of a directory.
+// frees says when gc frees the blobs of a directory.
 func frees(dir string) string { return mention(onPath("gc", dir)) + " frees them " + whenFreed }
 
-// listsAll names the command that lists everything that is wrong.
+// listsAll names the command that lists everything wrong.
 func (s subject) listsAll() string { return s.mention("verify") + " lists every problem" }
 
-// kept is what helps where a registry has a blob with other bytes: it takes no blob that it has, from anybody.
+// kept says what helps if a registry has a blob with other bytes: it never takes a blob that it has, from anybody.
 func (s subject) kept() string {
 	return s.writes("--deep") + " drops what needs it; to get it back intact, " + s.far()
 }
 
-// far is that for a blob that nothing of a cache can do without.
+// far is kept for a blob that the whole cache depends on.
 func (s subject) far() string {
 	return "an administrator has to delete the damaged blob there first, as it won't be replaced; " + s.writes("--deep", "--base", "PLACE") +
 		" then restores it; or export the cache to a repository on another registry"
 }
 
-// writes names the command that mends the subject, and what gives it a tag first, where it has none to be moved.
+// writes names the command that repairs the subject, and before it the one that gives it a tag, if it has none to move.
 func (s subject) writes(more ...string) string {
 	if s.ref.Digest == "" {
 		return s.mention("repair", append(more, "--write")...)
@@ -48,9 +48,9 @@ func (s subject) writes(more ...string) string {
 	return s.mention("tag", "TAG") + " gives it a tag first, then " + s.tagged("TAG").mention("repair", append(more, "--write")...)
 }
 
-// remedy says what helps against a problem of the subject: what its kind says, in commands.
+// remedy says what helps with a problem of the subject, using commands for what its kind says.
 func (s subject) remedy(p buildcache.Problem) string {
-	if p.Remedy != p.Kind.Info().Remedy { // whoever found it knows better
+	if p.Remedy != p.Kind.Info().Remedy { // whoever found it knew better
 		return p.Remedy
 	}
 	s = s.of(p)
@@ -69,13 +69,13 @@ func (s subject) remedy(p buildcache.Problem) string {
 		}
 	case buildcache.Unreachable:
 		return s.whole().mention("gc") + " removes them, " + whenFreed
-	case buildcache.Leftover: // one text for both sorts, as many of a kind are shown with the remedy of the first
+	case buildcache.Leftover: // one text for both kinds of leftovers, because many are shown with the remedy of the first
 		return s.whole().mention("gc") + " removes them: those in .ocicache/ at once, those in ingest/ " + whenFreed
 	}
 	return p.Remedy
 }
 
-// of is the cache that a problem is of, where it says so.
+// of returns the cache that a problem is about, if it says so.
 func (s subject) of(p buildcache.Problem) subject {
 	if s.ref.Tag != "" || s.ref.Digest != "" {
 		return s
@@ -83,8 +83,8 @@ func (s subject) of(p buildcache.Problem) subject {
 	return s.tagged(p.Cache)
 }
 
-// fitRemedies says what helps in commands. Where those that fit a directory don't help it is something else: an archive is not mended,
-// and a registry keeps what it has.
+// fitRemedies adapts remedies to the place, as commands. Those for a directory don't always help: an archive can't be repaired, and a
+// registry keeps what it has.
 func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 	s, refuses := a.subjectOf(from.Reference), gcRefuses(problems)
 	for i := range problems {
@@ -105,7 +105,7 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 	}
 }
 
-// offerRoots says of tags whose roots are missing that repair can point them at a root that has no tag, where a whole one lies there.
+// offerRoots says of tags whose roots are missing that repair can point them at an untagged root, if there is a complete one.
 func (a *app) offerRoots(ctx context.Context, from *places.Opened, problems []buildcache.Problem) {
 	isMissing := func(p buildcache.Problem) bool { return p.Kind == buildcache.RootMissing }
 	dir, ok := from.Source.(*layout.Dir)
@@ -114,7 +114,7 @@ func (a *app) offerRoots(ctx context.Context, from *places.Opened, problems []bu
 	}
 	caches, err := dir.UnnamedCaches(ctx)
 	if err != nil || len(caches) == 0 || caches[0].Missing > 0 {
-		return // what can't be told is not promised, and repair takes no root unasked that is not all there
+		return // promise nothing if it can't be told; and repair takes an incomplete root only if asked to
 	}
 	entries, err := dir.Entries(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (a *app) offerRoots(ctx context.Context, from *places.Opened, problems []bu
 	}
 }
 
-// pointed says how a tag whose root is missing gets one that has no tag. Only where the tag is alone repair takes that unasked.
+// pointed says how a tag whose root is missing gets an untagged one. repair does that unasked only if it is the only tag.
 func (s subject) pointed(root digest.Digest, alone bool) string {
 	const orBase = ", or with --base PLACE takes the missing one from a place that has it" + orExport
 	if alone {
@@ -137,14 +137,14 @@ func (s subject) pointed(root digest.Digest, alone bool) string {
 	return s.writes("--root", root.String()) + " points the tag at the newest root without a tag, if that is the cache" + orBase
 }
 
-// requiredRemedy is what helps where an archive is whole, but was packed without what is looked for.
+// requiredRemedy is for an archive that is complete but was packed without what is looked for.
 func (a *app) requiredRemedy(file string) string {
 	return fmt.Sprintf("the archive leaves out what the far side already has: %s looks in PLACE too, if that has it, "+
 		"and %s takes it from there", mention(a.repeated(a.running.CommandPath(), flagBase, "PLACE")),
 		mention(onPath("unpack", file, "DIR", "--base", "PLACE")))
 }
 
-// gcRefuses reports whether nobody can tell what is needed in a directory, so that gc removes nothing.
+// gcRefuses reports whether it is unknown what a directory still needs, so that gc removes nothing.
 func gcRefuses(problems []buildcache.Problem) bool {
 	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool {
 		return slices.Contains([]buildcache.Kind{
@@ -154,7 +154,7 @@ func gcRefuses(problems []buildcache.Problem) bool {
 	})
 }
 
-// isMended reports whether repair mends problems of a kind.
+// isMended reports whether repair can repair problems of a kind.
 func isMended(kind buildcache.Kind) bool {
 	return slices.Contains([]buildcache.Kind{
 		buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing, buildcache.BlobDamaged,
@@ -171,7 +171,7 @@ func isRequired(src layout.Source, blob digest.Digest) bool {
 	return slices.ContainsFunc(packed.Description().Requires, func(b archive.Blob) bool { return b.Digest == blob })
 }
 
-// removedByGC says what becomes of caches in a directory that have no name.
+// removedByGC says what will happen to a directory's untagged caches.
 func removedByGC(dir string) string {
 	return fmt.Sprintf(", which %s will remove after a day", mention(onPath("gc", dir)))
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/ocicache/ocicache/convert"
 )
 
-// size writes bytes for people, in units of 1000.
+// size formats a number of bytes for people, in units of 1000.
 func size(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0))) }
 
-// count writes a number and what there are that many of.
+// count formats a number with its noun.
 func count(n int, singular string) string { return english.Plural(n, singular, "") }
 
-// short writes the beginning of a digest, enough to find it again in a listing.
+// short returns the beginning of a digest, enough to find it again in a listing.
 func short(d digest.Digest) string {
 	_, hex, ok := strings.Cut(d.String(), ":")
 	if !ok {
@@ -49,7 +49,7 @@ func (r convertResult) render(w io.Writer) error {
 	return nil
 }
 
-// ofTag names the cache of a place that has a tag.
+// ofTag names the cache in a place with a tag.
 func ofTag(place, tag string) string {
 	if tag == "" {
 		return place
@@ -76,7 +76,7 @@ func (r convertResult) renderCache(w io.Writer, c convertedCache) error {
 		row := func(what, before, after string) { sayRow(rows, what, before, after) }
 		row("", "before", "after")
 		row("form", string(c.From.Form), string(c.To.Form))
-		if !isNarrow(w, mediaTypesWidth) { // the form says the same
+		if !isNarrow(w, mediaTypesWidth) { // the form says the same as the media type
 			row("media type", orNone(c.From.MediaType), c.To.MediaType)
 		}
 		row("root", c.From.Digest.String(), orUnknown(c.To.Digest))
@@ -113,7 +113,7 @@ func orUnknown(d digest.Digest) string {
 	return d.String()
 }
 
-// layersLine says how many layer blobs there are on one side, how they are packed and how large they are.
+// layersLine says how many layer blobs one side has, how they are compressed and how large they are.
 func layersLine(c *convert.Result, after bool) string {
 	var total int64
 	var packed []buildcache.Compression
@@ -138,7 +138,7 @@ func layersLine(c *convert.Result, after bool) string {
 	return text + ", " + size(total)
 }
 
-// actionsLine says what became of the layers.
+// actionsLine says what was done with the layers.
 func actionsLine(c *convert.Result) string {
 	steps := map[convert.Action]int{}
 	for _, layer := range c.Layers {

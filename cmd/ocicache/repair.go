@@ -62,22 +62,22 @@ The exit status is 3 if something was found and not repaired, which without --wr
 // repairResult is what repair writes with --json.
 type repairResult struct {
 	Path string `json:"path"`
-	// Layout is what was mended of the list of tags.
+	// Layout is what was repaired in the list of tags.
 	Layout  []convert.Repair        `json:"layout,omitempty"`
 	Caches  []*convert.RepairResult `json:"caches"`
 	Written bool                    `json:"written"` // with --write
-	// Others is how many entries are no caches, which are left as they are.
+	// Others is how many entries are not caches, which are left alone.
 	Others int `json:"others,omitempty"`
-	// Error is what ended it, besides what was wrong with caches.
+	// Error is what ended it, other than what was wrong with caches.
 	Error string `json:"error,omitempty"`
-	// Unnamed are the whole caches of a directory that no tag names then.
+	// Unnamed are the complete caches of a directory that no tag names afterwards.
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 
 	isFar    bool   // in a registry
-	withBase string // the same command with --base; "" where it has one
+	withBase string // the same command with --base; "" if it has one already
 }
 
-// wouldBase reports whether a base could have given what is lost of a cache. A registry keeps what it has, damaged or not.
+// wouldBase reports whether a base could have supplied what is lost of a cache. A registry keeps what it has, damaged or not.
 func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
 	if r.withBase == "" || c.Written || c.Lost.Results == 0 && len(c.Left) == 0 {
 		return false
@@ -86,7 +86,7 @@ func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
 		slices.ContainsFunc(c.Left, func(p buildcache.Problem) bool { return r.isMissing(p.Kind) })
 }
 
-// isMissing reports whether a base would give what a problem is about.
+// isMissing reports whether a base would supply what a problem is about.
 func (r *repairResult) isMissing(kind buildcache.Kind) bool {
 	switch kind { //nolint:exhaustive // no others are
 	case buildcache.BlobMissing, buildcache.ConfigMissing, buildcache.RootMissing:
@@ -97,7 +97,7 @@ func (r *repairResult) isMissing(kind buildcache.Kind) bool {
 	return false
 }
 
-// errRootUnused says that --root names a root for which there is no tag.
+// errRootUnused says that --root names a root that no tag needs.
 var errRootUnused = errors.New("--root: no tag is missing its root, so none gets this one; to move a tag, use tag; " +
 	"to make a new one, add --tag TAG")
 
@@ -144,8 +144,8 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	return a.writeRepaired(result, options.Root, err)
 }
 
-// writeRepaired says what was done, before an error too, and returns what went wrong. Where nothing was done the error says all, but
-// not to those who read JSON.
+// writeRepaired writes what was done, even before an error, and returns what went wrong. If nothing was done, the error says
+// everything, except in JSON.
 func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) error {
 	failed := result.err()
 	told := result.isChanged() || failed != nil && len(result.Caches) > 1 || a.json && len(result.Caches) > 0
@@ -167,12 +167,12 @@ func (a *app) writeRepaired(result repairResult, root digest.Digest, err error) 
 	return nil
 }
 
-// err says which caches could not be looked at or mended, nil for none.
+// err returns an error that says which caches could not be inspected or repaired, nil for none.
 func (r *repairResult) err() error {
 	return failedOf(r.Caches, func(c *convert.RepairResult) error { return c.Err })
 }
 
-// uses reports whether a tag has a root now, or would have it.
+// uses reports whether a tag has a root now, or would.
 func (r *repairResult) uses(root digest.Digest) bool {
 	is := func(done convert.Repair) bool { return done.Digest == root }
 	return slices.ContainsFunc(r.Layout, is) || slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool {
@@ -180,12 +180,12 @@ func (r *repairResult) uses(root digest.Digest) bool {
 	})
 }
 
-// isChanged reports whether anything was mended, or would be.
+// isChanged reports whether anything was repaired, would be, or can't be.
 func (r *repairResult) isChanged() bool {
 	return len(r.Layout) > 0 || slices.ContainsFunc(r.Caches, func(c *convert.RepairResult) bool { return len(c.Repairs) > 0 || len(c.Left) > 0 })
 }
 
-// repair mends the list of tags, and then every cache that is meant.
+// repair repairs the list of tags, and then every chosen cache.
 func (r *repairResult) repair(ctx context.Context, from *places.Opened, place layout.Place, o convert.RepairOptions) error {
 	if o.Root != "" {
 		root, err := layout.FindDigest(ctx, place, o.Root)
@@ -216,7 +216,7 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 	return r.addUnnamed(ctx, place, o)
 }
 
-// repairEach mends caches one after the other. It goes on after one that fails, which is in the result with its error.
+// repairEach repairs caches one after the other. It goes on after a failure and records it in the result.
 func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entries []layout.Entry, o convert.RepairOptions) error {
 	for _, entry := range entries {
 		if entry.Kind == layout.KindImage {
@@ -236,7 +236,7 @@ func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entri
 	return nil
 }
 
-// entries returns what is to be mended, once the list of tags is. A tag that is not there is made for --root.
+// entries returns what to repair once the list of tags is repaired. A tag that does not exist is made for --root.
 func (r *repairResult) entries(ctx context.Context, from *places.Opened, place layout.Place, o convert.RepairOptions) ([]layout.Entry, error) {
 	if places.MeansAll(from.Reference) {
 		done, entries, err := convert.RepairTags(ctx, place, o)
@@ -251,7 +251,7 @@ func (r *repairResult) entries(ctx context.Context, from *places.Opened, place l
 	return entries, err
 }
 
-// addUnnamed adds the whole caches of a directory that no tag names.
+// addUnnamed adds the complete caches of a directory that no tag names.
 func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source, o convert.RepairOptions) (err error) {
 	if dir, ok := place.(*layout.Dir); ok {
 		r.Unnamed, err = convert.WholeUnnamed(ctx, dir, r.Caches, o)
@@ -259,7 +259,7 @@ func (r *repairResult) addUnnamed(ctx context.Context, place layout.Source, o co
 	return err
 }
 
-// isBroken reports whether something is still to be mended.
+// isBroken reports whether anything still needs repair.
 func (r *repairResult) isBroken() bool {
 	if len(r.Layout) > 0 && !r.Written {
 		return true
@@ -299,7 +299,7 @@ func (r repairResult) render(w io.Writer) error {
 	return nil
 }
 
-// renderLost says what goes with layers that are nowhere, and what would bring them.
+// renderLost says what is lost with layers that can't be found.
 func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 	if c.Lost.Results == 0 || c.Rest == nil {
 		return
@@ -314,7 +314,7 @@ func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 	}
 }
 
-// wasUnnamed reports whether no tag named what is mended, and blobs of it are missing, as interrupted writers leave a cache.
+// wasUnnamed reports whether a repaired cache had no tag and has blobs missing, as interrupted writers leave it.
 func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	isMissing := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.BlobMissing) }
 	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }

@@ -48,7 +48,7 @@ printed, and the exit status is 6.`,
 	flags.filter.add(cmd)
 	f.StringVar(&flags.olderThan, "older-than", "", "only caches whose newest result is older than this `AGE`, such as "+convert.AgeExamples)
 	f.IntVar(&flags.keep, "keep", -1, "of the caches that match, keep this many of the newest, with all their tags")
-	f.Lookup("keep").DefValue = "0" // which is not shown
+	f.Lookup("keep").DefValue = "0" // 0 is not shown
 	f.BoolVar(&flags.dryRun, "dry-run", false, "show what would be deleted, and delete nothing")
 	flags.given = f.Changed
 	flags.access = addRegistryFlags(cmd)
@@ -60,30 +60,30 @@ type rmResult struct {
 	Path    string  `json:"path"`
 	DryRun  bool    `json:"dryRun,omitempty"`
 	Tags    []rmTag `json:"tags"`    // the oldest first
-	Deleted int     `json:"deleted"` // with a dry run: to delete
-	Caches  int     `json:"caches"`  // among which was chosen
-	// Undated are caches that were kept because their age is unknown.
+	Deleted int     `json:"deleted"` // in a dry run: to be deleted
+	Caches  int     `json:"caches"`  // that the choice was made from
+	// Undated is how many caches were kept because their age is unknown.
 	Undated int `json:"undated,omitempty"`
-	// Unreadable are tags whose roots are not there or can't be read, and that were kept because nobody knows what they named.
+	// Unreadable is how many tags were kept because their roots are missing or can't be read, so that it is unknown what they name.
 	Unreadable int `json:"unreadable,omitempty"`
-	// Uncovered are entries that deleted tags name then, and hid before.
+	// Uncovered are entries that deleted tags hid, and that these tags now name.
 	Uncovered []uncovered `json:"uncovered,omitempty"`
-	// GCRefuses says why gc will remove nothing of what the deleted tags named, "" where it will, or where nothing was deleted.
+	// GCRefuses says why gc will remove nothing of what the deleted tags named, "" if it will, or if nothing was deleted.
 	GCRefuses string `json:"gcRefuses,omitempty"`
-	// Error is what ended it, besides what was wrong with tags.
+	// Error is what ended it, other than what was wrong with tags.
 	Error string `json:"error,omitempty"`
 
 	local  bool
 	now    time.Time
-	unread []error // why roots could not be read, where that is not what is wrong with them
-	// unreachable are those of the unreadable tags whose roots the place does not give: they don't go by their names either.
+	unread []error // why roots could not be read, if the roots themselves are not at fault
+	// unreachable is how many of the unreadable tags have roots that the place does not return. They are not deleted by name either.
 	unreachable int
 }
 
-// noTagLeft says why gc refuses where the last tag went.
+// noTagLeft says why gc refuses once the last tag is deleted.
 const noTagLeft = "no tag is left, so gc would think that index.json was lost"
 
-// foreseeGC finds out whether gc will refuse for what is left: nothing, or tags whose roots are not there.
+// foreseeGC finds out whether gc will refuse because of what is left: no tags, or tags whose roots are missing.
 func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 	if r.DryRun || !r.local || r.Deleted == 0 {
 		return nil
@@ -93,7 +93,7 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
 	return err
 }
 
-// foreseeGC returns why gc will refuse to remove anything in a directory, by its tags, or "" where they are no reason.
+// foreseeGC returns why a directory's tags will make gc refuse to remove anything, or "".
 func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	left, err := place.Entries(ctx)
 	if err == nil && len(left) == 0 {
@@ -108,7 +108,7 @@ func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 	return "", err
 }
 
-// foreseeNameless does that where no tag is left: gc only takes them for lost where caches lie there.
+// foreseeNameless is foreseeGC for a directory without tags: gc takes them for lost only if there are caches.
 func foreseeNameless(ctx context.Context, place layout.Source) (string, error) {
 	unnamer, ok := place.(layout.Unnamer)
 	if !ok {
@@ -121,7 +121,7 @@ func foreseeNameless(ctx context.Context, place layout.Source) (string, error) {
 	return noTagLeft, nil
 }
 
-// foreseeFreed is foreseeGC for a result that is to be written in any case: where it fails, that is noted.
+// foreseeFreed is foreseeGC for a result that is written in any case: a failure is only noted.
 func (a *app) foreseeFreed(ctx context.Context, place layout.Source) string {
 	why, err := foreseeGC(ctx, place)
 	if err != nil {
@@ -130,7 +130,7 @@ func (a *app) foreseeFreed(ctx context.Context, place layout.Source) string {
 	return why
 }
 
-// freesUnless says what becomes of blobs in a directory that no tag names any more, where it is known why gc refuses, if it does.
+// freesUnless says what will happen to blobs that no tag names any more in a directory, given why gc refuses, "" if it does not.
 func freesUnless(refuses, dir string) string {
 	if refuses != "" {
 		return mendsForGC(refuses, dir)
@@ -138,16 +138,16 @@ func freesUnless(refuses, dir string) string {
 	return frees(dir)
 }
 
-// mendsForGC says what helps where a tag makes gc refuse.
+// mendsForGC says what helps if a tag makes gc refuse.
 func mendsForGC(why, dir string) string {
 	return why + ": " + mention(onPath("repair", dir, "--write")) + " may fix it, or delete that tag too with rm"
 }
 
-// rmTag is a tag that was chosen, and what became of it.
+// rmTag is a chosen tag, and what happened to it.
 type rmTag struct {
 	convert.Untagged
 
-	Newest *time.Time `json:"newest,omitempty"` // of the results, absent where none says it
+	Newest *time.Time `json:"newest,omitempty"` // of the results, absent if unknown
 }
 
 func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
@@ -178,12 +178,12 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 	}
 	failed := errors.Join(err, result.err())
 	if failed != nil && result.Deleted == 0 && len(result.Tags) == 1 && result.Unreadable == 0 && result.Tags[0].ByHand == "" && !a.json {
-		return failed // which says all
+		return failed // the error says everything
 	}
 	return errors.Join(a.write(result, result.render), failed)
 }
 
-// choice reads the flags.
+// choice converts the flags to a choice.
 func (f *rmFlags) choice() (rmChoice, error) {
 	choice := rmChoice{filter: f.filter, keep: f.keep}
 	var err error
@@ -199,15 +199,15 @@ func (f *rmFlags) choice() (rmChoice, error) {
 	return choice, nil
 }
 
-// rmChoice says which caches are to go.
+// rmChoice says which caches to delete.
 type rmChoice struct {
 	filter tagFilter
 	match  func(tag string) bool
 	before time.Time
-	keep   int // less than 0 for no bound
+	keep   int // less than 0 for no limit
 }
 
-// check refuses a choice that makes no sense for what a command line names.
+// check rejects a choice that makes no sense for a reference.
 func (c rmChoice) check(ref layout.Reference) error {
 	switch {
 	case ref.Digest != "":
@@ -220,13 +220,13 @@ func (c rmChoice) check(ref layout.Reference) error {
 	return nil
 }
 
-// byAge reports whether the ages of caches decide.
+// byAge reports whether the choice depends on the ages of caches.
 func (c rmChoice) byAge() bool { return c.keep >= 0 || !c.before.IsZero() }
 
-// chooses reports whether something is chosen, and not only left out.
+// chooses reports whether the flags choose something, rather than only leaving something out.
 func (c rmChoice) chooses() bool { return len(c.filter.match) > 0 || !c.before.IsZero() || c.keep >= 0 }
 
-// choose finds the entries to delete, and all entries there are.
+// choose returns the entries to delete, and all entries.
 func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmChoice) (chosen []inspect.Listed, all []layout.Entry, err error) {
 	if all, err = layout.LenientEntries(ctx, from.Source); err != nil {
 		return nil, nil, err
@@ -264,7 +264,8 @@ func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmCho
 	return choice.among(listed), all, nil
 }
 
-// dated leaves out those whose age is unknown. Where that is because something could not be read, what was to be done is not done.
+// dated leaves out caches of unknown age. If that is because something could not be read, the command has not done all that it was asked
+// to.
 func (r *rmResult) dated(listed []inspect.Listed) []inspect.Listed {
 	return slices.DeleteFunc(listed, func(l inspect.Listed) bool {
 		if l.Newest != nil {
@@ -286,7 +287,7 @@ func entriesOf(listed []inspect.Listed) []layout.Entry {
 	return entries
 }
 
-// among returns those that are to go, the oldest first.
+// among returns the caches to delete, oldest first.
 func (c rmChoice) among(chosen []inspect.Listed) []inspect.Listed {
 	slices.SortStableFunc(chosen, compareAges)
 	if c.keep >= 0 {
@@ -295,7 +296,7 @@ func (c rmChoice) among(chosen []inspect.Listed) []inspect.Listed {
 	return slices.DeleteFunc(chosen, func(l inspect.Listed) bool { return !c.before.IsZero() && !l.Newest.Before(c.before) })
 }
 
-// olderThanNewest leaves out the newest of some caches, which are sorted by age, with all of their tags.
+// olderThanNewest drops the newest caches, with all of their tags, from a list sorted by age.
 func olderThanNewest(listed []inspect.Listed, keep int) []inspect.Listed {
 	kept := map[digest.Digest]bool{}
 	for _, l := range slices.Backward(listed) {
@@ -306,7 +307,7 @@ func olderThanNewest(listed []inspect.Listed, keep int) []inspect.Listed {
 	return slices.DeleteFunc(listed, func(l inspect.Listed) bool { return kept[l.Digest] })
 }
 
-// compareAges orders caches by their ages, the oldest first, and those whose age is unknown last.
+// compareAges sorts caches by age, oldest first and those of unknown age last.
 func compareAges(a, b inspect.Listed) int {
 	switch {
 	case a.Newest == nil && b.Newest == nil:
@@ -319,7 +320,7 @@ func compareAges(a, b inspect.Listed) int {
 	return cmp.Or(a.Newest.Compare(*b.Newest), cmp.Compare(a.Tag, b.Tag))
 }
 
-// delete deletes the tags of entries, or says which would be.
+// delete deletes the tags of entries, or says which it would delete.
 func (r *rmResult) delete(ctx context.Context, place layout.Source, chosen []inspect.Listed, all []layout.Entry) (err error) {
 	var done []convert.Untagged
 	if r.DryRun {
@@ -337,7 +338,7 @@ func (r *rmResult) delete(ctx context.Context, place layout.Source, chosen []ins
 	return err
 }
 
-// err is what went wrong with tags that are still there, also where the result says how to delete them by another interface.
+// err returns what went wrong with tags that still exist, even if the result says how to delete them by other means.
 func (r *rmResult) err() error {
 	var errs []error
 	for _, t := range r.Tags {

@@ -12,10 +12,10 @@ import (
 
 // keptError says once why a place keeps several tags.
 type keptError struct {
-	*layout.KeptError // of the first of them
+	*layout.KeptError // the first one's
 
 	tags     int
-	together []string // these tags, and those that name the same roots
+	together []string // these tags, and others that name the same roots
 }
 
 func (e *keptError) Error() string {
@@ -29,7 +29,7 @@ func (e *keptError) Error() string {
 // Unwrap returns the error of the first tag.
 func (e *keptError) Unwrap() error { return e.KeptError }
 
-// keptTogether makes one error of those in which a place says the same.
+// keptTogether merges the errors in which a place gives the same reason.
 func keptTogether(errs []error) (joined []error) {
 	type reason struct {
 		text   string
@@ -104,7 +104,7 @@ func (r rmResult) deleted() string {
 	return "deleted"
 }
 
-// outcome says what became of a tag.
+// outcome says what happened to a tag.
 func (r rmResult) outcome(t rmTag) string {
 	shared := few(t.Sharing) + " has the same root"
 	if len(t.Sharing) > 1 {
@@ -133,7 +133,7 @@ func (r rmResult) unnamed() (n int) {
 	return n
 }
 
-// doubtful counts the tags of which a dry run can't know whether they would go.
+// doubtful counts the tags for which a dry run can't tell whether they would be deleted.
 func (r rmResult) doubtful() (n int) {
 	for _, t := range r.Tags {
 		if r.DryRun && !r.local && len(t.Sharing) > 0 {

@@ -15,13 +15,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// uncovered is an entry that a tag names as soon as another one with the same tag is gone.
+// uncovered is an entry that a tag names once another entry with the same tag is gone.
 type uncovered struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
 }
 
-// uncover adds what a tag that is deleted names then to what others do.
+// uncover adds to a list the entry that a deleted tag now names, if any.
 func uncover(found []uncovered, gone convert.Untagged, all []layout.Entry) []uncovered {
 	at := slices.IndexFunc(all, func(e layout.Entry) bool {
 		return gone.Tag != "" && e.Tag == gone.Tag && e.Descriptor.Digest != gone.Digest
@@ -41,7 +41,7 @@ func renderUncovered(w io.Writer, found []uncovered) {
 	}
 }
 
-// hiddenError says that a tag names something else than a cache, behind which one lies that has the same tag.
+// hiddenError says that a tag names something other than a cache and hides a cache with the same tag.
 type hiddenError struct {
 	place, tag  string
 	named, root digest.Digest
@@ -52,7 +52,7 @@ func (e *hiddenError) Error() string {
 	return fmt.Sprintf("%s: the tag %q points to the %s %s, which hides the cache %s with the same tag: nothing was deleted", e.place, e.tag, e.is, e.named, e.root)
 }
 
-// checkHidden fails with a *hiddenError where an image hides a cache.
+// checkHidden fails with a *hiddenError if an image hides a cache.
 func checkHidden(ctx context.Context, place layout.Source, image layout.Entry, all []layout.Entry) error {
 	for _, other := range all {
 		if other.Tag != image.Tag || other.Descriptor.Digest == image.Descriptor.Digest {
@@ -79,7 +79,7 @@ func (e *foreignError) Error() string {
 	return fmt.Sprintf("%s: the tag %q points to something that does not look like a cache (%s): %s: %v", e.place, e.entry.Tag, e.entry.Descriptor.MediaType, e.entry.Kind, e.entry.Err)
 }
 
-// checkNamed fails where the one entry that is to go is none of a cache.
+// checkNamed fails if the one entry to delete is not a cache's.
 func checkNamed(ctx context.Context, place layout.Source, entry layout.Entry, all []layout.Entry) error {
 	switch {
 	case entry.Kind.IsImage():
@@ -91,7 +91,7 @@ func checkNamed(ctx context.Context, place layout.Source, entry layout.Entry, al
 	}
 }
 
-// noteUnread keeps why a root could not be read, where it may be a cache that is to go: what was to be done is not done then.
+// noteUnread records why a root could not be read, if it may be a cache to delete: then the command has not done all that it was asked to.
 func (r *rmResult) noteUnread(entry layout.Entry) {
 	if entry.IsUnread() {
 		r.unreachable++
@@ -102,7 +102,7 @@ func (r *rmResult) noteUnread(entry layout.Entry) {
 	ofPlace := errors.As(entry.Err, &blob) && !errors.Is(entry.Err, layout.ErrBlobMissing) && !errors.Is(entry.Err, layout.ErrBlobDamaged)
 	if ofPlace || !entry.IsForeign() {
 		err := entry.Err
-		if isBlobFault(err) { // without its root there is none of it, and nothing to drop
+		if isBlobFault(err) { // without its root the cache does not exist, and nothing can be dropped
 			err = &layout.UnreadError{What: "root", Err: err}
 		}
 		r.unread = append(r.unread, fmt.Errorf("%s: the tag %q is kept because %s can't be read as a cache; to delete it, give rm the tag: %w",
@@ -110,7 +110,7 @@ func (r *rmResult) noteUnread(entry layout.Entry) {
 	}
 }
 
-// readable leaves the caches of what is listed, and counts what matches besides and can't be read.
+// readable keeps the caches of a list, and counts the other matches that can't be read.
 func (r *rmResult) readable(listed []inspect.Listed, match func(string) bool) []inspect.Listed {
 	return slices.DeleteFunc(listed, func(l inspect.Listed) bool {
 		broken := l.Kind == layout.KindInvalid || l.Kind == layout.KindDangling

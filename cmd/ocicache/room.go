@@ -7,7 +7,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// roomNotes has a note of a dry run about what surely does not fit below a path.
+// roomNotes returns a note for a dry run if something is certain not to fit below a path.
 func (a *app) roomNotes(dryRun bool, path string, src layout.Source, bytes int64) []string {
 	var room *layout.RoomError
 	if dryRun && errors.As(layout.CheckRoomAt(path, a.layoutOptions(), src, bytes), &room) {

@@ -10,14 +10,14 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// subject is what a printed command is about: a place, or a cache in it, and the flags by which its registry is reached. Every
-// command that is printed about a place is made by one.
+// subject is what a printed command is about: a place, or a cache in it, with the flags for reaching its registry. Every
+// printed command about a place is made from one.
 type subject struct {
 	ref    layout.Reference
-	access []string // words of a shell
+	access []string // as shell words
 }
 
-// command returns a command about the subject, as it is to be pasted into a shell.
+// command returns a command about the subject, to be pasted into a shell.
 func (s subject) command(name string, more ...string) string {
 	return strings.Join(slices.Concat([]string{"ocicache", name}, s.words(), more, s.access), " ")
 }
@@ -27,7 +27,7 @@ func (s subject) mention(name string, more ...string) string {
 	return mention(s.command(name, more...))
 }
 
-// words are the reference as words of a shell. A tag that can't be part of one is a flag, or left out.
+// words returns the reference as shell words. A tag that can't be part of it becomes a flag, or is left out.
 func (s subject) words() []string {
 	ref := s.ref
 	if ref.Transport == layout.TransportStream {
@@ -41,13 +41,13 @@ func (s subject) words() []string {
 		return []string{quoted(ref.String())}
 	}
 	words := []string{pathArgument(ref.Path)}
-	if layout.CheckTag(ref.Tag) == nil { // no command takes another, and the place as a whole has it too
+	if layout.CheckTag(ref.Tag) == nil { // no command takes any other, and the whole place includes it
 		words = append(words, "--tag="+quoted(ref.Tag))
 	}
 	return words
 }
 
-// transportOf is how a reference with a tag is spelled.
+// transportOf returns the transport with which a reference with a tag is spelled.
 func transportOf(ref layout.Reference) layout.Transport {
 	switch {
 	case places.IsArchive(ref):
@@ -58,13 +58,13 @@ func transportOf(ref layout.Reference) layout.Transport {
 	return ref.Transport
 }
 
-// whole is the place without a choice in it.
+// whole returns the place without choosing anything in it.
 func (s subject) whole() subject {
 	s.ref.Tag, s.ref.Digest = "", ""
 	return s
 }
 
-// tagged is the cache with a tag in the place.
+// tagged returns the cache with a tag in the place.
 func (s subject) tagged(tag string) subject {
 	if tag != "" {
 		s.ref.Tag, s.ref.Digest = tag, ""
@@ -72,7 +72,7 @@ func (s subject) tagged(tag string) subject {
 	return s
 }
 
-// argument is what an argument of the command that is running names, in the words of who runs it; the last one for -1.
+// argument returns what an argument of the running command names, as the user spelled it; the last one for -1.
 func (a *app) argument(n int) (s subject, ok bool) {
 	if a.running == nil || a.running.Flags().NArg() == 0 {
 		return s, false
@@ -94,7 +94,7 @@ func (a *app) argument(n int) (s subject, ok bool) {
 	return a.subjectOf(ref), true
 }
 
-// source is what the command that is running reads, by its first argument.
+// source returns what the running command reads, according to its first argument.
 func (a *app) source() subject {
 	if s, ok := a.argument(0); ok {
 		return s
@@ -102,7 +102,7 @@ func (a *app) source() subject {
 	return subject{ref: layout.Reference{Transport: layout.TransportPath, Path: "SRC"}}
 }
 
-// subjectOf returns what a reference of the command that is running is about.
+// subjectOf returns the subject for a reference of the running command.
 func (a *app) subjectOf(ref layout.Reference) subject {
 	if !isRegistry(ref) || a.running == nil {
 		return subject{ref: ref}
@@ -110,9 +110,9 @@ func (a *app) subjectOf(ref layout.Reference) subject {
 	return subject{ref, a.accessTo(a.sideOf(ref))}
 }
 
-// at returns what an error says of a place by its name, as it was given to the command that is running.
+// at returns the subject for a place that an error names, as it was given to the running command.
 func (a *app) at(place string) subject {
-	if place == "" { // of whoever gave the bytes
+	if place == "" { // the place that the bytes came from
 		return a.source()
 	}
 	for _, c := range a.closers {
@@ -121,13 +121,13 @@ func (a *app) at(place string) subject {
 		}
 	}
 	ref, err := layout.ParseReference(place)
-	if err != nil { // a directory that is called like no reference
+	if err != nil { // a directory whose name is no reference
 		ref = layout.Reference{Transport: layout.TransportPath, Path: place}
 	}
 	return a.subjectOf(ref)
 }
 
-// sideOf is the end of the command that is running which a repository is at.
+// sideOf returns the side of the running command that a repository is on.
 func (a *app) sideOf(ref layout.Reference) side {
 	args := a.running.Flags().Args()
 	isThis := func(text string) bool {
@@ -143,7 +143,7 @@ func (a *app) sideOf(ref layout.Reference) side {
 	return src
 }
 
-// accessTo returns the flags that reach the registry on one side, under the names that commands with one registry have.
+// accessTo returns the flags for reaching the registry on one side, under the names used by commands with only one registry.
 func (a *app) accessTo(s side) (words []string) {
 	given, flags := a.givenFlags(nil), a.running.Flags()
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// wordError is about a word of the command line that is none of those that are known, with what helps.
+// wordError is about an unknown word on the command line, with advice.
 type wordError struct {
 	err    error
 	advice string
@@ -22,12 +22,12 @@ type wordError struct {
 func (e *wordError) Error() string { return e.err.Error() }
 func (e *wordError) Unwrap() error { return e.err }
 
-// unknownWord adds to an error what was probably meant by a word.
+// unknownWord adds to an error what a word was probably meant to be.
 func unknownWord(err error, typed string, words []string) error {
 	return &wordError{err, meant.Ask(meant.Of(typed, words))}
 }
 
-// commandsMeant says which commands below cmd somebody probably meant, or which topics, where help is wanted.
+// commandsMeant says which subcommands of cmd were probably meant or, for help, which topics.
 func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
 	var words []string
 	for _, sub := range cmd.Commands() {
@@ -42,7 +42,7 @@ func commandsMeant(cmd *cobra.Command, typed string, topics bool) string {
 	return meant.Ask(meant.Of(typed, words))
 }
 
-// noArgs is for a command with others below it: any argument is none of those.
+// noArgs is for a command with subcommands: any argument is not one of them.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if err := cobra.NoArgs(cmd, args); err != nil {
 		return &wordError{err, commandsMeant(cmd, args[0], false)}
@@ -50,12 +50,12 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// flagError makes a flag that can't be read a usage error.
+// flagError turns a flag that can't be parsed into a usage error.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
 		name := unknown.GetSpecifiedName()
-		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 { // with one dash for two
+		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 { // one dash instead of two
 			name = word
 		}
 		err = &wordError{err, flagsMeant(cmd, name)}
@@ -63,7 +63,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &usageError{err}
 }
 
-// flagsMeant says which flags of a command somebody probably meant.
+// flagsMeant says which flags of a command were probably meant.
 func flagsMeant(cmd *cobra.Command, typed string) string {
 	var words []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { words = append(words, "--"+f.Name) })
@@ -78,19 +78,19 @@ func flagsMeant(cmd *cobra.Command, typed string) string {
 		return "use --creds USER --password-stdin, or --creds USER:PASSWORD"
 	case adviceFor(aFlag, typed, hasFlagOf(cmd)) != "":
 		return adviceFor(aFlag, typed, hasFlagOf(cmd))
-	case len(typed) == 1: // any flag is near to a letter
+	case len(typed) == 1: // any flag is similar to a single letter
 		return ""
 	}
 	return meant.Ask(meant.Of("--"+typed, words))
 }
 
-// isInsecure reports whether a flag is one by which oras, crane, regctl, curl or docker do without TLS, or without looking at it.
+// isInsecure reports whether oras, crane, regctl, curl or docker have a flag of this name that turns off TLS or its verification.
 func isInsecure(flag string) bool {
 	return strings.HasSuffix(flag, "plain-http") || strings.HasSuffix(flag, "insecure") || strings.HasPrefix(flag, "insecure-") ||
 		flag == "tls" || flag == "no-tls-verify" || flag == "skip-tls-verify"
 }
 
-// checkSwitches refuses the value of a switch as a word of its own, which would be taken for a place.
+// checkSwitches rejects a switch followed by its value as a separate word, which would be taken for a place.
 func checkSwitches(cmd *cobra.Command, args []string) error {
 	for i, arg := range args[:max(len(args)-1, 0)] {
 		name, isFlag := strings.CutPrefix(arg, "--")
@@ -111,7 +111,7 @@ func checkSwitches(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// profilesMeant says which profiles somebody probably meant: by a name, a word of a title, or a repository of a host that is known.
+// profilesMeant says which profiles were probably meant: by a name, a word of a title, or a repository of a known host.
 func profilesMeant(typed string) string {
 	_, place, isURL := strings.Cut(typed, "://")
 	if !isURL {

@@ -49,7 +49,7 @@ in it. A cache that fails does not stop the others, but the exit status is 1. Wh
 	return cmd
 }
 
-// atOnce returns how many caches are worked on at once: as most of the time goes by waiting for a registry, some.
+// atOnce returns how many caches to work on at once: several if a registry is involved, because most of the time is spent waiting for it.
 func (f syncFlags) atOnce(ends ...layout.Reference) int {
 	if f.parallel == 0 && slices.ContainsFunc(ends, func(ref layout.Reference) bool { return !ref.IsLocal() }) {
 		return 4
@@ -73,17 +73,17 @@ type syncResult struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	DryRun      bool   `json:"dryRun,omitempty"`
-	// CacheFrom are the values of --cache-from that import the caches that are there now, in their order.
+	// CacheFrom are the values of --cache-from that import the caches now in DST, in order.
 	CacheFrom []string `json:"cacheFrom"`
 	*convert.SyncResult
-	// Deletion is what became of the tags that the source does not have, where they were to be deleted.
+	// Deletion is what happened to the tags that the source lacks, if they were to be deleted.
 	Deletion *syncDeletion `json:"deletion,omitempty"`
 
 	to   layout.Reference
-	rows *syncRows // of all caches, where the result does not have all; else nil
+	rows *syncRows // of all caches if the result does not hold all of them, else nil
 }
 
-// all returns the caches, as far as the table tells of them.
+// all returns the caches with what the table needs of them.
 func (r syncResult) all() iter.Seq[convert.SyncEntry] {
 	if r.rows == nil {
 		return slices.Values(r.Caches)
@@ -91,7 +91,7 @@ func (r syncResult) all() iter.Seq[convert.SyncEntry] {
 	return r.rows.all(r.Caches)
 }
 
-// options reads the flags.
+// options converts the flags to options.
 func (f syncFlags) options(change *changeFlags, dst string) (options convert.SyncOptions, err error) {
 	options = convert.SyncOptions{FailFast: f.failFast, Deep: f.deep, Look: f.look}
 	if f.parallel < 0 {
@@ -110,10 +110,10 @@ func (f syncFlags) options(change *changeFlags, dst string) (options convert.Syn
 	return options, err
 }
 
-// errPruneInPlace says that there is another command for what is asked for.
+// errPruneInPlace says that another command does what was asked for.
 var errPruneInPlace = errors.New("this would prune SRC itself; to do that, use prune; to keep SRC, give DST another tag")
 
-// isInPlace reports whether a tag of DST may be the very one of SRC. Of a SRC by its digest, convert looks what the tag names.
+// isInPlace reports whether a tag of DST may be the same as one of SRC. If SRC is given by digest, convert checks what the tag names.
 func isInPlace(from, to layout.Reference) bool {
 	apart := from.Digest != "" && to.Tag != "" || from.Tag != "" && to.Tag != "" && from.Tag != to.Tag
 	return places.Same(from, to) && !apart
@@ -167,7 +167,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	return cmp.Or(errors.Join(err, a.write(result, result.render)), done.Err(), kept)
 }
 
-// rowsOnly has a sync keep nothing of a cache that is done with but its row, where that is all that is shown; nil where it is not.
+// rowsOnly makes a sync keep only a row of each finished cache, if no more than that is shown; else it returns nil.
 func (a *app) rowsOnly(flags *transferFlags, sync syncFlags, options *convert.SyncOptions) *syncRows {
 	if a.json || flags.digestFile != "" || sync.remove.do {
 		return nil
@@ -177,7 +177,7 @@ func (a *app) rowsOnly(flags *transferFlags, sync syncFlags, options *convert.Sy
 	return rows
 }
 
-// nameForBuildKit fills in how BuildKit is told of each cache that is there.
+// nameForBuildKit fills in the value of --cache-from for each cache that is there.
 func (r *syncResult) nameForBuildKit() {
 	for _, cache := range r.Caches {
 		if cache.Err == nil {
@@ -186,7 +186,7 @@ func (r *syncResult) nameForBuildKit() {
 	}
 }
 
-// checkEnds fails where SRC and DST are none for what is asked.
+// checkEnds fails if SRC and DST do not fit what was asked for.
 func (f syncFlags) checkEnds(from, to layout.Reference) error {
 	switch {
 	case places.SameFile(from, to):
@@ -197,7 +197,7 @@ func (f syncFlags) checkEnds(from, to layout.Reference) error {
 	return f.remove.check(f.cmd, from, to)
 }
 
-// syncAll brings the caches over.
+// syncAll copies the caches.
 func (a *app) syncAll(ctx context.Context, t *transfer, flags syncFlags, options convert.SyncOptions) (*convert.SyncResult, error) {
 	handler, stop := a.show()
 	defer stop()
@@ -213,7 +213,7 @@ func (a *app) syncAll(ctx context.Context, t *transfer, flags syncFlags, options
 	done, err := convert.Sync(ctx, t.src.Source, t.dst, options)
 	byTags := options.Tags != nil
 	if byTags && (errors.Is(err, errChoosesNone) || done != nil && err == nil && done.Tried == 0) {
-		if err := flags.choose(ctx, t.src, &options); err != nil { // which says what is wrong
+		if err := flags.choose(ctx, t.src, &options); err != nil { // to say what is wrong
 			return nil, err
 		}
 		return convert.Sync(ctx, t.src.Source, t.dst, options)
@@ -221,7 +221,7 @@ func (a *app) syncAll(ctx context.Context, t *transfer, flags syncFlags, options
 	return done, err
 }
 
-// digests are the lines of --digestfile: the digest of each cache that is there now, and its name.
+// digests returns the lines for --digestfile: the digest of each cache that is there now, and its name.
 func (r syncResult) digests() []string {
 	lines := []string{}
 	for _, cache := range r.Caches {
@@ -232,14 +232,14 @@ func (r syncResult) digests() []string {
 	return lines
 }
 
-// errGivenUp leaves caches out that need a registry that was given up.
+// errGivenUp skips caches that need a registry that was given up on.
 var errGivenUp = errors.New("gave up on the registry")
 
-// errChoosesNone says that the tags of a place alone do not say which caches are meant.
+// errChoosesNone says that the tags of a place don't tell by themselves which caches are chosen.
 var errChoosesNone = errors.New("the chosen tags have no caches")
 
-// tagsOf returns what lists the tags of a source that is read tag by tag, or nil where it is not. It fails with errChoosesNone where
-// choose would fail.
+// tagsOf returns a function that lists the tags of a source, if it is read tag by tag; else nil. The function fails with
+// errChoosesNone where choose would fail.
 func (f syncFlags) tagsOf(src *places.Opened) func(context.Context) ([]string, error) {
 	lister, lists := src.Source.(layout.Lister)
 	_, lenient := src.Source.(layout.Lenient)
@@ -267,13 +267,13 @@ func (f syncFlags) tagsOf(src *places.Opened) func(context.Context) ([]string, e
 	}
 }
 
-// needsEntries reports whether all that is in the source has to be known first: to be one cache, to be there before a layout is made for
-// it, or to tell what it does not have.
+// needsEntries reports whether everything in the source has to be known first: to make sure that it is one cache, or that it exists
+// before a layout is made for it, or to find out what it lacks.
 func (f syncFlags) needsEntries(to layout.Reference) bool {
 	return to.Tag != "" || to.IsLocal() || f.remove.do
 }
 
-// choose reads what is in the source, instead of one tag after the other.
+// choose reads everything in the source at once, instead of tag by tag.
 func (f syncFlags) choose(ctx context.Context, src *places.Opened, options *convert.SyncOptions) (err error) {
 	options.Tags = nil
 	if options.Entries, err = src.LenientEntries(ctx); err != nil {
@@ -282,7 +282,7 @@ func (f syncFlags) choose(ctx context.Context, src *places.Opened, options *conv
 	return f.check(ctx, src, options.Entries)
 }
 
-// check fails where there is no cache, and where a --match chooses nothing.
+// check fails if there is no cache, or if a --match chooses nothing.
 func (f syncFlags) check(ctx context.Context, src *places.Opened, entries []layout.Entry) error {
 	if !slices.ContainsFunc(entries, mayBeCache) {
 		_, err := src.Cache(ctx) // says what there is instead
@@ -302,7 +302,7 @@ func (f syncFlags) check(ctx context.Context, src *places.Opened, entries []layo
 	return nil
 }
 
-// mayBeCache reports whether an entry is a cache, or can't be read as anything.
+// mayBeCache reports whether an entry is not an image: it is a cache, or can't be read.
 func mayBeCache(e layout.Entry) bool { return !e.Kind.IsImage() }
 
 // renderPruned says what was dropped on the way.
@@ -316,7 +316,7 @@ func (r syncResult) renderPruned(w io.Writer) {
 	}
 }
 
-// renderEntry says what became of a cache.
+// renderEntry says what happened to a cache.
 func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
 	what, instead, named := "copied", "replacing", orNone(c.ToDigest.String())
 	switch {
@@ -335,7 +335,7 @@ func (r syncResult) renderEntry(w io.Writer, c convert.SyncEntry) {
 	say(w, "%s\t%s\t%s\t%s\n", orNone(c.To), what, named, size(c.Moved))
 }
 
-// lookThrough reports whether a cache was there already, and returns the first that is there now.
+// lookThrough reports whether any cache was already there, and returns the first one that is there now.
 func (r syncResult) lookThrough() (skipped bool, first convert.SyncEntry) {
 	for c := range r.all() {
 		skipped = skipped || c.Skipped
@@ -346,7 +346,7 @@ func (r syncResult) lookThrough() (skipped bool, first convert.SyncEntry) {
 	return skipped, first
 }
 
-// renderImports says how BuildKit is told of the first cache, and which caches it will not take in full.
+// renderImports says how to import the first cache, and which caches BuildKit will not import in full.
 func (r syncResult) renderImports(w io.Writer, first convert.SyncEntry) {
 	if from := importOf(r.to, first.To, first.ToDigest); from != "" {
 		sayCommand(w, "import "+cmp.Or(first.To, "it")+" with --cache-from "+quoted(from))

@@ -14,13 +14,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// deleteFlags let sync delete what the source does not have.
+// deleteFlags let sync delete tags that the source lacks.
 type deleteFlags struct {
 	do   bool
 	most int
 }
 
-// The names of the flags, which rsync and rclone have, too.
+// The names of the flags, as in rsync and rclone.
 const (
 	flagDelete    = "delete"
 	flagMaxDelete = "max-delete"
@@ -29,10 +29,10 @@ const (
 func (f *deleteFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.do, flagDelete, false, "at the end, if nothing failed, delete tags not in SRC")
 	cmd.Flags().IntVar(&f.most, flagMaxDelete, convert.HalfAtMost, "delete nothing if that were more than `N` (default half)")
-	cmd.Flags().Lookup(flagMaxDelete).DefValue = "0" // which is not shown
+	cmd.Flags().Lookup(flagMaxDelete).DefValue = "0" // 0 is not shown
 }
 
-// check refuses what --delete can't go by: it is for places as a whole.
+// check rejects uses of --delete that can't work: it is only for whole places.
 func (f deleteFlags) check(cmd *cobra.Command, from, to layout.Reference) error {
 	switch {
 	case cmd.Flags().Changed(flagMaxDelete) && !f.do:
@@ -45,28 +45,28 @@ func (f deleteFlags) check(cmd *cobra.Command, from, to layout.Reference) error 
 	return nil
 }
 
-// syncDeletion is what became of the tags that the source does not have.
+// syncDeletion is what happened to the tags that the source lacks.
 type syncDeletion struct {
 	Tags    []convert.Untagged `json:"tags"`
-	Deleted int                `json:"deleted"` // with a dry run: to delete
-	Before  int                `json:"before"`  // caches in the destination before the sync, of those that are chosen
-	// Unreadable are tags whose roots are not there or can't be read: they are kept.
+	Deleted int                `json:"deleted"` // in a dry run: to be deleted
+	Before  int                `json:"before"`  // chosen caches in the destination before the sync
+	// Unreadable is how many tags were kept because their roots are missing or can't be read.
 	Unreadable int `json:"unreadable,omitempty"`
-	// Unread are those of them that could not be read, and why.
+	// Unread are those that could not be read, and why.
 	Unread []inspect.Unread `json:"unread,omitempty"`
-	// Uncovered are entries that deleted tags name then, and hid before.
+	// Uncovered are entries that deleted tags hid, and that these tags now name.
 	Uncovered []uncovered `json:"uncovered,omitempty"`
-	// Refused says why nothing was deleted. In a dry run Tags are all the same what would go.
+	// Refused says why nothing was deleted. In a dry run, Tags still lists what would be deleted.
 	Refused string `json:"refused,omitempty"`
-	// Error is what ended it, besides what was wrong with tags.
+	// Error is what ended it, other than what was wrong with tags.
 	Error string `json:"error,omitempty"`
 
-	gcRefuses string // why gc will remove nothing, "" where it will
+	gcRefuses string // why gc will remove nothing, "" if it will
 }
 
-// deleteSurplus deletes what the source does not have, after all that it has was brought over.
+// deleteSurplus deletes what the source lacks, after everything that it has was copied.
 func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *convert.SyncResult, options convert.SyncOptions) (*syncDeletion, error) {
-	if !f.do || t.dst == nil { // a dry run to where nothing is
+	if !f.do || t.dst == nil { // a dry run to a place that does not exist
 		return nil, nil //nolint:nilnil // there is no result, and nothing is wrong
 	}
 	result := &syncDeletion{Tags: []convert.Untagged{}}
@@ -90,7 +90,7 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	for _, tag := range result.Tags {
 		errs = append(errs, tag.Err)
 	}
-	if done.Failed > 0 { // which says more
+	if done.Failed > 0 { // its error says more
 		err = nil
 	}
 	errs = append(keptTogether(errs), err)
@@ -104,7 +104,7 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 	return result, failedAmong(errs, result.Before+result.Unreadable)
 }
 
-// foreseeGC finds out whether gc will refuse for what is left.
+// foreseeGC finds out whether gc will refuse because of what is left.
 func (d *syncDeletion) foreseeGC(ctx context.Context, t *transfer, dryRun bool) (err error) {
 	if dryRun || !t.dstRef.IsLocal() || d.Deleted == 0 {
 		return nil
@@ -113,7 +113,7 @@ func (d *syncDeletion) foreseeGC(ctx context.Context, t *transfer, dryRun bool) 
 	return err
 }
 
-// delete deletes a surplus, if it is not too much; a dry run lists it in any case.
+// delete deletes a surplus, unless it is too large; a dry run lists it in any case.
 func (d *syncDeletion) delete(ctx context.Context, place layout.Source, surplus *convert.Surplus, most int, dryRun bool) error {
 	refused := surplus.Check(most)
 	if refused != nil {
@@ -136,7 +136,7 @@ func (d *syncDeletion) delete(ctx context.Context, place layout.Source, surplus 
 	return errors.Join(refused, err)
 }
 
-// noteSpared says why a tag stays that the source lacks.
+// noteSpared says why a tag that the source lacks is kept.
 const noteSpared = "latest is kept in DST although SRC has no such tag: SRC has a cache without a tag, which may have been synced as latest; " +
 	"to delete it, use rm"
 
@@ -182,7 +182,7 @@ func (d *syncDeletion) render(w io.Writer, to layout.Reference, dryRun bool) err
 	return nil
 }
 
-// hintSurplus says how more is allowed to go.
+// hintSurplus says how to allow more deletions.
 func (a *app) hintSurplus(e *convert.SurplusError) string {
 	if a.running == nil || a.running.Flags().Lookup(flagMaxDelete) == nil {
 		return ""

@@ -11,16 +11,16 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// syncRows are what became of the caches of a sync, in their order. Of each there is what a row of the table tells, in little memory, as
+// syncRows are what happened to the caches of a sync, in order. Each holds only what a row of the table shows, in little memory, because
 // there may be very many.
 type syncRows struct {
 	blocks [][]syncRow
 }
 
-// rowsInBlock is how many rows stand together, so that none is copied when there are more.
+// rowsInBlock is how many rows are allocated together, so that adding rows copies none.
 const rowsInBlock = 256
 
-// syncRow is what a row tells. Where that is more than usual, the result has the cache.
+// syncRow is what a row shows. If that is more than usual, the result holds the cache.
 type syncRow struct {
 	to    string
 	root  [sha256.Size]byte
@@ -36,16 +36,16 @@ const (
 	inResult
 )
 
-// isUsual reports whether a row has room for what the table tells of a cache.
+// isUsual reports whether a row can hold what the table shows of a cache.
 func isUsual(c convert.SyncEntry) bool {
 	plain := c.Err == nil && c.NotInFull == "" && c.Was == "" && c.Pruned == nil && c.Foreseen == 0
 	return plain && c.ToDigest.Validate() == nil && c.ToDigest.Algorithm() == digest.SHA256
 }
 
-// keeps reports whether the result has to have a cache.
+// keeps reports whether the result has to hold a cache.
 func (r *syncRows) keeps(c convert.SyncEntry) bool { return !isUsual(c) }
 
-// add adds what became of a cache.
+// add adds what happened to a cache.
 func (r *syncRows) add(c convert.SyncEntry) {
 	row := syncRow{to: c.To, moved: c.Moved, how: inResult}
 	if isUsual(c) {
@@ -62,7 +62,7 @@ func (r *syncRows) add(c convert.SyncEntry) {
 	r.blocks[last] = append(r.blocks[last], row)
 }
 
-// all returns what is known of all caches: kept are those that the result has.
+// all returns what is known of all caches. kept are those that the result holds.
 func (r *syncRows) all(kept []convert.SyncEntry) iter.Seq[convert.SyncEntry] {
 	return func(yield func(convert.SyncEntry) bool) {
 		for _, block := range r.blocks {

@@ -83,7 +83,7 @@ func (a *app) runTag(ctx context.Context, access *registryFlags, text, tag strin
 	return a.write(result, result.render)
 }
 
-// checkNewTag refuses a tag that not every place takes, unless the directory has it already.
+// checkNewTag rejects a tag that not every place accepts, unless the directory already has it.
 func checkNewTag(ctx context.Context, from *places.Opened, tag string) error {
 	refused := layout.CheckNewTag(tag)
 	if refused == nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// transferFlags are the flags of commands that bring caches from one place to another.
+// transferFlags are the flags of commands that copy caches from one place to another.
 type transferFlags struct {
 	tag         string
 	dryRun      bool
@@ -39,7 +39,7 @@ func (f *transferFlags) add(a *app, cmd *cobra.Command) {
 	f.addTarget(a, cmd)
 }
 
-// addTarget adds the flags that are about DST.
+// addTarget adds the flags about DST.
 func (f *transferFlags) addTarget(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would be done, and write nothing")
@@ -60,7 +60,7 @@ func (f *transferFlags) addOverwrite(cmd *cobra.Command) {
 	addOverwrite(cmd, &f.overwrite, "replace DST if it is an archive (oci-archive:FILE)")
 }
 
-// ofArchives marks the flag --overwrite of commands that write archives. Others have one for something else.
+// ofArchives marks the --overwrite flag of commands that write archives. In other commands the flag means something else.
 const ofArchives = "archives"
 
 func addOverwrite(cmd *cobra.Command, overwrite *bool, usage string) {
@@ -68,10 +68,10 @@ func addOverwrite(cmd *cobra.Command, overwrite *bool, usage string) {
 	cmd.Flags().Lookup("overwrite").Annotations = map[string][]string{ofArchives: {}}
 }
 
-// transfer is what a command line with SRC and DST comes to.
+// transfer is what a command line with SRC and DST asks for.
 type transfer struct {
 	src    *places.Opened
-	dst    layout.Place // nil for a dry run to a place that is not there, and for an archive
+	dst    layout.Place // nil for a dry run to a place that does not exist, and for an archive
 	dstRef layout.Reference
 	// file is the archive to write, "" for none.
 	file    string
@@ -82,7 +82,7 @@ type transfer struct {
 	jobs    int
 }
 
-// parseEnds reads SRC and DST. Without DST it is SRC.
+// parseEnds reads SRC and DST. Without DST, SRC is both.
 func parseEnds(flags *transferFlags, args []string) (from, to layout.Reference, err error) {
 	if from, err = parse(args[0], flags.tag); err != nil {
 		return from, to, err
@@ -99,8 +99,8 @@ func parseEnds(flags *transferFlags, args []string) (from, to layout.Reference, 
 	return from, to, err
 }
 
-// newTransfer opens SRC and DST. Without DST it is SRC. DST is opened by openDestination, once it is known that there is
-// something to bring there.
+// newTransfer opens SRC. Without DST, SRC is both. DST is opened by openDestination, once there is something to copy
+// there.
 func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []string) (*transfer, error) {
 	from, to, err := parseEnds(flags, args)
 	if err != nil {
@@ -139,7 +139,7 @@ func (a *app) newTransfer(ctx context.Context, flags *transferFlags, args []stri
 	return t, nil
 }
 
-// openFrom opens SRC. What an archive was packed without is on the far side, as for unpack, where that is a registry.
+// openFrom opens SRC. If DST is in a registry, blobs that an archive was packed without are taken from there, as in unpack.
 func (a *app) openFrom(ctx context.Context, from, to layout.Reference, flags *transferFlags) (*places.Opened, error) {
 	options := flags.registry.options(src)
 	options.Registry.Direct = flags.direct || from == to
@@ -154,7 +154,7 @@ func (a *app) openFrom(ctx context.Context, from, to layout.Reference, flags *tr
 	return a.open(ctx, from, flags.base, options)
 }
 
-// openDestination opens DST for writing, or for a dry run what is there of it.
+// openDestination opens DST for writing or, in a dry run, what exists of it.
 func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferFlags) error {
 	t.tag = t.dstRef.Tag
 	if places.SameFile(t.src.Reference, t.dstRef) {
@@ -172,14 +172,14 @@ func (a *app) openDestination(ctx context.Context, t *transfer, flags *transferF
 	if t.dst, err = to.Place(); err != nil {
 		return &usageError{err}
 	}
-	if !t.dstRef.IsLocal() { // whose tag is told apart
+	if !t.dstRef.IsLocal() { // its tag is shown separately
 		t.dstName = to.Source.String()
 	}
 	return nil
 }
 
-// jobsFor returns how many blobs to work on at once: for a place elsewhere at least as many as keep the network busy, as most
-// of the time goes by waiting.
+// jobsFor returns how many blobs to work on at once: for a remote place at least enough to keep the network busy, because
+// most of the time is spent waiting.
 func (a *app) jobsFor(refs ...layout.Reference) int {
 	const forNetwork = 6
 	if a.jobs > 0 {
@@ -193,7 +193,7 @@ func (a *app) jobsFor(refs ...layout.Reference) int {
 	return 0
 }
 
-// rules returns what goes to a destination: the rules of --for, else those known for its registry, else none.
+// rules returns the rules for a destination: those of --for, else those known for its registry, else none.
 func (f *transferFlags) rules(ref layout.Reference) (convert.Rules, error) {
 	var profile registry.Profile
 	switch {
@@ -203,7 +203,7 @@ func (f *transferFlags) rules(ref layout.Reference) (convert.Rules, error) {
 			return nil, err
 		}
 	case isRegistry(ref):
-		profile, _ = registry.ProfileForRepository(ref.Path) // or the zero profile, that takes any form
+		profile, _ = registry.ProfileForRepository(ref.Path) // or the zero profile, which takes any form
 	default:
 		return nil, nil
 	}
@@ -213,13 +213,13 @@ func (f *transferFlags) rules(ref layout.Reference) (convert.Rules, error) {
 	return profile, nil
 }
 
-// unchecked are rules without a check beforehand.
+// unchecked is a profile's rules without a check beforehand.
 type unchecked struct{ registry.Profile }
 
 // Check finds nothing.
 func (unchecked) Check(*layout.Cache) []buildcache.Problem { return nil }
 
-// profileFor returns the profile with a name or for a host.
+// profileFor returns the profile with a name, or for a host.
 func profileFor(name string) (registry.Profile, error) {
 	if profile, ok := registry.ProfileByName(strings.ToLower(name)); ok {
 		return profile, nil
@@ -270,7 +270,7 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	if slices.ContainsFunc(result.Caches, func(c convertedCache) bool { return c.Result != nil && c.Unnamed > 0 }) {
 		result.gcRefuses = a.foreseeFreed(ctx, t.dst)
 	}
-	// What was done before an error is said all the same. Of one cache that failed the error says all, but not to those who read JSON.
+	// What was done is reported even before an error. If a single cache failed, the error says everything, except in JSON.
 	told := len(result.Caches) > 1 || len(result.Caches) == 1 && (a.json || failed == nil)
 	if err == nil && failed == nil || told {
 		err = errors.Join(err, a.write(result, result.render))
@@ -278,7 +278,7 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	return errors.Join(err, failed)
 }
 
-// toBring opens what is needed, and finds the caches that are to be converted: all of SRC where it is changed in place, else one.
+// toBring opens what is needed and finds the caches to convert: all of SRC if it is changed in place, else one.
 func (a *app) toBring(ctx context.Context, flags *transferFlags, args []string) (t *transfer, entries []layout.Entry, err error) {
 	if t, err = a.newTransfer(ctx, flags, args); err != nil {
 		return nil, nil, err
@@ -294,7 +294,7 @@ func (a *app) toBring(ctx context.Context, flags *transferFlags, args []string) 
 	return t, entries, err
 }
 
-// oneToBring finds the one cache of SRC, and then opens DST for it.
+// oneToBring finds the one cache of SRC and then opens DST for it.
 func (a *app) oneToBring(ctx context.Context, t *transfer, flags *transferFlags) ([]layout.Entry, error) {
 	entry, err := t.src.Cache(ctx)
 	if err != nil {

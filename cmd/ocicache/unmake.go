@@ -9,15 +9,15 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// mayUnmake notes a layout that is removed again if this command made it and it then turns out that nothing goes there.
+// mayUnmake notes a layout to be removed again if this command made it and then writes nothing to it.
 func (a *app) mayUnmake(place layout.Source) {
 	if dir, ok := place.(*layout.Dir); ok {
 		a.made = append(a.made, dir)
 	}
 }
 
-// unmake removes the layouts that were made for what has no room there, of which rules leave nothing, or what is too large for BuildKit,
-// as long as they are empty.
+// unmake removes the layouts that this command made, if they are still empty: the cache had no room there, rules left nothing of it, or
+// it was too large for BuildKit.
 func (a *app) unmake(ctx context.Context, err error) error {
 	var room *layout.RoomError
 	var large *convert.TooLargeError

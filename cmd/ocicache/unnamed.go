@@ -8,11 +8,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// shownUnnamed is how many caches without a name are shown.
+// shownUnnamed is how many untagged caches are shown.
 const shownUnnamed = 12
 
-// renderUnnamed lists the whole caches in a directory that no entry leads to, and how one of them is kept. fate says what becomes
-// of them otherwise.
+// renderUnnamed lists the complete caches in a directory that no entry leads to, and how to keep one. fate says what will happen
+// to them otherwise.
 func renderUnnamed(w io.Writer, path string, caches []layout.UnnamedCache, fate string) {
 	if len(caches) == 0 {
 		return
@@ -22,8 +22,8 @@ func renderUnnamed(w io.Writer, path string, caches []layout.UnnamedCache, fate 
 	sayCommand(w, "    "+tagCommand(path, caches[0].Digest))
 }
 
-// renderUntaggable does the same while index.json can't be read: no tag can be given before it is mended, and what has none then is listed
-// by the command that mends it.
+// renderUntaggable is renderUnnamed while index.json can't be read: no tag can be given before it is repaired, and the repair then lists
+// what has none.
 func renderUntaggable(w io.Writer, path string, caches []layout.UnnamedCache) {
 	if len(caches) == 0 {
 		return
@@ -45,7 +45,7 @@ func listUnnamed(w io.Writer, fate string, caches []layout.UnnamedCache) {
 	}
 }
 
-// describeUnnamed says what is in a cache that has no name.
+// describeUnnamed says what is in an untagged cache.
 func describeUnnamed(c layout.UnnamedCache) string {
 	text := fmt.Sprintf("%s (%s, %s", c.Digest, c.Form, count(c.Records, "record"))
 	if c.Newest != nil {

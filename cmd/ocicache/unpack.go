@@ -84,7 +84,7 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	}
 	dir, err := layout.Open(dst.Path, a.layoutOptions())
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrNotLayout) {
-		dir = nil // to be made, or refused, in its time
+		dir = nil // made or refused later
 	} else if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	return a.write(result, result.render)
 }
 
-// unpackOptions reads the flags, and opens the base.
+// unpackOptions converts the flags to options, and opens the base.
 func (a *app) unpackOptions(ctx context.Context, flags *unpackFlags) (archive.UnpackOptions, error) {
 	options := archive.UnpackOptions{DryRun: flags.dryRun, Jobs: a.jobs, Tag: flags.tag}
 	if flags.tag != "" {
@@ -142,7 +142,7 @@ func (a *app) unpackOptions(ctx context.Context, flags *unpackFlags) (archive.Un
 	return options, nil
 }
 
-// parseUnpack reads FILE... and DIR. A tag that comes with FILE counts as --tag.
+// parseUnpack reads FILE... and DIR. A tag given with FILE counts as --tag.
 func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
 	last := len(args) - 1
 	if dst, err = parseDestination(args[last]); err != nil {
@@ -178,13 +178,13 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 	return files, dst, nil
 }
 
-// checkReceipt fails where a receipt can't be written in the end, before there is anything to tell of. With path "" there will
-// be none.
+// checkReceipt fails if the receipt could not be written in the end, before anything else is done. With path "", there is
+// none.
 func checkReceipt(ctx context.Context, path, dir string, sources ...layout.Source) error {
 	if path == "" {
 		return nil
 	}
-	if !layout.IsWithin(path, dir) { // which is refused, and may still be made
+	if !layout.IsWithin(path, dir) { // inside is refused, and the directory may still be made
 		if err := checkParent(path); err != nil {
 			return err
 		}
@@ -192,8 +192,8 @@ func checkReceipt(ctx context.Context, path, dir string, sources ...layout.Sourc
 	return archive.CheckReceipt(ctx, path, dir, sources...)
 }
 
-// unpack unpacks the archive in files: at any place in it at once, or from front to back where it can't be otherwise. Before
-// that it asks ready, and tells it of the archive where that can be looked into.
+// unpack unpacks the archive in files, with random access if possible, else from front to back. Before that it calls ready,
+// with the archive if that can be inspected.
 func (a *app) unpack(
 	ctx context.Context, files []string, dst *layout.Dir, o archive.UnpackOptions, ready func(...layout.Source) error,
 ) (*archive.UnpackResult, error) {
@@ -234,7 +234,7 @@ func unpackStream(ctx context.Context, path string, dst *layout.Dir, o archive.U
 	return archive.UnpackStream(ctx, file, path, dst, o)
 }
 
-// openWaiting opens a file for reading. A FIFO keeps it waiting for somebody who writes there, until ctx is done.
+// openWaiting opens a file for reading. A FIFO keeps it waiting for a writer, until ctx is done.
 func openWaiting(ctx context.Context, path string) (*os.File, error) {
 	var file *os.File
 	done := make(chan error, 1)
@@ -306,7 +306,7 @@ func wasText(was, now digest.Digest) string {
 	return ", was " + was.String()
 }
 
-// blobsLine says what became of the blobs.
+// blobsLine says what happened to the blobs.
 func (r unpackResult) blobsLine() string {
 	written := "written"
 	if r.DryRun {

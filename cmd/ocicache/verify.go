@@ -113,7 +113,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	return nil
 }
 
-// unread says which tags could not be looked at.
+// unread returns an error that says which tags could not be read.
 func (r verifyResult) unread() error {
 	var errs []error
 	for _, u := range r.Unread {
@@ -133,7 +133,7 @@ func verify(ctx context.Context, from *places.Opened, o inspect.Options) (inspec
 	entry, err := from.Cache(ctx)
 	var dangling *layout.DanglingError
 	switch {
-	case errors.As(err, &dangling): // which is a problem to report, and no reason not to
+	case errors.As(err, &dangling): // a problem to report, not a reason to stop
 		return inspect.VerifyTag(ctx, from.Source, dangling.Tag, o)
 	case err != nil:
 		return inspect.Report{}, err
@@ -141,10 +141,10 @@ func verify(ctx context.Context, from *places.Opened, o inspect.Options) (inspec
 	return inspect.VerifyOne(ctx, from.Source, entry, o)
 }
 
-// shownAlike is how many findings of one kind are shown one by one; of more only where the first ones are.
+// shownAlike is how many findings of one kind are shown individually; if there are more, only the first is.
 const shownAlike = 3
 
-// groups puts findings of one kind about one cache together, in the order of the first ones.
+// groups collects findings of one kind about one cache, in the order of their first ones.
 func groups(problems []buildcache.Problem) [][]buildcache.Problem {
 	type key struct {
 		kind     buildcache.Kind
@@ -190,7 +190,7 @@ func renderProblems(w io.Writer, alike []buildcache.Problem) {
 	}
 }
 
-// isUnreadable reports whether index.json can't be read. One that only names nothing is about the roots that lie there.
+// isUnreadable reports whether index.json can't be read. A problem with a digest is about roots that it does not name.
 func isUnreadable(problems []buildcache.Problem) bool {
 	return slices.ContainsFunc(problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.IndexInvalid && p.Digest == "" })
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// lostVolumes says what is missing or damaged of an archive in volumes that can be read all the same.
+// lostVolumes says what is missing or damaged in an archive in volumes that can still be read.
 func lostVolumes(src layout.Source) []buildcache.Problem {
 	packed, ok := src.(*archive.Archive)
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// wrap breaks text into lines that are no wider than width. Lines of a paragraph, which begin with no space, become one first.
+// wrap breaks text into lines no wider than width. Lines of a paragraph, which begin with no space, are joined first.
 func wrap(text string, width int) string {
 	var out []string
 	for _, line := range strings.Split(unwrap(text), "\n") {
@@ -18,7 +18,7 @@ func wrap(text string, width int) string {
 	return strings.Join(out, "\n")
 }
 
-// unwrap makes one line of each paragraph.
+// unwrap joins the lines of each paragraph.
 func unwrap(text string) string {
 	lines := strings.Split(text, "\n")
 	out := lines[:1:1]
@@ -33,21 +33,21 @@ func unwrap(text string) string {
 	return strings.Join(out, "\n")
 }
 
-// wholePattern matches what is to be copied though it has spaces: a command in quotes, and the option that imports a cache.
+// wholePattern matches what is to be copied despite its spaces: a command in quotes, and the option that imports a cache.
 var wholePattern = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`'(?:ocicache|docker|podman|skopeo|buildctl|pack) [^']*'|"buildctl [^"]*"|--cache-from [^ ]+|` + "`[^`]*`")
 })
 
-// heldSpace stands for a space at which no line is broken.
+// heldSpace replaces a space at which the line must not be broken.
 const heldSpace = "\u00a0"
 
-// holdWhole keeps lines from being broken inside of what is to be copied.
+// holdWhole keeps lines from being broken inside what is to be copied.
 func holdWhole(line string) string {
 	return wholePattern().ReplaceAllStringFunc(line, func(whole string) string { return strings.ReplaceAll(whole, " ", heldSpace) })
 }
 
-// wrapLine breaks a line at spaces, and indents what goes on by hang. A word stays whole, whose terminal breaks it where it must:
-// it may be a path or a reference to be copied. So does a command in quotes.
+// wrapLine breaks a line at spaces, and indents continuation lines by hang. A word stays whole, even if the terminal has to break
+// it: it may be a path or a reference to copy. So does a command in quotes.
 func wrapLine(line string, width, hang int) string {
 	return strings.ReplaceAll(wrapWords(holdWhole(line), width, hang), heldSpace, " ")
 }

@@ -17,13 +17,13 @@ func (t *Tree) Checksum(s llb.Selection) (digest.Digest, error) {
 	return t.checksum(s, false)
 }
 
-// OldChecksum returns the checksum that BuildKit before v0.26 had for the selected
-// files. It differs for wildcards and lists of patterns only.
+// OldChecksum returns the checksum that BuildKit before v0.26 computed for the
+// selected files. It differs only for wildcards and lists of patterns.
 func (t *Tree) OldChecksum(s llb.Selection) (digest.Digest, error) {
 	return t.checksum(s, true)
 }
 
-// Has reports whether there is anything that a wildcard is for. Of other selections Checksum tells.
+// Has reports whether a wildcard matches anything. For other selections it is true, and Checksum decides.
 func (t *Tree) Has(s llb.Selection) bool {
 	if !s.Wildcard {
 		return true
@@ -41,7 +41,7 @@ func (t *Tree) checksum(s llb.Selection, old bool) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	var parts []string // each with the file's checksum behind it
+	var parts []string // names, each followed by the file's checksum
 	for _, f := range w.found {
 		f.follow = f.follow || old && s.FollowLinks
 		sum, err := t.sumOf(f, s.FollowLinks)
@@ -63,7 +63,7 @@ func (t *Tree) checksum(s llb.Selection, old bool) (digest.Digest, error) {
 	return digest.FromString(strings.Join(parts, "")), nil
 }
 
-// keyOf returns a path as BuildKit has it in its keys.
+// keyOf returns a path as BuildKit spells it in keys.
 func keyOf(p string) string {
 	if p == "" {
 		return "\x00"
@@ -71,7 +71,7 @@ func keyOf(p string) string {
 	return strings.ReplaceAll(p, "/", "\x00")
 }
 
-// plain returns the checksum of one path and all that is below it.
+// plain returns the checksum of one path and everything below it.
 func (t *Tree) plain(p string, follow bool) (digest.Digest, error) {
 	n, err := t.resolve(p, follow)
 	if err != nil {
@@ -87,7 +87,7 @@ func (t *Tree) plain(p string, follow bool) (digest.Digest, error) {
 	return sum, nil
 }
 
-// included is a file, or the header of a directory, that a walk has come to.
+// included is a file, or the header of a directory, that a walk has reached.
 type included struct {
 	path     string
 	root     string // what the pattern matched, the path itself or one above it
@@ -95,10 +95,10 @@ type included struct {
 	included bool
 	include  patternmatcher.MatchInfo
 	exclude  patternmatcher.MatchInfo
-	follow   bool // it has no directory above it in the walk, whose link would be followed
+	follow   bool // a link is followed, as no directory of the walk lies above it
 }
 
-// sumOf returns the checksum of what a walk has found. Of a directory it is that of the header alone.
+// sumOf returns the checksum of what a walk has found. For a directory it covers the header alone.
 func (t *Tree) sumOf(f *included, follow bool) (digest.Digest, error) {
 	if f.follow && f.node.header.Type == TypeSymlink {
 		return t.plain(f.path, follow)
@@ -168,7 +168,7 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 	return m, nil
 }
 
-// fixedPrefix returns the directories in front of the first wildcard of a pattern, "" for none.
+// fixedPrefix returns the directories before the first wildcard of a pattern, "" for none.
 func fixedPrefix(pattern string) string {
 	var fixed []string
 	for part := range strings.SplitSeq(strings.TrimPrefix(pattern, "/"), "/") {
@@ -196,7 +196,7 @@ func (w *walker) checkRequired(paths []string) error {
 	return nil
 }
 
-// dir visits a directory and all that is below it.
+// dir visits a directory and everything below it.
 func (w *walker) dir(p string, n *node) error {
 	depth := len(w.parents)
 	if err := w.visit(p, n); err != nil {
@@ -266,7 +266,7 @@ func (w *walker) matches(p string) (bool, error) {
 	return ok, nil
 }
 
-// filter asks the lists of patterns.
+// filter reports whether the lists of patterns keep a path.
 func (w *walker) filter(candidate string, at, parent *included) (bool, error) {
 	if parent == nil {
 		parent = &included{}

@@ -6,8 +6,8 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// Defined returns the files that a file operation makes on nothing, where it says
-// all of them itself. It is false where it does not.
+// Defined returns the files that a file operation creates from scratch, and true
+// if the operation alone determines all of them.
 func Defined(op *llb.FileOp) (*Tree, bool) {
 	tree := &Tree{root: Scratch().root, gen: 1}
 	for i, a := range op.Actions {
@@ -37,7 +37,7 @@ func Defined(op *llb.FileOp) (*Tree, bool) {
 	return tree, true
 }
 
-// owner returns an owner that needs no looking up.
+// owner returns the IDs of an owner, and false if a name has to be looked up.
 func owner(c *llb.ChownOpt) (uid, gid int, ok bool) {
 	if c == nil {
 		return 0, 0, true

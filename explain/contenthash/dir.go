@@ -14,13 +14,13 @@ import (
 // Filter says which files of a directory BuildKit's client sends. The zero value
 // means all.
 type Filter struct {
-	Exclude []string // as .dockerignore has them
+	Exclude []string // patterns as in .dockerignore
 	Include []string
 }
 
-// FromDir returns the files of a directory as BuildKit's client sends it as a
-// build context: everything belongs to root, and what the filter takes away is
-// not there. Bytes are read when their checksum is asked for.
+// FromDir returns the files of a directory as BuildKit's client sends them as a
+// build context: everything belongs to root, and what the filter removes is
+// absent. Bytes are read when their checksum is asked for.
 func FromDir(dir string, filter Filter) (*Tree, error) {
 	r := dirReader{root: dir}
 	var err error
@@ -65,7 +65,7 @@ func (r *dirReader) children(rel string, entries []fs.DirEntry, parent *included
 	children := map[string]*node{}
 	for _, entry := range entries {
 		n, err := r.entry(filepath.Join(rel, entry.Name()), entry, parent, depth)
-		if errors.Is(err, fs.ErrNotExist) { // it was there when the directory was read; editors and builds make and remove files
+		if errors.Is(err, fs.ErrNotExist) { // removed since the directory was read, as editors and builds do
 			continue
 		}
 		if err != nil {
@@ -78,8 +78,8 @@ func (r *dirReader) children(rel string, entries []fs.DirEntry, parent *included
 	return children, nil
 }
 
-// entry returns a file or a directory, or nil where it is left out. A directory that is left out stays if something in
-// it is not.
+// entry returns a file or a directory, or nil if it is excluded. An excluded directory stays if something in it is
+// kept.
 func (r *dirReader) entry(rel string, entry fs.DirEntry, parent *included, depth int) (*node, error) {
 	at := &included{}
 	w := walker{include: r.include, exclude: r.exclude}
@@ -111,7 +111,7 @@ func (r *dirReader) entry(rel string, entry fs.DirEntry, parent *included, depth
 	return n, nil
 }
 
-// mayKeepBelow reports whether something in a directory can be kept that is not kept itself.
+// mayKeepBelow reports whether something in an excluded directory may be kept.
 func (r *dirReader) mayKeepBelow() bool {
 	return r.include != nil || r.exclude != nil && r.exclude.Exclusions()
 }

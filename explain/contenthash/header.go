@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Type is what a file is, as tar spells it.
+// Type is the type of a file, as tar spells it.
 type Type byte
 
 // The types.
@@ -24,7 +24,7 @@ const (
 	TypeFifo    Type = '6'
 )
 
-// Header is what counts of a file beside its bytes.
+// Header is what counts about a file apart from its bytes.
 type Header struct {
 	Type         Type
 	Mode         int64 // permissions, and setuid, setgid and sticky as 04000, 02000 and 01000
@@ -35,7 +35,7 @@ type Header struct {
 	Xattrs       map[string]string
 }
 
-// hash returns a hash that has the header in it and waits for the file's bytes.
+// hash returns a hash that has consumed the header and is ready for the file's bytes.
 func (h Header) hash() hash.Hash {
 	sum := digest.SHA256.Hash()
 	_, _ = io.WriteString(sum, h.text())
@@ -75,7 +75,7 @@ func (h Header) mode() int64 {
 	return h.Mode
 }
 
-// countsXattr reports whether an extended attribute is in the checksum.
+// countsXattr reports whether an extended attribute enters the checksum.
 func countsXattr(name string) bool {
 	return name == "security.capability" || !strings.HasPrefix(name, "security.") && !strings.HasPrefix(name, "system.")
 }

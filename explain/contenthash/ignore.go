@@ -13,11 +13,11 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// IgnoreName is what a file that says which files are not sent is called; that of one Dockerfile has its name in front.
+// IgnoreName is the name of the file that says which files are not sent. The file for one Dockerfile has that Dockerfile's name in front.
 const IgnoreName = ".dockerignore"
 
-// ReadIgnore reads the patterns of a file in a directory, as BuildKit's frontend does; none where it is not there. It fails where a
-// build would: with a line that is no pattern.
+// ReadIgnore reads the patterns from a file in a directory as BuildKit's frontend does, and returns none if the file does not
+// exist. It fails where a build would: on a line that is no pattern.
 func ReadIgnore(dir, name string) ([]string, error) {
 	data, err := ReadInside(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +36,7 @@ func ReadIgnore(dir, name string) ([]string, error) {
 	return patterns, nil
 }
 
-// badLine says which line is no pattern, nil if each is one.
+// badLine returns an error for the first line that is no pattern, or nil.
 func badLine(data []byte) error {
 	n := 0
 	for line := range bytes.Lines(data) {
@@ -52,7 +52,7 @@ func badLine(data []byte) error {
 	return nil
 }
 
-// CleanIgnore returns patterns as a file with them would be read.
+// CleanIgnore returns patterns as they would be read from a file.
 func CleanIgnore(patterns []string) ([]string, error) {
 	return ignorefile.ReadAll(strings.NewReader(strings.Join(patterns, "\n")))
 }
@@ -62,13 +62,13 @@ type Ignores struct {
 	matcher *patternmatcher.PatternMatcher
 }
 
-// NewIgnores returns patterns for asking about many paths.
+// NewIgnores compiles patterns that many paths are to be matched against.
 func NewIgnores(patterns []string) (Ignores, error) {
 	m, err := matcher(patterns)
 	return Ignores{m}, err
 }
 
-// LeaveOut reports whether a path is not sent, by itself or with a directory above it.
+// LeaveOut reports whether a path is not sent, because of itself or of a directory above it.
 func (i Ignores) LeaveOut(path string) (bool, error) {
 	if i.matcher == nil {
 		return false, nil

@@ -12,13 +12,14 @@ import (
 	"syscall"
 )
 
-// ErrLink says that a link is on the way to a path which leads to nothing.
+// ErrLink says that a symbolic link on the way to a path leads nowhere.
 var ErrLink = errors.New("a symbolic link leads to nothing")
 
-// maxInside is the most bytes that BuildKit's frontend takes of a file.
+// maxInside is the largest file that BuildKit's frontend takes, in bytes.
 const maxInside = 16 << 20
 
-// Resolve returns the path in a directory that a path leads to. As for BuildKit, the directory is a root of its own: no link leads out of it.
+// Resolve returns where in a directory a path leads once links are followed. As in BuildKit, the directory acts as the root: no link leads
+// out of it.
 func Resolve(dir, p string) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -59,8 +60,8 @@ func resolve(root *os.Root, p string) (string, error) {
 	return at, nil
 }
 
-// ReadInside reads a file of a directory as BuildKit's frontend does: the links of the directory do not lead out of it, and what is
-// no regular file is not there. Then it fails with fs.ErrNotExist.
+// ReadInside reads a file in a directory as BuildKit's frontend does: no link leads out of the directory, and anything but a
+// regular file counts as missing, with fs.ErrNotExist.
 func ReadInside(dir, p string) (data []byte, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -71,7 +72,7 @@ func ReadInside(dir, p string) (data []byte, err error) {
 	if err != nil {
 		return nil, unlessDenied(err)
 	}
-	file, err := root.OpenFile(at, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which waits for no FIFO
+	file, err := root.OpenFile(at, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not block on a FIFO
 	if err != nil {
 		return nil, unlessDenied(err)
 	}
@@ -86,7 +87,7 @@ func ReadInside(dir, p string) (data []byte, err error) {
 	return data, err
 }
 
-// unlessDenied returns that a file is not there, unless it may be.
+// unlessDenied returns fs.ErrNotExist, unless the error is a lack of permission: then the file may exist.
 func unlessDenied(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return err

@@ -40,14 +40,14 @@ const (
 	opaque   = ".wh..wh..opq"
 )
 
-// ReadLayer reads a layer, unpacked. Files are hashed as they pass.
+// ReadLayer reads an uncompressed layer. Files are hashed as they pass.
 func ReadLayer(r io.Reader) (*Layer, error) {
 	layer := &Layer{}
 	buffer := make([]byte, 1<<18)
 	for t := tar.NewReader(r); ; {
 		header, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, buffer) // what verifies itself wants to be read to its end
+			_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, buffer) // a verifying reader has to be read to its end
 			return layer, err
 		}
 		if err != nil {
@@ -139,7 +139,7 @@ func (t *Tree) With(layer *Layer) *Tree {
 	return next
 }
 
-// own returns a node that may be changed: the one that is there if this tree made it, else a copy.
+// own returns a node that may be changed: n itself if this tree made it, else a copy.
 func (t *Tree) own(n *node) *node {
 	if n.gen == t.gen {
 		return n
@@ -155,7 +155,7 @@ func (t *Tree) own(n *node) *node {
 	return &c
 }
 
-// dir returns the directory of a path, to be changed. What is missing of it is made; what is no directory is replaced.
+// dir returns the directory at a path, ready to be changed. Missing directories are made, and whatever else is in the way is replaced.
 func (t *Tree) dir(p string) *node {
 	t.root = t.own(t.root)
 	n := t.root
@@ -201,7 +201,7 @@ func (t *Tree) apply(e entry) {
 	}
 }
 
-// put gives a file a name. The file is copied, so that others who have it do not see whose it is here.
+// put puts a file under a name. The node is copied, so that others who share it do not see this tree's mark.
 func (t *Tree) put(dir, name string, file *node) {
 	c := *file
 	c.gen = t.gen

@@ -15,14 +15,14 @@ type File struct {
 	Root, Rel string
 }
 
-// Header returns what is known of the file beside its bytes.
+// Header returns what is known about the file apart from its bytes.
 func (f File) Header() Header { return f.node.header }
 
 // ErrBytes says that neither of two files can be read again.
 var ErrBytes = errors.New("the bytes are not at hand")
 
 // SameBytes reports whether two regular files have the same bytes, whatever their
-// modes and owners. One of them has to be of a directory.
+// modes and owners. One of them has to come from FromDir.
 func (f File) SameBytes(other File) (bool, error) {
 	a, b := f.node, other.node
 	if a.header.Size != b.header.Size {
@@ -48,7 +48,7 @@ func (t *Tree) Lookup(p string) (File, bool) {
 	return File{node: n, Root: p}, n != nil
 }
 
-// Below returns all that lies below a directory.
+// Below returns everything below a directory.
 func (t *Tree) Below(p string) []File {
 	n := t.lookup(path.Join("/", p))
 	if n == nil || !n.isDir() {
@@ -59,7 +59,7 @@ func (t *Tree) Below(p string) []File {
 	return all
 }
 
-// collect adds what lies in a directory.
+// collect adds everything below a directory.
 func collect(to *[]File, dir *node, root, rel string) {
 	for _, name := range dir.names() {
 		child := dir.children[name]
@@ -71,8 +71,8 @@ func collect(to *[]File, dir *node, root, rel string) {
 	}
 }
 
-// Select returns the files that a selection takes, as a copy takes them: with the
-// directories above them that lie below what was matched.
+// Select returns the files that a selection takes, as a copy would: with the
+// directories above them that lie below the matched path.
 func (t *Tree) Select(s llb.Selection) ([]File, error) {
 	p := path.Join("/", s.Path)
 	if s.Filtered() {

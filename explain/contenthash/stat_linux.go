@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// device returns what a device stands for, 0 and 0 for any other file.
+// device returns the numbers of a device, 0 and 0 for any other file.
 func device(info fs.FileInfo) (major, minor int64) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || info.Mode()&fs.ModeDevice == 0 {
 		return 0, 0
 	}
-	dev := stat.Rdev // as BuildKit's client takes it apart
+	dev := stat.Rdev // split as BuildKit's client does
 	return int64((dev >> 8) & 0xfff), int64((dev & 0xff) | ((dev >> 12) & 0xfff00))
 }
 

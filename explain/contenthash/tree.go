@@ -3,8 +3,8 @@
 // layers of a cache.
 //
 // The rules are those of BuildKit's package cache/contenthash, v0.26 to v0.34.
-// Names, times and names of owners are in no checksum but a directory's, which
-// has the names of what is in it.
+// No checksum covers times or the names of owners. The name of a file counts
+// only in the checksum of its directory.
 package contenthash
 
 import (
@@ -24,17 +24,17 @@ var ErrNotFound = errors.New("no such file or directory")
 
 // Limits of what is read.
 const (
-	// MaxFiles is the most files that a directory or a layer is read with.
+	// MaxFiles is the most files that a directory or a layer may have.
 	MaxFiles = 1 << 23
-	// maxDepth is the most directories that lie in one another.
+	// maxDepth is how deeply directories may be nested.
 	maxDepth = 1 << 10
-	// maxLinks is the most symbolic links that one path leads over, as for BuildKit.
+	// maxLinks is the most symbolic links that one path may lead over, as in BuildKit.
 	maxLinks = 255
 )
 
-// Tree is files as a step sees them. A tree made of another one shares what is
-// the same. It is not safe for concurrent use, as checksums are kept in it, and
-// neither are trees that share files.
+// Tree is the files that a step sees. A tree made from another one shares
+// unchanged files with it. Checksums are cached in a tree, so it is not safe
+// for concurrent use, and neither are trees that share files.
 type Tree struct {
 	root *node
 	gen  int // marks the nodes that may still be changed in place
@@ -134,7 +134,7 @@ func (t *Tree) lookup(p string) *node {
 	return n
 }
 
-// resolve returns what is at a path, or nil. It follows symbolic links, that of the last part only if trailing says so.
+// resolve returns what is at a path, or nil. It follows symbolic links, but one in the last part only if trailing is true.
 func (t *Tree) resolve(p string, trailing bool) (*node, error) {
 	current, rest := "/", strings.TrimPrefix(p, "/")
 	for links := 0; rest != ""; {

@@ -1,7 +1,7 @@
-// Package explaintest has real builds for tests: their contexts, provenance and
-// caches, what BuildKit itself told of every cache key, and builds with one
-// change each, with what BuildKit made of every step. testdata/explain/README.md
-// says what is in it.
+// Package explaintest provides real builds for tests: their contexts, provenance
+// and caches, what BuildKit itself reported about every cache key, and builds
+// with one change each, with what BuildKit did with every step.
+// testdata/explain/README.md describes them.
 package explaintest
 
 import (
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Where the builds lie, seen from this file.
+// Paths of the builds, relative to this file.
 const (
 	corpus  = "../../testdata/explain/corpus.tar.zst"
 	twins   = "../../testdata/explain/twins.tar.zst"
@@ -18,8 +18,8 @@ const (
 	sources = "../../testdata/explain/sources.tar.zst"
 )
 
-// Unpack unpacks those parts of the corpus whose names begin with one of the
-// prefixes, and returns the directory. Modes, links and times are as they were;
+// Unpack unpacks the parts of the corpus whose names begin with one of the
+// prefixes, and returns the directory. Files keep their modes and links;
 // everything belongs to whoever runs the test.
 func Unpack(t testing.TB, prefixes ...string) string {
 	t.Helper()
@@ -42,7 +42,7 @@ func ReadJSON(t testing.TB, path string, to any) {
 	}
 }
 
-// Record is what BuildKit itself told of one record.
+// Record is what BuildKit itself reported about one record.
 type Record struct {
 	Digest   string `json:"digest"`
 	Key      string `json:"key"`
@@ -51,12 +51,12 @@ type Record struct {
 	Record   int    `json:"record"`
 	Type     string `json:"type"`
 	Source   string `json:"source"`
-	// Parts are what the digests in the preimage of a content key are hashes of.
+	// Parts are the preimages of the digests in a content key's preimage.
 	Parts     map[string]string `json:"parts"`
 	Selectors map[string]string `json:"selectors"`
 }
 
-// Truth is what BuildKit made of one step.
+// Truth is what BuildKit did with one step.
 type Truth struct {
 	Name   string `json:"name"`
 	Vertex string `json:"vertex"`

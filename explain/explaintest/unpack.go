@@ -15,8 +15,9 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// ReadLLB returns LLB that dockerfile2llb of BuildKit v0.34.2 made of a context in
-// testdata/contexts, for the caches in testdata/caches that were built of it.
+// ReadLLB returns the LLB that dockerfile2llb of BuildKit v0.34.2 made from a
+// context in testdata/contexts, for the caches in testdata/caches that were built
+// from it.
 func ReadLLB(t testing.TB, context string) []byte {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
@@ -42,8 +43,8 @@ func UnpackTo(ctx context.Context, dir string, prefixes ...string) error {
 	return unpackArchive(ctx, corpus, dir, prefixes)
 }
 
-// UnpackTwins unpacks a build with steps that differ in their files alone, and
-// its variants, and returns the directory.
+// UnpackTwins unpacks a build whose steps differ only in their files, and its
+// variants, and returns the directory.
 func UnpackTwins(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +54,7 @@ func UnpackTwins(t testing.TB) string {
 	return filepath.Join(dir, "twins")
 }
 
-// UnpackSame unpacks a build with two stages of equal steps, and its variants, and returns the directory.
+// UnpackSame unpacks a build with two stages of identical steps, and its variants, and returns the directory.
 func UnpackSame(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -63,7 +64,7 @@ func UnpackSame(t testing.TB) string {
 	return filepath.Join(dir, "same")
 }
 
-// UnpackSources unpacks builds that take a file from another path than an older one, with its cache, and returns the directory.
+// UnpackSources unpacks builds that take a file from a different path than an older build, with its cache, and returns the directory.
 func UnpackSources(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -110,7 +111,7 @@ func hasPrefix(name string, prefixes []string) bool {
 	return len(prefixes) == 0
 }
 
-// unpack makes one file. Directories stay writable, so that tests can be cleared away.
+// unpack makes one file. Directories stay writable, so that tests can remove them.
 func unpack(dir, name string, header *tar.Header, content io.Reader) error {
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

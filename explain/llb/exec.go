@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// execKey is what the key of a command is the hash of.
+// execKey is the preimage of a command's cache key.
 type execKey struct {
 	Type       string
 	Exec       any
@@ -34,7 +34,7 @@ func (e *ExecOp) cacheMap(inputs int, p Platform, form Form) (*CacheMap, error) 
 	return &CacheMap{Key: NewKey(preimage), Deps: deps}, nil
 }
 
-// keyed returns the command with nothing in it but what enters its key.
+// keyed returns the command stripped of everything that does not enter its key.
 func (e *ExecOp) keyed(form Form) *ExecOp {
 	op, meta := *e, *e.Meta
 	op.Meta = &meta
@@ -65,7 +65,7 @@ func (m *Mount) keyed(form Form) *Mount {
 	return &mount
 }
 
-// hasDefaultID reports whether a cache mount has the name that the Dockerfile frontend gives it, perhaps in a namespace.
+// hasDefaultID reports whether a cache mount has default sharing and the Dockerfile frontend's default ID, perhaps in a namespace.
 func (m *Mount) hasDefaultID() bool {
 	if m.CacheOpt.Sharing != 0 {
 		return false
@@ -74,13 +74,13 @@ func (m *Mount) hasDefaultID() bool {
 	return m.CacheOpt.ID == m.Dest || ok && rest == m.Dest
 }
 
-// isPlainRoot reports whether a mount that stands alone is left out of the key.
+// isPlainRoot reports whether a mount is an ordinary root, which is left out of the key if it is the only mount.
 func (m *Mount) isPlainRoot() bool {
 	return m.Dest == "/" && !m.Readonly && m.MountType == MountBind &&
 		m.CacheOpt == nil && m.SSHOpt == nil && m.SecretOpt == nil && m.ResultID == ""
 }
 
-// execDep is what the mounts of one input say.
+// execDep is what all mounts of one input contribute to its Dep.
 type execDep struct {
 	selectors []string
 	content   bool
@@ -89,7 +89,7 @@ type execDep struct {
 func (e *ExecOp) deps(inputs int, form Form) ([]Dep, error) {
 	all := make([]execDep, inputs)
 	for i := range all {
-		all[i].content = form >= FormV11 // where an old version turns it off
+		all[i].content = form >= FormV11 // old versions start with true; a mount turns it off
 	}
 	for _, m := range e.Mounts {
 		if m.MountType == MountSecret || m.MountType == MountSSH || m.MountType == MountTmpfs || m.Input == NoInput {

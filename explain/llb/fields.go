@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Fields returns what enters the key of an operation, and what selects files of
-// its inputs, as names and values, so that two operations can be compared: such
-// as args[2], env.PATH, platform, actions[0].dest.
+// Fields returns everything that enters an operation's key or selects files of
+// its inputs, as names and values such as args[2], env.PATH, platform,
+// actions[0].dest, so that two operations can be compared.
 func (o *Op) Fields(builder Platform) map[string]string {
 	f := fields{}
 	switch {
@@ -52,7 +52,7 @@ func (o *Op) Fields(builder Platform) map[string]string {
 
 type fields map[string]string
 
-// add adds the JSON of a value.
+// add adds the members of a value's JSON.
 func (f fields) add(prefix string, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -91,7 +91,7 @@ func (f fields) flatten(prefix string, v any) {
 	}
 }
 
-// addEnv adds variables by their names. That their order counts as well is a field of its own.
+// addEnv adds variables by name. Their order counts too and gets a field of its own.
 func (f fields) addEnv(env []string) {
 	var names []string
 	for _, e := range env {
@@ -102,7 +102,7 @@ func (f fields) addEnv(env []string) {
 	f[EnvOrder] = strings.Join(names, " ")
 }
 
-// addLimits adds what has numbers or several parts, in the words of the command line, and takes it out of the operation.
+// addLimits adds ulimits, network and security, spelled as on the command line, and removes them from the operation.
 func (f fields) addLimits(op *ExecOp) {
 	for _, u := range op.Meta.Ulimit {
 		if u != nil {
@@ -120,7 +120,7 @@ func (f fields) addLimits(op *ExecOp) {
 	}
 }
 
-// addOwner adds whom files are given to, as --chown says it.
+// addOwner adds the owner that files are given, spelled as in --chown.
 func (f fields) addOwner(prefix string, c *ChownOpt) {
 	if c == nil {
 		return
@@ -139,7 +139,7 @@ func (u *UserOpt) name() string {
 	}
 }
 
-// addMount adds a mount in one value, by where it is. The root says nothing if it is as always.
+// addMount adds a mount as one value, named by its destination. An ordinary root is left out.
 func (f fields) addMount(m *Mount) {
 	if m.isPlainRoot() {
 		return
@@ -158,7 +158,7 @@ func (f fields) addMount(m *Mount) {
 
 var mountTypes = map[int32]string{MountBind: "bind", MountSecret: "secret", MountSSH: "ssh", MountCache: "cache", MountTmpfs: "tmpfs"}
 
-// EnvOrder is the field that has the names of variables in their order.
+// EnvOrder is the field that lists the names of the variables in order.
 const EnvOrder = "env order"
 
 func (f fields) addAction(prefix string, a *FileAction) {

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// fileKey is what the key of a file operation is the hash of.
+// fileKey is the preimage of a file operation's cache key.
 type fileKey struct {
 	Type    string
 	Actions [][]byte
@@ -52,7 +52,7 @@ func (f *FileOp) cacheMap(inputs int, form Form) (*CacheMap, error) {
 	return m, nil
 }
 
-// keyed returns the text of an action that enters the key.
+// keyed returns the JSON of an action as it enters the key.
 func (a *FileAction) keyed(inputs int, form Form) (string, error) {
 	switch {
 	case a.Copy != nil:
@@ -74,12 +74,12 @@ func (a *FileAction) keyed(inputs int, form Form) (string, error) {
 	}
 }
 
-// readsInput reports whether a copy is from an input of the operation, and not from an earlier action.
+// readsInput reports whether the action copies from an input of the operation rather than from an earlier action.
 func (a *FileAction) readsInput(inputs int64) bool {
 	return a.Copy != nil && a.SecondaryInput != NoInput && a.SecondaryInput < inputs
 }
 
-// owner returns whom the action gives files to, or nil.
+// owner returns the owner that the action gives to files, or nil.
 func (a *FileAction) owner() *ChownOpt {
 	switch {
 	case a.Copy != nil:
@@ -121,7 +121,7 @@ func (a *FileAction) addSelections(selected map[int64][]Selection, inputs int64)
 	return nil
 }
 
-// HasWildcard reports whether BuildKit takes a path for a pattern.
+// HasWildcard reports whether BuildKit treats a path as a pattern.
 func HasWildcard(name string) bool {
 	for i := 0; i < len(name); i++ {
 		switch name[i] {
@@ -148,7 +148,7 @@ func fileDep(selections []Selection) Dep {
 	}
 }
 
-// Filtered reports whether it takes a walk over files to say which are meant.
+// Filtered reports whether only a walk over the files can tell which of them are selected.
 func (s Selection) Filtered() bool {
 	return s.Wildcard || len(s.Include) > 0 || len(s.Exclude) > 0
 }
@@ -177,8 +177,8 @@ func dedupeSelections(all []Selection) []Selection {
 	return result
 }
 
-// isDefaultIndexes reports whether indexes are left out of the key. It counts as BuildKit does, from the number of
-// actions where it means that of inputs.
+// isDefaultIndexes reports whether indexes are left out of the key. Like BuildKit, it counts from the number of
+// actions where the number of inputs is meant.
 func isDefaultIndexes(all [][]int64) bool {
 	last := len(all) - 1
 	for i, indexes := range all {

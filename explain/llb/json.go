@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// jsonKinds are the members that BuildKit's JSON has for the kinds of operations.
+// jsonKinds has the members that BuildKit's JSON uses for the kinds of operations.
 type jsonKinds struct {
 	Exec        *ExecOp        `json:"exec,omitempty"`
 	Source      *SourceOp      `json:"source,omitempty"`
@@ -21,8 +21,8 @@ type jsonKinds struct {
 	Passthrough *PassthroughOp `json:"passthrough,omitempty"`
 }
 
-// MarshalJSON writes the operation as BuildKit does in provenance, but for the
-// inputs and the constraints, which are no part of it.
+// MarshalJSON writes the operation as BuildKit does in provenance, but without
+// the inputs and constraints, which an Op does not have.
 func (o *Op) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Op       jsonKinds
@@ -33,9 +33,9 @@ func (o *Op) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// UnmarshalJSON reads an operation of provenance. One that it does not know is
-// no error, nor is one with members that it does not know, as of a newer
-// BuildKit: it is an unknown operation.
+// UnmarshalJSON reads an operation from provenance. An operation or a member
+// that it does not know, as from a newer BuildKit, is no error: the operation
+// becomes an unknown one.
 func (o *Op) UnmarshalJSON(data []byte) error {
 	var raw struct {
 		Op          json.RawMessage
@@ -64,19 +64,19 @@ func (o *Op) UnmarshalJSON(data []byte) error {
 	return o.validate()
 }
 
-// unmarshalStrictly fails where JSON has a member that a value has no room for: what it means to a key is not known then.
+// unmarshalStrictly fails on a JSON member that the value has no field for, because its effect on the key is unknown.
 func unmarshalStrictly(data []byte, to any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(to)
 }
 
-// isStrange reports whether an error says that there is an unknown member. Package json has no type for it.
+// isStrange reports whether an error is about an unknown member. Package json has no error type for it.
 func isStrange(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "json: unknown field ")
 }
 
-// unknownKind names the kind of an operation that is none of the known ones.
+// unknownKind returns the name of an unknown operation's kind, or "".
 func unknownKind(raw []byte) string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(raw, &members) != nil || len(members) == 0 {
@@ -85,7 +85,7 @@ func unknownKind(raw []byte) string {
 	return slices.Sorted(maps.Keys(members))[0]
 }
 
-// validate rejects what BuildKit would never have run, so that nobody has to ask again.
+// validate rejects what BuildKit would never have run, so that later code need not check again.
 func (o *Op) validate() error {
 	switch {
 	case o.Exec != nil:
@@ -131,8 +131,8 @@ type jsonFileAction struct {
 	}
 }
 
-// MarshalJSON writes the action as BuildKit does, a symlink as an action without
-// a name.
+// MarshalJSON writes the action as BuildKit does: a symlink becomes an action
+// without a name.
 func (a *FileAction) MarshalJSON() ([]byte, error) {
 	j := jsonFileAction{Input: a.Input, SecondaryInput: a.SecondaryInput, Output: a.Output}
 	j.Action.Copy, j.Action.Mkfile, j.Action.Mkdir, j.Action.Rm = a.Copy, a.Mkfile, a.Mkdir, a.Rm

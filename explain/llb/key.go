@@ -14,11 +14,11 @@ import (
 // ErrUnknown marks an operation whose key can't be known from its definition.
 var ErrUnknown = errors.New("unknown operation")
 
-// Form says how a version of BuildKit makes keys. A form holds from the version
-// that its name says until the next one.
+// Form is the way in which some versions of BuildKit make keys: those from the
+// version in its name up to the next form's.
 type Form int
 
-// The forms, newest first. FormV17 is that of v0.34 too.
+// The forms, newest first. FormV17 still holds for v0.34.
 const (
 	FormV17 Form = iota
 	FormV13      // indexes of inputs and outputs are always written
@@ -29,8 +29,8 @@ const (
 // Forms returns every form, newest first.
 func Forms() []Form { return []Form{FormV17, FormV13, FormV11, FormV8} }
 
-// Before returns the first version that does not use the form any more, such as
-// v0.13, and "" for the current one.
+// Before returns the first version that no longer uses the form, such as v0.13,
+// or "" for the current form.
 func (f Form) Before() string {
 	switch f {
 	case FormV13:
@@ -44,11 +44,11 @@ func (f Form) Before() string {
 	}
 }
 
-// Key is a cache key before the output that is meant enters it.
+// Key is a cache key before the index of the output enters it.
 type Key struct {
-	// Text is what the key is: a digest, or the preimage itself, as old versions had it for merges and diffs.
+	// Text is the key itself: a digest, or for merges and diffs in old versions the preimage.
 	Text string
-	// Preimage is what the key is the hash of.
+	// Preimage is what the key is a hash of.
 	Preimage string
 }
 
@@ -57,7 +57,7 @@ func NewKey(preimage string) Key {
 	return Key{Text: digest.FromString(preimage).String(), Preimage: preimage}
 }
 
-// Record returns the digest that a cache's record has for an output of the
+// Record returns the digest of the cache's record for an output of the
 // operation.
 func (k Key) Record(output int) digest.Digest {
 	return digest.FromString(k.Text + "@" + strconv.Itoa(output))
@@ -77,15 +77,15 @@ type CacheMap struct {
 
 // Dep is how an input enters a key.
 type Dep struct {
-	// Selector is what the link to the input's own record has, "" for none.
+	// Selector is the one in the link to the input's own record, "" for none.
 	Selector digest.Digest
-	// Content says that the input may be found by its files as well. Paths are those that count, in their order; none for
+	// Content says that the input may also be found by its files. Paths are the files that count, in order; none means
 	// the whole tree.
 	Content bool
 	Paths   []Selection
 }
 
-// Selection is files of an input, as package contenthash selects them.
+// Selection selects files of an input, by the rules of package contenthash.
 type Selection struct {
 	Path        string
 	Wildcard    bool
@@ -95,9 +95,9 @@ type Selection struct {
 	Required    []string
 }
 
-// CacheMap returns what BuildKit looks up the operation by. The platform is that
-// of the builder, for operations without one. Sources have no CacheMap but Keys,
-// and fail with ErrUnknown, as do operations that are not known.
+// CacheMap returns what BuildKit looks up the operation by. builder is the
+// platform of operations that name none. Sources have Keys instead of a
+// CacheMap: they fail with ErrUnknown, as do unknown operations.
 func (o *Op) CacheMap(inputs int, builder Platform, form Form) (*CacheMap, error) {
 	switch {
 	case inputs < 0 || inputs > MaxInputs:
@@ -119,10 +119,10 @@ func (o *Op) CacheMap(inputs int, builder Platform, form Form) (*CacheMap, error
 	}
 }
 
-// MaxInputs is the most inputs that an operation is read with.
+// MaxInputs is the most inputs that an operation may have.
 const MaxInputs = 1 << 16
 
-// platform returns what the operation runs on, as it is spelled in keys.
+// platform returns the platform that the operation runs on, spelled as in keys.
 func (o *Op) platform(builder Platform) Platform {
 	if o.Platform == nil {
 		return builder.Normalize()
@@ -160,7 +160,7 @@ func joined(all []digest.Digest) string {
 	return string(bytes.Join(parts, []byte{0}))
 }
 
-// inputs returns how many inputs a diff has: an empty side is none.
+// inputs returns how many inputs a diff has: an empty side does not count.
 func (d *DiffOp) inputs() int {
 	count := 0
 	for _, side := range []*InputRef{d.Lower, d.Upper} {
@@ -171,7 +171,7 @@ func (d *DiffOp) inputs() int {
 	return count
 }
 
-// dedupePaths returns paths in order, without those that lie below another one.
+// dedupePaths returns paths in order, without those below another one.
 func dedupePaths(paths []string) []string {
 	if len(paths) <= 1 {
 		return paths
@@ -184,7 +184,7 @@ func dedupePaths(paths []string) []string {
 	return slices.DeleteFunc(sorted, func(p string) bool { return hasParentIn(set, p) })
 }
 
-// hasParentIn reports whether one of the paths, with a slash behind it, begins p.
+// hasParentIn reports whether one of the paths, ended by a slash, is a proper prefix of p.
 func hasParentIn(set map[string]bool, p string) bool {
 	for i := range p {
 		if p[i] != '/' {

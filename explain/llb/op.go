@@ -1,8 +1,8 @@
-// Package llb holds BuildKit's operations as values, and says which cache keys
-// BuildKit makes of them: the key of the operation itself, and for each of its
-// inputs the selector and the files that the key of their content is made of.
+// Package llb holds BuildKit's operations as values and computes the cache keys
+// that BuildKit makes of them: the key of the operation itself, and for each of
+// its inputs the selector and the files that its content key is made of.
 //
-// It knows neither caches nor files. The formats are those of BuildKit's
+// It deals with neither caches nor files. The formats are those of BuildKit's
 // packages solver/pb and solver/llbsolver/ops, v0.8 to v0.34. A struct here has
 // the fields of its namesake there, in the same order and with the same names in
 // JSON, because a cache key is the hash of that JSON.
@@ -19,7 +19,7 @@ type Op struct {
 	Diff        *DiffOp
 	Passthrough *PassthroughOp
 	Platform    *Platform
-	// Unknown is the name of an operation that this package does not know, or "unknown". Such an operation has no key.
+	// Unknown is the kind of an operation that this package does not know, or "unknown". Such an operation has no key.
 	Unknown string
 }
 
@@ -83,7 +83,7 @@ type Meta struct {
 	ValidExitCodes            []int32   `json:"validExitCodes,omitempty"`
 }
 
-// ProxyEnv is the proxies of a command. They are in no cache key.
+// ProxyEnv has the proxies of a command. They enter no cache key.
 type ProxyEnv struct {
 	HTTPProxy  string `json:"http_proxy,omitempty"`
 	HTTPSProxy string `json:"https_proxy,omitempty"`
@@ -92,7 +92,7 @@ type ProxyEnv struct {
 	AllProxy   string `json:"all_proxy,omitempty"`
 }
 
-// HostIP is a line of /etc/hosts. The IP is in no cache key.
+// HostIP is a line of /etc/hosts. The IP enters no cache key.
 type HostIP struct {
 	Host string `json:"Host,omitempty"`
 	IP   string `json:"IP,omitempty"`
@@ -127,7 +127,7 @@ const (
 	MountTmpfs  = 4
 )
 
-// Input and output indexes that stand for none.
+// Indexes that mean no input and no output.
 const (
 	NoInput  = -1
 	NoOutput = -1
@@ -182,10 +182,10 @@ type FileOp struct {
 	Actions []*FileAction `json:"actions,omitempty"`
 }
 
-// FileAction is one thing that a FileOp does. Its indexes are those of inputs of
-// the operation, or, from the number of inputs on, of earlier actions. One of the
-// pointers is set; none for an action that is unknown, such as every symlink in
-// provenance, whose JSON has no room for them.
+// FileAction is one thing that a FileOp does. Its indexes refer to the
+// operation's inputs or, from the number of inputs on, to earlier actions. One of
+// the pointers is set, or none for an unknown action, such as every symlink in
+// provenance, whose JSON has no member for it.
 type FileAction struct {
 	Input          int64
 	SecondaryInput int64
@@ -250,7 +250,7 @@ type RmAction struct {
 	AllowWildcard bool   `json:"allowWildcard,omitempty"`
 }
 
-// ChownOpt says whom files are to belong to.
+// ChownOpt says who is to own files.
 type ChownOpt struct {
 	User  *UserOpt `json:"user,omitempty"`
 	Group *UserOpt `json:"group,omitempty"`
@@ -278,7 +278,7 @@ type InputRef struct {
 	Input int64 `json:"input,omitempty"`
 }
 
-// DiffOp takes what its upper input has more than its lower one.
+// DiffOp takes the changes from its lower input to its upper one.
 type DiffOp struct {
 	Lower *InputRef `json:"lower,omitempty"`
 	Upper *InputRef `json:"upper,omitempty"`
@@ -288,7 +288,7 @@ type DiffOp struct {
 type BuildOp struct {
 	Builder int64                `json:"builder,omitempty"`
 	Inputs  map[string]*InputRef `json:"inputs,omitempty"`
-	// Def is the definition where the operation has it itself. BuildKit has no use for it, and no cache has been seen with one.
+	// Def is set if the operation carries the definition itself. BuildKit has no use for that, and no cache has been seen with one.
 	Def   *struct{}         `json:"def,omitempty"`
 	Attrs map[string]string `json:"attrs,omitempty"`
 }

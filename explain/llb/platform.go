@@ -3,7 +3,7 @@ package llb
 import "strings"
 
 // ParsePlatform reads a platform as BuildKit writes it in provenance, such as
-// linux/arm/v7. What is missing is "".
+// linux/arm/v7. Missing parts are "".
 func ParsePlatform(text string) Platform {
 	var p Platform
 	os, rest, _ := strings.Cut(text, "/")

@@ -8,13 +8,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Definition is a whole build as protobuf holds it, such as `buildctl build`
-// reads it.
+// Definition is a whole build, decoded from the protobuf that `buildctl build`
+// reads.
 type Definition struct {
 	Ops []Vertex
-	// Files are the Dockerfiles that the operations are from.
+	// Files are the Dockerfiles that the operations come from.
 	Files []SourceFile
-	// Locations says by a vertex's digest where it stands in the files.
+	// Locations maps a vertex's digest to the lines that it comes from.
 	Locations map[digest.Digest][]Location
 }
 
@@ -24,7 +24,7 @@ type Vertex struct {
 	Op          *Op
 	Inputs      []VertexInput
 	IgnoreCache bool
-	Name        string // that somebody gave it, "" for none
+	Name        string // a custom name, "" for none
 }
 
 // VertexInput is an output of another vertex.
@@ -39,13 +39,13 @@ type SourceFile struct {
 	Data []byte
 }
 
-// Location is lines of a file. Lines begin with 1.
+// Location is a range of lines in a file. The first line is 1.
 type Location struct {
-	File       int // in the list of files
+	File       int // index in the list of files
 	Start, End int
 }
 
-// Add makes the location reach over further lines.
+// Add extends the location to cover further lines.
 func (l *Location) Add(start, end int) {
 	if l.Start == 0 || start < l.Start {
 		l.Start = start
@@ -53,13 +53,13 @@ func (l *Location) Add(start, end int) {
 	l.End = max(l.End, end)
 }
 
-// MaxOps is the most operations that a definition is read with.
+// MaxOps is the most operations that a definition may have.
 const MaxOps = 1 << 17
 
 var errProto = errors.New("not protobuf of an LLB definition")
 
-// ParseDefinition reads LLB in protobuf. Fields and operations that it does not
-// know are no error.
+// ParseDefinition reads LLB in protobuf. Unknown fields and operations are no
+// error.
 func ParseDefinition(data []byte) (*Definition, error) {
 	d := &Definition{Locations: map[digest.Digest][]Location{}}
 	meta := map[digest.Digest]opMeta{}
@@ -95,7 +95,7 @@ func ParseDefinition(data []byte) (*Definition, error) {
 // Field is one field of a message in protobuf.
 type Field struct {
 	Number int
-	Bytes  []byte // of a field that has a length, never nil then
+	Bytes  []byte // of a field with a length, and then never nil
 	Value  uint64 // of a number
 }
 
@@ -305,7 +305,7 @@ func parsePlatform(data []byte) (*Platform, error) {
 
 // parseKind reads the field that says what an operation does.
 func (o *Op) parseKind(f Field) error {
-	if !o.IsResult() { // of a oneof, the last one counts
+	if !o.IsResult() { // the last field of a oneof counts
 		*o = Op{Platform: o.Platform}
 	}
 	var err error

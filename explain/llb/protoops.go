@@ -54,7 +54,7 @@ func addTextPair(to *map[string]string) func(Field) error {
 	}
 }
 
-// setMessage takes a message. A field that comes again is merged, as protobuf wants it.
+// setMessage takes a message. A field that occurs again is merged, as protobuf requires.
 func setMessage[T any](to **T, fields func(*T) fieldsOf) func(Field) error {
 	return func(f Field) error {
 		if *to == nil {
@@ -72,7 +72,7 @@ func addMessage[T any](to *[]*T, fields func(*T) fieldsOf) func(Field) error {
 	}
 }
 
-// fieldsOf says by a field's number what to do with it.
+// fieldsOf maps a field's number to what is done with it.
 type fieldsOf map[int]func(Field) error
 
 func (fields fieldsOf) parse(data []byte) error {
@@ -84,7 +84,7 @@ func (fields fieldsOf) parse(data []byte) error {
 	})
 }
 
-// errUnknownField says that a message has a field of a newer version: what it means to a key is not known.
+// errUnknownField says that a message has a field of a newer version, whose effect on the key is unknown.
 var errUnknownField = errors.New("a field that is not known")
 
 func parseExec(data []byte) (*ExecOp, error) {
@@ -144,7 +144,7 @@ func secretFields(s *SecretOpt) fieldsOf {
 func parseSourceOp(data []byte) (*SourceOp, error) {
 	s := &SourceOp{}
 	err := fieldsOf{1: setText(&s.Identifier), 2: addTextPair(&s.Attrs)}.parse(data)
-	delete(s.Attrs, "local.session") // as in provenance: they say nothing of the source
+	delete(s.Attrs, "local.session") // as in provenance: they say nothing about the source
 	delete(s.Attrs, "local.unique")
 	return s, err
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Scheme returns what kind of source it is, such as docker-image or local, and
+// Scheme returns the kind of the source, such as docker-image or local, and
 // what follows the scheme.
 func (s *SourceOp) Scheme() (scheme, rest string) {
 	scheme, rest, ok := strings.Cut(s.Identifier, "://")
@@ -23,8 +23,8 @@ func (s *SourceOp) Scheme() (scheme, rest string) {
 	return scheme, rest
 }
 
-// IsLocal reports whether the source is a directory of whoever builds. Its record
-// is never in a cache.
+// IsLocal reports whether the source is a directory of the build's client. Its
+// record is never in a cache.
 func (s *SourceOp) IsLocal() bool {
 	scheme, _ := s.Scheme()
 	return scheme == "local"
@@ -57,11 +57,11 @@ type Pin struct {
 	Commit string        // of a repository
 }
 
-// sourceKey makes a key of what a source says of itself.
+// sourceKey makes a key of the text that identifies a source.
 func sourceKey(text string) Key { return NewKey("buildkit.source.v0:" + text) }
 
-// Keys returns the keys that the source may have. There are several where not
-// everything that enters a key is known, and none where that leaves too many.
+// Keys returns the keys that the source may have: several if part of what
+// enters the key is unknown, none if that leaves too many.
 func (o *Op) Keys(builder Platform, pin Pin) []Key {
 	s := o.Source
 	if s == nil {
@@ -119,8 +119,8 @@ type headerField struct {
 	Value string
 }
 
-// httpKeys returns the key of a download whose digest was asked for. That of any other has the time at which its server
-// says it was changed, which no provenance holds.
+// httpKeys returns the key of a download that is pinned to a digest. Any other key contains the server's time of last
+// change, which no provenance holds.
 func (s *SourceOp) httpKeys(pin Pin) []Key {
 	sum := digest.Digest(s.Attrs["http.checksum"])
 	if sum == "" || sum.Validate() != nil {
@@ -164,7 +164,7 @@ func (s *SourceOp) httpNumbers() (perm, uid, gid int64, ok bool) {
 	return numbers[0], numbers[1], numbers[2], true
 }
 
-// fileName returns what a download is called where its server says nothing of it.
+// fileName returns the name of a download whose server gives none.
 func (s *SourceOp) fileName() string {
 	if name := s.Attrs["http.filename"]; name != "" {
 		return path.Base(name)
@@ -191,7 +191,7 @@ func (s *SourceOp) httpHeader() []headerField {
 	return fields
 }
 
-// gitKeys returns the keys of a commit. With the repository's own files the full name of what was checked out counts,
+// gitKeys returns the keys of a commit. If the .git directory is kept, the full name of what was checked out counts,
 // which may be a branch's or a tag's.
 func (s *SourceOp) gitKeys(rest string, pin Pin) []Key {
 	if pin.Commit == "" {
@@ -230,18 +230,18 @@ func (s *SourceOp) gitSuffix(subdir string) string {
 	return b.String()
 }
 
-// ChainID returns the ID of a chain of layers with one more layer, by its diffID.
-// The ID of a chain of one layer is the layer's diffID.
+// ChainID returns the ID of a chain of layers to which the layer with a diffID is
+// added. The ID of a chain of one layer is the layer's diffID.
 func ChainID(below, diffID digest.Digest) digest.Digest {
 	return digest.FromString(string(below) + " " + string(diffID))
 }
 
-// ChainKey returns the second key that BuildKit before v0.34 gave an image, of the
-// ID of the chain of all its layers. Its record is that of output 0.
+// ChainKey returns the second key that BuildKit before v0.34 gave an image, made
+// of the ID of the chain of all its layers. Its record is that of output 0.
 func ChainKey(chain digest.Digest) Key { return sourceKey(chain.String()) }
 
-// Patterns returns the patterns of a local source's attribute, such as
-// local.excludepatterns: what a .dockerignore said.
+// Patterns returns the patterns in an attribute of a local source, such as
+// local.excludepatterns, which holds those of .dockerignore.
 func (s *SourceOp) Patterns(attr string) ([]string, error) {
 	text, ok := s.Attrs[attr]
 	if !ok {

@@ -1,9 +1,9 @@
-// Package provenance reads what BuildKit knows of the steps of a build: SLSA
-// provenance (v0.2 and v1, as a statement or as a bare predicate), buildx's
-// metadata file and exported history, an image's attestation, and LLB in
-// protobuf.
+// Package provenance reads what BuildKit records about the steps of a build:
+// SLSA provenance (v0.2 and v1, as a statement or as a bare predicate),
+// buildx's metadata file and exported history, an image's attestation, and LLB
+// in protobuf.
 //
-// What it reads is foreign. Sizes, numbers of steps and depths are bounded, and
+// Its input is untrusted: sizes, numbers of steps and depths are bounded, and
 // every input of a step is an earlier step.
 package provenance
 
@@ -19,29 +19,29 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// ErrNoProvenance marks bytes that hold no provenance of BuildKit.
+// ErrNoProvenance marks data without provenance from BuildKit.
 var ErrNoProvenance = errors.New("no provenance of BuildKit in it")
 
-// NoStepsError says that provenance does not hold the steps of its build. Its
-// mode is min, the default of buildx.
+// NoStepsError says that provenance does not contain the steps of its build.
+// Its mode is min, the default of buildx.
 type NoStepsError struct{}
 
 func (*NoStepsError) Error() string { return "provenance without the steps of the build (mode=min)" }
 
 // Build is what is known of one build, for one platform.
 type Build struct {
-	// Name is what the file calls the build, such as a target of bake, "" where there is but one in it.
+	// Name is what the file calls the build, such as a bake target, or "" if it gives no name.
 	Name  string
 	Steps []Step
 	Files []llb.SourceFile
-	// Builder is the platform of the builder, Target the one that was asked for, "" if none was.
+	// Builder is the platform of the builder, Target the requested one, "" if none was requested.
 	Builder llb.Platform
 	Target  string
-	// Args are what the frontend was asked, such as build-arg:NAME. They may hold secrets.
+	// Args are the frontend's arguments, such as build-arg:NAME. They may contain secrets.
 	Args map[string]string
-	// Started is when the build began, the zero time where nothing says so.
+	// Started is when the build began, or the zero time if unknown.
 	Started time.Time
-	// Finished is when all of its steps had run, the zero time where nothing says so.
+	// Finished is when all of its steps had run, or the zero time if unknown.
 	Finished time.Time
 
 	pins map[string]llb.Pin // by the URI of a material
@@ -55,21 +55,21 @@ type Step struct {
 	Op     *llb.Op
 	Inputs []Input
 	At     []llb.Location
-	// Name is what BuildKit showed for the step, "" where nothing says so.
+	// Name is what BuildKit showed for the step, "" if unknown.
 	Name string
-	// Cached is whether BuildKit took the step from a cache, nil where nothing says so.
+	// Cached is whether BuildKit took the step from a cache, nil if unknown.
 	Cached *bool
-	// IgnoreCache says that BuildKit was told to run the step in any case.
+	// IgnoreCache says that BuildKit was told to run the step even if it was cached.
 	IgnoreCache bool
 }
 
 // Input is an output of an earlier step.
 type Input struct {
-	Step   int // in Build.Steps
+	Step   int // index in Build.Steps
 	Output int
 }
 
-// TargetStep returns the step whose result the build is for, or -1 where it has none.
+// TargetStep returns the step whose result the build is for, or -1 if there are no steps.
 func (b *Build) TargetStep() int { return len(b.Steps) - 1 }
 
 // Pin returns what the build found when it resolved the source of a step.
@@ -122,7 +122,7 @@ func imageURI(name string) string {
 	return "pkg:docker/" + strings.TrimPrefix(name, "docker.io/")
 }
 
-// material is what a build used, as SLSA has it.
+// material is something that a build used, in SLSA's JSON.
 type material struct {
 	URI    string            `json:"uri"`
 	Digest map[string]string `json:"digest"`

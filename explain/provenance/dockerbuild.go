@@ -23,7 +23,7 @@ const (
 	mediaTypeInToto = "application/vnd.in-toto+json"
 )
 
-// maxUnpacked is the most bytes that an exported history is unpacked to.
+// maxUnpacked is the most bytes that an exported history may unpack to.
 const maxUnpacked = 4 * MaxSize
 
 // parseDockerbuild reads what `docker buildx history export` writes: a layout in a compressed tar file.
@@ -64,7 +64,7 @@ func untar(data []byte) (map[string][]byte, error) {
 		case limited.N <= 0:
 			return nil, fmt.Errorf("larger than %d bytes", maxUnpacked)
 		case errors.Is(err, io.EOF):
-			_, err := io.Copy(io.Discard, limited) // to the checksum, which says that nothing is missing
+			_, err := io.Copy(io.Discard, limited) // up to the checksum, which proves that nothing is missing
 			return files, err
 		case err != nil:
 			return nil, err
@@ -79,7 +79,7 @@ func untar(data []byte) (map[string][]byte, error) {
 	}
 }
 
-// blobOf returns a blob of the layout, proved.
+// blobOf returns a blob of the layout after checking its digest.
 func blobOf(files map[string][]byte, d digest.Digest) ([]byte, error) {
 	if err := buildcache.CheckDigest(d); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func parseRecord(files map[string][]byte, root digest.Digest) ([]*Build, error) 
 	return builds, nil
 }
 
-// vertexStatus is what BuildKit told of a vertex while it ran.
+// vertexStatus is what BuildKit reported about a vertex while it ran.
 type vertexStatus struct {
 	digest digest.Digest
 	name   string
@@ -145,7 +145,7 @@ type vertexStatus struct {
 
 var errStatusLog = errors.New("cut off")
 
-// parseStatusLog reads messages that have their length in front.
+// parseStatusLog reads messages that are each preceded by their length.
 func parseStatusLog(data []byte) ([]vertexStatus, error) {
 	var all []vertexStatus
 	for len(data) > 0 {
@@ -188,8 +188,8 @@ func parseVertexStatus(data []byte) (vertexStatus, error) {
 	return v, err
 }
 
-// addStatus adds names, and whether steps were cached. A step was if any event says so: a vertex may be opened again
-// later, without the flag.
+// addStatus adds names, and whether steps were cached. A step was if any event says so, because a vertex may be
+// opened again later without the flag.
 func (b *Build) addStatus(status []vertexStatus) {
 	at := map[digest.Digest]int{}
 	for i, s := range b.Steps {

@@ -10,14 +10,14 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// dockerfile is a file that was looked through.
+// dockerfile is a file after scanning.
 type dockerfile struct {
 	lines     []string
 	stages    []Stage
 	args, env map[string]bool // names that are declared
 }
 
-// readFiles looks through the files, once.
+// readFiles scans the files, once.
 func (b *Build) readFiles() {
 	for _, f := range b.Files {
 		lines := strings.Split(string(f.Data), "\n")
@@ -26,7 +26,7 @@ func (b *Build) readFiles() {
 	}
 }
 
-// dropLines forgets lines that the files do not have, where there are files.
+// dropLines drops locations that lie outside the files, if there are files.
 func (b *Build) dropLines() {
 	if len(b.read) == 0 {
 		return
@@ -38,10 +38,10 @@ func (b *Build) dropLines() {
 	}
 }
 
-// maxText is the most bytes of a Dockerfile that are the text of one step.
+// maxText is the most bytes of a Dockerfile that are returned as the text of one step.
 const maxText = 16 << 10
 
-// Text returns the lines that a step is from, and "" where nothing says so. Of very many it returns the first ones.
+// Text returns the lines that a step comes from, or "" if unknown. If they are too long, it returns the first ones.
 func (b *Build) Text(step int) string {
 	at, ok := b.Where(step)
 	if !ok || at.File < 0 || at.File >= len(b.read) {
@@ -55,7 +55,8 @@ func (b *Build) Text(step int) string {
 	return firstLines(lines[start:end])
 }
 
-// firstLines joins lines, but no more than make a text, and no part of a line: a password in it may be known by what follows.
+// firstLines joins the lines that fit into maxText bytes. It cuts no line, except to its keyword: a password may be recognizable only by
+// what follows it.
 func firstLines(lines []string) string {
 	size := 0
 	for i, line := range lines {
@@ -71,8 +72,8 @@ func firstLines(lines []string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Where returns the lines that a step is from: the first ones, if it is from
-// several, as is an image that several stages begin with.
+// Where returns the lines that a step comes from, or the first of them if there
+// are several, as for an image that several stages begin with.
 func (b *Build) Where(step int) (llb.Location, bool) {
 	all := b.Steps[step].At
 	if len(all) == 0 {
@@ -94,15 +95,14 @@ func (b *Build) FileName(at llb.Location) string {
 	return b.Files[at.File].Name
 }
 
-// Stage is where a stage of a Dockerfile begins, and what it is called, "" for no
-// name.
+// Stage is a stage of a Dockerfile: its name, "" for none, and the line where it
+// begins.
 type Stage struct {
 	Name string
 	Line int
 }
 
-// StageOf returns the name of the stage that a step is in, or its number, and ""
-// where nothing says so.
+// StageOf returns the stage that a step is in, and false if it is unknown.
 func (b *Build) StageOf(step int) (Stage, bool) {
 	at, ok := b.Where(step)
 	if !ok || at.File < 0 || at.File >= len(b.read) {
@@ -124,17 +124,17 @@ var (
 	escapeIs    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("(?i)^\\s*#\\s*escape\\s*=\\s*([`\\\\])") })
 )
 
-// instruction is one of a Dockerfile, on one line.
+// instruction is one instruction of a Dockerfile, with its lines joined.
 type instruction struct {
 	line int
 	text *strings.Builder
 }
 
-// instructions returns those of a Dockerfile. What is in a heredoc is none.
+// instructions returns the instructions of a Dockerfile, without the contents of heredocs.
 func instructions(lines []string) []instruction {
 	escape := `\`
 	var found []instruction
-	var until []string // the ends of heredocs to come
+	var until []string // the delimiters of open heredocs
 	goesOn := false
 	for i, line := range lines {
 		line = strings.TrimSuffix(line, "\r")
@@ -175,8 +175,8 @@ func stages(all []instruction) []Stage {
 	return found
 }
 
-// Declares reports whether the Dockerfile has a variable as an argument of the
-// build, by ARG, and whether it has it by ENV.
+// Declares reports whether a Dockerfile declares a variable with ARG, and
+// whether one declares it with ENV.
 func (b *Build) Declares(name string) (arg, env bool) {
 	for _, f := range b.read {
 		arg = arg || f.args[name]
@@ -203,13 +203,13 @@ func variables(all []instruction, keyword string) map[string]bool {
 	return names
 }
 
-// markIgnored marks the steps that no-cache makes run: of every stage, or of those that it names.
+// markIgnored marks the steps that no-cache forces to run: those of every stage, or of the stages that it names.
 func (b *Build) markIgnored() {
 	arg, ok := b.Args["no-cache"]
 	if !ok {
 		return
 	}
-	var names []string // as they are: BuildKit trims none, and an empty one is that of all stages without a name
+	var names []string // unchanged: BuildKit trims none, and an empty one means all stages without a name
 	if arg != "" {
 		names = strings.Split(arg, ",")
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// maxManifests is the most manifests of an image that are looked at.
+// maxManifests is the most manifests of an image that are read.
 const maxManifests = 1 << 10
 
 // FromImage reads the provenance in an image's attestations, one build for each
@@ -22,7 +22,7 @@ func FromImage(ctx context.Context, src layout.Source, root buildcache.Descripto
 	var without, lost error
 	manifests := 0
 	err := layout.Walk(ctx, src, root, func(n layout.Node) error {
-		if errors.Is(n.Err, layout.ErrBlobMissing) { // of an index, often only some platforms are there
+		if errors.Is(n.Err, layout.ErrBlobMissing) { // often an index comes with only some of its platforms
 			lost = n.Err
 			return nil
 		}

@@ -16,10 +16,10 @@ import (
 // MaxSize is the largest file that is read as provenance, in bytes.
 const MaxSize = 64 << 20
 
-// Parse reads the builds that a file tells of, whatever kind of file it is.
+// Parse reads the builds that a file describes, whatever kind of file it is.
 //
-// It fails with a *NoStepsError where there is provenance, but none with steps,
-// and with ErrNoProvenance where there is none.
+// It fails with a *NoStepsError if there is provenance but without steps, and
+// with ErrNoProvenance if there is none.
 func Parse(data []byte) ([]*Build, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("read provenance: larger than %d bytes", MaxSize)

@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/explain/llb"
 )
 
-// buildConfig is the steps of a build, the same in both versions of SLSA.
+// buildConfig holds the steps of a build, the same in both versions of SLSA.
 type buildConfig struct {
 	Definition []struct {
 		ID     string   `json:"id"`
@@ -87,7 +87,7 @@ type request struct {
 	Args map[string]string `json:"args"`
 }
 
-// The beginnings of the types that SLSA has for provenance.
+// How provenance is recognized in JSON, and how deeply it may be nested.
 const (
 	predicateSLSA   = "https://slsa.dev/provenance/"
 	buildTypeOld    = "https://mobyproject.org/buildkit@v1"
@@ -116,7 +116,7 @@ func parseJSON(data []byte, depth int) ([]*Build, error) {
 	return parseMetadataFile(members, depth)
 }
 
-// parseEnvelope reads a statement that was signed. The signature is for others to check.
+// parseEnvelope reads a signed statement. Checking the signature is left to others.
 func parseEnvelope(payload json.RawMessage, depth int) ([]*Build, error) {
 	var inner []byte
 	if err := json.Unmarshal(payload, &inner); err != nil {
@@ -148,8 +148,8 @@ func parseStatement(kind, inner json.RawMessage) ([]*Build, error) {
 	return one(parsePredicate(inner))
 }
 
-// parseMetadataFile reads what buildx writes around provenance: the file of --metadata-file, of one build, of one for several
-// platforms, or of several that bake made; and what imagetools prints of an image.
+// parseMetadataFile reads what buildx writes around provenance: the file of --metadata-file, for one build, for one with
+// several platforms, or for several builds by bake; and what imagetools prints for an image.
 func parseMetadataFile(members map[string]json.RawMessage, depth int) ([]*Build, error) {
 	var builds []*Build
 	for _, name := range sortedKeys(members) {

@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// user is who runs in the container: nobody on the host, and the same as in other images without a shell.
+// user is the ID that runs in the container: no user on the host, and the same as in other images without a shell.
 const user = 65532
 
-// newImage makes the image of a binary.
+// newImage makes the image for a binary.
 func newImage(binary []byte, platform v1.Platform, version string, date time.Time) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err := mutate.ConfigFile(image, &v1.ConfigFile{
@@ -66,7 +66,7 @@ func newImage(binary []byte, platform v1.Platform, version string, date time.Tim
 	return image, nil
 }
 
-// baseFiles are what is in the image beside the binary.
+// baseFiles returns the files in the image other than the binary.
 func baseFiles() []tar.Header {
 	return []tar.Header{
 		{Name: "etc/", Mode: 0o755},
@@ -81,7 +81,7 @@ func baseFiles() []tar.Header {
 	}
 }
 
-// newLayer makes a layer of files, in their order.
+// newLayer makes a layer of files, in the given order.
 func newLayer(files []tar.Header, data map[string][]byte, date time.Time) (v1.Layer, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)

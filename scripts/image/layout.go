@@ -30,8 +30,8 @@ func add(path layout.Path, image v1.Image, platform v1.Platform) (ocispec.Descri
 	}, nil
 }
 
-// addIndex writes the index of the images to a layout, under a tag. It has the bytes that skopeo makes of it, which else
-// would be another image in a registry.
+// addIndex writes the index of the images to a layout, under a tag. It has the bytes that skopeo would write; otherwise
+// it would be another image in a registry.
 func addIndex(path layout.Path, index ocispec.Index, tag string) error {
 	raw, err := json.Marshal(index)
 	if err != nil {

@@ -1,10 +1,10 @@
 // Command image makes the container image of ocicache from static binaries: an OCI layout with one image for each platform.
-// It needs no daemon, no root and no network, and makes the same bytes of the same binaries.
+// It needs no daemon, no root and no network, and makes the same bytes from the same binaries.
 //
 //	go -C scripts/image run . -tag v1.2.3 -date 1796000000 DIR linux/amd64=FILE linux/arm64=FILE
 //
-// The image has the binary, the certificate authorities that Mozilla trusts (as golang.org/x/crypto/x509roots has them), a
-// user without rights, his home and /tmp, and nothing else.
+// The image has the binary, the certificate authorities that Mozilla trusts (as golang.org/x/crypto/x509roots has them),
+// an unprivileged user with a home directory, /tmp, and nothing else.
 package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-// run writes the layout. There must be none yet.
+// run writes the layout, which must not exist yet.
 func run(dir, tag string, date time.Time, binaries []string) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("%s is there already", dir)

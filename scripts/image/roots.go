@@ -7,13 +7,13 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// roots returns the certificate authorities that Mozilla trusts, as a PEM file. Those that it trusts with a restriction are
-// left out, as the file can't say which.
+// roots returns the certificate authorities that Mozilla trusts, as a PEM file. Those with a restriction are left out,
+// because the file can't express it.
 func roots() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint == nil {
-			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // a buffer takes all
+			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // a buffer never fails
 		}
 	}
 	return out.Bytes()

@@ -13,7 +13,7 @@ import (
 	"os"
 )
 
-// api asks the apiserver.
+// api is a client of the apiserver.
 type api struct {
 	server string
 	client *http.Client

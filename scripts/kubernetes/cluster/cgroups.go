@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// hierarchies returns the roots of cgroups: one for each controller, or the one of version 2.
+// hierarchies returns the roots of the cgroup hierarchies: one for each controller, or the single one of version 2.
 func hierarchies() ([]string, error) {
 	const root = "/sys/fs/cgroup"
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
@@ -26,14 +26,14 @@ func hierarchies() ([]string, error) {
 	var roots []string
 	for _, procs := range found {
 		dir := filepath.Dir(procs)
-		if info, err := os.Lstat(dir); err == nil && info.IsDir() { // links are other names of one
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() { // links are aliases
 			roots = append(roots, dir)
 		}
 	}
 	return roots, err
 }
 
-// makeCgroups makes a cgroup and others in it.
+// makeCgroups makes a cgroup, and others inside it.
 func makeCgroups(name string, inside ...string) error {
 	roots, err := hierarchies()
 	if err != nil {
@@ -45,7 +45,7 @@ func makeCgroups(name string, inside ...string) error {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return fmt.Errorf("make a cgroup: %w", err)
 			}
-			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // without any nothing runs in it; version 2 inherits them
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // if empty, nothing runs in it; version 2 inherits them
 				if value, err := os.ReadFile(filepath.Join(root, file)); err == nil {
 					if err := os.WriteFile(filepath.Join(dir, file), value, 0o600); err != nil {
 						return fmt.Errorf("make a cgroup: %w", err)
@@ -57,7 +57,7 @@ func makeCgroups(name string, inside ...string) error {
 	return nil
 }
 
-// removeCgroups removes a cgroup and all in it, once the last process has left.
+// removeCgroups removes a cgroup and everything in it, once the last process has left.
 func removeCgroups(name string) error {
 	roots, err := hierarchies()
 	if err != nil {
@@ -78,7 +78,7 @@ func removeCgroups(name string) error {
 	return nil
 }
 
-// removeTree removes directories, in which files can't be removed and need not be.
+// removeTree removes directories. The files in cgroups can't be removed and need not be.
 func removeTree(dir string) error {
 	var dirs []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// options say what a cluster is to be like.
+// options describe a cluster.
 type options struct {
 	logs   string
 	images []image // pause is one of them
 	nodes  []string
 }
 
-// image is a container image in an OCI layout, which has the tag imageTag there.
+// image is a container image in an OCI layout, where it has the tag imageTag.
 type image struct{ name, layout string }
 
 // imageTag is the tag of all images.
 const imageTag = "e2e"
 
-// cluster is a control plane, and nodes.
+// cluster is a control plane and its nodes.
 type cluster struct {
 	options
-	name      string // also of its cgroups
-	dir       string // where it has everything but the logs
+	name      string // also that of its cgroups
+	dir       string // for everything but the logs
 	server    string // the apiserver's URL
 	authority *authority
 	api       *api
@@ -39,7 +39,7 @@ type cluster struct {
 	nodes     []*node
 }
 
-// startCluster returns when pods can be made. Also a cluster that did not start has to be ended.
+// startCluster returns once pods can be made. Even a cluster that did not start has to be ended.
 func startCluster(ctx context.Context, o options) (*cluster, error) {
 	c := &cluster{options: o, name: ownName()}
 	if err := removeStale(); err != nil {
@@ -76,7 +76,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = listener.Close() }() // once all are found, so that they differ
+		defer func() { _ = listener.Close() }() // only once all are found, so that they differ
 		if address, ok := listener.Addr().(*net.TCPAddr); ok {
 			ports = append(ports, address.Port)
 		}
@@ -92,7 +92,7 @@ func (c *cluster) prepare(port int) error {
 	if err := makeCgroups(c.name, c.options.nodes...); err != nil {
 		return err
 	}
-	hosts := "127.0.0.1 localhost\n" // the apiserver knows kubelets by their names
+	hosts := "127.0.0.1 localhost\n" // the apiserver addresses kubelets by name
 	for _, name := range c.options.nodes {
 		hosts += "127.0.0.1 " + name + "\n"
 	}
@@ -140,7 +140,7 @@ func (c *cluster) startControl(ports []int) error {
 		"--service-account-signing-key-file="+pki("service-accounts.key"),
 		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
 		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=Hostname",
-		// A node that is silent is given up within seconds, not minutes.
+		// A silent node is given up on within seconds, not minutes.
 		"--default-not-ready-toleration-seconds=5", "--default-unreachable-toleration-seconds=5")
 }
 
@@ -167,7 +167,7 @@ func (c *cluster) addNode(name string, port, health int) error {
 	return err
 }
 
-// complete starts the rest as soon as the apiserver serves it: sooner, each would wait for seconds before it tries again.
+// complete starts the rest once the apiserver is ready: sooner, each program would wait for seconds before trying again.
 func (c *cluster) complete(ctx context.Context, controllers, scheduler int) error {
 	for _, n := range c.nodes {
 		if err := until(ctx, "containerd on "+n.name, func() error { return n.ask("Run", Program{Name: "ctr", Line: []string{"ctr", "version"}}) }); err != nil {
@@ -206,11 +206,11 @@ func (c *cluster) startRest(controllers, scheduler int) error {
 	}
 	if err := c.control.start("kube-controller-manager", "kube-controller-manager", "--kubeconfig="+kubeconfig,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", controllers), "--leader-elect=false",
-		"--kube-api-qps=500", "--kube-api-burst=1000", // else its informers alone take five seconds
-		"--use-service-account-credentials=true", // else it may not make pods
+		"--kube-api-qps=500", "--kube-api-burst=1000", // otherwise its informers alone take five seconds
+		"--use-service-account-credentials=true", // otherwise it may not make pods
 		"--service-account-private-key-file="+c.authority.path("service-accounts.key"), "--root-ca-file="+c.authority.path("ca.crt"),
 		"--flex-volume-plugin-dir="+c.path("flex"), "--node-monitor-period=1s",
-		"--node-monitor-grace-period=20s"); err != nil { // a busy machine is no silent node
+		"--node-monitor-grace-period=20s"); err != nil { // a busy machine does not make a node silent
 		return err
 	}
 	if kubeconfig, err = c.authority.kubeconfig("scheduler", c.server, "system:kube-scheduler", ""); err != nil {
@@ -220,7 +220,7 @@ func (c *cluster) startRest(controllers, scheduler int) error {
 		fmt.Sprintf("--secure-port=%d", scheduler), "--leader-elect=false")
 }
 
-// until tries until something is done, for two minutes.
+// until tries again until something succeeds, for up to two minutes.
 func until(ctx context.Context, what string, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -237,7 +237,7 @@ func until(ctx context.Context, what string, try func() error) error {
 	}
 }
 
-// do does what a line asks for.
+// do carries out a line of standard input.
 func (c *cluster) do(what, which string) error {
 	i := slices.IndexFunc(c.nodes, func(n *node) bool { return n.name == which })
 	if i < 0 {
@@ -253,7 +253,7 @@ func (c *cluster) do(what, which string) error {
 	}
 }
 
-// end ends all that was started, and leaves nothing but the logs.
+// end ends everything that was started, and leaves nothing but the logs.
 func (c *cluster) end() error {
 	var errs []error
 	for _, n := range c.nodes {

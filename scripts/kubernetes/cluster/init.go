@@ -16,11 +16,11 @@ import (
 	"syscall"
 )
 
-// Program is what the first process of a namespace is asked to run.
+// Program is a program that the first process of a namespace is asked to run.
 type Program struct {
-	Name  string // also that of its log
+	Name  string // also the name of its log
 	Line  []string
-	Stdin string // a file; nothing where there is none
+	Stdin string // a file, or "" for none
 }
 
 // Mount is a file system that only the namespace sees.
@@ -29,17 +29,17 @@ type Mount struct {
 	Flags                      uintptr
 }
 
-// initProcess is the first process of a PID namespace, which runs programs in it as it is asked to over its standard input. When
-// that ends, or this process does for any reason, the kernel ends whatever was ever started in there, and takes all mounts away.
+// initProcess is the first process of a PID namespace and runs programs there on request over its standard input. When that
+// ends, or this process does for any reason, the kernel ends everything ever started in the namespace, and removes all mounts.
 type initProcess struct {
 	logs string
 
 	mu    sync.Mutex
-	names map[string]int                    // the programs that run, by name
-	ended map[int]chan<- syscall.WaitStatus // by their process; those that nobody asked for are not in here
+	names map[string]int                    // running programs, by name
+	ended map[int]chan<- syscall.WaitStatus // by process ID; only processes started on request are in here
 }
 
-// runInit serves requests until there is nobody who makes them.
+// runInit serves requests until nobody is left to make them.
 func runInit(logs string) error {
 	if os.Getpid() != 1 {
 		return errors.New("this is no PID namespace of its own")
@@ -81,10 +81,10 @@ func mountAll(mounts []Mount) error {
 	return nil
 }
 
-// Mount makes mounts, in their order.
+// Mount makes mounts, in the given order.
 func (i *initProcess) Mount(mounts []Mount, _ *bool) error { return mountAll(mounts) }
 
-// Hide has everybody in the namespace read other values from files, and write to nowhere.
+// Hide makes everybody in the namespace read other values from files, and write to copies.
 func (i *initProcess) Hide(values map[string]string, _ *bool) error {
 	for path, value := range values {
 		cover := filepath.Join("/run", "hides"+filepath.Clean(path))
@@ -98,7 +98,7 @@ func (i *initProcess) Hide(values map[string]string, _ *bool) error {
 	return nil
 }
 
-// Start starts a program, and does not wait for it. That it ends is said on standard error, unless it was killed.
+// Start starts a program without waiting for it. When it ends, that is reported on standard error, unless it was killed.
 func (i *initProcess) Start(p Program, _ *bool) error {
 	ended, err := i.start(p)
 	if err != nil {
@@ -124,7 +124,7 @@ func (i *initProcess) Run(p Program, _ *bool) error {
 	return nil
 }
 
-// Kill ends a program at once. What it has started goes on.
+// Kill ends a program at once. Processes that it started go on.
 func (i *initProcess) Kill(name string, _ *bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -153,9 +153,9 @@ func (i *initProcess) start(p Program) (<-chan syscall.WaitStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Name, err)
 	}
-	defer func() { _ = log.Close() }() // so it has of this one
+	defer func() { _ = log.Close() }() // nor does it need this one
 
-	i.mu.Lock() // reap must not see it end before it is known
+	i.mu.Lock() // so that reap can't see it end before it is registered
 	defer i.mu.Unlock()
 	if _, ok := i.names[p.Name]; ok {
 		return nil, fmt.Errorf("start %s: it runs already", p.Name)
@@ -174,7 +174,7 @@ func (i *initProcess) start(p Program) (<-chan syscall.WaitStatus, error) {
 	return ended, nil
 }
 
-// reap takes what has ended off the kernel's hands: programs, and whatever lost its parent.
+// reap collects the processes that have ended: programs, and orphans.
 func (i *initProcess) reap() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -4,19 +4,19 @@
 //
 //	cluster -programs DIR -pause LAYOUT [-image NAME=LAYOUT]... -logs DIR NODE...
 //
-// etcd, the apiserver, the controller manager, the scheduler, and for each node containerd and a kubelet are those of build.sh; runc and mount
-// are found on the PATH. Images are OCI layouts whose one image has the tag "e2e". Pods have to be on the network of their host, and all servers are on
-// its loopback interface.
+// etcd, the apiserver, the controller manager, the scheduler, and for each node containerd and a kubelet are those of build.sh; runc and
+// mount must be on the PATH. Images are OCI layouts whose one image has the tag "e2e". Pods must use the network of their host, and all
+// servers listen on its loopback interface.
 //
-// Once pods can be made it prints a line with the directory that it has everything in: there are admin.kubeconfig in pki, and the pods' logs in
-// NODE/pods. Then it does what lines on standard input ask for, and answers each with a line, "done" or an error:
+// Once pods can be made, it prints a line with the directory of its files, such as pki/admin.kubeconfig, and the pods' logs in NODE/pods.
+// Then it carries out lines from standard input, and answers each with a line, "done" or an error:
 //
 //	stop-kubelet NODE      end the kubelet as a crash would; the node's containers go on
 //	start-kubelet NODE
 //
-// When standard input ends, and when it is interrupted, it ends everything that it started, and removes what it made, but for the logs. The control plane
-// and each node are namespaces whose first process ends with this one, even when it is killed; then only cgroups and the directory are left, and the
-// next cluster removes the former.
+// When standard input ends, or when it is interrupted, it ends everything that it started, and removes everything that it made except the
+// logs. The control plane and each node are namespaces whose first process ends with this one, even when it is killed; then only cgroups
+// and the directory are left, and the next cluster removes them.
 package main
 
 import (
@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	}
 }
 
-// errInputEnded is the usual end.
+// errInputEnded is the normal end.
 var errInputEnded = errors.New("standard input has ended")
 
 func parse(args []string) (options, error) {

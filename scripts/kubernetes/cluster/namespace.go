@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// namespace is where programs run that end together: a PID and a mount namespace, seen from outside.
+// namespace runs programs that end together: a PID and mount namespace, seen from outside.
 type namespace struct {
 	init   *exec.Cmd
 	client *rpc.Client
@@ -39,7 +39,7 @@ func newNamespace(logs string) (*namespace, error) {
 	return &namespace{init, rpc.NewClientWithCodec(jsonrpc.NewClientCodec(connection{out, in}))}, nil
 }
 
-// ask has the namespace's first process do something.
+// ask makes the namespace's first process do something.
 func (n *namespace) ask(what string, with any) error {
 	var done bool
 	return n.client.Call("Init."+what, with, &done)
@@ -52,12 +52,12 @@ func (n *namespace) start(name string, line ...string) error {
 // end ends every process of the namespace, and returns when none is left.
 func (n *namespace) end() error {
 	err := n.client.Close()
-	late := time.AfterFunc(10*time.Second, func() { _ = n.init.Process.Kill() }) // Wait says it
+	late := time.AfterFunc(10*time.Second, func() { _ = n.init.Process.Kill() }) // Wait reports it
 	defer late.Stop()
 	return errors.Join(err, n.init.Wait())
 }
 
-// connection is what a process writes and reads, as one.
+// connection joins what a process writes and reads.
 type connection struct {
 	io.Reader
 	io.WriteCloser

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// pauseImage is the image of program pause, which containerd has beside those of the pods.
+// pauseImage is the image of program pause, which containerd needs in addition to those of the pods.
 const pauseImage = "localhost/pause"
 
 // node is a machine of the cluster: a namespace with containerd and a kubelet.
@@ -21,7 +21,7 @@ type node struct {
 	kubeletRun []string // its command line
 }
 
-// nodeOptions are what a node needs to know of its cluster.
+// nodeOptions are what a node needs to know about its cluster.
 type nodeOptions struct {
 	dir, logs, cgroup   string
 	kubeconfig, ca      string
@@ -30,7 +30,7 @@ type nodeOptions struct {
 	hosts               string
 }
 
-// newNode makes a node whose kubelet does not run yet.
+// newNode makes a node without starting its kubelet.
 func newNode(name string, o nodeOptions) (*node, error) {
 	n := &node{name: name, dir: o.dir}
 	for _, dir := range []string{"pods", "kubelet", "cni", "opt", "containerd"} {
@@ -38,7 +38,7 @@ func newNode(name string, o nodeOptions) (*node, error) {
 			return nil, err
 		}
 	}
-	// Without any network a node is never ready. Pods that are on the host's don't use it.
+	// Without a network a node is never ready. Pods on the host's network don't use it.
 	network := map[string]any{"cniVersion": "1.0.0", "name": "none", "plugins": []any{map[string]any{"type": "loopback"}}}
 	if err := errors.Join(writeJSON(n.path("cni/10-none.conflist"), network), os.WriteFile(n.path("containerd.toml"), n.containerdConfig(), 0o600),
 		writeJSON(n.path("kubelet.json"), n.kubeletConfig(o))); err != nil {
@@ -57,10 +57,10 @@ func newNode(name string, o nodeOptions) (*node, error) {
 
 func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
 
-// hidden are directories of the host in whose place each node has empty ones: programs have names there that nothing changes.
+// hidden are host directories that each node replaces with empty ones of its own: programs have fixed paths there.
 var hidden = []string{"/run", "/var/lib", "/var/log"}
 
-// checkVisible says that nodes can see paths.
+// checkVisible fails if nodes can't see a path.
 func checkVisible(paths ...string) error {
 	for _, path := range paths {
 		for _, dir := range hidden {
@@ -72,11 +72,11 @@ func checkVisible(paths ...string) error {
 	return nil
 }
 
-// hideHost keeps the node from leaving anything on the host: some directories are its own, and what the kubelet would set in the kernel, which is
-// everybody's, it finds set already.
+// hideHost keeps the node from leaving anything on the host: some directories are its own, and kernel settings, which are shared, appear to
+// have the values that the kubelet would set.
 func (n *node) hideHost(hosts string) error {
 	mounts := []Mount{
-		{Target: "/", Flags: syscall.MS_REC | syscall.MS_SHARED}, // among the processes of the node
+		{Target: "/", Flags: syscall.MS_REC | syscall.MS_SHARED}, // among the node's processes
 		{Source: hosts, Target: "/etc/hosts", Flags: syscall.MS_BIND},
 	}
 	for _, dir := range hidden {
@@ -95,8 +95,8 @@ func (n *node) hideHost(hosts string) error {
 	})
 }
 
-// containerdConfig keeps containerd in the node's directory, on any file system: it needs no overlays. It takes containers as they are where the
-// kernel refuses to protect them from running out of memory.
+// containerdConfig keeps containerd in the node's directory, on any file system: it needs no overlays. It accepts a kernel that refuses to
+// protect containers from running out of memory.
 func (n *node) containerdConfig() []byte {
 	return fmt.Appendf(nil, `version = 3
 root = %q
@@ -119,7 +119,7 @@ use_internal_loopback = true
 `, n.path("containerd"), n.path("opt"), pauseImage, imageTag, n.path("cni"), n.path("cni"))
 }
 
-// kubeletConfig has the kubelet report often, on the loopback interface, and never evict pods for what the host's disk looks like.
+// kubeletConfig makes the kubelet report often, on the loopback interface, and never evict pods because of the host's disk.
 func (n *node) kubeletConfig(o nodeOptions) map[string]any {
 	return map[string]any{
 		"apiVersion":                "kubelet.config.k8s.io/v1beta1",
@@ -156,7 +156,7 @@ func (n *node) kubeletConfig(o nodeOptions) map[string]any {
 	}
 }
 
-// load gives containerd an image, which is the only one in an OCI layout.
+// load imports an image, the only one in an OCI layout, into containerd.
 func (n *node) load(name, layout string) error {
 	archive := n.path("image.tar")
 	if err := pack(layout, archive); err != nil {

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// authority signs certificates that its cluster believes.
+// authority signs certificates that its cluster trusts.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -93,7 +93,7 @@ func writePEM(path, kind string, raw []byte) error {
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}), 0o600)
 }
 
-// kubeconfig issues a certificate for a user, and writes how it reaches the apiserver.
+// kubeconfig issues a certificate for a user, and writes the file with which that user reaches the apiserver.
 func (a *authority) kubeconfig(name, server, user, group string) (string, error) {
 	if err := a.issue(name, user, group); err != nil {
 		return "", err

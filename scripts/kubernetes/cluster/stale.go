@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// namePrefix begins the name of a cluster, and of its cgroups and its directory. The number of its process ends it.
+// namePrefix begins the name of a cluster, its cgroups and its directory. The cluster's process ID ends it.
 const namePrefix = "ocicache-cluster-"
 
-// ownName is the name of the cluster of this process.
+// ownName returns the name of this process's cluster.
 func ownName() string { return namePrefix + strconv.Itoa(os.Getpid()) }
 
-// removeStale removes what is left of clusters that were killed before they could.
+// removeStale removes what clusters left behind that were killed before they could.
 func removeStale() error {
 	names := map[string]bool{}
 	roots, err := hierarchies()
@@ -42,7 +42,7 @@ func removeStale() error {
 	return errors.Join(errs...)
 }
 
-// stale reports whether nobody has a name any more.
+// stale reports whether the process that a name belongs to is gone, or is this one.
 func stale(name string) bool {
 	pid, err := strconv.Atoi(strings.TrimPrefix(name, namePrefix))
 	return err == nil && (pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH))

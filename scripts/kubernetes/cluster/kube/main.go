@@ -1,5 +1,5 @@
-// Command kube is etcd, the programs of Kubernetes and kubectl in one binary, as their libraries are the same and linking takes minutes.
-// The name that it is called by says which one it is.
+// Command kube is etcd, the programs of Kubernetes and kubectl in one binary, because they share their libraries and linking takes
+// minutes. The name that it is called by selects one of them.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"
 )
 
-// servers are the programs that are started alike.
+// servers are the programs that are started in the same way.
 var servers = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,

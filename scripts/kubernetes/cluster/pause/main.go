@@ -1,4 +1,4 @@
-// Command pause does nothing until it is told to end: what a pod's namespaces belong to, while its containers come and go.
+// Command pause does nothing until it is told to end. It holds a pod's namespaces while the pod's containers come and go.
 package main
 
 import (
