@@ -9,7 +9,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// selectEntries returns the entries to unpack, each under the tag that it gets, and notes on what is passed over.
+// selectEntries returns the entries to unpack, each under the tag that it gets, and notes on what is skipped.
 func selectEntries(archive string, entries []layout.Entry, o UnpackOptions) (selected []layout.Entry, notes []string, err error) {
 	entries, notes = nameUntagged(entries, o)
 	seen := map[string]digest.Digest{}
@@ -36,8 +36,8 @@ func selectEntries(archive string, entries []layout.Entry, o UnpackOptions) (sel
 	return selected, notes, nil
 }
 
-// nameUntagged gives a tag to an entry that is the only one without: skopeo and others write such a one where they were
-// given no name. Further ones can't be told apart and are left out.
+// nameUntagged gives a tag to the only entry that has none: skopeo and others write such an entry when they are given no
+// name. If several have none they can't be told apart, and are left out; so is a single one if the tag is taken.
 func nameUntagged(entries []layout.Entry, o UnpackOptions) (tagged []layout.Entry, notes []string) {
 	name, free := cmp.Or(o.Tag, layout.DefaultTag), true
 	var untagged []layout.Entry

@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Names of the files in an archive that are no blobs.
+// Names in an archive: its files other than blobs, and the directory of the blobs.
 const (
 	layoutName      = "oci-layout"
 	indexName       = "index.json"
@@ -33,13 +33,13 @@ const descriptionVersion = 1
 // ErrDescription marks a description that makes no sense.
 var ErrDescription = errors.New("bad bundle description")
 
-// Description says what an archive holds and what it requires: the bundle description, the file ocicache.json in it.
+// Description is the bundle description, the file ocicache.json in an archive: what the archive holds and what it requires.
 type Description struct {
 	// Index is the digest of index.json.
 	Index digest.Digest
 	// Blobs are in the archive, in this order.
 	Blobs []Blob
-	// Requires are blobs that its caches need as well, and that were left out because the far side has them.
+	// Requires are blobs that its caches need as well, left out because the far side has them.
 	Requires []Blob
 }
 
@@ -69,8 +69,8 @@ func (d *Description) Marshal() ([]byte, error) {
 	return json.Marshal(file)
 }
 
-// ParseDescription reads a description. It fails with ErrDescription where digests or sizes can't be, or where a blob is
-// named twice.
+// ParseDescription reads a description. It fails with ErrDescription if something in it is invalid, or if a blob is
+// listed twice.
 func ParseDescription(raw []byte) (*Description, error) {
 	var file descriptionFile
 	if err := unmarshalBlobs(raw, &file); err != nil {
@@ -105,12 +105,12 @@ func checkBlob(blob Blob) error {
 	return nil
 }
 
-// leastValue is how many bytes a JSON value takes at least, on average, in a list of blobs: of each blob's three the digest
-// alone has 71.
+// leastValue is the least that a JSON value in a list of blobs takes on average, in bytes: each blob has three, and its
+// digest alone takes 71.
 const leastValue = 24
 
-// unmarshalBlobs reads JSON that is a list of blobs for the most part. It refuses what is full of values that are none, before
-// they become Go values, which take ten times as much.
+// unmarshalBlobs reads JSON that is mostly a list of blobs. It refuses JSON full of other values before they become Go
+// values, which take ten times as much memory.
 func unmarshalBlobs(raw []byte, into any) error {
 	values := 0
 	for _, sign := range []string{"{", "[", ","} {

@@ -14,10 +14,10 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// maxEntryName is how long the name of an entry may be, in bytes: as long as a path on Linux.
+// maxEntryName is the longest name that an entry may have, in bytes: the limit for paths on Linux.
 const maxEntryName = 4096
 
-// entryKind is what an entry of the tar is for the layout in it.
+// entryKind is the role of a tar entry in the layout.
 type entryKind int
 
 const (
@@ -29,17 +29,17 @@ const (
 	entryBlob
 )
 
-// entryNames decides what the entries of one archive are. An optional ./ stands before their names, and a directory,
-// the same for all: tar was told to pack the directory from outside.
+// entryNames decides what the entries of one archive are. Their names may begin with ./ and with a directory, the same
+// for all: somebody packed the directory from outside.
 type entryNames struct {
-	prefix string // of all files of the layout, with its slash
-	known  bool   // one was seen, so prefix counts
+	prefix string // of all files of the layout, with a trailing slash
+	known  bool   // a file of the layout was seen, so prefix counts
 	count  int
 	seen   map[[sha256.Size]byte]bool // sums of names, as names may be long
 }
 
-// classify returns what an entry is, and the digest of a blob. Whatever can't be in an honest tar of a layout, or would
-// be unpacked to something else by somebody else, is an error.
+// classify returns what an entry is, and its digest if it is a blob. Whatever an honest tar of a layout can't contain, or
+// another program would unpack as something else, is an error.
 func (n *entryNames) classify(header *tar.Header) (entryKind, digest.Digest, error) {
 	if n.count++; n.count > MaxEntries {
 		return 0, "", fmt.Errorf("more than %d entries", MaxEntries)
@@ -76,7 +76,7 @@ func (n *entryNames) classify(header *tar.Header) (entryKind, digest.Digest, err
 	return kind, blob, nil
 }
 
-// checkType lets pass directories and files that are nothing but their bytes.
+// checkType accepts only directories, and files that are nothing but their bytes.
 func checkType(header *tar.Header) error {
 	for key := range header.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
@@ -106,7 +106,7 @@ func checkType(header *tar.Header) error {
 	}
 }
 
-// cleanName returns a name without ./ before it and without a slash behind it.
+// cleanName returns a name without a leading ./ and without a trailing slash.
 func cleanName(name string) (string, error) {
 	if len(name) > maxEntryName {
 		return "", fmt.Errorf("a name of %d bytes, the limit is %d", len(name), maxEntryName)
@@ -127,13 +127,13 @@ func cleanName(name string) (string, error) {
 	return clean, nil
 }
 
-// layoutFiles are the files of a layout beside its blobs.
+// layoutFiles are the files of a layout other than its blobs.
 var layoutFiles = map[string]entryKind{
 	layoutName: entryLayout, indexName: entryIndex, descriptionName: entryDescription,
 }
 
-// splitName cuts the name of a file into the directory of its layout and what it is there. Where a file system that
-// does not tell upper from lower case would see a file of a layout, and others would not, it fails.
+// splitName splits the name of a file into the directory of its layout and what it is there. It fails if only a
+// case-insensitive file system would see a file of a layout in it.
 func splitName(name string) (prefix string, kind entryKind, blob digest.Digest, err error) {
 	parts := strings.Split(name, "/")
 	at := slices.IndexFunc(parts, func(part string) bool { return strings.EqualFold(part, blobsName) })
@@ -153,7 +153,7 @@ func splitName(name string) (prefix string, kind entryKind, blob digest.Digest, 
 	return "", entryOther, "", nil
 }
 
-// join makes a prefix of directories.
+// join makes a prefix from directories.
 func join(parts []string) string {
 	if len(parts) == 0 {
 		return ""

@@ -9,29 +9,29 @@ import (
 	"github.com/ocicache/ocicache/internal/volumes"
 )
 
-// What can be wrong with an archive. A *HostileError wraps one of them, or says something else.
+// What can be wrong with an archive. A *HostileError wraps one of these, or another error.
 var (
-	// ErrNotArchive marks what is no tar of an OCI layout at all.
+	// ErrNotArchive marks what is not a tar of an OCI layout at all.
 	ErrNotArchive = errors.New("not an archive (a tar of an OCI layout)")
 	// ErrTruncated marks an archive whose end is missing.
 	ErrTruncated = errors.New("the end of the archive is missing")
-	// ErrDamaged marks an archive in which something else stands where an entry should begin.
+	// ErrDamaged marks an archive with something else where an entry should begin.
 	ErrDamaged = errors.New("the archive is damaged")
 	// ErrTooLarge marks a compressed archive that unpacks to far more than its own size.
 	ErrTooLarge = errors.New("it unpacks to far more than its own size")
 )
 
-// ErrRequired marks a blob that an archive was packed without, because the far side has it.
+// ErrRequired marks a blob that was left out of an archive because the far side has it.
 var ErrRequired = errors.New("required, but left out of the archive")
 
 // ErrStream marks an archive that can only be read from front to back, by UnpackStream: one that is compressed, or that
 // comes from a pipe.
 var ErrStream = errors.New("it can only be read from start to end")
 
-// HostileError says what in an archive is refused. None of it is taken then, but for blobs that were found to be right.
+// HostileError says what is refused in an archive. Nothing of the archive is taken, except blobs already found to be right.
 type HostileError struct {
 	Archive string
-	Entry   string // the name of the tar's entry as it is there, "" where it is about the whole
+	Entry   string // the name of the tar entry as it is there, "" if the error is about the whole archive
 	Err     error
 }
 
@@ -45,22 +45,22 @@ func (e *HostileError) Error() string {
 // Unwrap returns the cause.
 func (e *HostileError) Unwrap() error { return e.Err }
 
-// MissingBlob is a blob that an archive requires and that is nowhere.
+// MissingBlob is a blob that an archive requires and that was found nowhere.
 type MissingBlob struct {
 	Blob
-	// Tags need it.
+	// Tags are those that need it.
 	Tags []string `json:"tags"`
-	// Damaged says that it is in the layout, with other bytes than it should have.
+	// Damaged says that the layout has it, but with the wrong bytes.
 	Damaged bool `json:"damaged,omitempty"`
 }
 
-// MissingError lists everything that an archive requires and that is neither in it, nor in the layout, nor in the base.
+// MissingError lists everything that an archive requires and that is not in it, in the layout or in the base.
 type MissingError struct {
 	Archive string
-	Into    string // the layout, "" where there is none yet
-	Base    string // "" where none was given
+	Into    string // the layout, "" if there is none yet
+	Base    string // "" if none was given
 	Blobs   []MissingBlob
-	// Partial says that manifests are among them, so that there may be more.
+	// Partial says that manifests are among them, so more may be missing.
 	Partial bool
 }
 
@@ -89,9 +89,9 @@ func (e *MissingError) Error() string {
 	return text.String()
 }
 
-// FullError says that a disk was full before an archive was whole. Nothing was packed.
+// FullError says that a disk filled up before an archive was whole. Nothing was packed.
 type FullError struct {
-	Need int64 // what all files of the archive come to, in bytes; 0 where it is not known yet
+	Need int64 // the size of all files of the archive together, in bytes; 0 if it is not known yet
 	Err  error
 }
 
@@ -100,7 +100,7 @@ func (e *FullError) Error() string { return e.Err.Error() }
 // Unwrap returns what could not be written.
 func (e *FullError) Unwrap() error { return e.Err }
 
-// orFull makes a *FullError of an error about a full disk, unless the archive is written all the same.
+// orFull turns an error about a full disk into a *FullError, unless the archive was written nonetheless.
 func orFull(err error, need int64) error {
 	var written *volumes.WrittenError
 	if errors.As(err, &written) || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {

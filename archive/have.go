@@ -17,11 +17,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// heldLookUps is how many blobs a place is asked for at once.
+// heldLookUps is how many blobs a place is asked about at once.
 const heldLookUps = 8
 
-// Holder says what the far side of an air gap holds. Where it knows that from files, it is a layout.Occupier too, and no
-// archive takes their place.
+// Holder says what the far side of an air gap holds. If it knows that from files, it is a layout.Occupier too, so that no
+// archive replaces them.
 type Holder interface {
 	// String names it in messages.
 	fmt.Stringer
@@ -36,7 +36,7 @@ type Held struct {
 	Notes []string
 }
 
-// HeldList is the Holder of a list.
+// HeldList returns the Holder of a list of blobs.
 func HeldList(blobs []Blob) Holder { return heldList(blobs) }
 
 type heldList []Blob
@@ -47,9 +47,9 @@ func (h heldList) Held(context.Context, []buildcache.Descriptor) (Held, error) {
 	return Held{Blobs: h}, nil
 }
 
-// HeldBy is the Holder of a place like the one on the far side, or the very one. What the entries reach counts, if it is
-// there with its size. Where no entries are named it is those of the place that have a tag: other blobs may be deleted at any
-// time. A root that can't be read counts for nothing.
+// HeldBy returns a Holder for a place like the one on the far side, or for that place itself. What the entries reach
+// counts if it is there with its size. Without entries, those of the place that have a tag are taken: other blobs may be
+// deleted at any time. A root that can't be read counts for nothing.
 func HeldBy(place layout.Source, entries ...layout.Entry) Holder {
 	return &heldBy{place: place, entries: entries, chosen: len(entries) > 0}
 }
@@ -57,7 +57,7 @@ func HeldBy(place layout.Source, entries ...layout.Entry) Holder {
 type heldBy struct {
 	place   layout.Source
 	entries []layout.Entry
-	chosen  bool // the entries are those that count, else all that have a tag
+	chosen  bool // only entries count, else all that have a tag
 }
 
 func (h *heldBy) String() string { return h.place.String() }
@@ -115,7 +115,7 @@ func (h *heldBy) roots(ctx context.Context) (roots []layout.Entry, notes []strin
 	return roots, notes, nil
 }
 
-// reachable returns what the roots that count reach.
+// reachable returns what those roots reach, and notes on what does not count.
 func (h *heldBy) reachable(ctx context.Context) (map[digest.Digest]bool, []string, error) {
 	roots, notes, err := h.roots(ctx)
 	if err != nil {
@@ -141,8 +141,8 @@ func (h *heldBy) reachable(ctx context.Context) (map[digest.Digest]bool, []strin
 	return reached, notes, nil
 }
 
-// HeldAfter is the Holder of what the far side holds after it has taken what a file tells of: a receipt from there, or
-// an archive that was unpacked there, which may be named as Open takes it. Which one it is shows its content.
+// HeldAfter returns a Holder for what the far side has according to a file: a receipt from there, or an archive that was
+// unpacked there, named as for Open. The content of the file shows which of the two it is.
 func HeldAfter(file string) Holder { return heldAfter(file) }
 
 type heldAfter string
@@ -180,14 +180,14 @@ func (h heldAfter) Held(ctx context.Context, wanted []buildcache.Descriptor) (he
 	}
 	unpacked, notes := nameUntagged(entries, UnpackOptions{})
 	if len(unpacked) == len(entries) {
-		notes = nil // which tell only what the root without a tag is called
+		notes = nil // they only say which tag the root without one gets
 	}
 	held, err = (&heldBy{place: archive, entries: unpacked, chosen: true}).Held(ctx, wanted)
 	held.Notes = append(notes, held.Notes...)
 	return held, err
 }
 
-// heldBlobs asks all holders about what the roots reach. The notes are theirs.
+// heldBlobs asks all holders about the blobs that the roots reach. The notes are theirs.
 func heldBlobs(ctx context.Context, roots []rooted, holders []Holder) (held map[digest.Digest]int64, notes []string, err error) {
 	held = map[digest.Digest]int64{}
 	if len(holders) == 0 {

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// endSize is how many bytes of zeros end a tar.
+	// endSize is how many zero bytes end a tar.
 	endSize = 2 * tarBlock
-	// maxPadding is how many bytes of zeros may follow them: tars are padded to the records of a tape.
+	// maxPadding is how many zero bytes may follow those: tars are padded to full tape records.
 	maxPadding = 16 << 20
 	// maxLayoutFile is the largest oci-layout that is read, in bytes.
 	maxLayoutFile = 4 << 10
@@ -27,21 +27,21 @@ const (
 // extent is where the bytes of a blob lie in a tar.
 type extent struct{ offset, size int64 }
 
-// contents is what a tar holds, but for the bytes of its blobs.
+// contents is what a tar holds, except the bytes of its blobs.
 type contents struct {
 	layout, index, description []byte // nil for those that are not there
 	blobs                      map[digest.Digest]extent
-	passed                     int // files that are no part of a layout
+	passed                     int // how many files belong to no layout
 }
 
-// tape is a tar as it is read. It notes what follows the last entry so far.
+// tape is a tar being read. It notes what follows the last entry so far.
 type tape struct {
 	ctx   context.Context //nolint:containedctx // io.Reader has no place for one
 	raw   io.Reader
-	at    int64 // where the next byte comes from
-	end   int64 // of the last entry, with its padding
-	dirty bool  // something else than zeros was read behind end
-	err   error // of raw, but for its end
+	at    int64 // offset of the next byte
+	end   int64 // of the last entry, including its padding
+	dirty bool  // something other than zeros was read after end
+	err   error // of raw, other than io.EOF
 }
 
 func (t *tape) Read(p []byte) (int, error) {
@@ -62,7 +62,7 @@ func (t *tape) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// seekingTape is a tape that can pass over bytes without reading them.
+// seekingTape is a tape that can skip bytes without reading them.
 type seekingTape struct {
 	*tape
 	file *io.SectionReader
@@ -76,12 +76,12 @@ func (t seekingTape) Seek(offset int64, whence int) (int64, error) {
 	return at, err
 }
 
-// tarScanner reads the entries of a tar, and lets nothing pass that an honest tar of a layout does not have.
+// tarScanner reads the entries of a tar, and refuses what an honest tar of a layout does not contain.
 type tarScanner struct {
 	archive string // for errors
 	tape    *tape
 	tar     *tar.Reader
-	size    int64 // of the whole, as far as it is known
+	size    int64 // of the whole tar; an upper bound if that is not known
 	names   entryNames
 	found   contents
 }
@@ -95,7 +95,7 @@ func newScanner(ctx context.Context, name string, r io.Reader) *tarScanner {
 	}
 }
 
-// newFileScanner reads a tar and passes over what nobody asks for.
+// newFileScanner reads a tar and skips what nobody asks for.
 func newFileScanner(ctx context.Context, name string, src source) *tarScanner {
 	file := io.NewSectionReader(src, 0, src.Size())
 	s := newScanner(ctx, name, file)
@@ -104,8 +104,8 @@ func newFileScanner(ctx context.Context, name string, src source) *tarScanner {
 	return s
 }
 
-// next goes to the next blob, whose bytes can be read from s.tar, and notes everything else on the way. After the last
-// one it makes sure that the tar ends there, and returns io.EOF.
+// next advances to the next blob, whose bytes can be read from s.tar, and notes everything else on the way. After the last
+// blob it makes sure that the tar ends there, and returns io.EOF.
 func (s *tarScanner) next() (buildcache.Descriptor, error) {
 	var none buildcache.Descriptor
 	for {
@@ -133,7 +133,7 @@ func (s *tarScanner) next() (buildcache.Descriptor, error) {
 	}
 }
 
-// hostile says what is wrong with an entry, unless it could not be read at all.
+// hostile says what is wrong with an entry, or why the tar could not be read, if that is the cause.
 func (s *tarScanner) hostile(entry string, err error) error {
 	if s.tape.err != nil {
 		return s.unreadable()
@@ -145,7 +145,7 @@ func (s *tarScanner) hostile(entry string, err error) error {
 func (s *tarScanner) unreadable() error {
 	err := s.tape.err
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF): // of a compressed one
+	case errors.Is(err, io.ErrUnexpectedEOF): // a compressed tar was cut off
 		return &HostileError{Archive: s.archive, Err: fmt.Errorf("%w: %w", ErrTruncated, err)}
 	case errors.Is(err, ErrTooLarge):
 		return &HostileError{Archive: s.archive, Err: err}
@@ -168,7 +168,7 @@ func (s *tarScanner) badHeader(err error) error {
 	}
 }
 
-// measure notes where the entry ends, if it can.
+// measure notes where the entry ends. It fails if the tar is too short.
 func (s *tarScanner) measure(header *tar.Header) error {
 	if header.Typeflag == tar.TypeDir {
 		s.tape.end, s.tape.dirty = s.tape.at, false
@@ -208,7 +208,7 @@ func (s *tarScanner) keep(kind entryKind, header *tar.Header) error {
 	return err
 }
 
-// finish reads to the end of the tar: there are zeros, and enough of them.
+// finish reads to the end of the tar: only zeros, neither too few nor too many.
 func (s *tarScanner) finish() error {
 	if s.tape.err == nil {
 		limit := s.tape.end + endSize + maxPadding - s.tape.at
@@ -234,12 +234,12 @@ func (s *tarScanner) finish() error {
 // parsed is what the small files of a layout say.
 type parsed struct {
 	index       *buildcache.Index
-	description *Description  // nil for archives of others
-	id          digest.Digest // "" for archives of others
+	description *Description  // nil for archives from other tools
+	id          digest.Digest // "" for archives from other tools
 	requires    map[digest.Digest]int64
 }
 
-// parse reads the small files. A description must be that of this index.
+// parse reads the small files. A description must be the one for this index.
 func (s *tarScanner) parse() (*parsed, error) {
 	fail := func(name string, err error) error {
 		return &HostileError{Archive: s.archive, Entry: s.names.prefix + name, Err: err}
@@ -304,7 +304,7 @@ func sizes(blobs []Blob) map[digest.Digest]int64 {
 	return known
 }
 
-// checkPromised refuses a blob that is not among those promised.
+// checkPromised refuses a blob that was not promised, or not with its size.
 func (s *tarScanner) checkPromised(promised map[digest.Digest]int64, blob buildcache.Descriptor) error {
 	size, ok := promised[blob.Digest]
 	if ok && size == blob.Size {
@@ -317,7 +317,7 @@ func (s *tarScanner) checkPromised(promised map[digest.Digest]int64, blob buildc
 	return &HostileError{Archive: s.archive, Entry: s.blobEntry(blob.Digest), Err: err}
 }
 
-// blobEntry returns the name of a blob's entry, but for a ./ before it.
+// blobEntry returns the name of a blob's entry, without a leading ./.
 func (s *tarScanner) blobEntry(blob digest.Digest) string {
 	return s.names.prefix + blobsName + "/" + blob.Algorithm().String() + "/" + blob.Encoded()
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// holder is the archive that is unpacked, as far as it is known.
+// holder is the archive being unpacked, as far as it is known.
 type holder interface {
 	fmt.Stringer
 	// sizeIn returns the size of a blob that is in the archive itself.
@@ -22,11 +22,11 @@ type holder interface {
 	openIn(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error)
 }
 
-// joined is everything that an archive's graphs may be in, as one layout.Source: the archive, then the layout that it is
-// unpacked to, as far as its bytes are right, then the base.
+// joined shows everything that an archive's graphs may be in as one layout.Source: the archive, then the layout that it
+// is unpacked to, if its bytes are right, then the base.
 type joined struct {
 	archive holder
-	dst     *layout.Dir   // nil where there is none yet
+	dst     *layout.Dir   // nil if there is none yet
 	base    layout.Source // nil for none
 
 	mu    sync.Mutex
@@ -42,13 +42,13 @@ const (
 	blobRight
 )
 
-// Entries returns none; it makes joined a Source.
+// Entries returns none; it is there to make joined a Source.
 func (j *joined) Entries(context.Context) ([]layout.Entry, error) { return nil, nil }
 
-// String returns the archive's name: whatever is wrong with a graph, it is wrong there.
+// String returns the archive's name: whatever is wrong with a graph is wrong there.
 func (j *joined) String() string { return j.archive.String() }
 
-// Has reports whether a blob is in one of them, with its size.
+// Has reports whether one of them has a blob, with its size.
 func (j *joined) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	at, _, err := j.find(ctx, blob)
 	return at != nowhere, err
@@ -72,7 +72,7 @@ func (j *joined) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadC
 	return nil, &layout.BlobError{Digest: blob.Digest, Place: j.String(), Err: layout.ErrBlobMissing}
 }
 
-// inspect reads a blob of the layout and says whether its bytes are right, for each blob once.
+// inspect says whether the layout has a blob, and whether its bytes are right. It reads each blob once.
 func (j *joined) inspect(ctx context.Context, blob digest.Digest) (blobState, error) {
 	if j.dst == nil {
 		return blobAbsent, nil
@@ -96,7 +96,7 @@ func (j *joined) inspect(ctx context.Context, blob digest.Digest) (blobState, er
 	return state, nil
 }
 
-// inspectBlob reads a blob of a layout and says whether its bytes are right.
+// inspectBlob reads a blob of a layout and says whether it is there and its bytes are right.
 func inspectBlob(ctx context.Context, dir *layout.Dir, blob digest.Digest) (blobState, error) {
 	section, err := dir.OpenAt(ctx, buildcache.Descriptor{Digest: blob})
 	if errors.Is(err, layout.ErrBlobMissing) {

@@ -9,8 +9,8 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// noteMovedBack notes where a tag is about to name an older cache than it did, as after unpacking archives in another order than they
-// were packed in.
+// noteMovedBack adds a note if a tag is about to move to an older cache, as happens when archives are unpacked in a different order
+// than they were packed.
 func (w *unpacker) noteMovedBack(ctx context.Context, root layout.Entry, was buildcache.Descriptor) {
 	if root.Kind != layout.KindCache || root.Descriptor.Digest == was.Digest {
 		return
@@ -18,7 +18,7 @@ func (w *unpacker) noteMovedBack(ctx context.Context, root layout.Entry, was bui
 	old, oldErr := layout.Load(ctx, w.dst, layout.Entry{Descriptor: was})
 	now, nowErr := layout.Load(ctx, w, root)
 	if oldErr != nil || nowErr != nil {
-		return // what is broken is told of by those whose business it is
+		return // broken caches are reported elsewhere
 	}
 	before, after := newestResult(old.Config), newestResult(now.Config)
 	if after.IsZero() || !before.After(after) {
@@ -28,7 +28,7 @@ func (w *unpacker) noteMovedBack(ctx context.Context, root layout.Entry, was bui
 		root.Tag, after.UTC().Format(time.RFC3339), before.UTC().Format(time.RFC3339)))
 }
 
-// newestResult returns when the newest result of a cache was made, the zero time where none says it.
+// newestResult returns when the newest result of a cache was made, or the zero time if no result says it.
 func newestResult(config *buildcache.Config) (newest time.Time) {
 	for _, record := range config.Records {
 		for _, result := range record.Results {

@@ -26,7 +26,7 @@ const (
 	inBase
 )
 
-// find says where a blob is. In the archive it must have the size that it is needed with.
+// find says where a blob is. It fails if the archive has the blob with another size than needed.
 func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origin, damaged bool, err error) {
 	if err := buildcache.CheckDigest(blob.Digest); err != nil {
 		return nowhere, false, &HostileError{Archive: j.String(), Err: fmt.Errorf("a manifest references a blob by an invalid digest: %w", err)}
@@ -71,21 +71,21 @@ func (j *joined) find(ctx context.Context, blob buildcache.Descriptor) (at origi
 // need is a blob that chosen roots reach, and where it is.
 type need struct {
 	blob    buildcache.Descriptor
-	roots   []int // of findings.roots, those alone that are the first with their digest
+	roots   []int // indexes of findings.roots, only of the first root with each digest
 	at      origin
-	damaged bool // in the layout, where it is nowhere else
+	damaged bool // the layout has a damaged copy, and nothing else has it
 }
 
-// findings are what unpacking comes to.
+// findings are what unpacking needs, and where it is.
 type findings struct {
-	roots  []layout.Entry // KindDangling where a root is not there
+	roots  []layout.Entry // KindDangling if a root is missing
 	byRoot map[digest.Digest][]int
 	needs  []*need // each digest once, manifests before what they name
-	// partial are the roots that manifests are missing for, so that not all that they need is known; as need.roots.
+	// partial are the roots with missing manifests, so not all that they need is known; indexes as in need.roots.
 	partial []int
 }
 
-// tags names roots by all their tags.
+// tags returns all tags of the roots.
 func (s *findings) tags(roots []int) []string {
 	var names []string
 	for _, root := range roots {
@@ -100,7 +100,7 @@ func (s *findings) tags(roots []int) []string {
 	return names
 }
 
-// look finds out what the roots reach, and where it is. A root that several tags name is read once.
+// look finds out what the roots reach, and where it is. A root with several tags is read once.
 func (j *joined) look(ctx context.Context, entries []layout.Entry, jobs int) (*findings, error) {
 	found := &findings{roots: make([]layout.Entry, len(entries)), byRoot: map[digest.Digest][]int{}}
 	for i, entry := range entries {
@@ -135,7 +135,7 @@ func (j *joined) look(ctx context.Context, entries []layout.Entry, jobs int) (*f
 	return found, j.locate(ctx, found, jobs)
 }
 
-// classify says what a root is. It is one of those before, if that has the same digest.
+// classify says what a root is. It repeats what was found for an earlier root with the same digest.
 func (j *joined) classify(
 	ctx context.Context, entry layout.Entry, before []layout.Entry, byRoot map[digest.Digest][]int,
 ) (layout.Entry, error) {
@@ -170,8 +170,8 @@ func (j *joined) locate(ctx context.Context, found *findings, jobs int) error {
 	return group.Wait()
 }
 
-// addRequired adds what a description says is required, because manifests that would say it are missing. Some of it may be
-// needed only by tags that were not chosen, but nothing better is known.
+// addRequired adds what the description says is required, because the manifests that would say it are missing. Some of it may
+// be needed only by tags that were not chosen, but nothing better is known.
 func (j *joined) addRequired(ctx context.Context, found *findings, d *Description, jobs int) error {
 	known := map[digest.Digest]bool{}
 	for _, n := range found.needs {
@@ -189,7 +189,7 @@ func (j *joined) addRequired(ctx context.Context, found *findings, d *Descriptio
 // jobsOf returns how many blobs to work on at once.
 func jobsOf(jobs int) int { return cmp.Or(jobs, runtime.GOMAXPROCS(0)) }
 
-// missing returns the error that lists what is nowhere, or nil.
+// missing returns an error that lists what was found nowhere, or nil.
 func (j *joined) missing(found *findings) error {
 	e := &MissingError{Archive: j.String(), Partial: len(found.partial) > 0}
 	if j.dst != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// OccupiedError says that a file would lie in a place that is at work in making it, or replace part of it.
+// OccupiedError says that a file would lie in a place that is used to make it, or would replace part of that place.
 type OccupiedError struct {
 	File, Place string
 	Use         string // what the place does, as in "is being packed"
@@ -21,8 +21,8 @@ func (e *OccupiedError) Error() string {
 	return fmt.Sprintf("%s is part of %s, which %s", e.File, e.Place, e.Use)
 }
 
-// CheckTarget finds out whether Pack with these options could call an archive of something in the sources file, and fails
-// as Pack does. It writes nothing.
+// CheckTarget checks whether Pack with these options could give an archive of something in the sources the name file, and
+// fails as Pack would. It writes nothing.
 func CheckTarget(ctx context.Context, file string, o PackOptions, sources ...layout.Source) error {
 	if err := o.checkOccupied(file, sources); err != nil {
 		return err
@@ -31,7 +31,7 @@ func CheckTarget(ctx context.Context, file string, o PackOptions, sources ...lay
 	return err
 }
 
-// checkOccupied fails with an *OccupiedError where an archive, or its work directory, is part of what it is made of or relies on.
+// checkOccupied fails with an *OccupiedError if an archive or its work directory would be part of what it is made from or relies on.
 func (o PackOptions) checkOccupied(file string, sources []layout.Source) error {
 	for _, src := range sources {
 		if err := checkOccupied(file, src, "is being packed"); err != nil {
@@ -46,7 +46,7 @@ func (o PackOptions) checkOccupied(file string, sources []layout.Source) error {
 	return nil
 }
 
-// checkOccupied fails with an *OccupiedError where a file, or its work directory, is part of a place.
+// checkOccupied fails with an *OccupiedError if a file or its work directory would be part of a place.
 func checkOccupied(file string, place fmt.Stringer, use string) error {
 	path, err := durable.Resolve(filepath.Clean(file))
 	if err != nil {

@@ -33,8 +33,8 @@ type OpenOptions struct {
 	Base layout.Source
 }
 
-// Archive is an archive to read blobs from, in any order. It is safe for concurrent use. What is in it is as hostile as
-// any source's: whoever reads a blob verifies it.
+// Archive is an archive whose blobs can be read in any order. It is safe for concurrent use. Its content is as hostile as
+// any source's: whoever reads a blob must verify it.
 type Archive struct {
 	name   string
 	src    source
@@ -45,10 +45,10 @@ type Archive struct {
 	parsed
 }
 
-// Open opens the archive in the files names: one file, or some of the volumes, recovery volumes and lists of one
-// archive, whose others are looked for beside them. It reads the names of the tar's entries and no layers. It fails with
-// a *HostileError where the archive is none that it takes, with a *VolumesError where volumes lack, and with ErrStream
-// where it is one for UnpackStream.
+// Open opens the archive in the named files: one file, or some of the volumes, recovery volumes and lists of one
+// archive, next to which it looks for the others. It reads the names of the tar's entries, but no layers. It fails with
+// a *HostileError if it refuses the archive, with a *VolumesError if too many volumes are missing or damaged, and with
+// ErrStream if only UnpackStream can read it.
 func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) {
 	a := &Archive{base: o.Base}
 	var err error
@@ -61,7 +61,7 @@ func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) 
 	return a, nil
 }
 
-// explain says of an archive that ends too early that volumes are missing, where that can be.
+// explain blames missing volumes for an archive that ends too early, if that can be the cause.
 func (a *Archive) explain(err error) error {
 	if set, ok := a.src.(*volumes.Set); ok && errors.Is(err, ErrTruncated) && set.MayLack() != nil {
 		return set.MayLack()
@@ -93,7 +93,7 @@ func openSource(ctx context.Context, names []string) (source, string, error) {
 	return set, set.String(), nil
 }
 
-// checkOne fails where a file that is no volume is named with others: it is an archive by itself.
+// checkOne fails if a file that is not a volume is named together with others: it is an archive of its own.
 func checkOne(names []string) error {
 	for _, name := range names {
 		if len(names) == 1 || volumes.IsVolume(name) {
@@ -123,7 +123,7 @@ func (f *tarFile) ReadAt(p []byte, offset int64) (int, error) {
 
 func (f *tarFile) Size() int64 { return f.size }
 
-// openFile opens an archive in one file. A source must not be a nil pointer, so it returns the interface.
+// openFile opens an archive in one file. It returns the interface, because a source must not be a nil pointer.
 func openFile(fsys durable.FS, path string) (source, error) {
 	file, size, err := fsys.OpenRegular(path)
 	if errors.Is(err, durable.ErrNotRegular) {
@@ -143,7 +143,7 @@ func openFile(fsys durable.FS, path string) (source, error) {
 	return &tarFile{File: file, fs: fsys, size: size}, nil
 }
 
-// read reads everything but blobs.
+// read reads everything except blobs.
 func (a *Archive) read(ctx context.Context) error {
 	scanner := newFileScanner(ctx, a.name, a.src)
 	var err error
@@ -179,13 +179,13 @@ func (a *Archive) Close() error { return a.src.Close() }
 // String returns the archive's name.
 func (a *Archive) String() string { return a.name }
 
-// ID returns the digest of the bundle description, by which archives are told apart, or "" for archives of others.
+// ID returns the digest of the bundle description, which identifies an archive, or "" for archives from other tools.
 func (a *Archive) ID() digest.Digest { return a.id }
 
-// Description returns the bundle description, or nil for archives of others. It is not to be changed.
+// Description returns the bundle description, or nil for archives from other tools. It must not be changed.
 func (a *Archive) Description() *Description { return a.description }
 
-// Notes returns what a user should know about the archive's files, such as volumes that were damaged and could be mended.
+// Notes returns what a user should know about the archive's files, such as volumes that were damaged but can be rebuilt.
 func (a *Archive) Notes() []string {
 	if a.description == nil || len(a.description.Requires) == 0 || a.base != nil {
 		return a.notes
@@ -195,8 +195,8 @@ func (a *Archive) Notes() []string {
 	return slices.Concat([]string{lacks}, a.notes)
 }
 
-// LostVolumes lists the volumes, recovery volumes and lists of them that are missing, damaged, or under the name of another one, though the
-// archive can be read: with more of them it can't.
+// LostVolumes lists the volumes, recovery volumes and lists of volumes that are missing, damaged or under another one's name. The
+// archive can be read nonetheless, but may not be if more are lost.
 func (a *Archive) LostVolumes() []VolumeProblem {
 	if set, ok := a.src.(*volumes.Set); ok {
 		return set.Lost()
@@ -204,13 +204,13 @@ func (a *Archive) LostVolumes() []VolumeProblem {
 	return nil
 }
 
-// Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, where they are known,
-// not what index.json says, which nothing checks.
+// Entries returns the entries of index.json, caches and others. Their sizes are those of the blobs, if known, not those
+// in index.json, which nothing checks.
 func (a *Archive) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return a.parsed.entries(a.sizeOf), context.Cause(ctx)
 }
 
-// entries lists the entries of index.json with the sizes that size knows.
+// entries lists the entries of index.json, with the sizes that size knows.
 func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry {
 	named := p.index.Named()
 	entries := make([]layout.Entry, len(named))
@@ -224,7 +224,7 @@ func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry 
 	return entries
 }
 
-// sizeIn and openIn make a holder of it.
+// sizeIn and openIn make Archive a holder.
 func (a *Archive) sizeIn(blob digest.Digest) (int64, bool) {
 	at, ok := a.blobs[blob]
 	return at.size, ok
@@ -238,7 +238,7 @@ func (a *Archive) openIn(_ context.Context, blob buildcache.Descriptor) (io.Read
 	return section, nil
 }
 
-// sizeOf returns the size of a blob that is in the archive, or that it requires.
+// sizeOf returns the size of a blob that the archive contains or requires.
 func (a *Archive) sizeOf(blob digest.Digest) (int64, bool) {
 	if size, ok := a.sizeIn(blob); ok {
 		return size, true
@@ -252,7 +252,7 @@ func (p *parsed) required(blob digest.Digest) (int64, bool) {
 	return size, ok
 }
 
-// Resolve returns the entry of a tag, or nil where there is none.
+// Resolve returns the entry of a tag, or nil if there is none.
 func (a *Archive) Resolve(ctx context.Context, tag string) (*layout.Entry, error) {
 	at := a.index.Find(tag)
 	if at < 0 {
@@ -265,8 +265,8 @@ func (a *Archive) Resolve(ctx context.Context, tag string) (*layout.Entry, error
 	return &layout.Entry{Tag: tag, Descriptor: root}, context.Cause(ctx)
 }
 
-// Has reports whether Open would find a blob with its size, in the archive or else in the base. Its bytes are not looked
-// at.
+// Has reports whether Open would find a blob with its size, in the archive or else in the base. It does not look at the
+// bytes.
 func (a *Archive) Has(ctx context.Context, blob buildcache.Descriptor) (bool, error) {
 	if at, ok := a.blobs[blob.Digest]; ok || a.base == nil {
 		return ok && at.size == blob.Size, context.Cause(ctx)
@@ -287,7 +287,7 @@ func (a *Archive) section(blob digest.Digest) (*layout.Section, bool) {
 	return &layout.Section{SectionReader: io.NewSectionReader(a.src, at.offset, at.size), Closer: io.NopCloser(nil)}, true
 }
 
-// Open returns a blob's bytes, unverified, of the base where the archive does not have it.
+// Open returns a blob's bytes, unverified. They come from the base if the archive does not have the blob.
 func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -302,8 +302,8 @@ func (a *Archive) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 	return raw, a.blame(blob, err)
 }
 
-// OpenAt returns a blob for reading it anywhere, unverified, of the base where the archive does not have it. What a base
-// can only read from front to back is brought to a temporary file that goes away by itself.
+// OpenAt returns a blob for random access, unverified. It comes from the base if the archive does not have it. If the base
+// can only be read from front to back, the blob is copied to a temporary file that goes away by itself.
 func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layout.Section, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -329,7 +329,7 @@ func (a *Archive) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layo
 	return section, nil
 }
 
-// blame says of what the base does not have that the archive does not have it either.
+// blame says that the archive lacks a blob, if the base turned out to lack it too.
 func (a *Archive) blame(blob buildcache.Descriptor, err error) error {
 	if errors.Is(err, layout.ErrBlobMissing) {
 		return a.lacks(blob)

@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// isOurs reports whether a file begins as Pack writes them: oci-layout, index.json, and a description that names this
-// index.
+// isOurs reports whether a file begins like one that Pack wrote: with oci-layout, index.json, and a description that names
+// this index.
 func isOurs(file io.Reader) bool {
 	r := tar.NewReader(file)
 	var index digest.Digest

@@ -17,13 +17,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// packVerb is what events say that happens to blobs.
+// packVerb is what events say happens to a blob.
 const packVerb = "pack"
 
 // copyBuffer is how much of a blob is read at once, in bytes.
 const copyBuffer = 1 << 20
 
-// Chosen is a root that is to go into an archive, and the place that it and its blobs are read from.
+// Chosen is a root to pack, and the place from which it and its blobs are read.
 type Chosen struct {
 	Source layout.Source
 	Entry  layout.Entry
@@ -33,27 +33,27 @@ type Chosen struct {
 type Target struct {
 	// File is the path. With volumes, FILE.001 and so on are made.
 	File string
-	// Stream takes the archive. It is written to from another goroutine, which outlives Pack where a Write blocks
-	// while the context is done.
+	// Stream receives the archive. Another goroutine writes to it, and outlives Pack if a Write blocks when the context is
+	// done.
 	Stream io.Writer
 }
 
 // PackOptions are for Pack. The zero value makes a whole archive in one file.
 type PackOptions struct {
-	// Have says what the far side holds: it is left out, and the archive says that it is required.
+	// Have says what the far side holds. It is left out, and the archive says that it is required.
 	Have []Holder
 	// VolumeSize splits the archive into volumes of that many bytes; 0 does not.
 	VolumeSize int64
-	// Parity is how many recovery volumes to add: so many volumes, any of them, can be lost.
+	// Parity is how many recovery volumes to add: any volumes can be lost, up to this number.
 	Parity int
-	// Overwrite lets the archive replace an older one of its name that Pack wrote: FILE where both are one file, and volumes
-	// that a list of ours proves to be ours. Without it, all names that the archive could need must be free.
+	// Overwrite lets the archive replace an older one with its name that Pack wrote: FILE if both are a single file, and
+	// volumes that a list of ours proves to be ours. Without it, all names that the archive could need must be free.
 	Overwrite bool
 	// DryRun says what would be packed, and writes nothing.
 	DryRun bool
-	// Change makes another root of one that goes into the archive, tags it in dst, and returns it. dst lies beside the
-	// archive and shows the blobs of the root's source too, so that these need no copying. It may return the entry as it
-	// is. nil changes nothing.
+	// Change turns a root that goes into the archive into another one, tags that in dst, and returns it. dst lies next to
+	// the archive, for a stream among the temporary files, and shows the blobs of the root's source too, so that these
+	// need no copying. Change may return the entry as it is. nil changes nothing.
 	Change func(ctx context.Context, src layout.Source, entry layout.Entry, dst layout.Place) (layout.Entry, error)
 	// Layout says how long to wait for the lock of another process that packs to the same file.
 	Layout  layout.Options
@@ -85,20 +85,20 @@ type PackResult struct {
 	// Packed are the blobs in the archive, Required those that were left out because the far side has them.
 	Packed   Count `json:"packed"`
 	Required Count `json:"required"`
-	// Notes say what of PackOptions.Have does not count, where recovery volumes are more than what they are for, and in a dry run what does
-	// not fit.
+	// Notes say what in PackOptions.Have does not count, whether there are more recovery volumes than volumes, and in a dry run what
+	// does not fit.
 	Notes []string `json:"notes,omitempty"`
 
-	onDisk int64 // what all Files come to, in bytes
+	onDisk int64 // the size of all Files together, in bytes
 }
 
-// Pack writes roots and all that they reach into an archive. The same content gives the same bytes. Every blob is verified
-// while it is written; a damaged one ends it, with nothing published and nothing left behind. Until the end, whatever has
-// the archive's names stays whole.
+// Pack writes roots and everything that they reach into an archive. The same content gives the same bytes. Every blob is
+// verified as it is written; a damaged one ends Pack, with nothing published and nothing left behind. Until the end,
+// files that have the archive's names stay as they were.
 //
-// Errors carry types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *ExistsError for names
-// that are taken, *NameError for one like that of a volume, *OccupiedError for a file that is part of a source, *layout.LockedError where another process packs
-// to the same file, *layout.RoomError and *FullError for a full disk; ErrSplit where volumes can't be as asked for.
+// Errors have types: *layout.BlobError for bad blobs, *TagConflictError for two roots with one tag, *ExistsError for names
+// that are taken, *NameError for a name like a volume's, *OccupiedError for a file that is part of a source, *layout.LockedError if another
+// process packs to the same file, *layout.RoomError and *FullError for a full disk, and ErrSplit for volumes that can't be made as asked.
 func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (result *PackResult, err error) {
 	if (to.File == "") == (to.Stream == nil) {
 		return nil, errors.New("an archive can be written to a file or to a stream, but not both")
@@ -109,7 +109,7 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if o.Change != nil {
-		// What can't be packed is found out before the work is done.
+		// Find out what can't be packed before doing the work.
 		if _, err := planPack(ctx, chosen, nil); err != nil {
 			return nil, err
 		}
@@ -142,15 +142,15 @@ func Pack(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (resul
 	return result, nil
 }
 
-// noteRoom says in a dry run what surely does not fit.
+// noteRoom adds a note in a dry run if the archive surely does not fit.
 func (r *PackResult) noteRoom(dir string) {
 	if err := layout.CheckRoom(dir, r.onDisk); err != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("not enough space: %v", err))
 	}
 }
 
-// begin makes sure that the archive can have its names, and opens the work directory where one is needed, else it
-// returns nil. For a dry run that is not where the archive would be.
+// begin makes sure that the archive can have its names, and opens the work directory, or returns nil if none is needed.
+// In a dry run that directory is not where the archive would be.
 func begin(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (*work, error) {
 	if to.Stream == nil {
 		if err := o.checkOccupied(to.File, sources(chosen)); err != nil {
@@ -169,7 +169,7 @@ func begin(ctx context.Context, chosen []Chosen, to Target, o PackOptions) (*wor
 	return openStreamWork(ctx, o.Layout)
 }
 
-// change lets change work on every root. Roots of one source share a place.
+// change calls change for every root. Roots of one source share a place.
 func (w *work) change(
 	ctx context.Context, chosen []Chosen,
 	change func(context.Context, layout.Source, layout.Entry, layout.Place) (layout.Entry, error),
@@ -195,7 +195,7 @@ func (w *work) change(
 	return changed, nil
 }
 
-// writeFile writes the archive in its work directory, and gives it its names in the end.
+// writeFile writes the archive in its work directory, and gives it its names at the end.
 func (p *packPlan) writeFile(ctx context.Context, w *work, split *volumes.Plan, handler layout.Handler) error {
 	out, err := volumes.Create(w.dir, w.target, split, durable.On(ctx))
 	if err != nil {
@@ -212,7 +212,7 @@ func sources(chosen []Chosen) []layout.Source {
 	return all
 }
 
-// planPack finds out what the roots reach and what of it goes into the archive, and whether that is there.
+// planPack finds out what the roots reach, how much of that goes into the archive, and whether that is there.
 func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, error) {
 	roots, first := make([]rooted, len(chosen)), map[digest.Digest]int{}
 	for i, c := range chosen {
@@ -248,7 +248,7 @@ func planPack(ctx context.Context, chosen []Chosen, have []Holder) (*packPlan, e
 	return plan, nil
 }
 
-// blame says of a blob that can't be read of which root it is, and whether there is none of a cache without it.
+// blame adds to the error about a blob which tag it belongs to, and whether it is the root or the cache config of a cache.
 func (e *tarEntry) blame(err error) error {
 	var blob *layout.BlobError
 	if !errors.As(err, &blob) {
@@ -267,8 +267,8 @@ func (e *tarEntry) blame(err error) error {
 	return fmt.Errorf("%s, tag %s: %w", e.source, e.of.Tag, err)
 }
 
-// look fails where a blob is missing or has another size, as far as that can be told cheaply: better now than after
-// hours.
+// look fails if a blob is missing or has another size, as far as that can be told cheaply: better now than hours
+// later.
 func (e *tarEntry) look(ctx context.Context) error {
 	files, ok := e.source.(layout.RandomAccess)
 	if !ok {
@@ -291,7 +291,7 @@ func (e *tarEntry) look(ctx context.Context) error {
 	return nil
 }
 
-// result says what the plan comes to, and how the archive is split; nil for one file.
+// result says what the plan amounts to, and how the archive is split; nil if it is not.
 func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan, error) {
 	result := &PackResult{ID: p.id, Size: p.total, onDisk: p.total, DryRun: o.DryRun, Tags: []PackedTag{}, Notes: p.notes}
 	for _, root := range p.roots {
@@ -326,7 +326,7 @@ func (p *packPlan) result(to Target, o PackOptions) (*PackResult, *volumes.Plan,
 	return result, split, nil
 }
 
-// writeStream writes the archive to w. A Write that blocks, as into a pipe that nobody reads, is left alone once ctx is
+// writeStream writes the archive to w. A Write that blocks, as into a pipe that nobody reads, is abandoned once ctx is
 // done.
 func (p *packPlan) writeStream(ctx context.Context, w io.Writer, o PackOptions) error {
 	done := make(chan error, 1)
@@ -373,7 +373,7 @@ func (p *packPlan) write(ctx context.Context, out io.Writer, handler layout.Hand
 	return tar.finish()
 }
 
-// writeTo writes the bytes of an entry. Those of a blob are verified.
+// writeTo writes the bytes of an entry. It verifies those of a blob.
 func (e *tarEntry) writeTo(ctx context.Context, w io.Writer, buffer []byte, handler layout.Handler) error {
 	if e.source == nil {
 		_, err := w.Write(e.data)

@@ -15,7 +15,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// layoutContent is what oci-layout says.
+// layoutContent is the content of oci-layout.
 const layoutContent = `{"imageLayoutVersion":"1.0.0"}`
 
 // TagConflictError says that two roots would have the same tag in an archive.
@@ -30,10 +30,11 @@ func (e *TagConflictError) Error() string {
 		"or give one of them another tag and choose that", e.Tag, e.Roots[0], e.Places[0], e.Roots[1], e.Places[1])
 }
 
-// ErrTag marks roots that nobody could unpack again: with a tag that can be none, or without one where there are several.
+// ErrTag marks roots that nobody could unpack again: with an invalid tag, or without one if there are several of them or
+// another has the default tag.
 var ErrTag = errors.New("can't be unpacked under a tag")
 
-// checkTags refuses what Unpack would refuse, or pass over.
+// checkTags refuses what Unpack would refuse or skip.
 func checkTags(roots []rooted) error {
 	untagged, byDefault := 0, false
 	for _, root := range roots {
@@ -70,7 +71,7 @@ type tarEntry struct {
 	of     layout.Entry  // the first root that reaches the blob
 }
 
-// packPlan is everything about an archive but the bytes of its blobs.
+// packPlan is everything about an archive except the bytes of its blobs.
 type packPlan struct {
 	id          digest.Digest
 	description *Description
@@ -80,13 +81,13 @@ type packPlan struct {
 	notes       []string
 }
 
-// newPackPlan lays an archive out. What is in held, with the same size, is left out. The same roots give the same plan,
-// in whatever order they come: they are sorted by tag. It does no I/O.
+// newPackPlan lays out an archive. What is in held, with the same size, is left out. The same roots give the same plan
+// in any order, because they are sorted by tag. It does no I/O.
 func newPackPlan(roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
 	return planWithin(MaxEntries, roots, held)
 }
 
-// planWithin is newPackPlan with another limit for entries.
+// planWithin is newPackPlan with another limit on the number of entries.
 func planWithin(limit int, roots []rooted, held map[digest.Digest]int64) (*packPlan, error) {
 	roots, err := uniqueRoots(roots)
 	if err == nil {
@@ -150,7 +151,7 @@ func (p *packPlan) place() error {
 	return nil
 }
 
-// uniqueRoots sorts roots by tag and drops those that are there twice.
+// uniqueRoots sorts roots by tag and drops duplicates.
 func uniqueRoots(roots []rooted) ([]rooted, error) {
 	roots = slices.Clone(roots)
 	slices.SortStableFunc(roots, func(a, b rooted) int {
@@ -177,7 +178,7 @@ func uniqueRoots(roots []rooted) ([]rooted, error) {
 	return unique, nil
 }
 
-// eachOnce returns the roots without further tags of the same ones.
+// eachOnce returns each root once, however many tags it has.
 func eachOnce(roots []rooted) []rooted {
 	seen := map[digest.Digest]bool{}
 	return slices.DeleteFunc(slices.Clone(roots), func(root rooted) bool {
@@ -187,7 +188,7 @@ func eachOnce(roots []rooted) []rooted {
 	})
 }
 
-// mergeGraphs returns what the roots reach, each blob once: manifests, configs, layers.
+// mergeGraphs returns what the roots reach, each blob once: manifests first, then configs, then layers.
 func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 	var blobs []tarEntry
 	sizes := map[digest.Digest]int64{}
@@ -215,8 +216,8 @@ func mergeGraphs(roots []rooted) ([]tarEntry, error) {
 	return blobs, nil
 }
 
-// packedIndex returns index.json. A cache has its tag there and nothing else, wherever it is from; images keep what
-// others know them by, and their tag where their place keeps it elsewhere than in the descriptor.
+// packedIndex returns index.json. A cache has only its tag there, wherever it comes from; images keep what other tools
+// know them by, and get their tag if their place keeps it outside the descriptor.
 func packedIndex(roots []rooted) ([]byte, error) {
 	index := buildcache.NewIndex()
 	for i, root := range roots {

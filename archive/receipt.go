@@ -24,25 +24,25 @@ import (
 // receiptVersion is the only version of receipts so far.
 const receiptVersion = 1
 
-// ErrReceipt marks a file that is no receipt, or one that was changed.
+// ErrReceipt marks a file that is not a receipt, or a receipt that was changed.
 var ErrReceipt = errors.New("bad receipt")
 
-// Receipt lists blobs that a layout has been seen to hold, with the right bytes. It is what the next archive for the same
-// place may leave out.
+// Receipt lists blobs that a layout was seen to hold, with the right bytes. The next archive for the same place may leave
+// them out.
 type Receipt struct {
-	// Blobs are in the order of their digests.
+	// Blobs are sorted by digest.
 	Blobs []Blob
 }
 
-// receiptFile is how a receipt is written. Its id is the digest of its bytes with no id in it.
+// receiptFile is how a receipt is written. Its id is the digest of its bytes without the id.
 type receiptFile struct {
 	Version int           `json:"ocicacheReceipt"`
 	ID      digest.Digest `json:"id,omitempty"`
 	Blobs   []Blob        `json:"blobs"`
 }
 
-// NewReceipt lists everything that the tags of a layout reach. What result says was seen to be right in the same run is not
-// read again; everything else is. Tags whose blobs are not all there and right are left out as a whole, and noted.
+// NewReceipt lists everything that the tags of a layout reach. It reads everything except what result says was seen to be
+// right in the same run. A tag whose blobs are not all there and right is left out completely, and noted.
 func NewReceipt(ctx context.Context, dir *layout.Dir, result *UnpackResult, jobs int) (*Receipt, []string, error) {
 	entries, err := dir.Entries(ctx)
 	if err != nil {
@@ -88,13 +88,13 @@ func compareBlobs(a, b Blob) int { return cmp.Compare(a.Digest, b.Digest) }
 type prover struct {
 	dir   *layout.Dir
 	jobs  int
-	roots map[digest.Digest]error // what became of each
+	roots map[digest.Digest]error // nil for those that are whole
 
 	mu    sync.Mutex
 	right map[digest.Digest]bool
 }
 
-// prove returns what a root reaches. It fails where that is not all there, or not right.
+// prove returns what a root reaches. It fails unless all of that is there and right.
 func (p *prover) prove(ctx context.Context, root buildcache.Descriptor) ([]buildcache.Descriptor, error) {
 	blobs, err := layout.Graph(ctx, p.dir, root)
 	if err != nil {
@@ -148,7 +148,7 @@ func (r *Receipt) Marshal() ([]byte, error) {
 	return json.Marshal(file)
 }
 
-// ParseReceipt reads a receipt. It fails with ErrReceipt where it is none, or is not as it was written.
+// ParseReceipt reads a receipt. It fails with ErrReceipt if that is not a receipt, or was changed since it was written.
 func ParseReceipt(raw []byte) (*Receipt, error) {
 	var file receiptFile
 	if err := unmarshalBlobs(raw, &file); err != nil {
@@ -196,25 +196,25 @@ func ReadReceipt(path string) (*Receipt, error) {
 	return r, nil
 }
 
-// ReceiptTakenError says that a receipt can't have a name, because something else has it: what is no receipt of ours is not
-// replaced by one.
+// ReceiptTakenError says that a receipt can't have a name, because something else has it: a receipt replaces only another
+// receipt.
 type ReceiptTakenError struct {
 	Path  string
-	Names []string // what is in the way: the path itself, or volumes of an archive that is called so
+	Names []string // what is in the way: the path itself, or volumes of an archive with this name
 }
 
 func (e *ReceiptTakenError) Error() string {
 	return fmt.Sprintf("receipt %s: what exists there is not a receipt: %s", e.Path, strings.Join(e.Names, ", "))
 }
 
-// CheckReceipt finds out whether a receipt for the directory dir, be that there or not, could be written to a path, and fails
-// as WriteReceipt would. It also fails, with an *OccupiedError, where the path lies in dir, or is part of one of the sources.
-// It writes nothing.
+// CheckReceipt checks whether a receipt for the directory dir, which need not exist, could be written to a path, and fails as
+// WriteReceipt would. It also fails, with an *OccupiedError, if the path lies in dir, or is part of one of the sources. It
+// writes nothing.
 func CheckReceipt(ctx context.Context, path, dir string, sources ...layout.Source) error {
 	path = filepath.Clean(path)
 	resolved, err := durable.Resolve(path)
 	switch {
-	case layout.IsWithin(path, dir), err == nil && layout.IsWithin(resolved, dir): // also where it is still to be made
+	case layout.IsWithin(path, dir), err == nil && layout.IsWithin(resolved, dir): // even if dir is still to be made
 		return &OccupiedError{File: path, Place: dir, Use: "is being unpacked to"}
 	case err != nil:
 		return err
@@ -228,7 +228,7 @@ func CheckReceipt(ctx context.Context, path, dir string, sources ...layout.Sourc
 	return err
 }
 
-// claimReceipt makes sure that a path is free, or that of a receipt. Links are followed.
+// claimReceipt makes sure that a path is free or has a receipt. It follows links.
 func claimReceipt(ctx context.Context, path string) (*volumes.Target, error) {
 	target, err := volumes.Claim(ctx, path, volumes.TargetOptions{Overwrite: true, FileAlone: true, Ours: isReceipt})
 	var exists *ExistsError
@@ -248,9 +248,9 @@ func isReceipt(file io.Reader) bool {
 	return err == nil
 }
 
-// WriteReceipt writes the receipt to a file, which is there as a whole or stays as it was. The name must be free, or that of
-// an older receipt, else it fails with a *ReceiptTakenError; a symbolic link is followed. Beside the file is a work directory
-// for the time, as for archives.
+// WriteReceipt writes the receipt to a file, as a whole or not at all. The name must be free or that of an older receipt, else
+// it fails with a *ReceiptTakenError; a symbolic link is followed. Meanwhile there is a work directory next to the file, as
+// for archives.
 func WriteReceipt(ctx context.Context, path string, r *Receipt, options layout.Options) error {
 	err := writeReceipt(ctx, path, r, options)
 	if err != nil {

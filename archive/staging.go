@@ -25,12 +25,12 @@ type staging struct {
 	made    map[layout.Recipe]buildcache.Blob
 }
 
-// stagingAt is staging over a source that can be read anywhere.
+// stagingAt is staging over a source with random access.
 type stagingAt struct{ *staging }
 
-// newStaging returns a place whose blobs are those of src and of spool, and that writes to spool alone: what src has
-// is not copied, right or wrong, since Pack verifies it. Its entries are those that were tagged in it, and they live as
-// long as it does. It remembers what src remembers of recompressions, and has random access where src has.
+// newStaging returns a place that has the blobs of src and of spool, and writes only to spool: what src has is not copied,
+// right or wrong, since Pack verifies it. Its entries are those that were tagged in it, and they live as long as it does.
+// It remembers the recompressions that src remembers, and has random access if src has.
 func newStaging(src layout.Source, spool *layout.Dir) layout.Place {
 	s := &staging{src: src, spool: spool, made: map[layout.Recipe]buildcache.Blob{}}
 	if _, ok := src.(layout.RandomAccess); ok {
@@ -42,7 +42,7 @@ func newStaging(src layout.Source, spool *layout.Dir) layout.Place {
 // String returns the name of the source: whatever is wrong comes from there.
 func (s *staging) String() string { return s.src.String() }
 
-// Entries returns what was tagged here, in that order.
+// Entries returns what was tagged here, in the order of tagging.
 func (s *staging) Entries(ctx context.Context) ([]layout.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *staging) Open(ctx context.Context, blob buildcache.Descriptor) (io.Read
 	return raw, err
 }
 
-// OpenAt returns a blob for reading it anywhere, unverified.
+// OpenAt returns a blob for random access, unverified.
 func (s stagingAt) OpenAt(ctx context.Context, blob buildcache.Descriptor) (*layout.Section, error) {
 	section, err := s.spool.OpenAt(ctx, blob)
 	if src, ok := s.src.(layout.RandomAccess); ok && errors.Is(err, layout.ErrBlobMissing) {
@@ -88,7 +88,7 @@ func (s *staging) Ingest(ctx context.Context, write func(io.Writer) error) (buil
 	return s.spool.Ingest(ctx, write)
 }
 
-// Tag adds an entry, or changes the one that was.
+// Tag adds an entry, or changes the one that was there.
 func (s *staging) Tag(ctx context.Context, tag string, root buildcache.Descriptor, was digest.Digest) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s *staging) Recall(ctx context.Context) (map[layout.Recipe]buildcache.Blob
 	return known, nil
 }
 
-// Remember notes an outcome. It is of use for as long as the spool is there.
+// Remember notes an outcome, for as long as the spool is there.
 func (s *staging) Remember(_ context.Context, recipe layout.Recipe, outcome buildcache.Blob) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

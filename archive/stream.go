@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// DefaultMaxSize is how many bytes a compressed stream may unpack to however small it is, see UnpackOptions.
+	// DefaultMaxSize is how many bytes a compressed stream may unpack to, however small it is; see UnpackOptions.
 	DefaultMaxSize = 1 << 30
-	// maxRatio is how many times its size a compressed stream may unpack to beyond that. Layers are compressed already or
+	// maxRatio is how many times its size a compressed stream may unpack to on top of that. Layers are already compressed, or
 	// are files that people have written, and reach no more than a tenth of it.
 	maxRatio = 100
 	// maxHeld is how many bytes of manifests and the like are kept in memory until it is known that nothing is missing.
@@ -29,10 +29,10 @@ const (
 )
 
 // UnpackStream is Unpack for an archive that can only be read from front to back: from a pipe, or compressed.
-// Archives of ours say first what they hold, so what is missing is known before anything is written. Of those of
-// others blobs are written as they come, each under the digest of its bytes; only then can be known whether all is
-// there. No tag ever moves before the end of the archive was seen. A ctx that is done ends it even while r
-// keeps it waiting; the read of r that is under way is abandoned then.
+// Our own archives say first what they hold, so what is missing is known before anything is written. The blobs of other
+// tools' archives are written as they come, each under the digest of its bytes; only then is it known whether all of
+// them are there. No tag moves before the end of the archive has been seen. When ctx is done UnpackStream returns even
+// if r keeps it waiting, and abandons the read of r that is under way.
 func UnpackStream(ctx context.Context, r io.Reader, name string, dst *layout.Dir, o UnpackOptions) (*UnpackResult, error) {
 	ahead, stop := readApart(ctx, r)
 	defer stop()
@@ -51,7 +51,7 @@ func UnpackStream(ctx context.Context, r io.Reader, name string, dst *layout.Dir
 	}
 	s.unpacker = newUnpacker(s, dst, o)
 	err = s.read(groupCtx)
-	// What stopped the others comes first, and they end before the lock is given back.
+	// The error that stopped the others comes first, and all of them end before the lock is released.
 	if groupErr := group.Wait(); err == nil || errors.Is(err, errStopped) || groupErr != nil && errors.Is(err, groupErr) {
 		err = groupErr
 	}
@@ -59,7 +59,7 @@ func UnpackStream(ctx context.Context, r io.Reader, name string, dst *layout.Dir
 		err = s.end(ctx)
 	}
 	if err := errors.Join(err, s.finish()); err != nil {
-		return nil, err // closing would say the same once more
+		return nil, err // closing would only say the same again
 	}
 	return s.result, tar.Close()
 }
@@ -84,28 +84,28 @@ type stream struct {
 	parsed  *parsed // nil until index.json was seen
 	// promised are the blobs of an archive that begins with its description; nil for others.
 	promised map[digest.Digest]int64
-	// found is what the archive comes to, once that is known.
+	// found is what the archive needs, once that is known.
 	found *findings
 	needs map[digest.Digest]bool
-	// late says that manifests of an archive of ours do not come first.
+	// late says that an archive of ours does not have its manifests first.
 	late   bool
 	group  *parallel.Group
 	buffer []byte
-	// held are blobs in memory: in an archive of ours those that come before anything is written, in a dry run those that
-	// may be manifests.
+	// held are blobs in memory that may be manifests: in an archive of ours those that come before anything is written, and
+	// those that a dry run reads.
 	held      map[digest.Digest][]byte
 	heldBytes int64
 	order     []buildcache.Descriptor // of held
-	stored    map[digest.Digest]int64 // blobs that have come
+	stored    map[digest.Digest]int64 // blobs that have arrived
 }
 
-// errNotHeld says that a blob has not come yet, or was not kept.
+// errNotHeld says that a blob has not arrived yet, or was not kept.
 var errNotHeld = errors.New("its bytes are not available")
 
 // String returns the archive's name.
 func (s *stream) String() string { return s.scanner.archive }
 
-// sizeIn and openIn make a holder of it.
+// sizeIn and openIn make stream a holder.
 func (s *stream) sizeIn(blob digest.Digest) (int64, bool) {
 	if s.promised != nil {
 		size, ok := s.promised[blob]
@@ -169,7 +169,7 @@ func (s *stream) parse() (err error) {
 	return err
 }
 
-// take deals with the blob that comes now.
+// take handles the blob that comes next.
 func (s *stream) take(ctx context.Context, blob buildcache.Descriptor) error {
 	if s.promised != nil {
 		if err := s.scanner.checkPromised(s.promised, blob); err != nil {
@@ -202,7 +202,7 @@ func (s *stream) holding() bool {
 	return s.found == nil
 }
 
-// hold keeps a blob in memory if it may be a manifest, else it returns its bytes.
+// hold keeps a blob in memory and returns nil if it may be a manifest, else it returns its bytes.
 func (s *stream) hold(blob buildcache.Descriptor) (io.Reader, error) {
 	if blob.Size == 0 || blob.Size > buildcache.MaxRoot || s.heldBytes+blob.Size > maxHeld {
 		return s.scanner.tar, nil
@@ -244,8 +244,8 @@ func (s *stream) entries() []layout.Entry {
 	})
 }
 
-// lookAhead finds out whether all is there, by what the archive promises and by the manifests that have come, and writes
-// what was kept in memory.
+// lookAhead finds out whether everything is there, from what the archive promises and the manifests that have arrived, and
+// writes what was kept in memory.
 func (s *stream) lookAhead(ctx context.Context) error {
 	found, err := s.findOut(ctx, s.parsed, s.entries())
 	switch {
@@ -278,11 +278,11 @@ func (s *stream) lookAhead(ctx context.Context) error {
 	return nil
 }
 
-// lookRequired is for archives whose manifests do not come first, so that it can't be known yet what the chosen tags need:
-// all that is required must be there then.
+// lookRequired is for archives whose manifests do not come first. It is not known yet what the chosen tags need, so all
+// that is required must be there.
 func (s *stream) lookRequired(ctx context.Context) error {
 	s.late = true
-	s.result.Notes = nil // they come again
+	s.result.Notes = nil // they will be added again
 	all := &findings{roots: []layout.Entry{{Tag: "the archive"}}}
 	for _, blob := range s.parsed.description.Requires {
 		n := &need{blob: buildcache.Descriptor{Digest: blob.Digest, Size: blob.Size}, roots: []int{0}}
@@ -295,8 +295,8 @@ func (s *stream) lookRequired(ctx context.Context) error {
 	return s.missing(all)
 }
 
-// store writes a blob, if it is needed or if that is not known yet. The bytes are read here, and written and brought to the
-// disk beside that. It returns errStopped where the writing failed; the group knows why.
+// store writes a blob, if it is needed or if that is not known yet. It reads the bytes, while the group writes them and
+// syncs them to disk. It returns errStopped if the writing failed; the group knows why.
 func (s *stream) store(ctx context.Context, blob buildcache.Descriptor, r io.Reader) error {
 	s.stored[blob.Digest] = blob.Size
 	if s.needs != nil && !s.needs[blob.Digest] {
@@ -320,7 +320,7 @@ func (s *stream) store(ctx context.Context, blob buildcache.Descriptor, r io.Rea
 		s.buffer = make([]byte, streamBuffer)
 	}
 	_, err := io.CopyBuffer(struct{ io.Writer }{pw}, noted, s.buffer)
-	pw.CloseWithError(err) // the other side gets io.EOF where there is none
+	pw.CloseWithError(err) // the other side gets io.EOF if err is nil
 	switch {
 	case noted.err != nil:
 		return s.unread(blob, noted.err)
@@ -332,7 +332,7 @@ func (s *stream) store(ctx context.Context, blob buildcache.Descriptor, r io.Rea
 }
 
 var (
-	// errEnough says that a blob's bytes were not asked for: they are there already.
+	// errEnough says that nobody wanted a blob's bytes: they are there already.
 	errEnough = errors.New("enough was read")
 	// errStopped says that a blob could not be written.
 	errStopped = errors.New("writing failed")
@@ -346,7 +346,7 @@ func (n *notedReader) Read(p []byte) (int, error) {
 	return k, err
 }
 
-// complete looks at the archive as a whole, once its end was seen.
+// complete checks the archive as a whole, once its end has been seen.
 func (s *stream) complete(ctx context.Context) error {
 	s.result.PassedOver = s.scanner.found.passed
 	if err := s.parse(); err != nil {
@@ -357,13 +357,13 @@ func (s *stream) complete(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.promised != nil && s.found == nil && !s.late { // there were none but manifests
+	if s.promised != nil && s.found == nil && !s.late { // every blob was held
 		return s.lookAhead(ctx)
 	}
 	return nil
 }
 
-// end writes what comes from the base, after the last blob of the archive was written, and moves the tags.
+// end writes what comes from the base, after the last blob of the archive has been written, and moves the tags.
 func (s *stream) end(ctx context.Context) error {
 	if s.found == nil {
 		var err error

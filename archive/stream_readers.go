@@ -10,7 +10,7 @@ import (
 	"github.com/ocicache/ocicache/internal/compress"
 )
 
-// readApart reads r in a goroutine of its own, so that a ctx that is done need not wait for it.
+// readApart reads r in a goroutine of its own, so that nobody waits for r once ctx is done.
 func readApart(ctx context.Context, r io.Reader) (*io.PipeReader, func()) {
 	pr, pw := io.Pipe()
 	go func() {
@@ -55,7 +55,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limited fails where a stream unpacks to more than it may.
+// limited fails once a stream unpacks to more than it may.
 type limited struct {
 	io.ReadCloser
 	packed *counted // read by this goroutine alone
@@ -63,7 +63,7 @@ type limited struct {
 	n      int64
 }
 
-// notedReader keeps the error of reading, to be told from one of writing.
+// notedReader keeps errors of reading, to tell them from those of writing.
 type notedReader struct {
 	r   io.Reader
 	err error

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// tarBlock is what everything in a tar is a multiple of, in bytes.
+	// tarBlock is the block size of a tar, in bytes.
 	tarBlock = 512
 	// entryMode is the mode of every entry.
 	entryMode = 0o444
 )
 
-// tarHeader returns what stands before an entry's bytes: one block, or three where name or size need PAX. The same
-// name and size give the same bytes.
+// tarHeader returns what precedes an entry's bytes: one block, or three if the name or the size needs PAX. The same name
+// and size give the same bytes.
 func tarHeader(name string, size int64) ([]byte, error) {
 	var head bytes.Buffer
 	err := tar.NewWriter(&head).WriteHeader(&tar.Header{
@@ -31,7 +31,7 @@ func tarHeader(name string, size int64) ([]byte, error) {
 // tarPadding returns how many zeros follow size bytes of an entry.
 func tarPadding(size int64) int64 { return -size & (tarBlock - 1) }
 
-// tarWriter writes entries, and knows where it stands.
+// tarWriter writes entries, and keeps track of the offset.
 type tarWriter struct {
 	w      io.Writer
 	offset int64
@@ -44,7 +44,7 @@ func (t *tarWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// begin writes what stands before the bytes of an entry.
+// begin writes what precedes the bytes of an entry.
 func (t *tarWriter) begin(name string, size int64) error {
 	head, err := tarHeader(name, size)
 	if err != nil {
@@ -61,7 +61,7 @@ func (t *tarWriter) end(size int64) error {
 	return err
 }
 
-// finish ends the tar, with two blocks of zeros and no padding to a record of tapes.
+// finish ends the tar, with two blocks of zeros and no padding to a full tape record.
 func (t *tarWriter) finish() error {
 	var zeros [endSize]byte
 	_, err := t.Write(zeros[:])

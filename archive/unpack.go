@@ -15,29 +15,29 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// UnpackOptions are for Unpack and UnpackStream. The zero value brings everything over that has a tag.
+// UnpackOptions are for Unpack and UnpackStream. The zero value unpacks everything that has a tag.
 type UnpackOptions struct {
 	// Tags chooses the tags to unpack; nil for all.
 	Tags func(tag string) bool
-	// Tag is what the root is called that has no tag in the archive, if it is the only one; "" for latest.
+	// Tag is the tag for the root that has none in the archive, if there is only one such root; "" for latest.
 	Tag string
-	// Base is where required blobs are looked for that the layout does not have; nil for none.
+	// Base is where to look for required blobs that the layout does not have; nil for none.
 	Base layout.Source
-	// Create makes the layout where dst is nil, once it is known that nothing is missing. In a dry run it is called too, has
-	// to fail as it would, and makes and returns none.
+	// Create makes the layout if dst is nil, once it is known that nothing is missing, or before that for a stream that says so
+	// only at its end. A dry run calls it too; then it must fail as it otherwise would, but make and return no layout.
 	Create func(ctx context.Context) (*layout.Dir, error)
-	// DryRun says what would be done, and does nothing of it. The layout may be nil then.
+	// DryRun says what would be done, and does none of it. The layout may be nil then.
 	DryRun bool
-	// Jobs is how many blobs to work on at once; 0 for one for each processor.
+	// Jobs is how many blobs to work on at once; 0 for one per processor.
 	Jobs int
-	// MaxSize is how many bytes a compressed stream may unpack to; 0 for DefaultMaxSize and 100 times what was read of
-	// it. What is not compressed has no limit: its bytes are there.
+	// MaxSize is how many bytes a compressed stream may unpack to; 0 for DefaultMaxSize plus 100 times what was read of
+	// it. An uncompressed stream has no limit: its bytes are there.
 	MaxSize int64
 	// OnEvent is told of progress.
 	OnEvent layout.Handler
 }
 
-// Count is how many blobs there are of something, and how large they are together.
+// Count is how many blobs there are of something, and their size together.
 type Count struct {
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
@@ -52,7 +52,7 @@ func (c *Count) add(size int64) {
 type UnpackedTag struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
-	// Was is what the tag named before, "" for a new one. Where it is Digest, nothing had to be done.
+	// Was is what the tag named before, "" for a new tag. If it equals Digest, nothing had to be done.
 	Was  digest.Digest `json:"was,omitempty"`
 	Kind layout.Kind   `json:"kind"` // of a cache or an image
 }
@@ -60,27 +60,27 @@ type UnpackedTag struct {
 // UnpackResult says what Unpack did, or would do.
 type UnpackResult struct {
 	Archive string        `json:"archive"`
-	ID      digest.Digest `json:"id,omitempty"` // "" for archives of others
+	ID      digest.Digest `json:"id,omitempty"` // "" for archives from other tools
 	DryRun  bool          `json:"dryRun"`
 	Tags    []UnpackedTag `json:"tags"`
-	// Written are blobs of the archive that were written, FromBase those of the base, and Present those that were there
-	// already, with the right bytes.
+	// Written counts blobs that were written from the archive, FromBase those from the base, and Present those that were
+	// already there, with the right bytes.
 	Written  Count `json:"written"`
 	FromBase Count `json:"fromBase"`
 	Present  Count `json:"present"`
-	// Unneeded are blobs in the archive that no chosen tag needs.
+	// Unneeded counts blobs in the archive that no chosen tag needs.
 	Unneeded Count `json:"unneeded"`
-	// PassedOver is how many files in the archive are no part of a layout.
+	// PassedOver is how many files in the archive do not belong to a layout.
 	PassedOver int      `json:"passedOver"`
 	Notes      []string `json:"notes,omitempty"`
 
 	proved map[digest.Digest]int64 // blobs of the layout whose bytes this run has seen to be right
 }
 
-// Unpack brings the caches and images of an archive into a layout. Before anything is written it makes sure that all is
-// there: in the archive, in the layout with the right bytes, or in the base; else it fails with a *MissingError that
-// lists what is not. Blobs are verified while they are written. The tags move last; those of the layout that the archive
-// does not have stay. What an interruption left is used when it is run again.
+// Unpack brings the caches and images of an archive into a layout. Before it writes anything it makes sure that everything
+// is there: in the archive, in the layout with the right bytes, or in the base; else it fails with a *MissingError that
+// lists what is not. Blobs are verified as they are written. The tags move last; tags of the layout that the archive does
+// not have stay. After an interruption, the next run uses what was left.
 func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (*UnpackResult, error) {
 	if o.Base == nil {
 		o.Base = a.base
@@ -115,7 +115,7 @@ func Unpack(ctx context.Context, a *Archive, dst *layout.Dir, o UnpackOptions) (
 	return w.result, errors.Join(err, w.finish())
 }
 
-// unpacker brings what was surveyed into a layout.
+// unpacker brings what was found into a layout.
 type unpacker struct {
 	joined
 	o      UnpackOptions
@@ -134,7 +134,7 @@ func newUnpacker(archive holder, dst *layout.Dir, o UnpackOptions) *unpacker {
 	}
 }
 
-// findOut finds out what the chosen ones of the entries of index.json need. It fails where something is missing.
+// findOut finds out what the chosen entries need. It fails if something is missing.
 func (w *unpacker) findOut(ctx context.Context, what *parsed, entries []layout.Entry) (*findings, error) {
 	selected, notes, err := selectEntries(w.String(), entries, w.o)
 	if err != nil {
@@ -153,7 +153,7 @@ func (w *unpacker) findOut(ctx context.Context, what *parsed, entries []layout.E
 	return found, w.missing(found)
 }
 
-// begin gets ready to write what was surveyed. In a dry run it says what would be written, and that is all.
+// begin prepares to write what was found. In a dry run it only says what would be written.
 func (w *unpacker) begin(ctx context.Context, found *findings) error {
 	if w.o.DryRun {
 		if err := w.checkPrepare(ctx); err != nil {
@@ -173,7 +173,7 @@ func (w *unpacker) begin(ctx context.Context, found *findings) error {
 	return w.recheck(ctx, found)
 }
 
-// prepare makes the layout where it is not there, and locks it.
+// prepare makes the layout if there is none, and locks it.
 func (w *unpacker) prepare(ctx context.Context) (err error) {
 	if w.unlock != nil {
 		return nil
@@ -205,7 +205,7 @@ func (w *unpacker) checkPrepare(ctx context.Context) error {
 	return err
 }
 
-// readIndex reads what the layout's tags are, once.
+// readIndex reads the layout's tags, once.
 func (w *unpacker) readIndex(ctx context.Context) (err error) {
 	switch {
 	case w.index != nil:
@@ -217,7 +217,7 @@ func (w *unpacker) readIndex(ctx context.Context) (err error) {
 	return err
 }
 
-// finish gives the lock back.
+// finish releases the lock.
 func (w *unpacker) finish() error {
 	if w.unlock == nil {
 		return nil
@@ -227,7 +227,7 @@ func (w *unpacker) finish() error {
 	return unlock()
 }
 
-// plan notes what the tags are and what they will be. A tag may change what it names, but not the kind of that.
+// plan notes what the tags name and will name. A tag may move to another root, but not from a cache to an image or back.
 func (w *unpacker) plan(ctx context.Context, found *findings) error {
 	if err := w.readIndex(ctx); err != nil {
 		return err
@@ -248,7 +248,7 @@ func (w *unpacker) plan(ctx context.Context, found *findings) error {
 	return nil
 }
 
-// checkKind refuses to put a cache in the place of an image, or the other way round.
+// checkKind refuses to replace an image by a cache, or a cache by an image.
 func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag, was buildcache.Descriptor) error {
 	if tag.Was == tag.Digest {
 		return nil
@@ -260,10 +260,10 @@ func (w *unpacker) checkKind(ctx context.Context, tag UnpackedTag, was buildcach
 	if old.Kind == layout.KindCache && tag.Kind.IsImage() || old.IsForeign() && tag.Kind == layout.KindCache {
 		return &layout.TakenError{Place: w.dst.String(), Tag: tag.Tag, Root: tag.Was, Is: old.Kind, Want: tag.Kind}
 	}
-	return nil // what is broken may be replaced, unless it shows that it is another's
+	return nil // a broken root may be replaced, unless it shows that it is somebody else's
 }
 
-// recheck looks, now that nobody may delete, whether what the layout had is still there.
+// recheck makes sure, now that nobody may delete, that what the layout had is still there.
 func (w *unpacker) recheck(ctx context.Context, found *findings) error {
 	for _, n := range found.needs {
 		if n.at != inLayout {
@@ -282,7 +282,7 @@ func (w *unpacker) recheck(ctx context.Context, found *findings) error {
 	return w.missing(found)
 }
 
-// foretell counts what would be written. What the layout has is read, as it is when it is written to: a damaged blob is written
+// foretell counts what would be written. It reads what the layout has, as a real run does: a damaged blob is written
 // again.
 func (w *unpacker) foretell(ctx context.Context, found *findings) error {
 	states := make([]blobState, len(found.needs))
@@ -346,7 +346,7 @@ func (w *unpacker) write(ctx context.Context, found *findings, from ...origin) e
 // verb is what events say happens to a blob.
 const verb = "unpack"
 
-// put stores one blob, and counts it as written, or as present where it was there with the right bytes.
+// put stores one blob, and counts it as written, or as present if it was already there with the right bytes.
 func (w *unpacker) put(ctx context.Context, blob buildcache.Descriptor, written *Count, src fmt.Stringer, open layout.OpenFunc) error {
 	opened := false
 	err := w.o.OnEvent.Track(verb, blob.Digest, blob.Size, func(done func(int64)) error {

@@ -17,36 +17,36 @@ import (
 )
 
 const (
-	// streamWork is what the archive of a stream is called in the directory for temporary files, a number behind it.
+	// streamWork begins the names of work directories for streams, among the temporary files. A number follows.
 	streamWork = "ocicache-pack-"
 	// spoolName is the layout in a work directory that holds what was made for the archive.
 	spoolName = "spool"
 	// workMode is the mode of work directories.
 	workMode = 0o700
-	// markName is a file in every work directory that ocicache made, and markText what is in it. Without it nothing there is
-	// ever removed, whatever it is called.
+	// markName is a file in every work directory that ocicache made, and markText is its content. Without it nothing in the
+	// directory is ever removed, whatever its name is.
 	markName, markMode = "made-by-ocicache", 0o600
 	markText           = "ocicache packs an archive in this directory, and then removes it.\n"
 )
 
-// work is the directory beside an archive in which the archive is made. It is this process's alone, which holds a lock on
-// it. close removes it. If a crash left one, the next process to open it empties it.
+// work is the directory next to an archive in which the archive is made. It belongs to this process alone, which holds a
+// lock on it. close removes it. If a crash left one, the next process to open it empties it.
 type work struct {
 	file    string          // "" for a stream
-	target  *volumes.Target // nil for a stream and for what is no archive
+	target  *volumes.Target // nil for a stream and for a receipt
 	dir     string
 	lock    *os.File
-	fsys    durable.FS // for what close does, which ends with no context
+	fsys    durable.FS // for close, which has no context
 	options layout.Options
 	spool   *layout.Dir // nil until it is needed
 }
 
-// openFileWork makes the work directory for an archive that Pack with these options will call file. The directory of file
-// must be there. Where an earlier run crashed while it gave volumes of file their names, that is undone before anything
-// else.
+// openFileWork makes the work directory for an archive that Pack with these options will name file. The directory of file
+// must exist. If an earlier run crashed while it gave volumes of file their names, that is finished or undone before
+// anything else.
 //
-// Where another process packs to the same file it fails with a *layout.LockedError, after the lock timeout of the options, and
-// where the archive's names are taken, with an *ExistsError.
+// It fails with a *layout.LockedError if another process still packs to the same file after the lock timeout of the options,
+// and with an *ExistsError if the archive's names are taken.
 func openFileWork(ctx context.Context, file string, o PackOptions) (*work, error) {
 	path := filepath.Clean(file)
 	if o.VolumeSize == 0 {
@@ -88,7 +88,7 @@ func openWork(ctx context.Context, file string, options layout.Options) (*work, 
 	return openWorkDir(ctx, file, dir, options)
 }
 
-// openStreamWork makes a directory of its own for this process, and clears away what crashed ones left.
+// openStreamWork makes a work directory for this process alone, and removes those that crashed ones left.
 func openStreamWork(ctx context.Context, options layout.Options) (*work, error) {
 	entries, err := os.ReadDir(os.TempDir())
 	if err != nil {
@@ -170,7 +170,7 @@ func dropWork(ctx context.Context, dir string) {
 	_ = lock.Close()   // nothing was written
 }
 
-// makeWork opens a work directory, which it makes where it is not there.
+// makeWork opens a work directory, and makes it if there is none.
 func makeWork(ctx context.Context, dir string) (*os.File, error) {
 	const tries, pause = 50, 10 * time.Millisecond
 	for try := 1; ; try++ {
@@ -180,7 +180,7 @@ func makeWork(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return file, err
 		}
-		// Whoever had it has just removed it; or else nothing can be made there, as in /proc, or in a directory that was removed.
+		// Either whoever had it has just removed it, or nothing can be made there, as in /proc or in a directory that was removed.
 		var failed *fs.PathError
 		if try == tries || errors.As(err, &failed) && failed.Op == "mkdir" {
 			return nil, fmt.Errorf("make the work directory: %w", err)
@@ -191,7 +191,7 @@ func makeWork(ctx context.Context, dir string) (*os.File, error) {
 	}
 }
 
-// openDir opens a work directory that is there.
+// openDir opens a work directory that exists.
 func openDir(ctx context.Context, dir string) (*os.File, error) {
 	return openWithin(ctx, dir, (*durable.Dir).Open)
 }
@@ -211,8 +211,8 @@ func openWithin(ctx context.Context, dir string, open func(*durable.Dir, string)
 	return opened.File(), nil
 }
 
-// checkOwner refuses a directory of somebody who could put other bytes into the archive: it has to be ours, or that of
-// whoever has the directory around it.
+// checkOwner refuses a directory whose owner could put other bytes into the archive: it has to be ours, or belong to the
+// owner of its parent directory.
 func checkOwner(dir *os.File) error {
 	info, err := dir.Stat()
 	if err != nil {
@@ -230,7 +230,7 @@ func checkOwner(dir *os.File) error {
 	return fmt.Errorf("the work directory %s belongs to another user: %w", dir.Name(), fs.ErrPermission)
 }
 
-// begin puts right what a crashed run left, and removes it. A directory that is not ours is not touched.
+// begin puts right what a crashed run left, and removes it. It does not touch a directory that is not ours.
 func (w *work) begin(ctx context.Context) error {
 	root, err := w.open()
 	if err != nil {
@@ -249,7 +249,7 @@ func (w *work) begin(ctx context.Context) error {
 	return w.checkOthers(markName)
 }
 
-// open opens the directory that is locked, and no other that has taken its place.
+// open opens the directory that is locked, and fails if another has taken its place.
 func (w *work) open() (*os.Root, error) {
 	root, err := os.OpenRoot(w.dir)
 	if err != nil {
@@ -266,7 +266,7 @@ func (w *work) open() (*os.Root, error) {
 	return root, nil
 }
 
-// readMark returns what is in the mark; nothing where there is none.
+// readMark returns the content of the mark, or "" if there is none.
 func readMark(root *os.Root) (string, error) {
 	info, err := root.Lstat(markName)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() > int64(len(markText))) {
@@ -279,14 +279,14 @@ func readMark(root *os.Root) (string, error) {
 	return string(raw), err
 }
 
-// mark makes sure that the directory has the mark. It gets one where nothing else is in it than what a crash left of the mark.
+// mark makes sure that the directory has the mark. It adds one if the directory has nothing but what a crash left of the mark.
 func (w *work) mark(root *os.Root) error {
 	mark, err := readMark(root)
 	if err != nil || mark == markText {
 		return err
 	}
 	torn := ""
-	written := strings.TrimRight(mark, "\x00") // a disk may have kept no more than the length
+	written := strings.TrimRight(mark, "\x00") // a disk may have kept only the length
 	if _, err := root.Lstat(markName); err == nil && strings.HasPrefix(markText, written) {
 		torn = markName
 	}
@@ -309,7 +309,7 @@ func (w *work) mark(root *os.Root) error {
 	return errors.Join(err, dir.Close())
 }
 
-// checkOthers fails where something else is in the directory than what has the name.
+// checkOthers fails if the directory contains anything other than name.
 func (w *work) checkOthers(name string) error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
@@ -323,7 +323,7 @@ func (w *work) checkOthers(name string) error {
 	return nil
 }
 
-// empty removes all that is made in a work directory that has the mark, but for the mark, and for what volumes.Restore needs.
+// empty removes everything made in a work directory with the mark, except the mark and what volumes.Restore needs.
 func (w *work) empty(fsys durable.FS, root *os.Root) error {
 	dir, err := fsys.OpenDir(w.dir)
 	if err != nil {
@@ -339,8 +339,8 @@ func (w *work) empty(fsys durable.FS, root *os.Root) error {
 	return err
 }
 
-// close removes the directory, unless volumes.Restore needs it or somebody has put something there, and gives the lock
-// back. It can be called again, and on nil.
+// close removes the directory, unless volumes.Restore needs it or somebody has put something there, and releases the
+// lock. It can be called again, and on nil.
 func (w *work) close() error {
 	if w == nil || w.lock == nil {
 		return nil
@@ -383,7 +383,7 @@ func (w *work) remove() error {
 	return errors.Join(root.Remove(markName), os.Remove(w.dir))
 }
 
-// sync sees to it that nothing that was removed comes back after a power cut, when the mark is gone that says whose it is.
+// sync makes sure that nothing that was removed comes back after a power cut, without the mark that says whose it is.
 func (w *work) sync() error {
 	dir, err := w.fsys.OpenDir(w.dir)
 	if err != nil {
@@ -392,8 +392,8 @@ func (w *work) sync() error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// stage returns a place over src for what is changed on its way into the archive. What is new lies in the work
-// directory, which all stages share.
+// stage returns a place over src for what is changed on its way into the archive. New blobs go to the work directory,
+// which all stages share.
 func (w *work) stage(ctx context.Context, src layout.Source) (layout.Place, error) {
 	if w.spool == nil {
 		spool, err := layout.Create(ctx, filepath.Join(w.dir, spoolName), w.options)

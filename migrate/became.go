@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Became is how many caches became what: each counts by its newest line. It is the one place where lines become numbers, those of a run
-// and those of a report.
+// Became counts what became of caches, each by its newest line. This is the one place where lines become numbers, both for a run and for
+// a report.
 type Became struct {
 	Done   int `json:"done"`   // brought over
-	There  int `json:"there"`  // there already
-	Failed int `json:"failed"` // those that can't succeed among them
-	// NotTried were not begun, or to no end, as a registry was given up; and those that an interrupted run did not come to.
+	There  int `json:"there"`  // already there
+	Failed int `json:"failed"` // including those that can't succeed
+	// NotTried were not begun, or not finished, because a registry was given up; or an interrupted run did not reach them.
 	NotTried int `json:"notTried"`
-	// Interrupted were begun, and did not end: the run was interrupted or killed, or is at work still.
+	// Interrupted were begun and did not end: the run was interrupted or killed, or is still at work.
 	Interrupted int `json:"interrupted"`
-	Sources     int `json:"failedSources"` // that could not be looked at, or have too few tags
+	Sources     int `json:"failedSources"` // sources that could not be looked at, or have too few tags
 }
 
 // take counts what the newest line about a cache, or a source, says.
@@ -48,13 +48,13 @@ func (b *Became) plus(o Became) {
 	b.Sources += o.Sources
 }
 
-// caches is how many caches are not at their targets.
+// caches returns how many caches are not at their targets.
 func (b Became) caches() int { return b.Failed + b.NotTried + b.Interrupted }
 
-// Left is how much is not at its target. A source that could not be looked at counts as one.
+// Left returns how many caches are not at their targets. A source that could not be looked at counts as one.
 func (b Became) Left() int { return b.caches() + b.Sources }
 
-// LeftInWords says how many caches are not at their targets for which reason, "0" for none.
+// LeftInWords says how many caches are not at their targets, by reason, or "0" if there are none.
 func (b Became) LeftInWords() string {
 	return inWords(b.Failed, b.NotTried, b.Interrupted)
 }

@@ -19,12 +19,12 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// bringAll brings the caches of a batch to their places. It fails only where it is interrupted.
+// bringAll brings the caches of a batch to their places. It fails only if it is interrupted.
 func (w *work) bringAll(ctx context.Context, entries []layout.Entry) error {
 	byPlace := map[layout.Reference][]layout.Entry{}
 	for _, entry := range entries {
 		ref, err := w.targetOf(entry.Tag)
-		if err != nil { // it was read before
+		if err != nil { // it was checked before
 			w.end(w.failure(Record{Source: w.m.Source, Tag: entry.Tag, From: entry.Descriptor.Digest}, err))
 			continue
 		}
@@ -43,7 +43,7 @@ func (w *work) bringAll(ctx context.Context, entries []layout.Entry) error {
 	return group.Wait()
 }
 
-// bringTo brings caches to one place, which is kept open where more may go there.
+// bringTo brings caches to one place, and keeps that open if more may go there.
 func (w *work) bringTo(ctx context.Context, ref layout.Reference, entries []layout.Entry, stays bool) (err error) {
 	dst := w.dst
 	if dst != nil {
@@ -71,19 +71,19 @@ func (w *work) bringTo(ctx context.Context, ref layout.Reference, entries []layo
 	return nil
 }
 
-// key tells the entries of a source apart.
+// key identifies an entry of a source.
 type key struct{ tag, digest string }
 
 func keyOf(entry layout.Entry) key { return key{entry.Tag, entry.Descriptor.Digest.String()} }
 
-// underway is a cache that is worked on.
+// underway is a cache that is being worked on.
 type underway struct {
 	line     Record
 	begun    time.Time
 	requests atomic.Int64
 }
 
-// transfer brings caches from one place to one other.
+// transfer brings caches from one place to another.
 type transfer struct {
 	*work
 	dst     *destination
@@ -94,17 +94,17 @@ type transfer struct {
 	under  map[key]*underway
 	tries  map[key]*patience
 	became map[key]Record // the last line of each
-	// sent is how many bytes this run has sent for each, told what was told of each by then.
+	// sent is how many bytes this run has sent for each cache, told what was reported of each so far.
 	sent map[key]int64
 	told convert.Tries
-	// leftOut is why caches were left out, nil where none was.
+	// leftOut is why caches were left out, nil if none were.
 	leftOut error
 }
 
-// rounds is how often what failed for a reason that passes is tried in one run, besides the time in which a registry is down.
+// rounds is how often one run tries what fails for a passing reason, not counting the time while a registry is down.
 const rounds = 3
 
-// rounds brings the caches over, and tries again what failed for a reason that passes.
+// rounds brings the caches over, and retries what failed for a passing reason.
 func (t *transfer) rounds(ctx context.Context) error {
 	todo := t.entries
 	for len(todo) > 0 {
@@ -117,13 +117,13 @@ func (t *transfer) rounds(ctx context.Context) error {
 	return nil
 }
 
-// isAgain reports whether a cache is to be tried once more. What has no line was left out.
+// isAgain reports whether to try a cache again. One without a line was left out.
 func (t *transfer) isAgain(k key) bool {
 	line, ok := t.became[k]
 	return ok && line.Event == EventFailed && line.Cause.passes() && !t.tries[k].isOver()
 }
 
-// samples is how many caches of a target are looked at for layers that were recompressed already, by another shard or before.
+// samples is how many caches of a target are searched for layers that another shard, or an earlier run, has recompressed already.
 const samples = 8
 
 // sync brings caches over once.
@@ -156,16 +156,16 @@ func (t *transfer) sync(ctx context.Context, entries []layout.Entry) error {
 	return err
 }
 
-// rename returns the tag in the target for one of the source.
+// rename returns the tag in the target for a tag of the source.
 func (t *transfer) rename(tag string) string {
 	ref, err := t.targetOf(tag)
 	if err != nil {
-		return tag // it was read before
+		return tag // it was checked before
 	}
 	return ref.Tag
 }
 
-// begin takes note of a cache that is about to be worked on. It fails, with nothing noted, where that is not to be.
+// begin records that work on a cache begins. If the cache is to be left out, it fails and records nothing.
 func (t *transfer) begin(ctx context.Context, entry layout.Entry) (context.Context, error) {
 	select {
 	case t.caches <- struct{}{}:
@@ -194,7 +194,7 @@ func (t *transfer) begin(ctx context.Context, entry layout.Entry) (context.Conte
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { u.requests.Add(1) }}), nil
 }
 
-// ended takes note of what became of a cache.
+// ended records what became of a cache.
 func (t *transfer) ended(e convert.SyncEntry) {
 	<-t.caches
 	k := key{e.From, e.FromDigest.String()}
@@ -242,14 +242,14 @@ func (t *transfer) ended(e convert.SyncEntry) {
 	})
 }
 
-// through takes note of a layer that got through: the registries are there, and the cache gets on.
+// through records that a layer got through: the registries are up, and the cache makes progress.
 func (t *transfer) through(entry layout.Entry, layer digest.Digest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.tries[keyOf(entry)].got(t.work.hosts, brought, t.hosts, layer)
 }
 
-// freedOf is what was dropped of a cache on its way, without the rules that dropped nothing.
+// freedOf returns what was dropped from a cache on its way, without the rules that dropped nothing.
 func freedOf(e convert.SyncEntry) []buildcache.Freed {
 	if e.Pruned == nil {
 		return nil
@@ -263,7 +263,7 @@ func (t *transfer) triesOf(k key) *patience {
 	return t.tries[k]
 }
 
-// causeOfEntry is the cause where an error does not tell.
+// causeOfEntry returns the cause for an entry whose error does not tell.
 func (t *transfer) causeOfEntry(k key) Cause {
 	for _, entry := range t.entries {
 		if keyOf(entry) == k && entry.Kind == layout.KindInvalid {
@@ -273,8 +273,8 @@ func (t *transfer) causeOfEntry(k key) Cause {
 	return CauseOther
 }
 
-// close counts what became of each cache. Those that have no line were not tried, for the reason err, or because a registry was
-// given up; those that waited for it were tried to no end.
+// close counts what became of each cache. Those without a line were not tried, and those that wait for another try were not finished:
+// because of err, or because a registry was given up.
 func (t *transfer) close(err error) {
 	if err == nil {
 		err = t.leftOut
@@ -284,7 +284,7 @@ func (t *transfer) close(err error) {
 		switch waits := ok && t.isAgain(keyOf(entry)); {
 		case ok && !waits, ok && err == nil:
 			t.add(line)
-		case err == nil: // nothing says what to call it
+		case err == nil: // nothing says what to name it
 			t.count(func(c *Counts) { c.Planned--; c.Others++ })
 		default:
 			t.end(t.failure(Record{Source: t.m.Source, Tag: entry.Tag, From: entry.Descriptor.Digest}, err))
@@ -292,7 +292,7 @@ func (t *transfer) close(err error) {
 	}
 }
 
-// interrupted counts what became of each cache until the run was interrupted.
+// interrupted counts what became of each cache before the run was interrupted.
 func (t *transfer) interrupted() {
 	for _, line := range t.became {
 		t.add(line)

@@ -16,26 +16,26 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// Cause is what kind of reason there was for a failure.
+// Cause is a kind of reason for a failure.
 type Cause string
 
 // The causes. The names are part of the interface: scripts match them.
 const (
 	CauseUnreachable Cause = "unreachable"  // the registry is down, silent or broken
-	CauseBusy        Cause = "busy"         // it had enough of us, as often as it was asked
+	CauseBusy        Cause = "busy"         // it had enough of us, however often it was asked
 	CauseAccess      Cause = "access"       // it wants other credentials
-	CauseTLS         Cause = "tls"          // it speaks plain HTTP, or has a certificate that nobody vouches for
-	CauseRefused     Cause = "refused"      // it takes no such caches: their form, or size
-	CauseNotAllowed  Cause = "not-allowed"  // it may not be written: a tag that can't be moved, a registry that is read-only
+	CauseTLS         Cause = "tls"          // it speaks plain HTTP, or has a certificate that can't be trusted
+	CauseRefused     Cause = "refused"      // it does not take such caches: their form, or size
+	CauseNotAllowed  Cause = "not-allowed"  // it does not allow writing: a tag that can't be moved, a read-only registry
 	CauseNotThere    Cause = "not-there"    // no such file, directory, repository or tag
-	CauseNoCache     Cause = "no-cache"     // the root is certainly none of a cache
+	CauseNoCache     Cause = "no-cache"     // the root is certainly not one of a cache
 	CauseUnusable    Cause = "unusable"     // BuildKit would not import the result
 	CauseEmptied     Cause = "emptied"      // the plan's prune would leave nothing of it
-	CauseDamaged     Cause = "damaged"      // roots or blobs are missing, or have other bytes
-	CauseBadTag      Cause = "bad-tag"      // the tag can't be part of the place that the plan makes of it
+	CauseDamaged     Cause = "damaged"      // roots or blobs are missing, or have the wrong bytes
+	CauseBadTag      Cause = "bad-tag"      // the tag can't be part of a place, where the plan puts it
 	CauseTaken       Cause = "taken"        // an image, or another source of the plan, has the tag
 	CauseMoved       Cause = "moved"        // somebody else wrote to the tag
-	CauseLocked      Cause = "locked"       // another process has the layout
+	CauseLocked      Cause = "locked"       // another process has locked the layout
 	CauseSpace       Cause = "no-space"     // the disk is full
 	CauseTooFew      Cause = "too-few-tags" // of a source: fewer tags than the plan wants
 	CauseOther       Cause = "other"
@@ -59,7 +59,7 @@ func (c Cause) passes() bool {
 	return c == CauseUnreachable || c == CauseBusy || c == CauseMoved || c == CauseLocked
 }
 
-// causeOf says what kind of reason an error is. It goes by types, never by text.
+// causeOf returns the kind of reason that an error is. It goes by types, never by text.
 func causeOf(err error) Cause {
 	for _, find := range []func(error) (Cause, bool){causeAtRegistry, causeAtTarget, causeInCache} {
 		if cause, ok := find(err); ok {
@@ -69,7 +69,7 @@ func causeOf(err error) Cause {
 	return CauseOther
 }
 
-// causeOfBroken is the cause of an entry whose root is not there, or can't be read, as far as the entry tells.
+// causeOfBroken returns the cause for an entry whose root is missing or can't be read, as far as the entry tells.
 func causeOfBroken(entry layout.Entry) Cause {
 	if entry.Kind == layout.KindDangling {
 		return CauseDamaged
@@ -80,7 +80,7 @@ func causeOfBroken(entry layout.Entry) Cause {
 	return CauseNoCache
 }
 
-// causeAtTarget is about who else writes there, and what the system says.
+// causeAtTarget finds causes in who else writes to the target, in tags, and in what the system says.
 func causeAtTarget(err error) (Cause, bool) {
 	var (
 		taken   *layout.TakenError
@@ -107,7 +107,7 @@ func causeAtTarget(err error) (Cause, bool) {
 	return "", false
 }
 
-// causeInCache is about what is wrong with a cache. What is missing or damaged may come back; a root that is whole, and no cache's, is none.
+// causeInCache finds what is wrong with a cache. Missing or damaged data may come back, but a whole root of something else is no cache.
 func causeInCache(err error) (Cause, bool) {
 	var (
 		dangling *layout.DanglingError
@@ -134,14 +134,14 @@ func causeInCache(err error) (Cause, bool) {
 	return "", false
 }
 
-// isDamage reports whether a blob that is missing or has other bytes is among what was found.
+// isDamage reports whether a proof found blobs that are missing or have the wrong bytes.
 func isDamage(proof *convert.ProofError) bool {
 	return slices.ContainsFunc(proof.Problems, func(p buildcache.Problem) bool {
 		return p.Kind == buildcache.BlobMissing || p.Kind == buildcache.BlobDamaged
 	})
 }
 
-// isTLS reports whether it failed for how the connection is to be secured.
+// isTLS reports whether an error is about how the connection is secured.
 func isTLS(err error) bool {
 	var (
 		plain       *registry.PlainError
@@ -155,7 +155,7 @@ func isTLS(err error) bool {
 		errors.As(err, &hostname) || errors.As(err, &invalid)
 }
 
-// causeAtRegistry is about what a registry did.
+// causeAtRegistry finds causes in what a registry did.
 func causeAtRegistry(err error) (Cause, bool) {
 	var (
 		refused   *registry.RefusedError

@@ -5,19 +5,19 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// What a cache takes besides its layers, in requests: its config is read, and written in four steps; its root is written under its
-// digest and to its tag.
+// Requests for a cache, apart from its layers: its config is read in one, and written in four; its root is written under its digest and
+// its tag.
 const (
 	readsOfCache  = 1
 	writesOfCache = 6
-	// A layer is read in one request, and looked for and written in four.
+	// A layer is read in one request, and in four it is looked for and written.
 	readsOfLayer  = 1
 	writesOfLayer = 4
 )
 
-// forecast counts what a cache that would be brought over means for the registries. What the target has of it, as far as a look
-// at one cache tells, is not counted in bytes; in requests it is. Layers that would be recompressed count as they are
-// at the source.
+// forecast counts what bringing a cache over would mean for the registries. What the target already has of it, as far as a look at
+// one cache tells, does not count in bytes, but does in requests. Layers that would be recompressed count as they are at the
+// source.
 func (t *transfer) forecast(k key, line Record, e convert.SyncEntry) {
 	if line.Event != EventDone {
 		return

@@ -11,9 +11,9 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// rivals are the migrations of a plan that may have a target in common. Each says of all the caches that it chooses where they go, those
-// of other shards and those that are done among them, before one of the migrations brings anything: so that what collides is
-// the same in every shard and every run.
+// rivals are the migrations of a plan that may share a target. Before any of them brings anything, each says where all the caches
+// that it chooses go, including those of other shards and those that are done: so every shard and every run sees the same
+// collisions.
 type rivals struct {
 	members int
 	listed  chan struct{} // closed when all have said so, or can't
@@ -33,21 +33,21 @@ type goal struct {
 // claim is a cache that goes somewhere.
 type claim struct {
 	by          *work
-	tag, digest string // digest only of what has no tag
-	next        *claim // with the same hash of its goal
+	tag, digest string // digest only if there is no tag
+	next        *claim // the next claim whose goal has the same hash
 }
 
-// works returns what there is to do for each migration, with its rivals.
+// works returns the work for each migration, with its rivals.
 func (r *runner) works() []*work {
 	works := make([]*work, len(r.plan.Migrations))
-	spread := map[string]bool{} // hosts where tags decide about the place
+	spread := map[string]bool{} // hosts where tags determine the place
 	targets := make([]place, len(works))
 	for i, m := range r.plan.Migrations {
 		works[i] = &work{runner: r, m: m, result: &Result{Source: m.Source, Target: m.Target, As: m.Change.String()}}
 		r.summary.Migrations = append(r.summary.Migrations, works[i].result)
 		source, err := layout.ParseReference(m.Source)
 		if err != nil {
-			continue // the migration says so
+			continue // the migration reports it
 		}
 		if ref, err := m.targetFor(source, "tag"); err == nil {
 			targets[i] = placeOf(ref)
@@ -81,7 +81,7 @@ func (v *rivals) done() {
 
 // claim says where the chosen caches of a migration go.
 func (w *work) claim(chosen []candidate) {
-	var last layout.Reference // without a tag: mostly all go to one place, whose name they share
+	var last layout.Reference // without a tag: mostly all caches go to one place, and share its name
 	var at place
 	for _, c := range chosen {
 		ref, err := w.targetOf(c.tag)
@@ -124,14 +124,14 @@ func (v *rivals) rivalOf(at goal, c claim) (claim, bool) {
 	return claim{}, false
 }
 
-// goesTo reports whether a cache goes somewhere.
+// goesTo reports whether a cache goes to a goal.
 func (c claim) goesTo(at goal) bool {
 	ref, err := c.by.targetOf(c.tag)
 	return err == nil && goal{placeOf(ref), ref.Tag} == at
 }
 
-// isRival reports whether one of two caches would replace the other: not where they are one, and become the same. What has no tag gives
-// way to what has the tag that it would get.
+// isRival reports whether one of two caches would replace the other. They are no rivals if they are the same cache and become the same.
+// A cache without a tag gives way to one with the tag that it would get.
 func (c claim) isRival(of claim) bool {
 	if c.by == of.by {
 		return (c.tag != of.tag || c.digest != of.digest) && (c.tag != "" || of.tag == "")
@@ -139,7 +139,7 @@ func (c claim) isRival(of claim) bool {
 	return c.by.place() != of.by.place() || c.tag != of.tag || c.digest != of.digest || c.by.m.Change != of.by.m.Change
 }
 
-// String names the cache, and what it is to become where its source does not tell it from another.
+// String names the cache, and what it is to become if the plan changes it.
 func (c claim) String() string {
 	name := c.by.m.Source
 	if c.by.source.Tag == "" && c.by.source.Digest == "" {
@@ -155,14 +155,14 @@ func asWords(c Change) string {
 	return "as " + c.String()
 }
 
-// ClaimedError says that two caches of a plan go to one target. Neither is brought there.
+// ClaimedError says that two caches of a plan have the same target. Neither is brought there.
 type ClaimedError struct{ Target, By string }
 
 func (e *ClaimedError) Error() string {
 	return fmt.Sprintf("%s is where %s goes, too; one would replace the other", e.Target, e.By)
 }
 
-// unclaimed returns the caches that no other one would replace. The others have failed.
+// unclaimed returns the caches that no other would replace, and records that the others failed.
 func (w *work) unclaimed(ours []candidate) []candidate {
 	return slices.DeleteFunc(ours, func(c candidate) bool {
 		ref, err := w.targetOf(c.tag)

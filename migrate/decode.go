@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/internal/meant"
 )
 
-// decoder reads a plan from the nodes of a document, which know where they stand, and gathers what is wrong.
+// decoder reads a plan from the nodes of a document, which know their lines and columns, and collects what is wrong.
 type decoder struct {
 	name     string // of the file
 	problems []Problem
@@ -21,14 +21,14 @@ type decoder struct {
 }
 
 const (
-	// maxRead bounds how many values are read: aliases make many of few. Those of lists, sources and expressions, count as costOfItem.
+	// maxRead bounds how many values are read, as aliases turn few into many. Items of lists (sources, expressions) count as costOfItem.
 	maxRead    = 2_000_000
 	costOfItem = 10
-	// maxProblems bounds how many problems are named.
+	// maxProblems bounds how many problems are listed.
 	maxProblems = 100
 )
 
-// reads reports whether one more value may be read. The first one that may not is said.
+// reads reports whether one more value may be read. It adds a problem for the first one that may not.
 func (d *decoder) reads(n *yaml.Node, cost int) bool {
 	before := d.read
 	d.read += cost
@@ -46,10 +46,10 @@ func (d *decoder) say(at *yaml.Node, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: at.Line, Column: at.Column, Text: fmt.Sprintf(format, args...)})
 }
 
-// lineOfError finds the line in what the YAML library says; it tells in no other way.
+// lineOfError finds the line in an error of the YAML library, which gives it in no other way.
 var lineOfError = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// unreadable is for what is no YAML.
+// unreadable adds the problem that something is not YAML.
 func (d *decoder) unreadable(err error) {
 	p := Problem{Text: strings.TrimPrefix(err.Error(), "yaml: ")}
 	if match := lineOfError.FindStringSubmatch(err.Error()); match != nil {
@@ -71,7 +71,7 @@ func target(n *yaml.Node) *yaml.Node {
 // keys are the functions that read the values of a mapping's keys.
 type keys map[string]func(*yaml.Node)
 
-// mapping reads a mapping, and names each key that is unknown or there twice. It returns where the keys stand.
+// mapping reads a mapping, and adds a problem for each unknown or repeated key. It returns the nodes of the keys.
 func (d *decoder) mapping(n *yaml.Node, what string, known keys) map[string]*yaml.Node {
 	at := map[string]*yaml.Node{}
 	d.pairs(n, what, func(key, value *yaml.Node) {
@@ -87,7 +87,7 @@ func (d *decoder) mapping(n *yaml.Node, what string, known keys) map[string]*yam
 	return at
 }
 
-// pairs hands each pair of a mapping on.
+// pairs passes each pair of a mapping to take.
 func (d *decoder) pairs(n *yaml.Node, what string, take func(key, value *yaml.Node)) {
 	n = target(n)
 	if n.Kind != yaml.MappingNode {
@@ -112,7 +112,7 @@ func (d *decoder) pairs(n *yaml.Node, what string, take func(key, value *yaml.No
 	}
 }
 
-// asked asks for what was probably meant by a word, behind what else is said of it.
+// asked asks whether a similar word was meant, as an addition to another message, or returns "".
 func asked(typed string, words []string) string {
 	if text := meant.Ask(meant.Of(typed, words)); text != "" {
 		return "; " + text
@@ -137,7 +137,7 @@ func kindOf(n *yaml.Node) string {
 	}
 }
 
-// text reads a word. A tag that looks like a number, or a date, is one too.
+// text reads a word. A tag that looks like a number or a date is a word, too.
 func (d *decoder) text(what string, into func(*yaml.Node, string)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if value := target(n); value.Kind != yaml.ScalarNode || value.ShortTag() == "!!null" || value.Value == "" {
@@ -148,7 +148,7 @@ func (d *decoder) text(what string, into func(*yaml.Node, string)) func(*yaml.No
 	}
 }
 
-// texts reads a list of words, or one.
+// texts reads a list of words, or a single one.
 func (d *decoder) texts(what string, into func(*yaml.Node, string)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		list := target(n)
@@ -189,7 +189,7 @@ func (d *decoder) truth(what string, into *bool) func(*yaml.Node) {
 	}
 }
 
-// maxTransfers bounds how many blobs of a registry may be worked on at once.
+// maxTransfers is the most blobs at once that a plan may allow for a registry.
 const maxTransfers = 1024
 
 // keep is the word for what a migration leaves as it is, whatever the defaults say.

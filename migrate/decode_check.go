@@ -16,8 +16,8 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// checkMigration says whether source, target and change make sense together. form is where the form is asked for, nil where it is
-// that of the defaults.
+// checkMigration adds a problem if source, target and change make no sense together. form is where the form is given, nil if it
+// comes from the defaults.
 func (d *decoder) checkMigration(at, form *yaml.Node, m Migration) {
 	source, err := m.parseSource()
 	if err != nil {
@@ -71,7 +71,7 @@ func (m Migration) misspelled(to layout.Reference) string {
 	return ""
 }
 
-// checkChange says whether a change makes sense, and where it is made. to is where the tag "tag" goes.
+// checkChange adds a problem if a change makes no sense, or not for this target. to is where the tag "tag" goes.
 func (d *decoder) checkChange(at, form *yaml.Node, m Migration, source, to layout.Reference) {
 	if m.prunesSource(source, to) {
 		d.say(at, "prune: source and target are the same, which would be pruned itself: that is none of a migration")
@@ -100,7 +100,7 @@ func (d *decoder) noRules(at, form *yaml.Node, m Migration, to layout.Reference)
 	}
 }
 
-// prunesSource reports whether a cache may be pruned where it is.
+// prunesSource reports whether a migration may prune a cache where it lies.
 func (m Migration) prunesSource(source, to layout.Reference) bool {
 	switch {
 	case m.Prune == (convert.Limits{}) || placeOf(source) != placeOf(to):
@@ -148,7 +148,7 @@ func (d *decoder) checkTogether(at *yaml.Node, all []Migration) {
 	}
 }
 
-// options returns what a conversion to a target does at a time, from which ages count.
+// options returns what a conversion to a target does. Ages count back from now.
 func (m Migration) options(to layout.Reference, now time.Time) (convert.Options, error) {
 	o := convert.Options{Form: m.To, Compression: m.Compression, Level: m.Level, Force: m.Force}
 	if profile, ok := m.rules(to); ok {

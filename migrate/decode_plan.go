@@ -17,10 +17,10 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// document reads the one document that a plan is.
+// document reads the single document of a plan.
 func (d *decoder) document(raw []byte) *Plan {
 	var document, more yaml.Node
-	if after, ok := bytes.CutPrefix(raw, []byte("%YAML 1.2")); ok { // which the library reads, but for its name
+	if after, ok := bytes.CutPrefix(raw, []byte("%YAML 1.2")); ok { // which the library can read, but refuses for its number
 		raw = append([]byte("%YAML 1.1"), after...)
 	}
 	in := yaml.NewDecoder(bytes.NewReader(raw))
@@ -65,7 +65,7 @@ func (d *decoder) plan(n *yaml.Node) *Plan {
 		"defaults": func(n *yaml.Node) {
 			d.mapping(n, "defaults", d.changeKeys(&p.Defaults, new(bool), new(bool)))
 		},
-		"migrations": func(n *yaml.Node) { migrations = target(n) }, // after the defaults, wherever they stand
+		"migrations": func(n *yaml.Node) { migrations = target(n) }, // after the defaults, in whatever order they are
 	})
 	if at["version"] == nil && target(n).Kind == yaml.MappingNode {
 		d.say(n, "the plan has no version; want version: %d", PlanVersion)
@@ -107,7 +107,7 @@ func (d *decoder) registry(n *yaml.Node) Registry {
 	return r
 }
 
-// changeKeys read a change. compressed says whether there was a compression, levelled whether there was a level.
+// changeKeys read a change. They set compressed if it has a compression, and levelled if it has a level.
 func (d *decoder) changeKeys(c *Change, compressed, levelled *bool) keys {
 	return keys{
 		"to": d.text("to", func(n *yaml.Node, text string) {
@@ -142,7 +142,7 @@ func (d *decoder) changeKeys(c *Change, compressed, levelled *bool) keys {
 	}
 }
 
-// namesOf are names as words.
+// namesOf returns names as plain strings.
 func namesOf[T ~string](all []T) []string {
 	words := make([]string, len(all))
 	for i, name := range all {
@@ -151,7 +151,7 @@ func namesOf[T ~string](all []T) []string {
 	return words
 }
 
-// prune reads what is dropped on the way: all of it is said here, or nothing.
+// prune reads what is dropped on the way. It takes nothing over from the defaults.
 func (d *decoder) prune(n *yaml.Node, into *convert.Limits) {
 	*into = convert.Limits{}
 	if value := target(n); value.Kind == yaml.ScalarNode && value.Value == keep {
@@ -185,7 +185,7 @@ func (d *decoder) prune(n *yaml.Node, into *convert.Limits) {
 	}
 }
 
-// migrations reads a migration, which is one for each of its sources.
+// migrations reads a migration, which becomes one for each of its sources.
 func (d *decoder) migrations(n *yaml.Node, defaults Change) []Migration {
 	type source struct {
 		at   *yaml.Node
@@ -239,7 +239,7 @@ func (d *decoder) tags(n *yaml.Node, t *Tags) {
 				d.say(n, "%q is no regular expression: %s", text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 				return
 			}
-			re.Longest() // so that what it finds is the whole tag, if it can be
+			re.Longest() // to find the whole tag, if that matches
 			*texts, *into = append(*texts, text), append(*into, re)
 		}
 	}

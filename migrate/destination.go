@@ -14,10 +14,10 @@ import (
 type destination struct {
 	ref    layout.Reference // without a tag
 	opened *places.Opened
-	place  layout.Place // nil in a check, for one that is not there
+	place  layout.Place // nil in a check if the place does not exist
 	names  []string     // of the tags that were there, sorted
-	lists  bool         // names are those
-	// added are the tags of the batch that are there since.
+	lists  bool         // the place lists tags, and names are those
+	// added are tags that this batch has written since.
 	added map[string]bool
 }
 
@@ -27,14 +27,14 @@ func (d *destination) has(tag string) bool {
 	return listed || d.added[tag]
 }
 
-// openTarget opens a place to write to, or for a check what is there of it.
+// openTarget opens a place to write to, or in a check as much of it as there is.
 func (w *work) openTarget(ctx context.Context, ref layout.Reference) (*destination, error) {
 	ref.Tag = ""
 	d := &destination{ref: ref, added: map[string]bool{}}
 	open, options := places.Create, w.o.places(w.plan, ref)
 	if w.dry {
 		open = places.Open
-		options.Registry.Push = true // so that the right to is asked for
+		options.Registry.Push = true // so that it asks for the right to push
 	}
 	var err error
 	d.opened, err = open(ctx, ref, options)
@@ -78,8 +78,8 @@ func (w *work) closeTarget() error {
 	return err
 }
 
-// only returns the place with a list of no more than these tags, where it lists tags: of a repository with all its shards, few
-// are looked at. more is how many others there are to be.
+// only returns the place with a list of just these tags, if it lists tags: in a repository for all shards, few of the tags are
+// looked at. more is how many others to add.
 func (d *destination) only(tags []string, more int) layout.Place {
 	resolver, ok := d.place.(layout.Resolver)
 	if !d.lists || !ok {
@@ -90,7 +90,7 @@ func (d *destination) only(tags []string, more int) layout.Place {
 	for _, tag := range tags {
 		wanted[tag] = true
 	}
-	for _, tag := range d.names { // those that are the same each time
+	for _, tag := range d.names { // in order, so the same ones each time
 		if more == 0 {
 			break
 		}
@@ -102,7 +102,7 @@ func (d *destination) only(tags []string, more int) layout.Place {
 	return &scoped{Place: d.place, Resolver: resolver, tags: tags}
 }
 
-// scoped is a place of which only some tags are listed.
+// scoped is a place that lists only some of its tags.
 type scoped struct {
 	layout.Place
 	layout.Resolver

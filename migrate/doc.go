@@ -1,10 +1,11 @@
-// Package migrate brings caches from many places to many others, unattended: what a plan names, in shards where several
-// processes share the work, with a state that says of each cache what became of it, and that a later run goes on from.
+// Package migrate brings caches from many places to many others, unattended: a plan says which, several processes can share the work
+// in shards, and a state says what became of each cache, so that a later run continues from there.
 //
-// The registries are all that processes share. What is there is found there, so that a shard that runs twice at once, or after it
-// was killed, loses nothing and sends nothing that has arrived.
+// Processes share nothing but the registries. They look there for what has arrived, so that a shard that runs twice at once, or again
+// after it was killed, loses nothing and sends nothing twice.
 //
-// A registry is given up here as well as in package registry (Options.GiveUp, which stays 0 here). There a request ends that a registry refuses
-// which is there (429, 503), by what its own answers show; here caches also wait for one that can't be reached, and what else got through in the
-// whole run decides, and whether it is there when it is asked, which no request can know.
+// Both this package and package registry can give up a registry (Options.GiveUp there, which stays 0 here). There a request ends when a
+// registry that is up refuses it (429, 503), judging by the answers to that request. Here caches also wait for one that can't be reached;
+// what decides is what no request can know: whether anything else got through in the whole run, and whether the registry answers when
+// asked.
 package migrate

@@ -19,18 +19,18 @@ import (
 type Found struct {
 	Source string `json:"source"`
 	Caches int    `json:"caches"`
-	Others int    `json:"others"` // entries that are no caches
-	Broken int    `json:"broken"` // entries whose roots are not there, or can't be read
-	// Cause is why a plan would bring nothing of it over, "" where there is a cache.
+	Others int    `json:"others"` // entries that are not caches
+	Broken int    `json:"broken"` // entries whose roots are missing or can't be read
+	// Cause is why a plan would bring nothing over from it, "" if there is a cache.
 	Cause Cause `json:"cause,omitempty"`
-	// Layers and Bytes are those of the distinct layers that the roots name.
+	// Layers and Bytes count the layers that the roots name, each once.
 	Layers       int                            `json:"layers"`
 	Bytes        int64                          `json:"bytes"`
 	Forms        map[buildcache.Form]int        `json:"forms,omitempty"`
 	Compressions map[buildcache.Compression]int `json:"compressions,omitempty"` // of layers, as the roots say
 }
 
-// Look says what is in a source. Nothing is written. It fails with a *layout.NotFoundError where there is no such repository.
+// Look says what is in a source. It writes nothing. It fails with a *layout.NotFoundError if there is no such repository.
 func Look(ctx context.Context, source string, o Options) (found *Found, err error) {
 	o = o.withDefaults()
 	ref, err := layout.ParseReference(source)
@@ -65,7 +65,7 @@ func Look(ctx context.Context, source string, o Options) (found *Found, err erro
 	return found, nil
 }
 
-// add counts an entry. seen are the layers that were counted.
+// add counts an entry. seen are the layers already counted.
 func (f *Found) add(ctx context.Context, src layout.Source, entry layout.Entry, seen map[string]bool) error {
 	switch {
 	case entry.Kind.IsImage():
@@ -102,8 +102,8 @@ func (f *Found) add(ctx context.Context, src layout.Source, entry layout.Entry, 
 	return nil
 }
 
-// Draft writes a plan that brings all that was found to a target: {repository} is added to it where there are several sources, or where it
-// is a registry alone. Where the options say how to trust registries, the plan does.
+// Draft writes a plan that brings everything found to a target. It adds {repository} to the target if there are several sources, or if the
+// target is just a registry. If the options say how to trust registries, so does the plan.
 func Draft(found []*Found, to string, o Options, notes func(*Found) string) string {
 	if host, ok := strings.CutPrefix(to, string(layout.TransportRegistry)+"://"); (len(found) > 1 || ok && layout.IsHost(strings.TrimSuffix(host, "/"))) &&
 		!strings.Contains(to, wordRepository) {

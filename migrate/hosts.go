@@ -17,7 +17,7 @@ import (
 type GivenUpError struct {
 	Host  string
 	For   time.Duration
-	Until time.Time // when it wants to be asked again, where it says so and that is too late
+	Until time.Time // when the registry says to ask again, if that is too late
 	Err   error     // what was wrong with it last
 }
 
@@ -31,26 +31,26 @@ func (e *GivenUpError) Error() string {
 // Unwrap returns what was wrong last.
 func (e *GivenUpError) Unwrap() error { return e.Err }
 
-// How long there is between two tries of a registry that is down.
+// How long to wait between two tries of a registry that is down.
 const (
 	leastWait = time.Second
 	mostWait  = 15 * time.Second
-	// They are no more than such parts of the time in which a registry may be down.
+	// They are at most 1/30 and 1/10 of the time for which a registry may be down.
 	partsLeast, partsMost = 30, 10
 )
 
-// hosts knows of each registry of a run whether it is down. While it is, caches wait, but for one at a time that tries.
+// hosts knows which registries of a run are down. While one is, caches wait, except for one at a time that tries.
 type hosts struct {
 	giveUp time.Duration
-	alive  func(host string) bool // asks a registry whether it is there at all
+	alive  func(host string) bool // asks a registry whether it is up at all
 
 	mu   sync.Mutex
 	down map[string]*outage
 	got  map[success]int
-	last map[success]time.Time // when something got through, be it a part of what was asked for
+	last map[success]time.Time // when something last got through, even just a part of what was asked for
 }
 
-// success is what a registry does where it is well: looks tell nothing about blobs.
+// success is something that a registry does while it is well: that it can be looked at says nothing about blobs.
 type success struct {
 	host string
 	what deed
@@ -63,13 +63,13 @@ const (
 	brought
 )
 
-// outage is the time in which a registry is down.
+// outage is a time while a registry is down.
 type outage struct {
 	since, next time.Time
 	wait        time.Duration
-	told        bool // it says itself when next is
+	told        bool // the registry itself has said when next is
 	givenUp     bool
-	spared      bool  // it was to be given up once, and was not, or was asked whether it is there
+	spared      bool  // before it was given up, it was asked whether it is up
 	err         error // the last one
 }
 
@@ -77,12 +77,12 @@ type outage struct {
 type trouble int
 
 const (
-	troubleOther trouble = iota // nothing about a registry that is down
-	troubleOne                  // the registry is there, and can't do this one thing
+	troubleOther trouble = iota // not about a registry that is down
+	troubleOne                  // the registry is up, but can't do this one thing
 	troubleHost                 // the registry is down, or has enough of us
 )
 
-// failed takes note of an error. What a registry answers to one request, with 5xx, says nothing of others, if it is there otherwise.
+// failed records an error. If the registry is up otherwise, its 5xx answer to one request says nothing about other requests.
 func (h *hosts) failed(err error) trouble {
 	failure, ok := registry.FailureOf(err)
 	switch {
@@ -112,18 +112,18 @@ func (h *hosts) failed(err error) trouble {
 	return troubleHost
 }
 
-// patience is what one thing that is tried again and again knows of its failures. A registry that is down costs it none of its
-// rounds, but time; where the registry does the same for others meanwhile, it is not down.
+// patience counts the failures of one thing that is retried. A registry that is down costs it time, but none of its rounds; if
+// the registry meanwhile does the same thing for others, it is not down.
 type patience struct {
 	rounds int
 	since  time.Time // since when nothing got through: the first failure after something did
 	seen   int       // successes of others
 	last   trouble
-	parts  map[digest.Digest]bool // of this one thing, what has got through
-	passed bool                   // one of them, since the last failure
+	parts  map[digest.Digest]bool // parts of this one thing that got through
+	passed bool                   // one of them did, since the last failure
 }
 
-// got takes note of a part that got through. The same part once more is none, or a registry that loses all would be tried for ever.
+// got records a part that got through. The same part again does not count, or a registry that loses everything would be tried forever.
 func (p *patience) got(h *hosts, what deed, names []string, part digest.Digest) {
 	if p.parts[part] {
 		return
@@ -135,13 +135,13 @@ func (p *patience) got(h *hosts, what deed, names []string, part digest.Digest) 
 	h.pass(what, names)
 }
 
-// begin begins with something at registries.
+// begin begins to track something that is asked of registries.
 func (h *hosts) begin(what deed, names []string) *patience {
 	return &patience{seen: h.successes(what, names)}
 }
 
-// failed takes note of an error, and returns it, or a *GivenUpError where it has gone on for too long. Where parts of it get through,
-// however slowly, it comes to an end, and is tried for as long as they do.
+// failed records an error, and returns it, or a *GivenUpError if this has gone on for too long. As long as parts get through, however
+// slowly, the thing will be finished some time, so it is tried again.
 func (p *patience) failed(h *hosts, what deed, names []string, err error) error {
 	p.last = h.failed(err)
 	seen := h.successes(what, names)
@@ -168,10 +168,10 @@ func (p *patience) failed(h *hosts, what deed, names []string, err error) error 
 	return err
 }
 
-// isOver reports whether it makes no sense to try again.
+// isOver reports whether trying again is pointless.
 func (p *patience) isOver() bool { return p.rounds >= rounds }
 
-// through returns when something got through last at registries.
+// through returns when something last got through at registries.
 func (h *hosts) through(what deed, names []string) (last time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -190,7 +190,7 @@ func (h *hosts) successes(what deed, names []string) (n int) {
 	return n
 }
 
-// well says that registries did what they were asked.
+// well records that registries did what they were asked.
 func (h *hosts) well(what deed, names []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -203,14 +203,14 @@ func (h *hosts) well(what deed, names []string) {
 	h.are(what, names)
 }
 
-// pass says that a part of what was asked for got through at registries: they are not down, whatever becomes of the rest.
+// pass records that a part of what was asked for got through at registries: they are not down, whatever becomes of the rest.
 func (h *hosts) pass(what deed, names []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.are(what, names)
 }
 
-// are says that registries are there. Its caller has the lock.
+// are records that registries are up. The caller holds the lock.
 func (h *hosts) are(what deed, names []string) {
 	if h.last == nil {
 		h.last = map[success]time.Time{}
@@ -223,7 +223,7 @@ func (h *hosts) are(what deed, names []string) {
 	}
 }
 
-// wait waits while one of the registries is down, and fails with a *GivenUpError where that takes too long.
+// wait waits while one of the registries is down, and fails with a *GivenUpError if that takes too long.
 func (h *hosts) wait(ctx context.Context, names []string) error {
 	for {
 		left, err := h.left(names)
@@ -244,8 +244,8 @@ func (h *hosts) wait(ctx context.Context, names []string) error {
 	}
 }
 
-// spare reports whether a registry that was down for too long is not given up after all: it is there, so that it may be that it only
-// can't do what it was asked all the time. Those that asked have failed; the others get as much time again.
+// spare reports whether a registry that was down for too long is not given up after all: it answers, so perhaps it was only unable to
+// do what it was asked all that time. Those that asked have failed; the others get as much time again.
 func (h *hosts) spare(name string) bool {
 	h.mu.Lock()
 	o := h.down[name]
@@ -263,7 +263,7 @@ func (h *hosts) spare(name string) bool {
 	return alive
 }
 
-// left returns how long it is until one may try again. Who may, keeps others from it for a while.
+// left returns how long to wait before trying again. Whoever may try now keeps others from it for a while.
 func (h *hosts) left(names []string) (time.Duration, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -289,7 +289,7 @@ func (h *hosts) left(names []string) (time.Duration, error) {
 	return left, nil
 }
 
-// left returns how long it is until one may try again, or has to give up.
+// left returns how long to wait before trying again, or giving up.
 func (o *outage) left(now time.Time, giveUp time.Duration) time.Duration {
 	return min(o.next.Sub(now), o.since.Add(giveUp).Sub(now)+time.Millisecond)
 }
@@ -307,7 +307,7 @@ func (o *outage) over(name string, now time.Time, giveUp time.Duration) error {
 	return e
 }
 
-// try does something at registries, and does it again while one is down. It is well where that succeeds.
+// try does something at registries, and repeats it while one is down. If it succeeds, the registries are well.
 func (h *hosts) try(ctx context.Context, names []string, do func() error) error {
 	err := h.attempt(ctx, names, do)
 	if err == nil {
@@ -336,10 +336,10 @@ func (h *hosts) attempt(ctx context.Context, names []string, do func() error) er
 	}
 }
 
-// slots bound how many blobs are worked on at once: in the whole run, and at each registry.
+// slots bound how many blobs are worked on at once, in the whole run and at each registry.
 type slots struct {
 	all chan struct{}
-	of  map[string]chan struct{} // by host; those that are missing have no bound of their own
+	of  map[string]chan struct{} // by host; other hosts have no bound of their own
 }
 
 func newSlots(jobs int, registries map[string]Registry) *slots {
@@ -352,8 +352,8 @@ func newSlots(jobs int, registries map[string]Registry) *slots {
 	return s
 }
 
-// take returns a function that waits for a slot of each of the hosts, and then for one of the run. All take them in one order, so
-// that nobody waits for one who waits for him.
+// take returns a function that waits for a slot of each of the hosts, and then for one of the run. All callers take them in the same
+// order, so that none of them wait for each other.
 func (s *slots) take(names []string) func(context.Context) (func(), error) {
 	var needed []chan struct{}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {

@@ -14,33 +14,33 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// State is what lines say that became of caches. Where they come from several files, it is the same in whatever order these are read.
+// State is what became of caches, according to lines. If these come from several files, the order of reading does not matter.
 type State struct {
 	Runs []RunLines
-	// Skipped is how many lines are none of a state: torn by a crash, or of another program in a log.
+	// Skipped is how many lines do not belong to a state: torn by a crash, or written to a log by another program.
 	Skipped int
 
 	last map[uint64]*known // by a hash of the job
-	sum  spent             // by all attempts at all caches
+	sum  spent             // of all attempts at all caches
 	sent []sending         // in the order of the lines
-	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log. It is nil where there is one file.
+	// lineOf is the reader of each line, by a hash: a file may be read twice, as it is and in a log. It is nil for a single file.
 	lineOf map[uint64]int32
 	seed   maphash.Seed
 	at     map[uint64]*known // by a hash of the target, the newest first
 	listed map[string]moment // when a source was last known to be listed, by listedKey
 
-	words   []string // those that lines repeat
+	words   []string // texts that many lines share
 	numbers map[string]word
 
 	reader, lines int
-	run           int // the one that lines belong to, an index of Runs; less than 0 for none
+	run           int // the run that lines belong to, an index of Runs; negative for none
 }
 
-// RunLines are what lines say of a run.
+// RunLines are what lines say about a run.
 type RunLines struct {
 	Record           // of its beginning
-	End    *Record   // nil where it did not end, or has not yet
-	Cut    *Record   // where it did not end because it was interrupted, what it said then
+	End    *Record   // nil if it did not end, or has not yet
+	Cut    *Record   // the last line of a run that was interrupted, else nil
 	Last   time.Time // of its last line
 
 	at moment
@@ -53,14 +53,14 @@ type known struct {
 	run     int32   // of that line, an index of Runs
 	first   moment  // of the first line
 	touched moment  // when it was last begun, or found at its target; the zero moment for never
-	brought *effort // by the line that it was brought there, if that is not the last one
-	spent   spent   // by all attempts
+	brought *effort // from the line that says it was brought there, if that is not the last one
+	spent   spent   // of all attempts
 
 	next   *known // with the same hash of the job
 	beside *known // with the same hash of the target
 }
 
-// effort is what a line says that brought something to its target.
+// effort is what is kept of a line that brought something to its target.
 type effort struct {
 	time  time.Time
 	from  digest.Digest
@@ -68,7 +68,7 @@ type effort struct {
 	freed []buildcache.Freed
 }
 
-// compare compares by time, and lines of one file by their order.
+// compare orders by time, and lines of one file with the same time as they stand there.
 func (m moment) compare(o moment) int {
 	if c := cmp.Compare(m.micros, o.micros); c != 0 || m.reader != o.reader {
 		return c
@@ -76,7 +76,7 @@ func (m moment) compare(o moment) int {
 	return cmp.Compare(m.line, o.line)
 }
 
-// NewState returns the state of what has not begun.
+// NewState returns the state of a migration that has not begun.
 func NewState() *State {
 	return &State{
 		last: map[uint64]*known{}, at: map[uint64]*known{}, listed: map[string]moment{}, numbers: map[string]word{}, run: -1,
@@ -102,7 +102,7 @@ func (s *State) Add(r Record) {
 	}
 }
 
-// end takes note of the end of a run: the last one of the file that has not ended, of the same shard.
+// end records the end of a run: the last one of the file, and of the same shard, that has not ended.
 func (s *State) end(r Record) {
 	for i := len(s.Runs) - 1; i >= 0; i-- {
 		run := &s.Runs[i]
@@ -124,7 +124,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// add takes a line about a cache, or a source, in.
+// add takes in a line about a cache or a source.
 func (s *State) add(r Record, at moment) {
 	if s.run >= 0 {
 		s.Runs[s.run].Last = latest(s.Runs[s.run].Last, r.Time)
@@ -153,7 +153,7 @@ func (s *State) add(r Record, at moment) {
 	}
 }
 
-// begin takes the first line about a job in.
+// begin takes in the first line about a job.
 func (s *State) begin(r Record, at moment) *known {
 	k := &known{line: s.newLine(r), at: at, run: int32(s.run), first: at} //nolint:gosec // nobody has as many
 	j := maphash.Comparable(s.seed, r.job())
@@ -185,15 +185,15 @@ func (s *State) all() iter.Seq[*known] {
 	}
 }
 
-// keepBrought takes note of a line that is not the last one: that something was brought to its target.
+// keepBrought keeps a line that is not the last one, if it says that something was brought to its target.
 func (k *known) keepBrought(r Record) {
 	if r.Event == EventDone && (k.brought == nil || !r.Time.Before(k.brought.time)) {
 		k.brought = &effort{r.Time, r.From, r.Saved, r.Freed}
 	}
 }
 
-// isLater reports whether a line counts rather than the one that is known. Where files disagree about one second, that counts which
-// says more.
+// isLater reports whether a line counts instead of the known one. If files disagree about the same second, the line that says
+// more counts.
 func (s *State) isLater(at moment, r Record, k *known) bool {
 	if c := at.compare(k.at); c != 0 {
 		return c > 0
@@ -206,7 +206,7 @@ func rank(e Event) int {
 	return slices.Index([]Event{EventBegun, EventInterrupted, EventNotTried, EventFailed, EventDone, EventThere}, e)
 }
 
-// of returns what a run may go by. What was brought to a target counts for nothing where something else was begun there since: that
+// of returns what a run may rely on. What was brought to a target does not count if something else was begun there since: that
 // may have replaced it.
 func (s *State) of(j job) (Record, bool) {
 	k := s.find(j)
@@ -235,8 +235,8 @@ func (s *State) hasFailed(source string, cause Cause) bool {
 	return false
 }
 
-// Caches returns the last line of each cache, with what all attempts took together, and of each source that could not be listed, in the order in which they were begun. What
-// became another's, by a later plan, is left out, and so are sources that were listed later.
+// Caches returns the last line of each cache, with what all attempts took together, and of each source that could not be listed, in the
+// order in which they were begun. It leaves out what a later plan replaced, and sources that were listed later.
 func (s *State) Caches() []Record {
 	type begun struct {
 		Record
@@ -270,8 +270,8 @@ func (s *State) Caches() []Record {
 	return records
 }
 
-// newest is when the jobs that count were last heard of: of those about one cache and its target, and of those whose caches were
-// brought to one target.
+// newest is when jobs were last heard of: of all about one cache and its target, whatever it becomes, and of all that brought
+// a cache to one target.
 type newest struct {
 	of map[job]moment // without Record.As
 	at map[string]moment
@@ -291,17 +291,17 @@ func (s *State) newest() newest {
 	return n
 }
 
-// anyJob is what lines about one cache and its target have in common, whatever it becomes.
+// anyJob is what lines about one cache and its target have in common, whatever the cache becomes.
 func (r Record) anyJob() job { return job{source: r.Source, tag: r.Tag, target: r.Target} }
 
-// replaced reports whether what is known of a job is true no more: the plan makes something else of the cache, or something else was
-// brought to its target.
+// replaced reports whether what is known of a job no longer holds: the plan makes something else of the cache, or something else
+// was brought to its target.
 func (n newest) replaced(r Record, at moment) bool {
 	return at.compare(n.of[r.anyJob()]) < 0 || r.isOver() && at.compare(n.at[r.Target]) < 0
 }
 
-// wasListed reports whether a source that could not be worked on could be later, by the same shard: it has lines of caches since, or
-// there is a run since that ended without saying so again.
+// wasListed reports whether a source that could not be worked on could be later, by the same shard: there are lines about its caches
+// since, or a run since that ended without reporting the source again.
 func (s *State) wasListed(r Record, k *known) bool {
 	if listed, ok := s.listed[s.listedKey(int(k.run), r.Source, r.As)]; ok && k.at.compare(listed) < 0 {
 		return true
@@ -312,7 +312,7 @@ func (s *State) wasListed(r Record, k *known) bool {
 	})
 }
 
-// listedKey is a source at a target, and who works on it.
+// listedKey combines who works on a source, the source, and what its caches become.
 func (s *State) listedKey(run int, source, as string) string {
 	who := ""
 	if run >= 0 {
@@ -321,7 +321,7 @@ func (s *State) listedKey(run int, source, as string) string {
 	return who + "\x00" + source + "\x00" + as
 }
 
-// of tells apart who works on what: a shard, wherever its lines are, or the runs of one file.
+// of identifies who works on what: a shard, whatever file its lines are in, or the runs of one file.
 func (r RunLines) of() string {
 	if r.Shard != "" {
 		return r.Shard
@@ -329,5 +329,5 @@ func (r RunLines) of() string {
 	return fmt.Sprint("file ", r.at.reader)
 }
 
-// isWhole reports whether the run was about all of its shard.
+// isWhole reports whether the run covered all of its shard.
 func (r RunLines) isWhole() bool { return r.Only == "" || r.Only == OnlyFailed }

@@ -11,21 +11,21 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// line is what is remembered of a Record about a cache. There are as many as there are caches, so it is small: words that many lines have
-// are numbers, a target is its place and its tag, and digests are bytes. What an attempt took is in known.spent.
+// line is what is remembered of a Record about a cache. There is one for each cache, so it is small: texts that many lines share are
+// numbers, a target is its place and its tag, and digests are bytes. What an attempt took is in known.spent.
 type line struct {
 	source, as, place, event, form, cause word
 
-	tag, targetTag string // these are one in memory, where they are the same
+	tag, targetTag string // these share memory if they are the same
 	saved          int64
 	from           [sha256.Size]byte
 	fromIs, toIs   digestIs
-	more           *more // nil for what most have nothing of
+	more           *more // nil for most lines
 }
 
 // more is what few lines have.
 type more struct {
-	from, to digest.Digest // where line has no room for them
+	from, to digest.Digest // those that line has no room for
 	freed    []buildcache.Freed
 	err      string
 }
@@ -55,7 +55,7 @@ func (s *State) word(text string) word {
 
 // newLine returns what is remembered of a record.
 func (s *State) newLine(r Record) line {
-	cut := strings.LastIndexByte(r.Target, ':') + 1 // an empty place for what has no colon
+	cut := strings.LastIndexByte(r.Target, ':') + 1 // an empty place if there is no colon
 	l := line{
 		source: s.word(r.Source), as: s.word(r.As), place: s.word(r.Target[:cut]),
 		event: s.word(string(r.Event)), form: s.word(string(r.Form)), cause: s.word(string(r.Cause)),
@@ -85,7 +85,7 @@ func (s *State) newLine(r Record) line {
 	return l
 }
 
-// whereIs says where a digest can be: most are bytes.
+// whereIs says where a digest can be kept: most fit in the line as bytes.
 func whereIs(d digest.Digest) digestIs {
 	switch {
 	case d == "":
@@ -99,7 +99,7 @@ func whereIs(d digest.Digest) digestIs {
 // target returns the name of the target, with its tag.
 func (s *State) target(l *line) string { return s.words[l.place] + l.targetTag }
 
-// record returns what a line says that was written at a time.
+// record returns the record of a line that was written at a given time.
 func (s *State) record(l *line, at moment) Record {
 	r := Record{
 		Time: at.time(), Event: Event(s.words[l.event]), Source: s.words[l.source], Tag: l.tag, Target: s.target(l), As: s.words[l.as],
@@ -128,7 +128,7 @@ func (s *State) isAt(l *line, target string) bool {
 	return len(target) == len(place)+len(tag) && target[:len(place)] == place && target[len(place):] == tag
 }
 
-// moment says when a line was written. Those of one second have the order of their file.
+// moment says when a line was written. Lines of the same second have the order of their file.
 type moment struct {
 	micros       int64 // since the zero time
 	reader, line int32

@@ -11,11 +11,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// archiveSuffix ends the names of archives, and is no part of what they are called. What is compressed as a whole is no source.
+// archiveSuffix ends the names of archives, and is left out of {repository}. An archive that is compressed as a whole can't be a source.
 const archiveSuffix = ".tar"
 
-// repositoryOf returns what {repository} stands for: the path of a repository without its host; of a local place the last element of its
-// path, without the dots that hide it and without the suffix of an archive, for a registry in lower case. It is "" where nothing is left.
+// repositoryOf returns what {repository} stands for: the path of a repository without its host; for a local place the last element of its
+// path, without leading dots and without the suffix of an archive, in lower case if it goes to a registry. It is "" if nothing is left.
 func (m Migration) repositoryOf(source layout.Reference) string {
 	if source.Transport == layout.TransportRegistry {
 		_, repository, _ := strings.Cut(source.Path, "/")
@@ -38,13 +38,13 @@ func (m Migration) repositoryOf(source layout.Reference) string {
 	return base
 }
 
-// notInNames matches what no name of a repository has, and what it has only once, between letters.
+// notInNames matches what can't be in the name of a repository, or only once at a time between letters or digits.
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9/]+`)
 
-// names gives sources names of their own. They have the places that they stand for.
+// names gives each source a name of its own. It maps names to the places that they stand for.
 type names map[string]layout.Reference
 
-// targetOf returns the target of a source in a draft: with {repository}, unless that makes no sense for its name, or is taken.
+// targetOf returns the target of a source in a draft: with {repository}, unless its name is unusable there, or taken.
 func (n names) targetOf(source, to string) string {
 	m := Migration{Source: source, Target: to}
 	if !strings.Contains(to, wordRepository) {
@@ -72,7 +72,7 @@ func (n names) targetOf(source, to string) string {
 	}
 }
 
-// take takes a name for a source. It fails where another one has it.
+// take takes a name for a source. It returns false if another source has it.
 func (n names) take(name string, m Migration) bool {
 	if of, ok := n[name]; ok && of != m.from() {
 		return false

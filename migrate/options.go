@@ -12,45 +12,45 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// Options say how a plan is worked on. The zero value is good for all of it, at once, and without a memory.
+// Options say how to work on a plan. The zero value does all of it in one run, without a state.
 type Options struct {
 	Layout   layout.Options
-	Registry registry.Options // for all registries; the plan says more of each
+	Registry registry.Options // for all registries; the plan may override it for each
 	Parallel int              // caches at once, over all migrations; 0 means DefaultParallel
 	Jobs     int              // blobs at once; 0 means DefaultJobs
 	Shard    Shard
-	// Only leaves out all but what State says has failed: with OnlyFailed whatever is not at its target, else for one cause.
+	// Only restricts the run to what State says has failed: with OnlyFailed to whatever is not at its target, else to one cause.
 	Only Cause
-	// State is what is known of earlier runs; nil for nothing. What is there and unchanged, and what can't succeed, is left out.
+	// State is what is known of earlier runs; nil for nothing. Caches that are there and unchanged, or can't succeed, are left out.
 	State *State
-	// Record hears of all that happens, as lines of a state. An error ends the run.
+	// Record receives everything that happens, as lines of a state. An error ends the run.
 	Record func(Record) error
-	// Args are what a program is called with to go on with the run, for the state: a report has it from there. nil where it can't be told.
+	// Args are the program's arguments for continuing the run. The state keeps them, for reports. nil if they can't be told.
 	Args []string
 	// GiveUp is how long a registry may be down before its caches are left out; 0 means DefaultGiveUp.
 	GiveUp time.Duration
 	// Trust is convert.Options.TrustDestination.
 	Trust bool
-	// Version is the program's, for the state.
+	// Version is the version of the program, for the state.
 	Version string
 	OnEvent layout.Handler
 }
 
-// OnlyFailed stands, as Options.Only, for every cause, for what was begun and not ended, and for what was never begun.
+// OnlyFailed means, as Options.Only, every cause, what was begun but did not end, and what was never begun.
 const OnlyFailed Cause = "failed"
 
-// What Options mean when they do not say.
+// The defaults of Options.
 const (
 	DefaultParallel = 4
 	DefaultJobs     = 6
 	DefaultGiveUp   = 5 * time.Minute
 )
 
-// partsPatience says which part of the time in which a registry may be down one request of a cache is tried again: then the cache
-// waits with the others.
+// partsPatience divides the time for which a registry may be down: for one part of it a single request of a cache is retried, then the
+// cache waits with the others.
 const partsPatience = 4
 
-// ParseOnly reads which failures are meant.
+// ParseOnly reads which failures Options.Only means.
 func ParseOnly(text string) (Cause, error) {
 	for _, cause := range append(Causes(), OnlyFailed) {
 		if string(cause) == text {
@@ -92,10 +92,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// aliveWait is how long a registry is waited for that is asked whether it is there.
+// aliveWait is how long to wait for the answer of a registry that is asked whether it is up.
 const aliveWait = 10 * time.Second
 
-// alive returns what asks a registry whether it is there at all.
+// alive returns a function that asks a registry whether it is up at all.
 func (o Options) alive(ctx context.Context) func(host string) bool {
 	return func(host string) bool {
 		ctx, end := context.WithTimeout(ctx, aliveWait)
@@ -104,7 +104,7 @@ func (o Options) alive(ctx context.Context) func(host string) bool {
 	}
 }
 
-// places returns how to open a place: a registry as the plan says.
+// places returns the options for opening a place. For a registry, those of the plan come first.
 func (o Options) places(plan *Plan, ref layout.Reference) places.Options {
 	r := o.Registry
 	said := plan.Registries[hostOf(ref)]

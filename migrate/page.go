@@ -13,7 +13,7 @@ import (
 //go:embed page.html
 var pageText string
 
-// chart is the size of a chart on the page.
+// chartWidth and chartHeight are the size of a chart on the page.
 const chartWidth, chartHeight = 720.0, 160.0
 
 // bar is a step of the chart.
@@ -22,7 +22,7 @@ type bar struct {
 	Title               string
 }
 
-// page is what the page is made of.
+// page is the data for the page.
 type page struct {
 	*Report
 	Title, WorkedText   string
@@ -62,7 +62,7 @@ func (r *Report) page() page {
 	return p
 }
 
-// bar returns the bar of a step, as high as its share of the highest.
+// bar returns the bar of a step. Its height is the step's share of the highest.
 func (r *Report) bar(i int, value, most float64, title string) bar {
 	width := chartWidth / float64(len(r.Throughput))
 	height := chartHeight * value / max(most, 1)

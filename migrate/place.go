@@ -9,14 +9,14 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// place is where something is, spelled in one way: two references to one place have the same. It names no cache in it.
+// place is a place in its one spelling: two references to the same place have equal ones. It names no cache in it.
 type place struct {
-	far  layout.Transport // "" on this machine
+	far  layout.Transport // "" for this machine
 	host string           // of a registry
 	path string
 }
 
-// placeOf returns the place of a reference: a local path is made absolute, and its links are resolved as far as it is there.
+// placeOf returns the place of a reference: a local path is made absolute, and its links are resolved as far as it exists.
 func placeOf(ref layout.Reference) place {
 	if ref.IsLocal() {
 		return place{path: resolved(ref.Path)}
@@ -27,7 +27,7 @@ func placeOf(ref layout.Reference) place {
 	return place{far: ref.Transport, path: ref.Path}
 }
 
-// resolved returns a path without links. What is not there yet, and what can't be looked at, is taken as it is spelled.
+// resolved returns an absolute path without links. What does not exist yet, or can't be looked at, stays as it is spelled.
 func resolved(path string) string {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -46,20 +46,20 @@ func resolved(path string) string {
 	}
 }
 
-// isInPlace reports whether source and target are one place. A registry's caches may be rewritten where they are; a layout's are by
-// convert.
+// isInPlace reports whether source and target are the same place. A registry's caches may be rewritten where they are; for those of
+// a layout there is convert.
 func isInPlace(source, to layout.Reference) bool {
 	return placeOf(source) == placeOf(to) && (to.Tag == "" || source.IsLocal())
 }
 
-// BadTagError says that a tag can't be part of a path, or of a repository's name, as the plan wants it to be.
+// BadTagError says that a tag can't be part of a path, or of a repository's name, where the plan puts it.
 type BadTagError struct{ Tag, Target string }
 
 func (e *BadTagError) Error() string {
 	return "the tag " + strconv.Quote(e.Tag) + " can't be part of the place " + e.Target
 }
 
-// hasTagInPlace reports whether {tag} is in the place that a target names, and not only in the tag there.
+// hasTagInPlace reports whether {tag} is part of the place that a target names, and not only of the tag there.
 func hasTagInPlace(target string) bool {
 	const stand = "tag0in0place" // a name in any kind of place
 	ref, err := layout.ParseReference(strings.NewReplacer(wordRepository, "x", wordTag, stand).Replace(target))

@@ -18,21 +18,21 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// PlanVersion is the version of plans that there is.
+// PlanVersion is the only version of plans so far.
 const PlanVersion = 1
 
-// MaxPlan bounds a plan, in bytes.
+// MaxPlan is the largest size of a plan, in bytes.
 const MaxPlan = 16 << 20
 
-// Plan says what is to be brought where.
+// Plan says what to bring where.
 type Plan struct {
 	Version    int                 `json:"version"`
 	Registries map[string]Registry `json:"registries,omitempty"` // by host, with its port if it has one
 	Defaults   Change              `json:"defaults"`
-	// Migrations have one source each: those with a list are several here.
+	// Migrations have one source each: one with a list of sources becomes several.
 	Migrations []Migration `json:"migrations"`
 
-	registriesAt map[string]Problem // where they stand
+	registriesAt map[string]Problem // where they are in the file
 }
 
 // Registry is how to talk to one registry.
@@ -54,7 +54,7 @@ type Change struct {
 	Prune       convert.Limits         `json:"prune,omitzero"` // what is dropped on the way; ages count from the beginning of a run
 }
 
-// String returns the change in words that differ where what becomes of a cache may differ.
+// String returns the change in words. They differ if what becomes of a cache may differ.
 func (c Change) String() string {
 	words := []string{}
 	if c.To != "" {
@@ -78,7 +78,7 @@ func (c Change) String() string {
 	return strings.Join(words, " ")
 }
 
-// rules returns the profile of a destination, and whether there is one to go by.
+// rules returns the profile that applies to a target, and whether there is one.
 func (c Change) rules(target layout.Reference) (registry.Profile, bool) {
 	if c.For != "" {
 		if profile, ok := registry.ProfileByName(c.For); ok {
@@ -89,7 +89,7 @@ func (c Change) rules(target layout.Reference) (registry.Profile, bool) {
 	if target.Transport != layout.TransportRegistry {
 		return registry.Profile{}, false
 	}
-	profile, _ := registry.ProfileForRepository(target.Path) // or the zero profile, that takes any form
+	profile, _ := registry.ProfileForRepository(target.Path) // or the zero profile, which takes any form
 	return profile, true
 }
 
@@ -106,7 +106,7 @@ type Migration struct {
 
 // Tags choose among the tags of a source.
 type Tags struct {
-	Allow []string `json:"allow,omitempty"` // regular expressions for whole tags; none allow all
+	Allow []string `json:"allow,omitempty"` // regular expressions for whole tags; none allows all
 	Deny  []string `json:"deny,omitempty"`
 	// Min is how many tags have to be chosen; fewer are an error.
 	Min int `json:"min"`
@@ -129,16 +129,16 @@ func (t Tags) Chooses(tag string) (chosen bool, filter string) {
 	return true, ""
 }
 
-// The words of a target that stand for those of a source.
+// The words in a target that stand for parts of a source.
 const (
 	wordRepository = "{repository}"
 	wordTag        = "{tag}"
 )
 
-// unknownWord matches what stands for nothing.
+// unknownWord matches a word in braces that stands for nothing, once the known ones have been replaced.
 var unknownWord = regexp.MustCompile(`\{[^{}]*\}`)
 
-// targetFor returns where a cache goes. The reference has a tag where the target names one.
+// targetFor returns where a cache goes. The reference has a tag if the target names one.
 func (m Migration) targetFor(source layout.Reference, tag string) (layout.Reference, error) {
 	if tag != "" && layout.CheckNewTag(tag) != nil && hasTagInPlace(m.Target) {
 		return layout.Reference{}, &BadTagError{Tag: tag, Target: m.Target}
@@ -155,7 +155,7 @@ func (m Migration) targetFor(source layout.Reference, tag string) (layout.Refere
 	return ref, nil
 }
 
-// fill puts a repository and a tag into a target. It is done some times for each cache, for which a strings.Replacer takes too long.
+// fill puts a repository and a tag into a target. It runs several times for each cache, for which a strings.Replacer is too slow.
 func fill(target, repository, tag string) string {
 	var filled strings.Builder
 	for {
@@ -178,8 +178,8 @@ func fill(target, repository, tag string) string {
 	}
 }
 
-// ParsePlan reads a plan: YAML, or lines of SOURCE and TARGET. name is for messages. It fails with a *PlanError that names all
-// that is wrong.
+// ParsePlan reads a plan: YAML, or lines of SOURCE and TARGET. name is for messages. It fails with a *PlanError that lists
+// everything that is wrong.
 func ParsePlan(name string, raw []byte) (*Plan, error) {
 	raw = bytes.TrimPrefix(raw, byteOrderMark)
 	if len(raw) > MaxPlan {
@@ -197,10 +197,10 @@ func ParsePlan(name string, raw []byte) (*Plan, error) {
 	return plan, nil
 }
 
-// byteOrderMark begins files of some editors.
+// byteOrderMark is how some editors begin files.
 var byteOrderMark = []byte("\uFEFF")
 
-// isPairs reports whether a plan is made of lines of SOURCE and TARGET: the first one has two words, and the first is no key.
+// isPairs reports whether a plan is made of lines of SOURCE and TARGET: its first line has two words, and the first is not YAML.
 func isPairs(raw []byte) bool {
 	for line := range bytes.Lines(raw) {
 		words := bytes.Fields(withoutComment(line))
@@ -211,12 +211,12 @@ func isPairs(raw []byte) bool {
 	return false
 }
 
-// isYAML reports whether the first word of a file is one of YAML: a key, an item, a document's beginning, or a directive.
+// isYAML reports whether the first word of a file is YAML: a key, a list item, the start of a document, or a directive.
 func isYAML(word []byte) bool {
 	return bytes.HasSuffix(word, []byte(":")) || bytes.HasPrefix(word, []byte("%")) || slices.Contains([]string{"-", "---"}, string(word))
 }
 
-// withoutComment cuts a comment off a line. A # inside of a word begins none.
+// withoutComment cuts a comment off a line. A # inside a word does not begin one.
 func withoutComment(line []byte) []byte {
 	if at := bytes.IndexByte(line, '#'); at == 0 || at > 0 && (line[at-1] == ' ' || line[at-1] == '\t') {
 		return line[:at]

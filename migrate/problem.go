@@ -9,7 +9,7 @@ import (
 
 // Problem is something wrong with a plan.
 type Problem struct {
-	Line   int    `json:"line,omitempty"` // from 1, 0 where it is about the whole
+	Line   int    `json:"line,omitempty"` // from 1; 0 if the problem is about the whole plan
 	Column int    `json:"column,omitempty"`
 	Text   string `json:"text"`
 }
@@ -21,7 +21,7 @@ func (p Problem) String() string {
 	return fmt.Sprintf("line %d, column %d: %s", p.Line, p.Column, p.Text)
 }
 
-// PlanError says what is wrong with a plan, all at once. Nothing was done.
+// PlanError lists everything that is wrong with a plan. Nothing was done.
 type PlanError struct {
 	Name     string // of the file
 	Problems []Problem

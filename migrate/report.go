@@ -10,51 +10,51 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Report is what states tell, taken together.
+// Report is what states say, taken together.
 type Report struct {
-	// Complete says that everything is there, by the state: nothing was looked at.
+	// Complete says that everything is there according to the state: the places were not looked at.
 	Complete bool `json:"complete"`
 	Runs     int  `json:"runs"`
-	// Unended is how many runs did not end, and were not run again since: killed, or at work still.
+	// Unended is how many runs did not end, and have not been repeated: killed, or still at work.
 	Unended int `json:"unended"`
-	// Cut is how many runs were interrupted, and not run again since; CutOff when the last of them was, and NotReached how many
-	// caches they had not come to, as far as they knew of them. These are in Remaining, too, and count as not tried.
+	// Cut is how many runs were interrupted and have not been repeated, CutOff when the last of them was, and NotReached how many caches
+	// they had not reached, as far as they knew of them. These are also in Remaining, and count as not tried.
 	Cut        int       `json:"cut,omitempty"`
 	CutOff     time.Time `json:"cutOff,omitzero"`
 	NotReached int       `json:"notReached,omitempty"`
-	// Again are what the program is called with to go on with runs that left something, as far as states tell.
+	// Again are the program's arguments for continuing runs that left something, as far as states tell.
 	Again [][]string `json:"again,omitempty"`
-	// Shards is how many shares the plan was cut into, ShardsSeen how many of them have run; 0 where all of it was run at once.
+	// Shards is how many shards the plan was divided into, ShardsSeen how many of them have run; 0 if it was run as a whole.
 	Shards     int `json:"shards,omitempty"`
 	ShardsSeen int `json:"shardsSeen,omitempty"`
-	// Remaining is what the ends of the last runs say that is left, also of those that were interrupted.
+	// Remaining is how much is left according to the ends of the last runs, interrupted ones included.
 	Remaining int `json:"remaining"`
-	// Worked is how long runs were at work. Those at one time count once, and the time between them not at all.
+	// Worked is how long runs were at work. Time that several share counts once, time between them not at all.
 	Worked layout.Seconds `json:"seconds"`
 	Begun  time.Time      `json:"begun,omitzero"`
 	Ended  time.Time      `json:"ended,omitzero"` // the last line
 	Caches int            `json:"caches"`
 	Became
-	// Moved and Requests are what all attempts at all caches took, as far as lines say: not those for looking, and none of the Unmeasured
-	// attempts, which were killed or are at work still. Lost is how many bytes of Moved were not confirmed.
+	// Moved and Requests are what all attempts at all caches took, as far as lines say: without looking at them, and without the Unmeasured
+	// attempts, which were killed or are still at work. Lost is how many bytes of Moved were not confirmed.
 	Moved      int64 `json:"moved"`
 	Lost       int64 `json:"lost,omitempty"`
 	Requests   int64 `json:"requests"`
 	Unmeasured int   `json:"unmeasured,omitempty"`
-	// Saved is how many bytes needed no sending, nor had been sent before for the same cache.
+	// Saved is how many bytes did not have to be sent, and had not been sent before for the same cache.
 	Saved int64 `json:"saved"`
-	// Freed is what rules dropped of caches on their way, by rule.
+	// Freed is what rules dropped from caches on their way, by rule.
 	Freed  []buildcache.Freed `json:"freed,omitempty"`
 	Causes []CauseGroup       `json:"causes,omitempty"`
-	// Unfinished are the newest lines of all caches and sources that are not at their targets, but for those that no line tells of.
+	// Unfinished are the newest lines of all caches and sources that are not at their targets. Those without a line are missing.
 	Unfinished []Record `json:"unfinished"`
 	Slowest    []Record `json:"slowest"`
 	// Throughput is what was done over time, in equal steps.
 	Throughput []Step `json:"throughput"`
-	// Skipped is how many lines are none of a state, such as torn ones.
+	// Skipped is how many lines do not belong to a state, such as torn ones.
 	Skipped int `json:"skippedLines"`
 
-	shard string // the one that was seen, where it is one
+	shard string // the shard that was seen, if there is only one
 }
 
 // Step is a step of time.
@@ -67,7 +67,7 @@ type Step struct {
 const (
 	// mostSlowest is how many of the slowest caches a report names.
 	mostSlowest = 10
-	// mostSteps is how many steps a report has at most, leastStep how long one is at least.
+	// mostSteps is the highest number of steps in a report, leastStep the shortest length of one.
 	mostSteps = 60
 	leastStep = time.Second
 )
@@ -100,7 +100,7 @@ func NewReport(s *State) *Report {
 	return r
 }
 
-// span takes the time of a line in.
+// span extends the time of the report to that of a line.
 func (r *Report) span(at time.Time) {
 	if r.Begun.IsZero() || at.Before(r.Begun) {
 		r.Begun = at
@@ -125,7 +125,7 @@ func (r *Report) count(c Record, causes groups) {
 	r.Freed = buildcache.AddFreed(r.Freed, c.Freed)
 }
 
-// Took is how long it was from the first line to the last.
+// Took returns the time from the first line to the last.
 func (r *Report) Took() time.Duration { return r.Ended.Sub(r.Begun) }
 
 // steps sorts what was done, and what was sent, into steps of time.
@@ -148,7 +148,7 @@ func (r *Report) steps(done []Record, sent []sending) []Step {
 	return steps
 }
 
-// Seconds is how long a cache took, for a table.
+// Seconds returns how many seconds a cache took, for a table.
 func (r Record) Seconds() float64 { return time.Duration(r.Took).Seconds() }
 
 // Name returns the source with its tag.

@@ -13,13 +13,13 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Run works on a plan. A cache that fails stops nothing, and neither does a registry that is down: the summary tells, and its
-// Err. An error means that it was interrupted, or that Options.Record failed; the summary says what was done before.
+// Run works on a plan. Neither a cache that fails nor a registry that is down stops it: the summary and its Err tell. An error
+// means that the run was interrupted, or that Options.Record failed; the summary says what was done before.
 func Run(ctx context.Context, plan *Plan, o Options) (*Summary, error) {
 	return run(ctx, plan, o, false)
 }
 
-// Check looks at all that Run would look at, and says what it would do. Nothing is written, and nothing recorded.
+// Check looks at everything that Run would look at, and says what Run would do. It writes and records nothing.
 func Check(ctx context.Context, plan *Plan, o Options) (*Summary, error) {
 	o.Record = nil
 	return run(ctx, plan, o, true)
@@ -33,7 +33,7 @@ type runner struct {
 	hosts  *hosts
 	slots  *slots
 	begun  time.Time
-	caches chan struct{} // one for each cache that is worked on
+	caches chan struct{} // one for each cache that is being worked on
 	fail   context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -56,7 +56,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	r.record(Record{Event: EventRun, Version: StateVersion, Ocicache: o.Version, Shard: o.Shard.String(), Only: o.Only, Args: o.Args})
 	err := r.all(ctx)
 	r.summary.Stopped = err != nil
-	notReached := 0 // no line says anything of these
+	notReached := 0 // caches without a line
 	for _, result := range r.summary.Migrations {
 		if rest := result.rest(); err != nil {
 			result.NotTried += rest
@@ -75,7 +75,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	return r.summary, err
 }
 
-// recordEnd writes the last line of a run, also of one that was interrupted; but where lines can't be written, there is none.
+// recordEnd writes the last line of a run, even of an interrupted one, but not if lines can't be written.
 func (r *runner) recordEnd(outer context.Context, err error, notReached int) {
 	end := Record{Event: EventEnded, Shard: r.o.Shard.String(), Left: r.summary.Left()}
 	switch {
@@ -88,8 +88,8 @@ func (r *runner) recordEnd(outer context.Context, err error, notReached int) {
 	r.record(end)
 }
 
-// all works on the migrations, several at once: first on those that have a target of their own. The others have to know of one
-// another.
+// all works on the migrations, several at once: first on those that have a target of their own. The others have to know about each
+// other.
 func (r *runner) all(ctx context.Context) error {
 	group, _ := parallel.New(ctx, r.o.Parallel)
 	works := r.works()
@@ -109,7 +109,7 @@ func (r *runner) all(ctx context.Context) error {
 	return group.Wait()
 }
 
-// unless does something for a migration, unless the run is interrupted, and takes note where that fails.
+// unless does something for a migration, unless the run is interrupted, and records if its source failed.
 func (w *work) unless(ctx context.Context, do func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -124,8 +124,8 @@ func (w *work) unless(ctx context.Context, do func() error) error {
 	return nil
 }
 
-// isMeantSource reports whether a failure of the source is of what Options.Only means: of that kind, or in the way of caches that are. How
-// many tags there are to be is another matter.
+// isMeantSource reports whether Options.Only includes a failure of the source: it has that cause itself, or keeps the run from caches that
+// have. Too few tags are another matter.
 func (w *work) isMeantSource(err error) bool {
 	cause := causeOf(err)
 	switch {
@@ -137,7 +137,7 @@ func (w *work) isMeantSource(err error) bool {
 	return w.o.State.hasFailed(w.m.Source, w.o.Only)
 }
 
-// failedSource takes note of a source that could not be worked on.
+// failedSource records that a source could not be worked on.
 func (r *runner) failedSource(m Migration, result *Result, err error) {
 	record := Record{Event: eventOf(err), Source: m.Source, Target: m.Target, As: m.Change.String(), Cause: causeOf(err), Error: brief(err), err: err}
 	r.record(record)
@@ -149,7 +149,7 @@ func (r *runner) failedSource(m Migration, result *Result, err error) {
 	r.causes.add(record)
 }
 
-// eventOf says what an error has become of a cache: one that fails because its registry was given up was not tried, or to no end.
+// eventOf returns the event for an error: a cache whose registry was given up was not tried, or not to the end.
 func eventOf(err error) Event {
 	var givenUp *GivenUpError
 	if errors.As(err, &givenUp) {
@@ -158,7 +158,7 @@ func eventOf(err error) Event {
 	return EventFailed
 }
 
-// record writes a line of the state. What can't be told must not be done.
+// record writes a line of the state, or ends the run: what can't be recorded must not be done.
 func (r *runner) record(record Record) {
 	record.Time = time.Now().UTC().Truncate(time.Second)
 	if err := r.o.Record(record); err != nil {
@@ -170,7 +170,7 @@ func (r *runner) record(record Record) {
 type TooFewError struct {
 	Source string
 	Found  int // tags that are chosen
-	Others int // those of them that are no caches, or have gone
+	Others int // those of them that are not caches, or are gone
 	Min    int
 }
 
@@ -182,7 +182,7 @@ func (e *TooFewError) Error() string {
 	return fmt.Sprintf("%s, and wants %d at least", text, e.Min)
 }
 
-// maxError bounds what a state says of an error, in bytes.
+// maxError bounds the text of an error in a state, in bytes.
 const maxError = 2000
 
 func brief(err error) string {

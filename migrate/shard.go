@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Shard is a share of the caches of a plan: by a hash of source and tag, so that the shards of one count are together the whole,
-// and nothing is in two of them. The zero value is the whole.
+// Shard is a share of the caches of a plan, by a hash of source and tag: the shards of one count together are the whole, and no
+// cache is in two of them. The zero value is the whole.
 type Shard struct {
 	Index int // from 1
 	Of    int
@@ -18,8 +18,8 @@ type Shard struct {
 // maxShards bounds the number of shards.
 const maxShards = 100_000
 
-// ParseShard reads I/N, the shard I of 1 to N, or N alone: then the shard is the one that Kubernetes gave a pod of an Indexed Job,
-// whose completion index counts from 0.
+// ParseShard reads I/N, shard I of 1 to N, or N alone: then completionIndex says which, as Kubernetes gives it to a pod of an
+// Indexed Job, counting from 0.
 func ParseShard(text, completionIndex string) (Shard, error) {
 	before, after, isPair := strings.Cut(text, "/")
 	if !isPair {

@@ -11,7 +11,7 @@ import (
 type spent struct {
 	moved, lost, requests int64
 	took                  layout.Seconds
-	// begun is how many attempts were begun, ended of how many lines say what they took.
+	// begun is how many attempts were begun, ended how many lines say what an attempt took.
 	begun, ended int32
 }
 
@@ -21,7 +21,7 @@ type sending struct {
 	bytes int64
 }
 
-// lineKey tells a line that took something from others.
+// lineKey identifies a line that says what an attempt took.
 type lineKey struct {
 	job
 	time                  time.Time
@@ -30,7 +30,7 @@ type lineKey struct {
 	took                  layout.Seconds
 }
 
-// spend takes in what a line says that an attempt took. A line that another file had is the same one.
+// spend adds what an attempt took, according to a line. A line that was also in another file counts once.
 func (s *State) spend(k *known, r Record, at moment) {
 	if s.lineOf != nil {
 		key := maphash.Comparable(s.seed, lineKey{r.job(), r.Time, r.Event, r.Moved, r.Lost, r.Requests, r.Took})
@@ -42,7 +42,7 @@ func (s *State) spend(k *known, r Record, at moment) {
 	switch {
 	case r.Event == EventBegun:
 		k.spent.begun++
-	case !r.hasFailed() || r.Took > 0 || r.Requests > 0 || r.Moved > 0: // else it failed before it was begun
+	case !r.hasFailed() || r.Took > 0 || r.Requests > 0 || r.Moved > 0: // else it failed before it began
 		k.spent.ended++
 	}
 	for _, sum := range []*spent{&k.spent, &s.sum} {
@@ -56,7 +56,7 @@ func (s *State) spend(k *known, r Record, at moment) {
 	}
 }
 
-// sentOf is how many bytes earlier attempts at a cache have sent. Of those that were not confirmed some may be there all the same.
+// sentOf returns how many bytes earlier attempts at a cache have sent. Some that were not confirmed may have arrived nonetheless.
 func (s *State) sentOf(j job) int64 {
 	if k := s.find(j); k != nil {
 		return k.spent.moved
@@ -64,7 +64,7 @@ func (s *State) sentOf(j job) int64 {
 	return 0
 }
 
-// unmeasured is how many attempts there were of which no line says what they took: they were killed, or are at work still.
+// unmeasured returns how many attempts have no line that says what they took: they were killed, or are still at work.
 func (s *State) unmeasured() (n int) {
 	for k := range s.all() {
 		n += int(max(k.spent.begun-k.spent.ended, 0))

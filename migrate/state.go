@@ -15,17 +15,17 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// maxLine bounds a line of a state, in bytes. What is longer is none.
+// maxLine bounds a line of a state, in bytes. A longer one does not belong to a state.
 const maxLine = 1 << 20
 
-// NoStateError says that a file has lines, and none of a state.
+// NoStateError says that a file has lines, but none of a state.
 type NoStateError struct{ Path string }
 
 func (e *NoStateError) Error() string {
 	return e.Path + " is no state of a migration: no line of it says which version it has"
 }
 
-// VersionError says that a state is of a version that this program does not know.
+// VersionError says that a state has a version that this program does not know.
 type VersionError struct {
 	Path    string
 	Version int
@@ -35,8 +35,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s is a state of version %d; this program knows version %d", e.Path, e.Version, StateVersion)
 }
 
-// Read adds the lines of a reader, which are those of one state, or a log with them. name is for messages. It fails with a
-// *NoStateError where there are lines, but none says which version they have, and with a *VersionError where that is another.
+// Read adds the lines of a reader: a state, or a log with one in it. name is for messages. It fails with a *NoStateError if there
+// are lines, but none says which version they have, and with a *VersionError if that is another version.
 func (s *State) Read(name string, r io.Reader) error {
 	s.next()
 	lines := bufio.NewReaderSize(r, 64<<10)
@@ -68,7 +68,7 @@ func (s *State) Read(name string, r io.Reader) error {
 	return nil
 }
 
-// readLine reads a line, or as much of one as may belong to a state.
+// readLine reads a line. If it is too long for a state, only its beginning is returned.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -90,15 +90,15 @@ func parseRecord(line []byte) (Record, bool) {
 	return r, true
 }
 
-// StateFile is a state in a file that lines are added to. There is one process that has it open.
+// StateFile is a state in a file that lines are added to. Only one process has it open.
 type StateFile struct {
 	*State
 	log  *durable.Log
 	path string
 }
 
-// OpenState opens a state, or makes it where it is not there. It fails with a *layout.LockedError where another process has it
-// open for longer than timeout, and as State.Read does.
+// OpenState opens a state, or makes it if there is none. It fails with a *layout.LockedError if another process has it open for
+// longer than timeout, and as State.Read does.
 func OpenState(ctx context.Context, path string, timeout time.Duration) (*StateFile, error) {
 	log, err := durable.On(ctx).OpenLog(ctx, path, timeout)
 	var held *durable.HeldError
@@ -113,7 +113,7 @@ func OpenState(ctx context.Context, path string, timeout time.Duration) (*StateF
 	err = f.Read(path, log.Reader())
 	var none *NoStateError
 	if errors.As(err, &none) && f.Skipped == 1 && log.Torn() && beginsAsOurs(log.Reader()) {
-		err = nil // the first line of all was torn
+		err = nil // the very first line was torn
 	}
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -121,7 +121,7 @@ func OpenState(ctx context.Context, path string, timeout time.Duration) (*StateF
 	return f, nil
 }
 
-// beginsAsOurs reports whether the first line begins as those of a state do, as far as it goes.
+// beginsAsOurs reports whether the first line begins like one of a state, as far as it goes.
 func beginsAsOurs(r io.Reader) bool {
 	const ours = `{"time":"`
 	begin := make([]byte, len(ours))
@@ -129,7 +129,7 @@ func beginsAsOurs(r io.Reader) bool {
 	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && string(begin[:n]) == ours[:n]
 }
 
-// Record adds a line, which is on the disk afterwards.
+// Record adds a line, and returns once it is on disk.
 func (f *StateFile) Record(r Record) error {
 	line, err := r.line()
 	if err == nil {
@@ -141,10 +141,10 @@ func (f *StateFile) Record(r Record) error {
 	return nil
 }
 
-// Close lets other processes have the file.
+// Close lets other processes open the file.
 func (f *StateFile) Close() error { return f.log.Close() }
 
-// RecordTo returns a function that writes lines to w, one write for each, and never two at once.
+// RecordTo returns a function that writes lines to w, with one Write each, and never two at once.
 func RecordTo(w io.Writer) func(Record) error {
 	var mu sync.Mutex
 	return func(r Record) error {

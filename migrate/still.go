@@ -11,14 +11,14 @@ import (
 	"github.com/ocicache/ocicache/places"
 )
 
-// layouts are what the tags of layouts name, each read when it is first asked for.
+// layouts are what the tags of layouts name. Each is read when it is first asked for.
 type layouts struct {
 	mu   sync.Mutex
 	tags map[layout.Reference]map[string]digest.Digest
 }
 
 // isStill reports whether a target still has what the state says was brought there. It looks only where that is cheap, in a layout:
-// registries are believed to keep what they have.
+// registries are trusted to keep what they have.
 func (w *work) isStill(ctx context.Context, last Record) bool {
 	ref, err := w.targetOf(last.Tag)
 	if err != nil || hostOf(ref) != "" {
@@ -31,7 +31,7 @@ func (w *work) isStill(ctx context.Context, last Record) bool {
 	tags, ok := w.layouts.tags[ref]
 	if !ok {
 		if tags, err = w.tagsIn(ctx, ref); err != nil {
-			return false // who brings the cache there will see what is wrong
+			return false // whoever brings the cache there will see what is wrong
 		}
 		if w.layouts.tags == nil {
 			w.layouts.tags = map[layout.Reference]map[string]digest.Digest{}

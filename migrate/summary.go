@@ -19,31 +19,31 @@ import (
 type Summary struct {
 	Shard string `json:"shard,omitempty"`
 	Only  Cause  `json:"only,omitempty"`
-	Dry   bool   `json:"-"` // it is that of a check
+	Dry   bool   `json:"-"` // from a check
 	Plan  *Plan  `json:"-"`
-	// Stopped says that it was interrupted: what it did not come to counts as not tried, as far as sources were listed.
+	// Stopped says that the run ended early: what it did not reach counts as not tried, as far as sources were listed.
 	Stopped bool `json:"stopped,omitempty"`
 	Counts
 	Migrations []*Result `json:"migrations"`
-	// Causes are the failures, by their causes; those with the most caches first.
+	// Causes are the failures by cause; those with the most caches first.
 	Causes []CauseGroup `json:"causes,omitempty"`
-	// Registries are what a check says of each registry.
+	// Registries are what a plan means for each registry, according to a check.
 	Registries []RegistryUse `json:"registries,omitempty"`
 	Requests   int64         `json:"requests"`
-	// Moved is how many bytes all attempts have sent, Saved how many needed no sending, nor had been sent before for the same cache.
+	// Moved is how many bytes all attempts have sent, Saved how many did not have to be sent, and had not been sent before for the same cache.
 	Moved int64          `json:"moved"`
 	Saved int64          `json:"saved"`
 	Took  layout.Seconds `json:"seconds"`
-	// Freed is what rules dropped of caches on their way, by rule.
+	// Freed is what rules dropped from caches on their way, by rule.
 	Freed []buildcache.Freed `json:"freed,omitempty"`
-	// Exceeding is how many caches have larger layers than the rule about bytes says, now that they are recompressed, and Exceeds how large
-	// those of the largest are. Estimated is, in a check, of how many more may be dropped for what they would have to fit.
+	// Exceeding is how many caches have more bytes of layers, after recompressing, than the rule about bytes allows, and Exceeds how many the
+	// largest of them has. Estimated is how many caches a check could only estimate: more may be dropped from them to make them fit.
 	Exceeding int   `json:"exceeding,omitempty"`
 	Exceeds   int64 `json:"exceeds,omitempty"`
 	Estimated int   `json:"estimated,omitempty"`
 }
 
-// addPruning takes in what pruning on the way said of a cache, besides what it dropped.
+// addPruning adds what pruning on the way said about a cache, other than what it dropped.
 func (s *Summary) addPruning(p *convert.Pruning) {
 	switch {
 	case p == nil:
@@ -62,10 +62,10 @@ type Counts struct {
 	Planned int `json:"planned"` // caches that were to be at their targets
 	Became
 	Before      int `json:"before"`    // done by an earlier run, and unchanged at the source
-	Others      int `json:"others"`    // what is no cache, and was passed over
+	Others      int `json:"others"`    // entries that are not caches, and were skipped
 	LeftOut     int `json:"leftOut"`   // by tags
 	OtherShards int `json:"elsewhere"` // those of other shards
-	NotMeant    int `json:"notMeant"`  // by Options.Only
+	NotMeant    int `json:"notMeant"`  // left out by Options.Only
 }
 
 func (c *Counts) add(d Counts) {
@@ -78,7 +78,7 @@ func (c *Counts) add(d Counts) {
 	c.NotMeant += d.NotMeant
 }
 
-// rest is what nothing became of yet.
+// rest returns how many planned caches have no outcome yet.
 func (c Counts) rest() int {
 	return max(c.Planned-c.Done-c.There-c.Before-c.caches(), 0)
 }
@@ -98,24 +98,24 @@ type Result struct {
 type CauseGroup struct {
 	Cause Cause `json:"cause"`
 	Count int   `json:"count"`
-	// Failed and NotTried are what these are counted as, with sources.
+	// Failed and NotTried are how many of Count failed and were not tried; sources count too.
 	Failed   int  `json:"failed,omitempty"`
 	NotTried int  `json:"notTried,omitempty"`
 	Hopeless bool `json:"hopeless"` // trying again does not help
-	// First is one of them, with its tag, and Error what was said of it; Caches are some of them.
+	// First is one of them, with its tag, and Error is its error; Caches are some of them.
 	First  string   `json:"first"`
 	Error  string   `json:"error"`
 	Caches []string `json:"caches"`
-	// Advice is what in a plan may help, "" for nothing.
+	// Advice says what in a plan may help, "" for nothing.
 	Advice string `json:"advice,omitempty"`
 
 	first Record
 }
 
-// Err is what went wrong with the first of them, nil where only a state tells.
+// Err returns the error of the first of them, nil if it is known only from a state.
 func (g CauseGroup) Err() error { return g.first.err }
 
-// Ends returns where the first of them is, and where it was to go, without what a plan can't tell.
+// Ends returns the source and the target of the first of them, as far as a plan can tell.
 func (g CauseGroup) Ends() (source, target layout.Reference) {
 	source, err := layout.ParseReference(g.first.Source)
 	if err == nil && source.Digest == "" {
@@ -131,19 +131,19 @@ func (g CauseGroup) InWords() string { return inWords(g.Failed, g.NotTried, 0) }
 // shownCaches is how many caches a group names.
 const shownCaches = 5
 
-// RegistryUse is what a plan means for a registry.
+// RegistryUse is what a plan means for one registry.
 type RegistryUse struct {
 	Host  string `json:"host"`
 	Error string `json:"error,omitempty"`
 	Read  int    `json:"read"`  // caches to read there
 	Write int    `json:"write"` // caches to write there
-	// Bytes is about how many bytes of layers that is: those that are recompressed count as they are at the source.
+	// Bytes is roughly how many bytes of layers that is; layers to be recompressed count as they are at the source.
 	Bytes int64 `json:"bytes"`
-	// Requests is how many requests the caches take at most, besides those for looking.
+	// Requests is the most requests that the caches take, not counting those for looking.
 	Requests int64 `json:"requests"`
 }
 
-// IncompleteError says that not all that was planned is at its target.
+// IncompleteError says that not everything planned is at its target.
 type IncompleteError struct{ Summary *Summary }
 
 func (e *IncompleteError) Error() string {
@@ -160,7 +160,7 @@ func (e *IncompleteError) Error() string {
 	return text
 }
 
-// Err returns an *IncompleteError where not all that was planned is there, else nil.
+// Err returns an *IncompleteError if not everything planned is there, else nil.
 func (s *Summary) Err() error {
 	if s.Left() == 0 {
 		return nil
@@ -168,7 +168,7 @@ func (s *Summary) Err() error {
 	return &IncompleteError{Summary: s}
 }
 
-// groups gathers failures by their causes.
+// groups collects failures by cause.
 type groups map[Cause]*CauseGroup
 
 func (g groups) add(r Record) {
@@ -187,7 +187,7 @@ func (g groups) add(r Record) {
 	}
 }
 
-// adviceFor returns what in a plan may help against a failure.
+// adviceFor returns what in a plan may help against a failure, or "".
 func adviceFor(r Record) string {
 	switch {
 	case r.Cause == CauseTLS:
@@ -208,7 +208,7 @@ func adviceFor(r Record) string {
 // meantHost returns the path that a failure says begins like the name of a registry, or "".
 func meantHost(r Record) string {
 	for _, text := range []string{r.Source, r.Target} {
-		ref, err := layout.ParseReference(text) // a target has a tag
+		ref, err := layout.ParseReference(text) // parsed because a target has a tag
 		host, _, _ := strings.Cut(ref.Path, "/")
 		if err == nil && layout.IsHost(host) && strings.Contains(r.Error, (&places.HostError{Path: ref.Path}).Error()) {
 			return ref.Path
@@ -224,7 +224,7 @@ func keepsForm(as string) bool {
 	return err != nil && word != string(convert.AutoForm)
 }
 
-// hostAtFault returns the registry that a failure speaks of, for advice, or the word HOST.
+// hostAtFault returns the registry that a failure names, for advice, or the word HOST.
 func hostAtFault(r Record) string {
 	for _, text := range []string{r.Target, r.Source} {
 		text = strings.NewReplacer(wordRepository, "x", wordTag, "x").Replace(text)
@@ -247,7 +247,7 @@ func (g groups) sorted() []CauseGroup {
 	return all
 }
 
-// uses gathers what a plan means for registries.
+// uses collects what a plan means for registries.
 type uses map[string]*RegistryUse
 
 func (u uses) of(host string) *RegistryUse {

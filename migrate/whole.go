@@ -11,7 +11,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// takeRuns takes in what runs say of themselves.
+// takeRuns takes in what runs say about themselves.
 func (r *Report) takeRuns(runs []RunLines) {
 	last, whole := map[string]RunLines{}, map[string]RunLines{}
 	keep := func(in map[string]RunLines, run RunLines) {
@@ -46,7 +46,7 @@ func (r *Report) takeRuns(runs []RunLines) {
 // leaves reports whether a run did not end, or said that something is left.
 func (run RunLines) leaves() bool { return run.End == nil || run.End.Left > 0 }
 
-// takeCut takes in what the last run about all of it, or the last one of all, said when it was interrupted.
+// takeCut takes in what the last run of a whole shard said when it was interrupted, or else the last run of any kind.
 func (r *Report) takeCut(runs ...RunLines) {
 	r.Cut++
 	for _, run := range runs {
@@ -60,7 +60,7 @@ func (r *Report) takeCut(runs ...RunLines) {
 	}
 }
 
-// takeShards counts shards, of the plan as it was cut last.
+// takeShards counts the shards, as the plan was last divided.
 func (r *Report) takeShards(last map[string]RunLines) {
 	var newest RunLines
 	seen := map[int]int{}
@@ -81,7 +81,7 @@ func (r *Report) takeShards(last map[string]RunLines) {
 	}
 }
 
-// shardsOf returns how many shards there are where one has this name.
+// shardsOf returns how many shards there are if one has this name.
 func shardsOf(name string) int {
 	shard, err := ParseShard(name, "")
 	if err != nil {
@@ -106,12 +106,12 @@ func worked(runs []RunLines) layout.Seconds {
 	return layout.Seconds(sum)
 }
 
-// ToDo is how much is known not to be at its target.
+// ToDo returns how much is known not to be at its target.
 func (r *Report) ToDo() int {
 	return max(r.Left(), r.Remaining)
 }
 
-// left says how much ToDo is: caches and sources, where they can be told apart.
+// left puts ToDo into words: caches and sources, if they can be told apart.
 func (r *Report) left() string {
 	left := r.ToDo()
 	caches := left - r.Sources
@@ -126,10 +126,10 @@ func (r *Report) left() string {
 	return fmt.Sprintf("%s and %s left", english.Plural(caches, "cache", ""), english.Plural(r.Sources, "source", ""))
 }
 
-// isComplete reports whether everything is there, by the state.
+// isComplete reports whether everything is there according to the state.
 func (r *Report) isComplete() bool { return r.ToDo() == 0 && len(r.Doubts()) == 0 }
 
-// Doubts say why there may be more to do than ToDo tells.
+// Doubts says why there may be more to do than ToDo tells.
 func (r *Report) Doubts() []string {
 	var doubts []string
 	switch {

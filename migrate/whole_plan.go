@@ -16,8 +16,8 @@ import (
 	"github.com/ocicache/ocicache/registry"
 )
 
-// Check says what makes no sense in a plan as a whole, with the pairs that were added to it: that it has no migrations, and that caches of
-// several would surely replace one another, or be taken for those of one source. name is for messages. It fails with a *PlanError.
+// Check checks a plan as a whole, with the pairs that were added to it. It fails with a *PlanError if the plan has no migrations, or if
+// caches of several would surely replace one another, or be taken for those of one source. name is for messages.
 func (p *Plan) Check(name string) error {
 	if len(p.Migrations) == 0 {
 		return &PlanError{Name: name, Problems: []Problem{{Text: "it has no migrations"}}}
@@ -45,8 +45,8 @@ func (p *Plan) Check(name string) error {
 	return nil
 }
 
-// CheckFiles says which files with credentials, and which directories with certificates, can't be read that a plan has for registries of its
-// migrations. name is for messages. It wraps a *places.NotThereError where one is not there.
+// CheckFiles fails if files with credentials, or directories with certificates, that a plan has for registries of its migrations can't be
+// read. The error lists all of them, and wraps a *places.NotThereError for one that does not exist. name is for messages.
 func (p *Plan) CheckFiles(name string) error {
 	var wrong []error
 	for _, host := range p.Hosts() {
@@ -72,16 +72,16 @@ func (p *Plan) CheckFiles(name string) error {
 	return errors.Join(wrong...)
 }
 
-// place returns the target without {repository}.
+// place returns the target with {repository} filled in.
 func (m Migration) place() string {
 	source, err := layout.ParseReference(m.Source)
 	if err != nil {
-		return m.Target // it was said
+		return m.Target // it was reported
 	}
 	return strings.ReplaceAll(m.Target, wordRepository, m.repositoryOf(source))
 }
 
-// collides says why a migration can't go where another one goes, or "" where tags may keep them apart.
+// collides says why a migration can't go where another one goes, or "" if tags may keep them apart.
 func (m Migration) collides(other Migration) string {
 	switch {
 	case m.Source == other.Source && slices.Equal(m.Tags.Allow, other.Tags.Allow) && slices.Equal(m.Tags.Deny, other.Tags.Deny):
@@ -97,7 +97,7 @@ func (m Migration) collides(other Migration) string {
 	return ""
 }
 
-// choosesOther reports whether two migrations to one place surely have different tags, and were meant to go there.
+// choosesOther reports whether two migrations to one place surely write different tags, and were meant to go there.
 func (m Migration) choosesOther(other Migration) bool {
 	meant := !strings.Contains(m.Target, wordRepository) || m.from() == other.from()
 	return meant && m.tag() != "" && other.tag() != "" && m.tag() != other.tag()
@@ -116,7 +116,7 @@ func (m Migration) from() layout.Reference {
 	return source
 }
 
-// tag returns the one tag that a migration writes, or "" where there may be others.
+// tag returns the one tag that a migration writes, or "" if there may be others.
 func (m Migration) tag() string {
 	source, err := layout.ParseReference(m.Source)
 	if err != nil {
@@ -129,7 +129,7 @@ func (m Migration) tag() string {
 	return cmp.Or(target.Tag, source.Tag)
 }
 
-// Warnings say what is probably wrong in a plan: what it says of registries that none of its migrations names.
+// Warnings returns what is probably wrong in a plan: settings for registries that none of its migrations names.
 func (p *Plan) Warnings() []Problem {
 	hosts := p.Hosts()
 	d := &decoder{}

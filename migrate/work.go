@@ -19,7 +19,7 @@ const batch = 128
 // looksAtOnce is how many roots of a source are read at once.
 const looksAtOnce = 6
 
-// work is one migration at work.
+// work is one migration in a run.
 type work struct {
 	*runner
 	m      Migration
@@ -27,15 +27,15 @@ type work struct {
 	src    *places.Opened
 	result *Result
 	rivals *rivals
-	// chosen are the caches that the plan chooses, and others how many of them turned out to be none, or to have gone.
+	// chosen are the caches that the plan chooses, and others how many of them turned out not to be caches, or to be gone.
 	chosen []candidate
 	others int
-	// dst is the target that was opened last, and kept open as caches mostly have one.
+	// dst is the target that was opened last. It stays open, because caches mostly share one.
 	dst     *destination
 	layouts layouts // targets that were looked at
 }
 
-// candidate is what may be brought over: a tag, and its root where that is known already.
+// candidate is what may be brought over: a tag, and its root if that is already known.
 type candidate struct {
 	tag   string
 	entry *layout.Entry
@@ -44,7 +44,7 @@ type candidate struct {
 // place is where the source is.
 func (w *work) place() place { return placeOf(w.source) }
 
-// prepare finds out which caches a migration is about, and brings them over where it has no rivals. An error means that its source
+// prepare finds out which caches a migration is about, and brings them over if it has no rivals. An error means that its source
 // could not be worked on.
 func (w *work) prepare(ctx context.Context) (err error) {
 	if w.source, err = layout.ParseReference(w.m.Source); err != nil {
@@ -63,7 +63,7 @@ func (w *work) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if len(all) == 0 && w.m.Tags.Min > 0 {
-		if err := layout.CheckThere(ctx, w.src.Source); err != nil { // too few tags would say less
+		if err := layout.CheckThere(ctx, w.src.Source); err != nil { // this error says more than too few tags
 			return err
 		}
 	}
@@ -77,10 +77,10 @@ func (w *work) prepare(ctx context.Context) (err error) {
 	return w.bring(ctx)
 }
 
-// bringRivals brings the caches of a migration over that has rivals, which are all known.
+// bringRivals brings over the caches of a migration with rivals, which are all known by now.
 func (w *work) bringRivals(ctx context.Context) (err error) {
 	if len(w.chosen) == 0 {
-		return nil // for a reason that was given
+		return nil // the reason was reported
 	}
 	if err := w.open(ctx); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (w *work) open(ctx context.Context) (err error) {
 
 func (w *work) close() error { return errors.Join(w.closeTarget(), w.src.Close()) }
 
-// bring brings over what is to be of what was chosen.
+// bring brings over those of the chosen caches that this run is about.
 func (w *work) bring(ctx context.Context) error {
 	chosen := len(w.chosen)
 	ours := w.unclaimed(w.share(w.chosen))
@@ -116,7 +116,7 @@ func (w *work) bring(ctx context.Context) error {
 	return nil
 }
 
-// list lists what the source has: tags only, where that is cheaper.
+// list lists what the source has: only tags, if that is cheaper.
 func (w *work) list(ctx context.Context) ([]candidate, error) {
 	var all []candidate
 	if lister, ok := w.src.Source.(layout.Lister); ok && w.source.Tag == "" && w.source.Digest == "" {
@@ -134,7 +134,7 @@ func (w *work) list(ctx context.Context) ([]candidate, error) {
 	return all, err
 }
 
-// choose leaves out what the plan does.
+// choose drops what the plan leaves out.
 func (w *work) choose(all []candidate) ([]candidate, error) {
 	chosen := slices.DeleteFunc(all, func(c candidate) bool {
 		ok, filter := w.m.Tags.Chooses(c.tag)
@@ -160,7 +160,7 @@ func (w *work) choose(all []candidate) ([]candidate, error) {
 	return chosen, nil
 }
 
-// share leaves out of what was chosen what the shard and Options.Only do.
+// share drops what the shard and Options.Only leave out.
 func (w *work) share(chosen []candidate) []candidate {
 	ours := slices.DeleteFunc(chosen, func(c candidate) bool { return !w.o.Shard.Has(w.m.Source, c.tag) })
 	meant := slices.DeleteFunc(ours, func(c candidate) bool { return !w.isMeant(c.tag) })
@@ -182,14 +182,14 @@ func (w *work) leaveOut(filter string) {
 	w.result.LeftOutBy[filter]++
 }
 
-// isMeant reports whether a cache is meant by Options.Only.
+// isMeant reports whether Options.Only includes a cache.
 func (w *work) isMeant(tag string) bool {
 	if w.o.Only == "" {
 		return true
 	}
 	last, ok := w.lastOf(tag)
 	if w.o.Only == OnlyFailed {
-		return !ok || !last.isOver() // what nobody has begun with is not at its target either
+		return !ok || !last.isOver() // what nobody has begun is not at its target either
 	}
 	return ok && !last.isOver() && last.Cause == w.o.Only
 }
@@ -205,7 +205,7 @@ func (w *work) targetOf(tag string) (layout.Reference, error) {
 	return ref, err
 }
 
-// lineOf begins the line about a cache.
+// lineOf returns the beginning of a line about a cache.
 func (w *work) lineOf(tag string, target layout.Reference) Record {
 	return Record{Source: w.m.Source, Tag: tag, Target: nameOf(target), As: w.m.Change.String()}
 }
@@ -218,7 +218,7 @@ func nameOf(target layout.Reference) string {
 	return target.String()
 }
 
-// lastOf returns what the state says of a cache.
+// lastOf returns what the state says about a cache.
 func (w *work) lastOf(tag string) (Record, bool) {
 	target, err := w.targetOf(tag)
 	if err != nil {
@@ -265,7 +265,7 @@ func (w *work) look(ctx context.Context, some []candidate) ([]layout.Entry, erro
 	return entries, nil
 }
 
-// lookForGone looks at tags that name nothing. One that is listed all the same is a cache that can't be brought over; else it has gone.
+// lookForGone looks at tags that name nothing. One that is still listed is a cache that can't be brought over; any other is gone.
 func (w *work) lookForGone(ctx context.Context, some []candidate, found []*layout.Entry, failed []bool) error {
 	var listed []string
 	asked := false
@@ -293,7 +293,7 @@ func (w *work) lookForGone(ctx context.Context, some []candidate, found []*layou
 	return nil
 }
 
-// isWanted reports whether something is to be worked on: a cache that is not known to be at its target, nor to be unable to get there.
+// isWanted reports whether to work on an entry: a cache that is not known to be at its target, nor to be unable to get there.
 func (w *work) isWanted(ctx context.Context, entry layout.Entry) bool {
 	if entry.Kind.IsImage() {
 		w.count(func(c *Counts) { c.Planned--; c.Others++ })
@@ -308,7 +308,7 @@ func (w *work) isWanted(ctx context.Context, entry layout.Entry) bool {
 	switch {
 	case last.isOver() && !w.isStill(ctx, last):
 		return true
-	case last.isOver(): // also where it was rewritten in place, and is what it became
+	case last.isOver(): // even if it was rewritten in place, and is now the result
 		w.count(func(c *Counts) { c.Before++ })
 		return false
 	case last.Event == EventFailed && last.Cause.IsHopeless() && w.o.Only != last.Cause:
@@ -338,7 +338,7 @@ func (w *work) failure(r Record, err error) Record {
 	return r
 }
 
-// blame says of a registry what went wrong there, where it is the registry's.
+// blame notes what went wrong at a registry, if it is the registry's fault.
 func (r *runner) blame(err error, text string) {
 	host := ""
 	var auth *registry.AuthError

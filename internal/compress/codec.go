@@ -11,19 +11,19 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// codec is all that this package knows of one compression.
+// codec is everything that this package knows about one compression.
 type codec struct {
 	compression buildcache.Compression
-	begins      func(head []byte) bool // tells by a blob's first HeadSize bytes; nil where they do not tell
+	begins      func(head []byte) bool // recognizes it by a blob's first HeadSize bytes; nil if they do not tell
 	levels      int                    // the highest; the lowest is 1; 0 for none
-	isDefault   func(level int) bool   // the level gives the bytes that the default gives; nil where that is not known of any
+	isDefault   func(level int) bool   // the level gives the same bytes as the default; nil if that is not known of any
 	encode      func(w io.Writer, tar io.Reader, level int) (Encoded, error)
 	// decode calls large, which may wait, before it takes more memory than freeWindow.
 	decode  func(raw io.Reader, large func() error) (io.ReadCloser, error)
 	version func() string
 }
 
-// codecs is the one table of how the compressions of buildcache are told, read and written.
+// codecs is the one table of how the compressions of buildcache are recognized, read and written.
 func codecs() []codec {
 	return []codec{
 		{buildcache.Uncompressed, nil, 0, nil, encodeNothing, decodeNothing, func() string { return "" }},
@@ -80,7 +80,7 @@ func Levels() string {
 	return strings.Join(all, ", ")
 }
 
-// Level returns a level as it is noted of a layer: 0 where it gives the bytes that the default gives.
+// Level returns a level as it is noted for a layer: 0 if it gives the same bytes as the default.
 func Level(c buildcache.Compression, level int) int {
 	if codec, err := codecOf(c); err == nil && codec.isDefault != nil && codec.isDefault(level) {
 		return 0
@@ -89,7 +89,7 @@ func Level(c buildcache.Compression, level int) int {
 }
 
 // Version names the encoder of a compression, with everything that its output depends on. Two binaries with equal
-// versions encode equal bytes. It is "" where nothing is encoded.
+// versions encode equal bytes. It is "" if nothing is encoded.
 func Version(c buildcache.Compression) string {
 	codec, err := codecOf(c)
 	if err != nil {
@@ -100,7 +100,7 @@ func Version(c buildcache.Compression) string {
 
 func klauspostVersion() string { return moduleVersion("github.com/klauspost/compress") }
 
-// estargzVersion has the version of Go as well: the library encodes with the standard library's gzip.
+// estargzVersion includes the version of Go: the library encodes with the standard library's gzip.
 func estargzVersion() string {
 	return moduleVersion("github.com/containerd/stargz-snapshotter/estargz") + " " + runtime.Version()
 }

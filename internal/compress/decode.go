@@ -15,18 +15,18 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Decoder decodes any number of streams at once. All together they take at most one large window of zstd.
+// Decoder decodes any number of streams at once. Together they hold at most one large zstd window.
 type Decoder struct {
 	large chan struct{} // full while a stream has a large window
 }
 
-// NewDecoder returns a Decoder. Streams that run at the same time should have the same one.
+// NewDecoder returns a Decoder. Streams that run at the same time should share one.
 func NewDecoder() *Decoder { return &Decoder{large: make(chan struct{}, 1)} }
 
-// Decode returns everything that is encoded in raw. For an estargz blob that includes its table of contents: it is what
-// the blob's diffID is the digest of. Reading ends only after all of raw was read, so that a raw that verifies itself
-// has done so. It fails with a *DecodeError if the bytes are wrong, else with raw's own error, or that of ctx, which is
-// asked before each piece that comes out. The reader must be closed.
+// Decode returns everything that is encoded in raw. For an estargz blob that includes its table of contents, which its
+// diffID covers too. Reading ends only after all of raw has been read, so that a raw that verifies itself has done so. It
+// fails with a *DecodeError if the bytes are wrong, else with raw's own error, or that of ctx, which is checked before
+// each piece that comes out. The reader must be closed.
 func (d *Decoder) Decode(ctx context.Context, raw io.Reader, c buildcache.Compression) (io.ReadCloser, error) {
 	codec, err := codecOf(c)
 	if err != nil {
@@ -42,8 +42,8 @@ func (d *Decoder) Decode(ctx context.Context, raw io.Reader, c buildcache.Compre
 }
 
 // DecodeTar returns the tar that is encoded in raw, and writes everything that is encoded to full. The two are the same
-// but for estargz, where the tar is the one that was made into an estargz blob, without the table of contents. That the
-// table is behind the whole tar is proved on the way: else reading ends with ErrNotEstargz, and the blob is to be read
+// except for estargz, where the tar is the one that the blob was made from, without the table of contents. DecodeTar
+// proves on the way that the table follows the whole tar: else reading ends with ErrNotEstargz, and the blob must be read
 // as Gzip. Errors are those of Decode, and of full.
 func (d *Decoder) DecodeTar(ctx context.Context, raw io.Reader, p Encoding, full io.Writer) (io.ReadCloser, error) {
 	if p.Compression != buildcache.Estargz {
@@ -67,7 +67,7 @@ func (e *DecodeError) Error() string { return fmt.Sprintf("decode %s: %v", e.Com
 // Unwrap returns the cause.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// decodeReader reads raw to its end before it says that there is no more.
+// decodeReader reads raw to its end before it returns io.EOF.
 type decodeReader struct {
 	ctx         context.Context //nolint:containedctx // io.Reader has no place for one
 	r           io.ReadCloser
@@ -76,7 +76,7 @@ type decodeReader struct {
 	leave       func() // gives back the room for a large window
 }
 
-// enter waits for the room for a large window, once.
+// enter waits for room for a large window, once per stream.
 func (u *decodeReader) enter(room chan struct{}) error {
 	if u.leave != nil {
 		return nil
@@ -111,7 +111,7 @@ func (u *decodeReader) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// explain tells what is wrong with the bytes from what kept them from being read.
+// explain returns the error of the context or of raw if that is the cause, else a *DecodeError.
 func (u *decodeReader) explain(err error) error {
 	switch {
 	case context.Cause(u.ctx) != nil:
@@ -128,7 +128,7 @@ func (u *decodeReader) Close() error {
 	err := u.r.Close()
 	if u.leave != nil {
 		u.r = io.NopCloser(strings.NewReader(""))
-		runtime.GC() // the next stream may take its window only when this one's is gone, not when it can go
+		runtime.GC() // the next stream may take its window only when this one's is freed, not when it could be
 		u.leave()
 		u.leave = nil
 	}
@@ -139,10 +139,10 @@ func decodeNothing(raw io.Reader, _ func() error) (io.ReadCloser, error) {
 	return io.NopCloser(raw), nil
 }
 
-// errJunk says that something follows that belongs to no compression.
+// errJunk says that something follows the end of what is compressed.
 var errJunk = errors.New("junk behind its end")
 
-// gzipReader reads one member after the other, so that what follows the last one can be called what it is.
+// gzipReader reads one member after the other, so that it can tell what follows the last one.
 type gzipReader struct {
 	raw    *bufio.Reader
 	member *gzip.Reader
@@ -163,7 +163,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	for {
 		n, err := g.member.Read(p)
 		if n > 0 && errors.Is(err, io.EOF) {
-			err = nil // it comes again
+			err = nil // the next Read returns it again
 		}
 		if !errors.Is(err, io.EOF) {
 			return n, err
@@ -174,7 +174,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	}
 }
 
-// next goes on to the next member. It returns io.EOF if there is none.
+// next moves on to the next member. It returns io.EOF if there is none.
 func (g *gzipReader) next() error {
 	head, err := g.raw.Peek(2)
 	switch {
@@ -183,7 +183,7 @@ func (g *gzipReader) next() error {
 	case !bytes.HasPrefix([]byte{0x1f, 0x8b}, head):
 		return errJunk
 	}
-	err = g.member.Reset(g.raw) // io.EOF where the header is cut in a name: BuildKit does not mind
+	err = g.member.Reset(g.raw) // io.EOF if the header is cut off within a name: BuildKit does not mind
 	g.member.Multistream(false)
 	return err
 }
@@ -206,7 +206,7 @@ func (t *teeReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// interruptible ends with its context.
+// interruptible fails once its context is done.
 type interruptible struct {
 	ctx context.Context //nolint:containedctx // io.Reader has no place for one
 	r   io.Reader

@@ -15,8 +15,8 @@ type Encoding struct {
 	TOCOffset int64
 }
 
-// Detect looks at a blob of the given size: at its first bytes and, if it is gzip, at its end. What looks like no compression
-// is Uncompressed, as it is for BuildKit. That an estargz blob is one is a claim until DecodeTar has read it.
+// Detect finds out how a blob of the given size is encoded, from its first bytes and, if it is gzip, from its end. What looks
+// like no compression is Uncompressed, as it is for BuildKit. Estargz is only a claim until DecodeTar has read the blob.
 func Detect(blob io.ReaderAt, size int64) (Encoding, error) {
 	head := make([]byte, min(size, HeadSize))
 	n, err := blob.ReadAt(head, 0)
@@ -35,7 +35,7 @@ func Detect(blob io.ReaderAt, size int64) (Encoding, error) {
 // HeadSize is how many of a blob's first bytes DetectHead looks at.
 const HeadSize = 4
 
-// DetectHead tells compressions and Uncompressed apart by a blob's first HeadSize bytes. Estargz looks like Gzip here.
+// DetectHead returns the compression that a blob's first HeadSize bytes show, or Uncompressed. Estargz looks like Gzip here.
 func DetectHead(head []byte) buildcache.Compression {
 	for _, codec := range codecs() {
 		if codec.begins != nil && codec.begins(head) {

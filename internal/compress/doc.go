@@ -4,6 +4,6 @@
 // Encoding is deterministic: the same tar, compression, level and Version give the same bytes, on any number of cores.
 //
 // Decoding takes what BuildKit takes, and refuses what BuildKit refuses: gzip of several members, zstd of several frames,
-// skippable ones among them, and windows up to MaxZstdWindow; but no dictionaries, and nothing behind the end. Gzip or
+// including skippable ones, and windows up to MaxZstdWindow; but no dictionaries, and nothing after the end. Gzip or
 // zstd of nothing is an empty tar.
 package compress

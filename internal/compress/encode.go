@@ -10,7 +10,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-// Encoded is what Encode made beside the bytes.
+// Encoded is what Encode made, apart from the bytes.
 type Encoded struct {
 	// TOCDigest, FullDigest and FullSize are for estargz only: the digest of the table of contents, and digest and
 	// size in bytes of everything that was encoded. For the others they are zero.
@@ -34,7 +34,7 @@ func encodeNothing(w io.Writer, tar io.Reader, _ int) (Encoded, error) {
 	return Encoded{}, err
 }
 
-// The levels that are taken where none is asked for: those that the codecs take themselves.
+// The levels that are used if none is asked for: the codecs' own defaults.
 const (
 	gzipLevel = 5
 	zstdLevel = 3
@@ -61,7 +61,7 @@ func encodeZstd(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	if level == 0 {
 		level = zstdLevel
 	}
-	// One goroutine an encoder: several layers at once keep the machine busy at less cost.
+	// One goroutine per encoder: several layers at once keep the machine busy at less cost.
 	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
 	if err != nil {
 		return Encoded{}, err

@@ -20,11 +20,11 @@ import (
 // maxTOC is how large a table of contents may be, in bytes: enough for half a million files.
 const maxTOC = 256 << 20
 
-// ErrNotEstargz says that a blob's footer points to something that is no table of contents behind a whole tar.
+// ErrNotEstargz says that a blob's footer points to something other than a table of contents after a whole tar.
 var ErrNotEstargz = errors.New("its footer points to no table of contents behind the whole tar")
 
-// findTOC returns the offset of an estargz blob's table of contents, or 0 if the blob is none. As for BuildKit, a
-// footer alone does not make one: the table must be there, and be the last entry.
+// findTOC returns the offset of an estargz blob's table of contents, or 0 if the blob is not one. As for BuildKit, a
+// footer alone is not enough: the table must be there, and be the last entry.
 func findTOC(blob io.ReaderAt, size int64) int64 {
 	offset, end := readFooter(blob, size)
 	if offset <= 0 || offset >= end {
@@ -45,8 +45,8 @@ func findTOC(blob io.ReaderAt, size int64) int64 {
 	return offset
 }
 
-// readFooter returns where a blob's footer says that the table of contents begins, and where the footer itself does;
-// zeros if there is none. A footer is a member of gzip with nothing in it, and its bytes are fixed but for the offset:
+// readFooter returns where a blob's footer says that the table of contents begins, and where the footer itself begins;
+// zeros if there is none. A footer is an empty gzip member, and its bytes are fixed except for the offset:
 // estargz names its extra field, stargz before it did not.
 func readFooter(blob io.ReaderAt, size int64) (toc, begin int64) {
 	const digits, magic = 16, "STARGZ"
@@ -58,7 +58,7 @@ func readFooter(blob io.ReaderAt, size int64) (toc, begin int64) {
 		got := make([]byte, len(want))
 		begin := size - int64(len(want))
 		if n, err := blob.ReadAt(got, begin); n < len(got) {
-			_ = err // what can't be read is no footer; whoever reads the blob will be told
+			_ = err // what can't be read is no footer; whoever reads the blob will get the error
 			continue
 		}
 		at := bytes.Index(want, []byte(magic)) - digits
@@ -71,13 +71,13 @@ func readFooter(blob io.ReaderAt, size int64) (toc, begin int64) {
 	return 0, 0
 }
 
-// isTOC reports whether a tar's entry is a table of contents. One that a header before it changes is none.
+// isTOC reports whether a tar's entry is a table of contents. One that a preceding header modifies is not.
 func isTOC(header *tar.Header) bool {
 	return header.Name == estargz.TOCTarName && header.Linkname == "" && header.Typeflag == tar.TypeReg &&
 		header.PAXRecords == nil
 }
 
-// estargzReader reads an estargz blob in two pieces: the tar, and behind it table of contents and footer.
+// estargzReader reads an estargz blob in two pieces: the tar, then the table of contents and the footer.
 type estargzReader struct {
 	tar   io.ReadCloser
 	proof *proof
@@ -121,7 +121,7 @@ func (e *estargzReader) Read(p []byte) (int, error) {
 
 func (e *estargzReader) Close() error { return errors.Join(e.tar.Close(), e.proof.Close()) }
 
-// doubt says that where a blob can't be decoded in two pieces, it may be in one.
+// doubt marks an error of decoding with ErrNotEstargz: what can't be decoded in two pieces may be in one.
 func doubt(err error) error {
 	var decode *DecodeError
 	if !errors.As(err, &decode) || errors.Is(err, ErrNotEstargz) {
@@ -130,7 +130,7 @@ func doubt(err error) error {
 	return &DecodeError{Compression: decode.Compression, Err: fmt.Errorf("%w: %w", ErrNotEstargz, decode.Err)}
 }
 
-// proof reads the tar of an estargz blob and finds out whether it ends where it may: behind an entry, or behind its end.
+// proof reads the tar of an estargz blob and finds out whether it ends where it may: after an entry, or after its end.
 type proof struct {
 	*io.PipeWriter
 	result chan error
@@ -147,7 +147,7 @@ func startProof() *proof {
 	return p
 }
 
-// end returns the outcome, after all of the tar was written. It may be asked once.
+// end returns the outcome, once all of the tar has been written. It may be called once.
 func (p *proof) end() error {
 	_ = p.Close() // always nil
 	if err := <-p.result; err != nil {
@@ -156,7 +156,7 @@ func (p *proof) end() error {
 	return nil
 }
 
-// checkBoundary reads a tar, and a table of contents behind it as BuildKit would: if that is not the next entry, and the
+// checkBoundary reads a tar with a table of contents after it, as BuildKit would: if that is not the next entry, and the
 // tar did not end before, the tar was cut.
 func checkBoundary(r io.Reader) error {
 	var toc bytes.Buffer
@@ -180,12 +180,12 @@ func checkBoundary(r io.Reader) error {
 	}
 }
 
-// errNoBoundary says that a table of contents behind a tar would become part of what the tar begins at its end.
+// errNoBoundary says that a table of contents after a tar would become part of what the end of the tar leaves unfinished.
 var errNoBoundary = errors.New("the tar ends within an entry, or with a header that is about the next one")
 
-// encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be had back. What was
-// written is decoded again beside it, for digest and size of the whole. A tar that does not end where a table of contents
-// may follow fails.
+// encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be restored. Meanwhile it
+// decodes what was written, for the digest and the size of the whole. It fails if the tar does not end where a table of
+// contents may follow.
 func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	if level == 0 {
 		level = gzip.DefaultCompression
@@ -214,7 +214,7 @@ func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	return encoded, nil
 }
 
-// writeEstargz keeps the errors of w and tar, which estargz hands on as mere text.
+// writeEstargz keeps the errors of w and tar, which estargz passes on as mere text.
 func writeEstargz(w io.Writer, tar io.Reader, level int) (encoded Encoded, err error) {
 	in, out := &errorKeeper{r: tar}, &writeErrorKeeper{w: w}
 	defer func() {

@@ -12,11 +12,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// blockSize is that of tar, in bytes.
+// blockSize is the block size of a tar, in bytes.
 const blockSize = 512
 
-// CheckTar reads a layer to its end and fails where BuildKit would that takes the files out: where a header can't be read
-// or the bytes of a file are missing. As for BuildKit, a tar needs no end marker, and what follows one does not matter. It
+// CheckTar reads a layer to its end and fails where BuildKit would fail to extract it: if a header can't be read or the
+// bytes of a file are missing. As for BuildKit, a tar needs no end marker, and what follows one does not matter. It
 // returns the digest of the table of contents, which an estargz layer has there or as its last file; "" for none.
 func CheckTar(r io.Reader) (toc digest.Digest, err error) {
 	entries := tar.NewReader(r)
@@ -39,7 +39,7 @@ func CheckTar(r io.Reader) (toc digest.Digest, err error) {
 	return toc, err
 }
 
-// tocBehind reads what follows a tar, and returns the digest of the table of contents if it is one.
+// tocBehind reads what follows a tar, and returns the digest of the table of contents if that is one.
 func tocBehind(r io.Reader) (toc digest.Digest, err error) {
 	block := make([]byte, blockSize)
 	for len(bytes.TrimLeft(block, "\x00")) == 0 {

@@ -12,8 +12,8 @@ import (
 const (
 	// MaxZstdWindow is the largest zstd window, in bytes, that BuildKit decodes.
 	MaxZstdWindow = 512 << 20
-	// freeWindow is up to which size, in bytes, every stream may have a window. Encoders of BuildKit and of ocicache
-	// never ask for more. Larger ones a Decoder has one at a time.
+	// freeWindow is the largest window, in bytes, that any stream may have at any time. The encoders of BuildKit and
+	// ocicache never need more. A Decoder has larger windows one at a time.
 	freeWindow = 16 << 20
 )
 
@@ -27,12 +27,12 @@ func decodeZstd(raw io.Reader, large func() error) (io.ReadCloser, error) {
 	return r.IOReadCloser(), nil
 }
 
-// windowGate hands a zstd stream on as it is. Before a frame with a large window, for which a decoder takes memory as
-// soon as it sees the frame's header, it calls large. What it does not understand no decoder does.
+// windowGate passes a zstd stream on as it is. Before a frame with a large window, for which a decoder takes memory as
+// soon as it sees the frame's header, it calls large. What it does not understand, no decoder does.
 type windowGate struct {
 	raw      *bufio.Reader
 	large    func() error
-	left     int64 // bytes to hand on before next is to be asked
+	left     int64 // bytes to pass on before next has to be called
 	inFrame  bool  // a block follows
 	checksum bool  // the frame ends with one
 }
@@ -60,7 +60,7 @@ func (g *windowGate) next() error {
 	}
 	var header zstd.Header
 	if g.inFrame || header.Decode(head) != nil {
-		g.left = math.MaxInt64 // cut, or no zstd: the decoder says so
+		g.left = math.MaxInt64 // cut off, or not zstd: the decoder says so
 		return g.large()
 	}
 	g.left = int64(header.HeaderSize)

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrSymlink says that a symbolic link stands where something is written. Whoever can put one there would say where we
-// write, with our rights, so none is followed.
+// ErrSymlink says that there is a symbolic link where something is to be written. Whoever can put one there would decide
+// where we write, with our rights, so none is followed.
 var ErrSymlink = errors.New("this is a symbolic link, and nothing is written through one")
 
 // Dir is an open directory. Everything is done in the directory that was opened, wherever its path leads by then, and
-// no name that stands in it is followed where it is a symbolic link. Names are single names, without a directory.
+// no symbolic link in it is followed. Names are single names, without a directory.
 // Close ends its use.
 type Dir struct {
 	fs   FS
-	file *os.File // nil only inside this package: then path stands for the directory, each time anew
+	file *os.File // nil only inside this package: then path is looked up each time
 	path string
 }
 
-// OpenDir opens a directory that a user named: links on the way to it, and it itself, are followed.
+// OpenDir opens a directory that a user named: it follows symbolic links on the way and at the end.
 func (f FS) OpenDir(path string) (*Dir, error) {
 	if err := f.Check(OpOpen, path); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (f FS) OpenDir(path string) (*Dir, error) {
 	return &Dir{fs: f, file: file, path: path}, nil
 }
 
-// MakeDir opens a directory as OpenDir does, and makes it and its parents, durably, where they are not there.
+// MakeDir opens a directory as OpenDir does, and durably makes it and its parents if they do not exist.
 func (f FS) MakeDir(path string) (*Dir, error) {
 	dir, err := f.OpenDir(path)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +53,7 @@ func (f FS) MakeDir(path string) (*Dir, error) {
 	return dir, errors.Join(err, parent.Close())
 }
 
-// CheckMakeDir fails where MakeDir would, or where nothing could be written to what it opened, as far as that can be told
+// CheckMakeDir fails if MakeDir would, or if nothing could be written to what it opens, as far as that can be told
 // without making it.
 func CheckMakeDir(path string) error {
 	_, err := os.Stat(path)
@@ -85,7 +85,7 @@ func (d *Dir) File() *os.File { return d.file }
 // Close ends the use of the directory.
 func (d *Dir) Close() error { return d.file.Close() }
 
-// Sync makes the names in the directory last.
+// Sync makes the names in the directory durable.
 func (d *Dir) Sync() error {
 	if d.file == nil {
 		return d.fs.SyncDir(d.path)
@@ -96,7 +96,7 @@ func (d *Dir) Sync() error {
 	return d.file.Sync()
 }
 
-// Open opens a directory in the directory.
+// Open opens a directory in this one.
 func (d *Dir) Open(name string) (*Dir, error) {
 	if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
 		return nil, err
@@ -108,8 +108,8 @@ func (d *Dir) Open(name string) (*Dir, error) {
 	return &Dir{fs: d.fs, file: file, path: d.join(name)}, nil
 }
 
-// Make opens a directory in the directory, and makes it, durably, where it is not there. If root makes it, it belongs
-// to whom the directory around it belongs.
+// Make opens a directory in this one, and durably makes it if it does not exist. If root makes it, it belongs to the
+// owner of this one.
 func (d *Dir) Make(name string, mode fs.FileMode) (*Dir, error) {
 	made, err := d.Open(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -123,20 +123,20 @@ func (d *Dir) Make(name string, mode fs.FileMode) (*Dir, error) {
 		return nil, err
 	}
 	if err := unix.Mkdirat(fd, at, uint32(mode.Perm())); errors.Is(err, fs.ErrExist) {
-		return d.Open(name) // somebody else was quicker, and it is his
+		return d.Open(name) // somebody else was quicker, and owns it
 	} else if err != nil {
 		return nil, &fs.PathError{Op: "mkdir", Path: d.join(name), Err: err}
 	}
 	if made, err = d.Open(name); err != nil {
 		return nil, err
 	}
-	// Between the two something else may have got the name. What is empty is worth nothing to whom it is given.
+	// Meanwhile something else may have taken the name. Giving away an empty directory does no harm.
 	_, err = made.file.ReadDir(1)
 	if errors.Is(err, io.EOF) {
 		err = d.adopt(made.file)
 	}
 	if err = errors.Join(err, d.Sync()); err != nil {
-		// If somebody else has put something into it already it stays.
+		// If somebody else has already put something into it, it stays.
 		_ = unix.Unlinkat(fd, at, unix.AT_REMOVEDIR)
 		return nil, errors.Join(err, made.Close())
 	}
@@ -158,7 +158,7 @@ func (d *Dir) Create() (*File, error) {
 			return nil, err
 		}
 		temp := &File{dir: d, file: file}
-		// A writer that is just clearing up may have got hold of the file before its lock: then make another.
+		// A writer that is cleaning up may have got hold of the file before we locked it: then make another.
 		if tryLock(file, true) == nil && d.Names(name, file) {
 			if err := d.adopt(file); err != nil {
 				return nil, errors.Join(err, temp.Discard())
@@ -172,7 +172,7 @@ func (d *Dir) Create() (*File, error) {
 }
 
 // OpenRegular opens a file of the directory for reading and returns its size in bytes. It fails with ErrNotRegular
-// where there is something else.
+// if the name is something else.
 func (d *Dir) OpenRegular(name string) (*os.File, int64, error) {
 	if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
 		return nil, 0, err
@@ -180,8 +180,8 @@ func (d *Dir) OpenRegular(name string) (*os.File, int64, error) {
 	return checkRegular(d.open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0))
 }
 
-// Append adds line to a file in one write, making the file where it is not there. It does not wait for the disk: what
-// is appended so must be something that can be lost.
+// Append adds line to a file in one write, and makes the file if it does not exist. It does not wait for the disk: it is
+// only for what may be lost.
 func (d *Dir) Append(name string, line []byte) error {
 	if err := d.fs.Check(OpWrite, d.join(name)); err != nil {
 		return err
@@ -194,7 +194,7 @@ func (d *Dir) Append(name string, line []byte) error {
 	return errors.Join(err, file.Close(), d.fs.Check(OpClose, d.join(name)))
 }
 
-// WriteNew makes a file with data, durably, under a name that has to be free. Unlike with File, a crash can leave the file with
+// WriteNew durably makes a file with data, under a name that must be free. Unlike with File, a crash can leave the file with
 // only the beginning of the data.
 func (d *Dir) WriteNew(name string, data []byte, mode fs.FileMode) error {
 	if err := d.fs.Check(OpCreate, d.join(name)); err != nil {
@@ -222,7 +222,7 @@ func (d *Dir) WriteNew(name string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// openOrMake opens a file, and makes it where it is not there. Only one that it made is given away.
+// openOrMake opens a file, and makes it if it does not exist. Only a file that it made is given to the directory's owner.
 func (d *Dir) openOrMake(name string, flags int, mode uint32) (*os.File, error) {
 	for {
 		file, _, err := checkRegular(d.open(name, flags, 0))
@@ -240,7 +240,7 @@ func (d *Dir) openOrMake(name string, flags int, mode uint32) (*os.File, error) 
 	}
 }
 
-// Remove removes a name, whatever it names, but no directory. Sync makes that last.
+// Remove removes a name, whatever it names except a directory. Sync makes that durable.
 func (d *Dir) Remove(name string) error {
 	if err := d.fs.Check(OpRemove, d.join(name)); err != nil {
 		return err
@@ -259,9 +259,9 @@ func (d *Dir) remove(name string) error {
 	return nil
 }
 
-// Link gives an open file a name in the directory, durably, its bytes included: whoever wrote them may not have waited for the
-// disk. It fails with fs.ErrExist where the name is taken, and with
-// errors.ErrUnsupported on systems that can't link what is open.
+// Link durably gives an open file a name in the directory. It syncs the bytes too: whoever wrote them may not have waited for
+// the disk. It fails with fs.ErrExist if the name is taken, and with errors.ErrUnsupported on systems that can't link an open
+// file.
 func (d *Dir) Link(file *os.File, name string) error {
 	if err := d.fs.Check(OpSync, file.Name()); err != nil {
 		return err
@@ -295,7 +295,7 @@ func (d *Dir) Names(name string, file *os.File) bool {
 	return opened.Dev == named.Dev && opened.Ino == named.Ino
 }
 
-// at returns what the system calls for names in open directories take.
+// at returns the arguments by which system calls find a name in an open directory.
 func (d *Dir) at(name string) (fd int, at string, err error) {
 	if d.file == nil {
 		return unix.AT_FDCWD, d.join(name), nil
@@ -329,7 +329,7 @@ func (d *Dir) open(name string, flags int, mode uint32) (*os.File, error) {
 }
 
 // adopt gives what root has made in somebody else's directory to the directory's owner, who could not use it otherwise.
-// For all others it does nothing. The file must be one that we made.
+// For other users it does nothing. The file must be one that we made.
 func (d *Dir) adopt(file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil

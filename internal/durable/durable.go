@@ -1,12 +1,11 @@
 // Package durable is the one seam to the file system for whatever must survive a crash: temporary files, fsync,
-// rename, removal, the sync of the directory that makes them last, and
-// locks.
+// rename, removal, the sync of the directory that makes them durable, and locks.
 //
-// What others can write to is worked on through a Dir, an open directory in which no symbolic link is followed. The
+// Where others can write, work is done through a Dir, an open directory in which no symbolic link is followed. The
 // operations of an FS that take a path are for places where nobody else writes.
 //
 // A file that it commits is there as a whole or not at all. Temporary files are locked by whoever writes them, so the
-// next writer can tell those of a crashed process and remove them.
+// next writer can recognize and remove those of a crashed process.
 package durable
 
 import (
@@ -15,12 +14,12 @@ import (
 	"os"
 )
 
-// Op names an operation for the sake of fault injection.
+// Op names an operation, for fault injection.
 type Op string
 
 // The operations that can be made to fail.
 const (
-	OpOpen    Op = "open" // of what is there: a file, a directory, a lock
+	OpOpen    Op = "open" // of what exists: a file, a directory, a lock
 	OpRead    Op = "read"
 	OpMakeDir Op = "mkdir"
 	OpCreate  Op = "create"
@@ -49,20 +48,20 @@ type FS struct {
 
 type faultKey struct{}
 
-// WithFault returns a context under which operations fail for which fault returns an error. It is asked before each of
-// them, with the path that the operation is about, by any number of goroutines. It is for tests, which can so let any
-// operation of a whole command fail.
+// WithFault returns a context under which an operation fails if fault returns an error for it. fault is called before each
+// operation, with the path that it is about, by any number of goroutines. It is for tests, which can make any operation
+// of a whole command fail.
 func WithFault(ctx context.Context, fault func(op Op, path string) error) context.Context {
 	return context.WithValue(ctx, faultKey{}, fault)
 }
 
-// On returns the file system for what is done under ctx.
+// On returns the file system to use under ctx.
 func On(ctx context.Context) FS {
 	fault, _ := ctx.Value(faultKey{}).(func(op Op, path string) error)
 	return FS{fault: fault}
 }
 
-// Check fails where an operation that the caller does itself is to fail.
+// Check returns the injected fault for an operation that the caller does itself, or nil.
 func (f FS) Check(op Op, path string) error {
 	if f.fault == nil {
 		return nil
@@ -70,12 +69,12 @@ func (f FS) Check(op Op, path string) error {
 	return f.fault(op, path)
 }
 
-// Create makes a temporary file in the directory of a path, locked for as long as it is open. The path is followed each
-// time that the file is named, so nobody else may write where it leads.
+// Create makes a temporary file in the directory dir, locked for as long as it is open. The path is looked up each
+// time that the file is named, so nobody else may write there.
 func (f FS) Create(dir string) (*File, error) { return (&Dir{fs: f, path: dir}).Create() }
 
-// CreateUnnamed makes a temporary file in the directory for those of the system, which has no name, so that it goes away
-// with the process, or with Discard. It can't be committed.
+// CreateUnnamed makes a temporary file without a name in the system's directory for such files. It goes away with the
+// process, or with Discard, and can't be committed.
 func (f FS) CreateUnnamed() (*File, error) {
 	dir := os.TempDir()
 	if err := f.Check(OpCreate, dir); err != nil {
@@ -91,7 +90,7 @@ func (f FS) CreateUnnamed() (*File, error) {
 	return &File{dir: &Dir{fs: f, path: dir}, file: file}, nil
 }
 
-// RemoveAll removes a directory of ours with all that is in it, if it is there.
+// RemoveAll removes a directory of ours with everything in it, if it exists.
 func (f FS) RemoveAll(path string) error {
 	if err := f.Check(OpRemove, path); err != nil {
 		return err
@@ -99,7 +98,7 @@ func (f FS) RemoveAll(path string) error {
 	return os.RemoveAll(path)
 }
 
-// Remove removes the name of a file or an empty directory. SyncDir makes that last.
+// Remove removes the name of a file or an empty directory. SyncDir makes that durable.
 func (f FS) Remove(path string) error {
 	if err := f.Check(OpRemove, path); err != nil {
 		return err
@@ -107,7 +106,7 @@ func (f FS) Remove(path string) error {
 	return os.Remove(path)
 }
 
-// SyncDir makes the names in a directory last.
+// SyncDir makes the names in a directory durable.
 func (f FS) SyncDir(path string) error {
 	if err := f.Check(OpSyncDir, path); err != nil {
 		return err

@@ -14,8 +14,8 @@ import (
 // tempPrefix begins the names of temporary files.
 const tempPrefix = "tmp-"
 
-// File is a temporary file that becomes a durable one by Commit, or nothing by Discard. The Dir that it was made in has to
-// be open until then.
+// File is a temporary file that Commit makes durable and Discard removes. The Dir that it was made in must stay open
+// until then.
 type File struct {
 	dir  *Dir
 	file *os.File
@@ -34,11 +34,11 @@ func (t *File) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// copyStep is how much the kernel copies at once, in bytes: not so much that nobody could interrupt it.
+// copyStep is how many bytes the kernel copies at once: few enough that a copy can be interrupted.
 const copyStep = 32 << 20
 
-// CopyFrom fills the file, which is empty, with all that src holds, by reflink where the file system can, else by
-// copy_file_range or what the system has instead. It leaves both files at any place.
+// CopyFrom fills the file, which must be empty, with everything in src: by reflink if the file system can, else by
+// copy_file_range or what the system has instead. Afterwards the offsets of both files can be anywhere.
 func (t *File) CopyFrom(ctx context.Context, src *os.File) error {
 	if err := t.dir.fs.Check(OpWrite, t.file.Name()); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (t *File) CopyFrom(ctx context.Context, src *os.File) error {
 // File returns the open file, for reading it.
 func (t *File) File() *os.File { return t.file }
 
-// CommitIn makes the file durable under a name in dir, where it replaces what has it, with the permissions mode. The
+// CommitIn makes the file durable under a name in dir, with the permissions mode. It replaces whatever has the name. The
 // directory must be on the same file system. Whether it succeeds or not, the temporary file is gone afterwards.
 func (t *File) CommitIn(dir *Dir, name string, mode fs.FileMode) error {
 	if err := t.Sync(mode); err != nil {
@@ -76,17 +76,17 @@ func (t *File) CommitIn(dir *Dir, name string, mode fs.FileMode) error {
 	return errors.Join(dir.Sync(), t.close())
 }
 
-// close closes the file, of which everything is known to be on the disk.
+// close closes the file, all of which is known to be on disk.
 func (t *File) close() error {
 	return errors.Join(t.file.Close(), t.dir.fs.Check(OpClose, t.file.Name()))
 }
 
-// Commit is CommitIn for a path that is followed.
+// Commit is CommitIn for a path, which is looked up.
 func (t *File) Commit(path string, mode fs.FileMode) error {
 	return t.CommitIn(&Dir{fs: t.dir.fs, path: filepath.Dir(path)}, filepath.Base(path), mode)
 }
 
-// Sync is the first step of Commit, for those who take the steps apart: bytes and mode are on the disk.
+// Sync is the first step of Commit, for those who take the steps separately: afterwards bytes and mode are on disk.
 func (t *File) Sync(mode fs.FileMode) error {
 	if err := t.file.Chmod(mode); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (t *File) Sync(mode fs.FileMode) error {
 	return t.file.Sync()
 }
 
-// RenameIn is the second step of CommitIn: the file is visible under name. Sync of the directory makes that last.
+// RenameIn is the second step of CommitIn: it makes the file visible under name. Sync of dir makes that durable.
 func (t *File) RenameIn(dir *Dir, name string) error {
 	if err := t.dir.fs.Check(OpRename, dir.join(name)); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (t *File) RenameIn(dir *Dir, name string) error {
 	return nil
 }
 
-// Rename is RenameIn for a path that is followed.
+// Rename is RenameIn for a path, which is looked up.
 func (t *File) Rename(path string) error {
 	return t.RenameIn(&Dir{fs: t.dir.fs, path: filepath.Dir(path)}, filepath.Base(path))
 }

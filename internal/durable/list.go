@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Item is what stands in a directory under a name. A symbolic link is an item of its own.
+// Item is what a directory has under a name. A symbolic link is an item of its own.
 type Item struct {
 	Name     string
-	Type     fs.FileMode // 0 for a regular file, fs.ModeDir, fs.ModeSymlink, or fs.ModeIrregular for all else
+	Type     fs.FileMode // 0 for a regular file, fs.ModeDir, fs.ModeSymlink, or fs.ModeIrregular for anything else
 	Size     int64       // in bytes
 	Modified time.Time   // the later of mtime and ctime: a copy may keep the old mtime, but not the ctime
 }
@@ -21,7 +21,7 @@ type Item struct {
 // listBatch is how many names are read at a time.
 const listBatch = 1000
 
-// List returns what stands in the directory, but for what goes away meanwhile.
+// List returns what is in the directory, except what goes away meanwhile.
 func (d *Dir) List() ([]Item, error) {
 	if err := d.fs.Check(OpOpen, d.path); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (d *Dir) List() ([]Item, error) {
 	}
 }
 
-// Stat says what stands under a name.
+// Stat returns what is under a name.
 func (d *Dir) Stat(name string) (Item, error) {
 	dir, at, err := d.at(name)
 	if err != nil {
@@ -76,10 +76,10 @@ func (d *Dir) Stat(name string) (Item, error) {
 	return item, nil
 }
 
-// maxDepth bounds how deep a tree is that is looked at or removed.
+// maxDepth bounds the depth of a tree that is looked at or removed.
 const maxDepth = 16
 
-// Tree returns how much lies under a name, and when the youngest of it was modified. No link is followed.
+// Tree returns how many bytes are in files under a name, and when anything there was last modified. It follows no link.
 func (d *Dir) Tree(name string) (bytes int64, modified time.Time, err error) {
 	err = d.visit(name, maxDepth, func(_ *Dir, item Item) error {
 		if item.Type == 0 {
@@ -93,7 +93,7 @@ func (d *Dir) Tree(name string) (bytes int64, modified time.Time, err error) {
 	return bytes, modified, err
 }
 
-// RemoveTree removes a name with all that lies under it. No link is followed. Sync makes that last.
+// RemoveTree removes a name with everything under it. It follows no link. Sync makes that durable.
 func (d *Dir) RemoveTree(name string) error {
 	return d.visit(name, maxDepth, func(in *Dir, item Item) error {
 		if item.Type != fs.ModeDir {
@@ -113,7 +113,7 @@ func (d *Dir) RemoveTree(name string) error {
 	})
 }
 
-// visit calls each for what lies under a name, and for the name itself last.
+// visit calls each for everything under a name, and last for the name itself.
 func (d *Dir) visit(name string, depth int, each func(in *Dir, item Item) error) (err error) {
 	item, err := d.Stat(name)
 	if err != nil {

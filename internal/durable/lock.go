@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPoll is how often a lock that somebody else holds is tried.
+// lockPoll is the time between tries to get a lock that somebody else holds.
 const lockPoll = 20 * time.Millisecond
 
 // ErrLocked says that another open file holds the lock.
 var ErrLocked = errors.New("locked")
 
 // tryLock takes the flock(2) lock of an open file, exclusively or shared, without waiting; it fails with ErrLocked
-// where it would have to. Closing the file gives the lock back.
+// if it would have to wait. Closing the file releases the lock.
 func tryLock(file *os.File, exclusive bool) error {
 	how := unix.LOCK_SH
 	if exclusive {
@@ -39,10 +39,10 @@ func tryLock(file *os.File, exclusive bool) error {
 	}
 }
 
-// HeldError says that a lock was held by somebody else for longer than one wanted to wait. It is an ErrLocked.
+// HeldError says that somebody else held a lock for longer than the caller wanted to wait. It is an ErrLocked.
 type HeldError struct {
 	Path   string
-	Holder string // such as "process 812 (buildctl)", or "" where it can't be known
+	Holder string // such as "process 812 (buildctl)", or "" if it can't be known
 }
 
 func (e *HeldError) Error() string { return fmt.Sprintf("%s: %v", e.Path, ErrLocked) }
@@ -50,9 +50,9 @@ func (e *HeldError) Error() string { return fmt.Sprintf("%s: %v", e.Path, ErrLoc
 // Unwrap returns ErrLocked.
 func (e *HeldError) Unwrap() error { return ErrLocked }
 
-// Lock takes the lock of a file in the directory, which it makes where it is not there. A lock counts only while the
-// name still names the locked file. Lock tries for as long as timeout says, once at least, and then fails with a
-// *HeldError. Closing the file gives the lock back.
+// Lock takes the lock of a file in the directory, and makes the file if it does not exist. A lock counts only while the
+// name still names the locked file. Lock tries for as long as timeout says, but at least once, and then fails with a
+// *HeldError. Closing the file releases the lock.
 func (d *Dir) Lock(ctx context.Context, name string, exclusive bool, timeout time.Duration) (*os.File, error) {
 	return d.lock(ctx, name, exclusive, timeout, func() (*os.File, error) {
 		if err := d.fs.Check(OpOpen, d.join(name)); err != nil {
@@ -62,19 +62,19 @@ func (d *Dir) Lock(ctx context.Context, name string, exclusive bool, timeout tim
 	})
 }
 
-// RemoveLock gives back the lock of a file in the directory, and removes the file if it still has the name.
+// RemoveLock releases the lock of a file in the directory, and removes the file if it still has the name.
 func (d *Dir) RemoveLock(name string, file *os.File) error {
 	var err error
 	if d.Names(name, file) {
 		err = d.remove(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // somebody who was done with it before removes it only now
+		err = nil // somebody who had it before removes it only now
 	}
 	return errors.Join(err, file.Close())
 }
 
-// LockDir takes the lock of a directory, which open opens, exclusively; else it is as Dir.Lock.
+// LockDir takes the exclusive lock of a directory, which open opens; otherwise it is like Dir.Lock.
 func LockDir(ctx context.Context, path string, timeout time.Duration, open func() (*os.File, error)) (*os.File, error) {
 	return (&Dir{path: filepath.Dir(path)}).lock(ctx, filepath.Base(path), true, timeout, open)
 }
@@ -106,7 +106,7 @@ func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout tim
 	}
 }
 
-// Wait waits for a while, or fails with the context's cause when that is done before.
+// Wait waits for a while, or fails with the context's cause if that is done before.
 func Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Log is a file that lines are added to, each of which is on the disk once Append has returned. It is locked for as long as it is
-// open, so that there is one who writes. It is safe for concurrent use.
+// Log is a file that lines are added to, each of which is on disk once Append has returned. It is locked for as long as it is
+// open, so that only one process writes. It is safe for concurrent use.
 type Log struct {
 	dir  *Dir
 	file *os.File
@@ -20,7 +20,7 @@ type Log struct {
 	torn bool // the last line has no end
 }
 
-// OpenLog opens a log, and makes it, durably, where it is not there. It waits for the lock as Dir.Lock does.
+// OpenLog opens a log, and durably makes it if it does not exist. It waits for the lock as Dir.Lock does.
 func (f FS) OpenLog(ctx context.Context, path string, timeout time.Duration) (*Log, error) {
 	dir, err := f.OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -37,7 +37,7 @@ func (f FS) OpenLog(ctx context.Context, path string, timeout time.Duration) (*L
 	return l, nil
 }
 
-// findEnd goes to the end, and looks whether that is one of a line.
+// findEnd goes to the end, and finds out whether a line ends there.
 func (l *Log) findEnd() error {
 	size, err := l.file.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
@@ -49,18 +49,18 @@ func (l *Log) findEnd() error {
 	return err
 }
 
-// Reader returns a reader of what is there. It must not be used while lines are added.
+// Reader returns a reader of the lines so far. It must not be used while lines are added.
 func (l *Log) Reader() io.Reader { return io.NewSectionReader(l.file, 0, 1<<62) }
 
-// Torn reports whether the last line has no end: a crash came between.
+// Torn reports whether the last line has no end, because of a crash.
 func (l *Log) Torn() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.torn
 }
 
-// Append adds a line, which ends with a newline and has no other, in one write, and waits until it is on the disk. After a line
-// that a crash has torn it begins a new one.
+// Append adds a line, which must end with its only newline, in one write, and waits until it is on disk. If a crash has torn
+// the last line, it begins a new one.
 func (l *Log) Append(line []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,5 +81,5 @@ func (l *Log) Append(line []byte) error {
 	return l.file.Sync()
 }
 
-// Close gives the lock back.
+// Close closes the log, and releases the lock.
 func (l *Log) Close() error { return errors.Join(l.file.Close(), l.dir.Close()) }

@@ -11,16 +11,16 @@ import (
 	"slices"
 )
 
-// Output is a file that a user named for something to be written to, besides what a command is about.
+// Output is a file that a user named to have something written to it, apart from what a command is about.
 type Output struct {
 	Path string
-	// Replaces reports whether a regular file that has the name may be replaced. It may read it, from its beginning. nil replaces any.
+	// Replaces reports whether a regular file with the name may be replaced. It may read the file, from the beginning. nil allows any.
 	Replaces func(old io.Reader) bool
-	// Spared are regular files that are never written to, whatever Replaces says: what is being read, by paths.
+	// Spared are paths of regular files that are never written to, whatever Replaces says: those that are being read.
 	Spared []string
 }
 
-// OutputTakenError says that what has the name of an output is not replaced. It was not touched.
+// OutputTakenError says that something has the name of an output and is not replaced. It was not touched.
 type OutputTakenError struct {
 	Path   string
 	Spared bool // it is one of Output.Spared
@@ -36,12 +36,12 @@ func (e *OutputTakenError) Error() string {
 // Is makes it an fs.ErrExist.
 func (e *OutputTakenError) Is(target error) bool { return target == fs.ErrExist }
 
-// outputMode is the mode of outputs, as far as the umask lets it.
+// outputMode is the mode of new outputs, before the umask.
 const outputMode = 0o666
 
-// Write writes to what has the name. A regular file is replaced as a whole, or stays as it was; a free name is taken as a whole, or
+// Write writes to what has the name. A regular file is replaced as a whole, or stays as it was; a free name gets a whole file, or
 // stays free. Devices, FIFOs and the like are written into, and so are the program's own standard output and error: nothing ever
-// takes their place. Symbolic links are followed.
+// replaces them. Symbolic links are followed.
 func (o Output) Write(ctx context.Context, write func(io.Writer) error) error {
 	info, err := os.Stat(o.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +64,7 @@ func (o Output) Write(ctx context.Context, write func(io.Writer) error) error {
 	return o.replace(ctx, path, write)
 }
 
-// IsSpared reports whether the output has the name of one of Spared.
+// IsSpared reports whether the output is one of Spared.
 func (o Output) IsSpared() bool {
 	info, err := os.Stat(o.Path)
 	return err == nil && o.spares(info)
@@ -78,7 +78,7 @@ func (o Output) spares(info fs.FileInfo) bool {
 	})
 }
 
-// standard returns the standard output or error that a file is, or nil.
+// standard returns standard output or standard error if a file is one of them, else nil.
 func standard(info fs.FileInfo) *os.File {
 	for _, file := range []*os.File{os.Stdout, os.Stderr} {
 		if is, err := file.Stat(); err == nil && os.SameFile(is, info) {
@@ -88,7 +88,7 @@ func standard(info fs.FileInfo) *os.File {
 	return nil
 }
 
-// into writes into what is no regular file. Who opens a FIFO waits for its reader.
+// into writes into something other than a regular file. Opening a FIFO waits for its reader.
 func (o Output) into(ctx context.Context, write func(io.Writer) error) error {
 	if err := On(ctx).Check(OpOpen, o.Path); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (o Output) into(ctx context.Context, write func(io.Writer) error) error {
 		return err
 	}
 	info, err := file.Stat()
-	if err == nil && info.Mode().IsRegular() { // it became one since
+	if err == nil && info.Mode().IsRegular() { // it has become one since
 		err = &OutputTakenError{Path: o.Path}
 	}
 	if err == nil {
@@ -144,7 +144,7 @@ func (o Output) replace(ctx context.Context, path string, write func(io.Writer) 
 	return errors.Join(fsys.SyncDir(filepath.Dir(path)), file.close())
 }
 
-// old looks at the regular file that is to be replaced, and returns its permissions, which stay. is says whether there is any.
+// old looks at the regular file to be replaced, and returns its permissions, which the new one gets. is says whether there is one.
 func (o Output) old(ctx context.Context, path string) (mode fs.FileMode, is bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

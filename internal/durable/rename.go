@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// RenameNew gives the file old another name on the same file system, and fails with fs.ErrExist where that is taken, by
-// whatever it may be: nothing is ever replaced. SyncDir of both directories makes it last.
+// RenameNew gives the file old another name on the same file system, and fails with fs.ErrExist if anything has that
+// name: nothing is ever replaced. SyncDir of both directories makes it durable.
 func (f FS) RenameNew(old, path string) error {
 	if err := f.Check(OpRename, path); err != nil {
 		return err

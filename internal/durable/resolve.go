@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 )
 
-// Resolve follows the symbolic links at the end of a path, and returns the path of what they lead to, be it there or not. A
-// path that is no link stays as it is.
+// Resolve follows the symbolic links at the end of a path, and returns the path that they lead to, whether or not anything is
+// there. A path that is not a link stays as it is.
 func Resolve(path string) (string, error) {
-	const most = 40 // as the system has it
+	const most = 40 // the system's own limit
 	for range most {
 		info, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -28,7 +28,7 @@ func Resolve(path string) (string, error) {
 		if !filepath.IsAbs(to) {
 			dir = filepath.Dir(path) + string(filepath.Separator) + dir
 		}
-		// Not cleaned by text: ".." behind a link to a directory leads elsewhere.
+		// Not cleaned by text: ".." after a link to a directory leads elsewhere.
 		if dir, err = filepath.EvalSymlinks(dir); err != nil {
 			return "", err
 		}

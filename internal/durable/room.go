@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// Room returns how many bytes may still be written below a directory at most, and false where the system does not say.
+// Room returns the most bytes that may still be written below a directory. known is false if the system does not say.
 func Room(dir string) (free int64, known bool) { return room(dir) }
 
-// MayShare reports whether a file below one directory may come to share its bytes with a copy of it below another: then
-// copying needs no room.
+// MayShare reports whether a file below one directory and its copy below another may share their bytes: then copying
+// needs no room.
 func MayShare(a, b string) bool {
 	first, err := os.Stat(a)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveStale removes the temporary files in the directory that nobody writes any more, and returns their sizes.
+// RemoveStale removes the temporary files in the directory that nobody is writing any more, and returns their sizes.
 func (d *Dir) RemoveStale() (sizes []int64, err error) {
 	items, err := d.List()
 	if err != nil {
@@ -30,7 +30,7 @@ func (d *Dir) RemoveStale() (sizes []int64, err error) {
 	return sizes, nil
 }
 
-// Stale returns the paths of the temporary files in the directory, those that are being written included.
+// Stale returns the paths of the temporary files in the directory, including those that are being written.
 func (d *Dir) Stale() ([]string, error) {
 	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (d *Dir) Stale() ([]string, error) {
 	return paths, nil
 }
 
-// ClearStale reports whether nobody writes a temporary file of the directory any more, and removes it then if remove says so.
+// ClearStale reports whether nobody is writing a temporary file of the directory any more. If so, and remove is true, it removes the file.
 func (d *Dir) ClearStale(name string, remove bool) (stale bool, err error) {
 	file, err := d.open(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -73,5 +73,5 @@ func (d *Dir) ClearStale(name string, remove bool) (stale bool, err error) {
 	return stale, errors.Join(err, file.Close())
 }
 
-// IsTemporary reports whether a name is one of a temporary file.
+// IsTemporary reports whether a name is that of a temporary file.
 func IsTemporary(name string) bool { return strings.HasPrefix(name, tempPrefix) }

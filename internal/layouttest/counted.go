@@ -14,12 +14,12 @@ import (
 // Counted is a place that counts how often each blob is opened.
 type Counted struct {
 	layout.Source
-	Opens map[digest.Digest]int // to be read when nothing opens any more
+	Opens map[digest.Digest]int // to be read once nobody opens blobs any more
 
 	mu sync.Mutex
 }
 
-// Count returns a place that counts what of src is opened.
+// Count returns a place that counts how often each blob of src is opened.
 func Count(src layout.Source) *Counted {
 	return &Counted{Source: src, Opens: map[digest.Digest]int{}}
 }

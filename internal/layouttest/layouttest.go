@@ -13,7 +13,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Corpus is where the caches lie that BuildKit itself exported, seen from a package at the top.
+// Corpus is the directory of the caches that BuildKit itself exported, seen from a top-level package.
 const Corpus = "../testdata/caches"
 
 // CopyCorpus returns a copy of a layout of the corpus, to write to.
@@ -36,7 +36,7 @@ func Create(t testing.TB) *layout.Dir {
 	return dir
 }
 
-// Entry returns the cache that a place has under a tag, or with "" the one that it has.
+// Entry returns the cache that a place has under a tag, or with "" the one that layout.OneCache chooses.
 func Entry(t testing.TB, src layout.Source, tag string) layout.Entry {
 	t.Helper()
 	found, err := layout.OneCache(t.Context(), src, tag)
@@ -83,7 +83,7 @@ func Tree(t testing.TB, root string) map[string]string {
 	return files
 }
 
-// WantTree compares a directory with what Tree returned of it, leaving out what stands below ignored names.
+// WantTree compares a directory with what Tree returned before, except for ignored names and what is below them.
 func WantTree(t testing.TB, root string, want map[string]string, ignored ...string) {
 	t.Helper()
 	got := Tree(t, root)

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// mountVariable says that a test runs where it may mount.
+// mountVariable says that a test runs in the process that may mount.
 const mountVariable = "OCICACHE_TEST_MOUNT"
 
-// WithMounts runs a test in a process that may mount file systems which nobody else sees, and which go with it. It reports
-// whether this is that process. Where the system does not allow that, the test is skipped, or fails with E2E=required.
+// WithMounts runs a test in a process that may mount file systems that nobody else sees, and that go away with it. It reports
+// whether this is that process. If the system does not allow it, the test is skipped, or fails with E2E=required.
 func WithMounts(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(mountVariable) != "" {
@@ -43,7 +43,7 @@ func WithMounts(t *testing.T) bool {
 	return false
 }
 
-// namespaced runs the test in a process with other namespaces.
+// namespaced runs the test in a process with namespaces of its own.
 func namespaced(t *testing.T, flags uintptr) (out string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v") //nolint:gosec // it is this program
@@ -57,7 +57,7 @@ func namespaced(t *testing.T, flags uintptr) (out string, err error) {
 	return string(raw), err
 }
 
-// cant skips a test that can't run here, or lets it fail.
+// cant skips a test that can't run here, or fails it with E2E=required.
 func cant(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("E2E") == "required" {
@@ -66,7 +66,7 @@ func cant(t *testing.T, format string, args ...any) {
 	t.Skipf("NOT TESTED: "+format, args...)
 }
 
-// Mount mounts an empty file system of a size in bytes. Only WithMounts allows it.
+// Mount mounts an empty file system of a size in bytes. It needs WithMounts.
 func Mount(t *testing.T, dir string, size int64) {
 	t.Helper()
 	if err := mount(dir, 0, size); err != nil {
@@ -79,7 +79,7 @@ func Mount(t *testing.T, dir string, size int64) {
 	})
 }
 
-// Resize gives what Mount has mounted another size.
+// Resize changes the size of a file system that Mount has mounted, in bytes.
 func Resize(t *testing.T, dir string, size int64) {
 	t.Helper()
 	if err := mount(dir, syscall.MS_REMOUNT, size); err != nil {
@@ -87,7 +87,7 @@ func Resize(t *testing.T, dir string, size int64) {
 	}
 }
 
-// MakeReadOnly lets nobody write any more to what Mount has mounted.
+// MakeReadOnly makes a file system that Mount has mounted read-only.
 func MakeReadOnly(t *testing.T, dir string) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {

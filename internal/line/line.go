@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Arrived returns how many bytes the other end of a connection over TCP, be it with TLS, has acknowledged so far. Where the
-// system does not tell, known is false.
+// Arrived returns how many bytes the other end of a TCP connection, with or without TLS, has acknowledged so far. known is
+// false if the system does not tell.
 func Arrived(conn net.Conn) (bytes uint64, known bool) {
 	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = over.NetConn()

@@ -1,4 +1,4 @@
-// Package meant finds out which of the words that are known somebody meant by one that is not.
+// Package meant finds the known words that somebody probably meant by an unknown one.
 package meant
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 )
 
-// Ask asks for words, or returns "" where there are none.
+// Ask asks whether one of the words was meant, or returns "" if there are none.
 func Ask(words []string) string {
 	if len(words) == 0 {
 		return ""
@@ -17,8 +17,8 @@ func Ask(words []string) string {
 	return fmt.Sprintf("did you mean %s?", english.WordSeries(words, "or"))
 }
 
-// Of returns the words that somebody probably meant: what is the same but for one and several, those that begin so, else those with the
-// fewest slips between, if they are few.
+// Of returns the words that somebody probably meant: the plural in -ies of a word in -y, else up to three words that begin with the word,
+// else those with the fewest slips between, if they are few.
 func Of(typed string, words []string) []string {
 	typed = strings.ToLower(typed)
 	if stem, ok := strings.CutSuffix(typed, "y"); ok && slices.Contains(words, stem+"ies") {

@@ -1,6 +1,6 @@
 // Package parallel runs functions side by side: the errgroup of golang.org/x/sync, with two differences. A function that
-// panics ends its group with an error instead of the whole process, so that whoever called gets to give back locks and
-// temporary files, and a user gets a message. And what ends because another function failed says that, and not why the other did.
+// panics ends its group with an error instead of the whole process, so that the caller can release locks and remove
+// temporary files, and the user gets a message. And a function that ends because another failed says just that, not why the other did.
 package parallel
 
 import (
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Group is a number of functions that run side by side. Make it with New.
+// Group is a set of functions that run side by side. Make it with New.
 type Group struct {
 	group errgroup.Group
 	stop  context.CancelCauseFunc
@@ -21,7 +21,7 @@ type Group struct {
 	err  error // the first one
 }
 
-// New returns a group of at most limit functions at once, and the context for them, which ends with the first error: its cause is
+// New returns a group that runs at most limit functions at once, and their context, which the first error ends: its cause is
 // a *StoppedError.
 func New(ctx context.Context, limit int) (*Group, context.Context) {
 	ctx, stop := context.WithCancelCause(ctx)
@@ -36,7 +36,7 @@ func (g *Group) Go(run func() error) {
 		err := Guard(run)
 		if err != nil {
 			g.once.Do(func() {
-				g.err = err // before any other can fail for it
+				g.err = err // before any other can fail because of it
 				g.stop(&StoppedError{Err: err})
 			})
 		}
@@ -51,16 +51,16 @@ func (g *Group) Wait() error {
 	return g.err
 }
 
-// StoppedError says that a function was stopped because another one of its group failed, whose error it wraps without its text: to
-// whom this is told, it is about something else.
+// StoppedError says that a function was stopped because another one of its group failed. It wraps that error, but leaves out the
+// text, which is about something else.
 type StoppedError struct{ Err error }
 
 func (e *StoppedError) Error() string { return "stopped, because something else failed" }
 
-// Unwrap returns the error of the other.
+// Unwrap returns the error of the other function.
 func (e *StoppedError) Unwrap() error { return e.Err }
 
-// Guard runs a function, and returns a *PanicError where it panics.
+// Guard runs a function, and returns a *PanicError if it panics.
 func Guard(run func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -70,7 +70,7 @@ func Guard(run func() error) (err error) {
 	return run()
 }
 
-// PanicError says that the program did what nobody meant it to do.
+// PanicError says that a function panicked: the program has a bug.
 type PanicError struct {
 	Value any
 	Stack []byte

@@ -14,7 +14,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// bars draws one bar for everything and one for each blob that is under way.
+// bars draws one bar for everything and one for each blob in progress.
 type bars struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -50,7 +50,7 @@ func (b *bars) handle(e layout.Event) {
 			b.all = b.add(e.Verb, 0) // of no known size, or it would be done with the first cache
 		}
 		if b.all != nil {
-			b.all.SetTotal(max(b.total, 1), false) // 0 would be the end of it
+			b.all.SetTotal(max(b.total, 1), false) // 0 would end it
 		}
 	case layout.EventStart:
 		if bar := b.blobs[e.Digest]; bar != nil {
@@ -82,11 +82,11 @@ func short(d digest.Digest) string {
 	return d.Encoded()[:12]
 }
 
-// say writes a line, above the bars where there are any. The pool drops lines until it draws.
+// say writes a line, above the bars if there are any. The pool drops lines until it draws.
 func (b *bars) say(line string) {
 	select {
 	case <-b.show:
-		_, _ = io.WriteString(b.pool, line) // which after the end writes nothing
+		_, _ = io.WriteString(b.pool, line) // which writes nothing after the end
 	default:
 		if !b.ended {
 			_, _ = io.WriteString(b.w, line)
@@ -104,7 +104,7 @@ func printable(line string) string {
 	}, line)
 }
 
-// add returns nil where nothing can be shown any more: after the end, or when the terminal has gone away.
+// add adds a bar. It returns nil if nothing can be shown any more: after the end, or when the terminal has gone away.
 func (b *bars) add(name string, total int64) *mpb.Bar {
 	bar, err := b.pool.Add(total, mpb.BarStyle().Build(),
 		mpb.BarRemoveOnComplete(),

@@ -8,7 +8,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// line is one line of JSON. Bytes are told once, when a blob is done.
+// line is one line of JSON. Bytes are the size of what is planned or started; progress within a blob is not shown.
 type line struct {
 	Event  string `json:"event"` // plan, start, done or retry
 	Verb   string `json:"verb"`
@@ -16,7 +16,7 @@ type line struct {
 	Blobs  int    `json:"blobs,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
 	Error  string `json:"error,omitempty"`
-	// Seconds says of a retry when it comes.
+	// Seconds is the time until a retry.
 	Seconds layout.Seconds `json:"seconds,omitempty"`
 }
 
@@ -47,7 +47,7 @@ func newJSON(w io.Writer) (layout.Handler, func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !closed {
-			_ = enc.Encode(l) // progress that can't be shown stops no work
+			_ = enc.Encode(l) // progress that can't be shown does not stop the work
 		}
 	}
 	return handle, func() {

@@ -23,10 +23,10 @@ const (
 	Trace Mode = "trace"
 )
 
-// quiet is how long nothing is shown.
+// quiet is how long nothing is shown at first.
 const quiet = time.Second
 
-// Modes returns the modes that the command line spells.
+// Modes returns the modes that the command line accepts.
 func Modes() []Mode { return []Mode{Auto, Plain, JSON, None} }
 
 // Parse reads a mode as the command line spells it.
@@ -37,7 +37,7 @@ func Parse(name string) (Mode, error) {
 	return "", fmt.Errorf("unknown progress %q (want auto, plain, json or none)", name)
 }
 
-// New returns a handler that shows events on w, and a function that ends the show; nothing is written after it.
+// New returns a handler that shows events on w, and a function that ends this; nothing is written after it.
 func New(mode Mode, w io.Writer) (layout.Handler, func()) {
 	switch mode {
 	case Bars:

@@ -16,18 +16,18 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// interval is how often a line goes to a log.
+// interval is the time between lines in a log.
 const interval = 5 * time.Second
 
-// text writes a line now and then, about everything that is under way, and where it has written one, how it ended.
+// text writes a line now and then about everything in progress, and if it has written one, a last line about how that ended.
 type text struct {
 	mu            sync.Mutex
 	w             io.Writer
 	trace, ended  bool
-	shown         bool // that something is going on
+	shown         bool // a line was written
 	verb          string
 	blobs, count  int
-	failed        map[digest.Digest]bool // blobs, but for those that were only stopped, or are done again
+	failed        map[digest.Digest]bool // blobs, except those that were only stopped, or have begun again
 	bytes, total  int64
 	done, stopped chan struct{}
 }
@@ -47,7 +47,7 @@ func newText(w io.Writer, trace bool) (layout.Handler, func()) {
 	}
 }
 
-// outcome is the word for how it ended.
+// outcome returns the word for how it ended.
 func (t *text) outcome() string {
 	switch {
 	case len(t.failed) > 0:
@@ -58,7 +58,7 @@ func (t *text) outcome() string {
 	return "done"
 }
 
-// finish counts a blob that is over.
+// finish counts a blob that is done, or has failed.
 func (t *text) finish(blob digest.Digest, err error) {
 	var stopped *parallel.StoppedError
 	switch {
@@ -109,7 +109,7 @@ func (t *text) handle(e layout.Event) {
 	}
 }
 
-// show says how far it is.
+// show writes how far everything is.
 func (t *text) show() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,10 +6,10 @@ const (
 	shared = "/dev/shm"
 	tmpfs  = 0x01021994
 	noExec = 0x8
-	enough = 1 << 30 // bytes, of which all tests together need a tenth
+	enough = 1 << 30 // in bytes; all tests together need a tenth
 )
 
-// memory returns a directory that lies in memory, where all that tests do is possible, or "".
+// memory returns a directory in memory that allows everything that tests do, or "".
 func memory() string {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(shared, &stat); err != nil {

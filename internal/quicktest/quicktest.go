@@ -1,4 +1,4 @@
-// Package quicktest has tests take less time.
+// Package quicktest makes tests take less time.
 package quicktest
 
 import (
@@ -14,10 +14,10 @@ import (
 // variable says where temporary files are.
 const variable = "TMPDIR"
 
-// Most of what a test allocates are buffers that live no longer than it.
+// Most of what a test allocates is buffers that live no longer than the test.
 const (
-	garbage  = 400     // how much of it there may be, in percent of what is in use,
-	together = 4 << 30 // as long as both are not more bytes than this
+	garbage  = 400     // how much garbage there may be, in percent of the memory in use,
+	together = 4 << 30 // as long as both together have no more bytes than this
 )
 
 // Tests are the tests of a package.
@@ -25,10 +25,10 @@ type Tests struct {
 	m *testing.M
 }
 
-// Of is for a TestMain. It has the tests of a package, and the processes that they start, keep temporary files in memory: most
-// of what they would wait for are the syncs that each blob gets, in directories that are thrown away. Where TMPDIR says where
-// such files are to be, or memory has too little room, they are where they always are. And it has the tests collect garbage
-// less often, unless GOGC says how often, and run two at once on each processor, as many of them wait, unless -parallel says how many.
+// Of is for a TestMain. Its Run has the tests of a package, and the processes that they start, keep temporary files in memory:
+// otherwise they mostly wait for the syncs of blobs, in directories that are thrown away. If TMPDIR says where such files go, or
+// memory has too little room, they go where they always do. It also has the tests collect garbage less often, unless GOGC says how
+// often, and run two at once per processor, as many of them wait, unless -parallel says how many.
 func Of(m *testing.M) Tests { return Tests{m} }
 
 // Run runs the tests.
@@ -50,7 +50,7 @@ func (t Tests) Run() int {
 	return t.m.Run()
 }
 
-// inParallel has more tests run at once than there are processors, if nobody said how many.
+// inParallel lets more tests run at once than there are processors, unless -parallel says how many.
 func inParallel() error {
 	const name = "test.parallel"
 	flag.Parse()

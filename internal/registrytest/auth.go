@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// guardByPassword lets only those with the right password in.
+// guardByPassword lets in only requests with the right password.
 func guardByPassword(next http.Handler, user, password string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
@@ -25,10 +25,10 @@ func guardByPassword(next http.Handler, user, password string) http.Handler {
 	})
 }
 
-// tokenServer gives tokens out, each for the actions on the repositories that were asked for.
+// tokenServer issues tokens, each for the actions on repositories that were asked for.
 type tokenServer struct {
 	user string
-	uses int // of one token, 0 for any number
+	uses int // how often a token may be used, 0 for any number
 	url  string
 
 	mu       sync.Mutex
@@ -94,7 +94,7 @@ func (s *tokenServer) grant(grants map[string]bool) string {
 	return token
 }
 
-// guard lets only those with a token in.
+// guard lets in only requests with a token.
 func (s *tokenServer) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		repository, action := access(r)
@@ -118,7 +118,7 @@ func (s *tokenServer) guard(next http.Handler) http.Handler {
 	})
 }
 
-// use reports whether a token is good, and for what is asked. One that was used up no longer is.
+// use reports whether a token is known, and whether it allows what is asked. One that is used up is not known any more.
 func (s *tokenServer) use(token, repository, action string) (known, allowed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// apiError is an error in the way of the distribution specification.
+// apiError is an error as the distribution specification has it.
 type apiError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// distribution is what distribution 3 refuses in its default settings. Every entry of a list must be a manifest in the
-// same repository, and every blob that a manifest names must be there.
+// distribution refuses what distribution 3 refuses with its default settings: every entry of a list must be a manifest in
+// the same repository, and every blob that a manifest names must be there.
 type distribution struct {
 	next http.Handler
 	// takesLists is validation.manifests.indexes.platforms: none.
@@ -44,7 +44,7 @@ func (d *distribution) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// missing returns an error for each thing that a manifest names and the repository does not have.
+// missing returns an error for each thing that a manifest names but the repository does not have.
 func (d *distribution) missing(r *http.Request, p *pushed) []apiError {
 	entries, kind := p.Manifests, "manifests"
 	switch {
@@ -68,7 +68,7 @@ func (d *distribution) missing(r *http.Request, p *pushed) []apiError {
 	return missing
 }
 
-// readOnly is distribution with storage.maintenance.readonly: what writes has no handler.
+// readOnly is distribution with storage.maintenance.readonly: requests that write have no handler.
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -17,31 +17,31 @@ type Fault struct {
 	Method string // "" for any
 	Path   string // a regular expression for the URL's path, "" for any
 	Skip   int    // how many of these requests pass first
-	Times  int    // how many of them it happens to then; 0 means one, less than 0 all
+	Times  int    // how many of them it then happens to; 0 means one, less than 0 all
 
-	// Before runs before the request is looked at further, such as to move a tag in between.
+	// Before runs before the request is handled any further, for example to move a tag meanwhile.
 	Before func()
-	// Delay holds the request back.
+	// Delay is how long the request is held back.
 	Delay time.Duration
 
-	// Status answers at once, with RetryAfter as the header Retry-After where it is not "", and with Code, or one that
-	// fits the status, in the body.
+	// Status is answered at once, with RetryAfter as the header Retry-After unless it is "", and with Code, or one that fits
+	// the status, in the body.
 	Status     int
 	RetryAfter string
 	Code       string
-	// Endless has the body of such an answer go on until the client goes away.
+	// Endless makes the body of such an answer go on until the client goes away.
 	Endless bool
-	// CutAt breaks the connection after this fraction of the body: of the one that is sent by PATCH, PUT and POST, else of
-	// the one that is answered. With 1 the registry has got, or given, everything; only what follows is lost.
+	// CutAt breaks the connection after this fraction of the body: of the request for PATCH, PUT and POST, else of the
+	// answer. With 1 the registry has received, or sent, all of the body; only what follows is lost.
 	CutAt float64
-	// Drop breaks the connection before an answer. Go's HTTP client silently asks again if it was an old connection,
-	// and the request one without a body.
+	// Drop breaks the connection before an answer. Go's HTTP client silently tries again if the connection was an old
+	// one and the request has no body.
 	Drop bool
 	// Hang gives no answer until the client goes away or the test ends.
 	Hang bool
-	// LoseUpload says that the upload session is unknown, now and whenever it is named again.
+	// LoseUpload answers that the upload session is unknown, now and whenever it is named again.
 	LoseUpload bool
-	// Flip turns one bit in the middle of the answered body.
+	// Flip flips one bit in the middle of the answer's body.
 	Flip bool
 	// Length is added to the answer's Content-Length.
 	Length int64
@@ -63,7 +63,7 @@ func (i *Injected) Fired() int {
 	return i.fired
 }
 
-// faults are those of one server. Of several that fit a request the first happens.
+// faults are those of one server. If several match a request, the first one happens.
 type faults struct {
 	mu       sync.Mutex
 	injected []*Injected
@@ -91,7 +91,7 @@ func (s *Server) Heal() {
 }
 
 // AssertFired fails the test for each fault that did not happen as often as it should: a test of a fault that never
-// happened tests nothing. One without an end must have happened once.
+// happened tests nothing. One without a limit must have happened at least once.
 func (s *Server) AssertFired(t testing.TB) {
 	t.Helper()
 	s.faults.mu.Lock()
@@ -189,7 +189,7 @@ func (f *Fault) happen(w http.ResponseWriter, r *http.Request, next http.Handler
 	}
 }
 
-// goOn answers, and does not come to an end.
+// goOn answers without end.
 func (f *Fault) goOn(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.Status)
@@ -217,7 +217,7 @@ func (f *Fault) cut(r *http.Request) {
 	r.Body = &cutReader{ReadCloser: r.Body, left: int64(f.CutAt * float64(size))}
 }
 
-// answer gives the status in the way of the specification.
+// answer gives the status as the specification says.
 func (f *Fault) answer(w http.ResponseWriter) {
 	code, known := f.Code, map[int]string{
 		http.StatusTooManyRequests: "TOOMANYREQUESTS", http.StatusServiceUnavailable: "UNAVAILABLE",

@@ -16,24 +16,24 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// Options say what a registry is like. The zero value does as distribution 3 does as it comes: plain HTTP, open to
-// everybody, and it refuses caches that are lists, because their entries are no manifests.
+// Options say what a registry is like. The zero value is like distribution 3 with its defaults: plain HTTP, open to
+// everybody, and it refuses caches that are lists, because their entries are not manifests.
 type Options struct {
-	// TakesLists is distribution's validation.manifests.indexes.platforms: none. Registries with a Strict rule of
-	// their own have it anyway.
+	// TakesLists is distribution's validation.manifests.indexes.platforms: none. Registries with a Strict rule
+	// always have it.
 	TakesLists bool
 	// Strict refuses what another registry would refuse.
 	Strict Strict
-	// User and Password are asked for, as basic authentication, or by the token server where Token is set.
+	// User and Password are required, by basic authentication, or by the token server if Token is set.
 	User, Password string
-	// Token wants bearer tokens from a token server.
+	// Token requires bearer tokens from a token server.
 	Token bool
-	// TokenUses is how many requests a token is good for; 0 means that it stays good. Clients are told of an hour, as of a token whose
-	// registry has got other keys meanwhile.
+	// TokenUses is how many requests a token is good for; 0 means that it stays good. Clients are told that it is good for an hour, so it
+	// fails like one whose registry has new keys.
 	TokenUses int
 	// TLS serves HTTPS with a certificate that only Server.CertDir knows.
 	TLS bool
-	// NoMounts begins an upload where a blob of another repository is to be mounted.
+	// NoMounts begins an upload instead of mounting a blob of another repository.
 	NoMounts bool
 	// PlainTokens leaves the token server without TLS.
 	PlainTokens bool
@@ -45,21 +45,21 @@ type Options struct {
 	Classes []string
 }
 
-// Deletes says what of a registry may be deleted. "" is what the specification allows: tags, and manifests with all of their tags.
+// Deletes says what may be deleted in a registry. "" is what the specification allows: tags, and manifests with all of their tags.
 type Deletes string
 
 // What may be deleted.
 const (
-	DeletesNothing   Deletes = "nothing"   // distribution as it comes
+	DeletesNothing   Deletes = "nothing"   // distribution with its defaults
 	DeletesManifests Deletes = "manifests" // distribution 2
 	DeletesTogether  Deletes = "together"  // the manifest of a tag, with all of its tags
 )
 
 // Server is a running registry.
 type Server struct {
-	// Host is what stands before the repository in a reference, 127.0.0.1:PORT.
+	// Host is what precedes the repository in a reference, 127.0.0.1:PORT.
 	Host string
-	// URL is the address of the registry, without a slash at its end.
+	// URL is the address of the registry, without a trailing slash.
 	URL string
 	// CertDir is a directory with the certificate of the authority, for --cert-dir. It is "" without TLS.
 	CertDir string
@@ -75,7 +75,7 @@ type Server struct {
 // Request is a request that a registry has answered.
 type Request struct {
 	Method, Path, Query string
-	Status              int // 0 where the connection ended without an answer
+	Status              int // 0 if the connection ended without an answer
 }
 
 // New starts a registry.
@@ -166,7 +166,7 @@ func (s *Server) Forget() {
 	s.log = nil
 }
 
-// Token returns a bearer token for some actions on a repository, such as "pull" and "push". The server must be one with
+// Token returns a bearer token for some actions on a repository, such as "pull" and "push". The server must use
 // tokens.
 func (s *Server) Token(repository string, actions ...string) string {
 	grants := map[string]bool{}
@@ -178,7 +178,7 @@ func (s *Server) Token(repository string, actions ...string) string {
 	return s.tokens.grant(grants)
 }
 
-// ChangePassword has the token server want another password from now on, and takes all tokens back.
+// ChangePassword makes the token server require another password from now on, and revokes all tokens.
 func (s *Server) ChangePassword(password string) {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()

@@ -21,19 +21,19 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxTags is how many tags distribution lists at most where a client says how many it wants.
+// maxTags is the most tags that distribution lists at once if a client says how many it wants.
 const maxTags = 1000
 
-// specified is go-containerregistry's registry for manifests and tags, with what the distribution specification wants
-// and that one leaves out: blobs belong to a repository and come in any range, uploads have to be begun and are known by
-// a state that is a secret, long lists of tags come in pages, and a manifest that is deleted takes its tags with it.
+// specified is go-containerregistry's registry for manifests and tags, with what the distribution specification demands and that
+// registry leaves out: blobs belong to a repository and can be read in any range, uploads have to be begun and have a secret state
+// in their addresses, long lists of tags come in pages, and deleting a manifest deletes its tags.
 type specified struct {
 	next     http.Handler
 	noMounts bool
 
 	mu      sync.Mutex
 	blobs   map[string][]byte // by the path that they are read from
-	uploads map[string][]byte // what came so far, by the path that more is sent to
+	uploads map[string][]byte // what has arrived so far, by the path that more is sent to
 }
 
 func newSpecified(noMounts bool) *specified {
@@ -68,8 +68,8 @@ func (s *specified) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// route takes a path apart: what it is about (manifests, tags, blobs or uploads) and which of them. All are "" for other
-// paths.
+// route splits a path: the repository, what it is about (manifests, tags, blobs or uploads), and which of them. All are
+// "" for other paths.
 func route(path string) (repository, kind, reference string) {
 	rest := strings.TrimPrefix(path, "/v2/")
 	for _, part := range []string{"/blobs/uploads/", "/blobs/", "/manifests/", "/tags/"} {
@@ -151,7 +151,7 @@ func (s *specified) mounts(w http.ResponseWriter, r *http.Request, repository st
 	return true
 }
 
-// goOn keeps what came so far, and says where more of it goes to.
+// goOn keeps what has arrived so far, and says where to send more.
 func (s *specified) goOn(w http.ResponseWriter, r *http.Request, path string, all []byte) {
 	s.uploads[path] = all
 	location := &url.URL{Scheme: "http", Host: r.Host, Path: path, RawQuery: "_state=" + secretState}
@@ -163,7 +163,7 @@ func (s *specified) goOn(w http.ResponseWriter, r *http.Request, path string, al
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// secretState stands for the signed state that distribution has in the addresses of uploads. No error may show it.
+// secretState stands for the signed state that distribution puts into the addresses of uploads. No error may show it.
 const secretState = "c2VjcmV0LXVwbG9hZC1zdGF0ZQ"
 
 // tags lists tags in pages of n, from the one after last.
@@ -195,7 +195,7 @@ func (s *specified) tags(w http.ResponseWriter, r *http.Request) {
 	if n >= 0 && n <= len(page) {
 		page = page[:n]
 	}
-	if n > 0 && n == len(page) { // also where nothing follows
+	if n > 0 && n == len(page) { // even if nothing follows
 		next := url.Values{"n": {strconv.Itoa(n)}, "last": {page[n-1]}}
 		w.Header().Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.Path, next.Encode()))
 	}
@@ -208,7 +208,7 @@ type tagList struct {
 	Tags []string `json:"tags"`
 }
 
-// allTags asks the registry behind for all tags of a repository, and is false if there is none.
+// allTags asks the inner registry for all tags of a repository, and returns false if there is no such repository.
 func (s *specified) allTags(r *http.Request, repository string) ([]string, bool) {
 	answer := ask(s.next, r, http.MethodGet, "/v2/"+repository+"/tags/list")
 	var list tagList
@@ -227,7 +227,7 @@ func (s *specified) untag(r *http.Request, repository, digest string) {
 	}
 }
 
-// ask has a registry do something beside what it was asked for by r.
+// ask sends a registry another request, in addition to r.
 func ask(registry http.Handler, r *http.Request, method, path string) *httptest.ResponseRecorder {
 	other := r.Clone(r.Context())
 	other.Method, other.Body, other.ContentLength = method, http.NoBody, 0
@@ -238,7 +238,7 @@ func ask(registry http.Handler, r *http.Request, method, path string) *httptest.
 	return answer
 }
 
-// pass gives a recorded answer on.
+// pass passes on a recorded answer.
 func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)

@@ -39,7 +39,7 @@ type entry struct {
 // list reports whether it is a list of manifests.
 func (p *pushed) list() bool { return p.Config == nil && p.Layers == nil }
 
-// foreign returns the first entry of a list that is no manifest.
+// foreign returns the first entry of a list that is not a manifest.
 func (p *pushed) foreign() *entry {
 	for i := range p.Manifests {
 		if !buildcache.IsManifestType(p.Manifests[i].MediaType) {
@@ -49,7 +49,7 @@ func (p *pushed) foreign() *entry {
 	return nil
 }
 
-// refusal is the answer to what a registry does not take.
+// refusal is a registry's answer to something that it does not take.
 type refusal struct {
 	status        int
 	code, message string
@@ -74,7 +74,7 @@ func judged(judge func(*pushed) *refusal) Strict {
 	}
 }
 
-// readPushed reads a manifest that is pushed, and leaves it there to be read again.
+// readPushed reads a manifest that is pushed, and leaves it in the request to be read again.
 func readPushed(w http.ResponseWriter, r *http.Request) (*pushed, bool) {
 	repository, kind, reference := route(r.URL.Path)
 	if kind != "manifests" || r.Method != http.MethodPut {
@@ -90,7 +90,7 @@ func readPushed(w http.ResponseWriter, r *http.Request) (*pushed, bool) {
 	return p, true
 }
 
-// Quay2020 is Quay from 2020 to 3.10, as configured by default: lists need platforms, manifests the config of an image.
+// Quay2020 is Quay from 2020 to 3.10, as configured by default: lists need platforms, and manifests need the config of an image.
 func Quay2020(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		if p.list() {
@@ -160,7 +160,7 @@ func quayConfig(p *pushed) *refusal {
 	return quay(fmt.Sprintf(quaySchema+"'%s' is not one of ['%s']", p.Config.MediaType, types[0]))
 }
 
-// ECR is Amazon ECR: no entries that are no manifests, no manifest without layers or without a mediaType.
+// ECR is Amazon ECR: entries must be manifests, manifests must have layers, and all of them a mediaType.
 func ECR(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		if p.foreign() != nil || p.MediaType == "" || !p.list() && (p.Layers == nil || len(*p.Layers) == 0) {
@@ -173,7 +173,7 @@ func ECR(next http.Handler) http.Handler {
 	})(next)
 }
 
-// GCR is Google's Container Registry, as long as it existed.
+// GCR is Google's Container Registry, while it existed.
 func GCR(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		message := ""
@@ -191,8 +191,8 @@ func GCR(next http.Handler) http.Handler {
 	})(next)
 }
 
-// Alibaba is the personal edition of Alibaba's registry, or a distribution with a policy for classes: configs of images
-// only.
+// Alibaba is the personal edition of Alibaba's registry, or a distribution with a policy for classes: only configs of
+// images.
 func Alibaba(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		if p.Config == nil || strings.Contains(p.Config.MediaType, "image") {
@@ -212,7 +212,7 @@ func Gitea(next http.Handler) http.Handler {
 	})(next)
 }
 
-// Zot is zot without compatibility with Docker: OCI media types only, and at most 4 MiB.
+// Zot is zot without Docker compatibility: OCI media types only, and at most 4 MiB.
 func Zot(next http.Handler) http.Handler {
 	return judged(func(p *pushed) *refusal {
 		switch {
@@ -227,8 +227,8 @@ func Zot(next http.Handler) http.Handler {
 	})(next)
 }
 
-// GitLab is GitLab with its metadata database, which knows the media types of configs and artifacts that it takes, and
-// with a limit for manifests in bytes.
+// GitLab is GitLab with its metadata database, which takes only configs and artifacts whose media types it knows, and
+// with a limit for the size of manifests in bytes.
 func GitLab(limit int) Strict {
 	return judged(func(p *pushed) *refusal {
 		known := append(imageConfigs(), buildcache.MediaTypeConfig, "")
@@ -248,8 +248,8 @@ func GitLab(limit int) Strict {
 	})
 }
 
-// Harbor is Harbor: the registry behind it stores a list, then Harbor does not find the entries, and shows nothing. What
-// it does not find it calls by a code of its own.
+// Harbor is Harbor: the registry behind it stores a list, but Harbor does not find the entries, and shows nothing. It has
+// an error code of its own for what it does not find.
 func Harbor(next http.Handler) http.Handler {
 	return &harbor{next: next, hidden: map[string]bool{}}
 }
@@ -258,7 +258,7 @@ type harbor struct {
 	next http.Handler
 
 	mu     sync.Mutex
-	hidden map[string]bool // paths of what the registry behind it has
+	hidden map[string]bool // paths of lists that the registry behind it has, and Harbor does not show
 }
 
 func (h *harbor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -309,7 +309,7 @@ func harborUnknown(w http.ResponseWriter, repository, reference string) {
 	refuse(w, http.StatusNotFound, "NOT_FOUND", "artifact "+repository+separator+reference+" not found", nil)
 }
 
-// ReadOnlyProxy is a pull-through cache: it takes nothing.
+// ReadOnlyProxy is a pull-through cache: it refuses all writes.
 func ReadOnlyProxy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
@@ -321,7 +321,7 @@ func ReadOnlyProxy(next http.Handler) http.Handler {
 	})
 }
 
-// The registries whose tags can't be moved, not even to what they name already.
+// The registries whose tags can't be moved, not even to what they already name.
 var (
 	// QuayImmutable is Quay 3.17 with immutable tags.
 	QuayImmutable = immutable(func(p *pushed) *refusal {

@@ -18,24 +18,24 @@ type candidate struct {
 	digits int
 }
 
-// foundFiles are the files of an archive in volumes. There may be several of a number, in several directories.
+// foundFiles are the files of an archive in volumes. There may be several with one number, in several directories.
 type foundFiles struct {
 	path              string // FILE
 	volumes, recovery map[int][]candidate
 	lists             []string
-	// absent are names of volumes that were given and are not there, where others of their archive are.
+	// absent are given names of volumes that do not exist, while other files of their archive do.
 	absent []string
 
 	// What readLists finds out.
-	list      *listing // nil where there is none
+	list      *listing // nil if there is none
 	heads     map[string]*recoveryHead
 	headErrs  map[string]error
 	listFails []Problem
-	noList    []Problem // the list that is not there, where something else says what it said, or nothing needs it
+	noList    []Problem // the missing list, if recovery volumes say what it said
 	notes     []string
 }
 
-// findFiles finds the files that are named, and those beside them.
+// findFiles finds the named files, and the others of their archive next to them.
 func findFiles(names []string) (*foundFiles, error) {
 	found := &foundFiles{volumes: map[int][]candidate{}, recovery: map[int][]candidate{}}
 	var dirs []os.FileInfo
@@ -74,7 +74,7 @@ func findFiles(names []string) (*foundFiles, error) {
 	return found, nil
 }
 
-// checkAbsent fails where a file was named that is not there and is none of those that were lost.
+// checkAbsent fails if a named file does not exist, and is not one that the archive has lost.
 func (f *foundFiles) checkAbsent() error {
 	for _, path := range f.absent {
 		name, _ := parseVolumeName(filepath.Base(path)) // which was one
@@ -170,7 +170,7 @@ func disagree(onePath string, one *listing, otherPath string, other *listing) er
 		ErrMixed, onePath, one.id, len(one.sums), otherPath, other.id, len(other.sums))
 }
 
-// readHeads reads the heads of all recovery volumes. Without a list they have to agree, and what they say is returned.
+// readHeads reads the heads of all recovery volumes. Without a list they have to agree. It returns what they say.
 func (f *foundFiles) readHeads() (*listing, error) {
 	f.heads, f.headErrs = map[string]*recoveryHead{}, map[string]error{}
 	var list *listing

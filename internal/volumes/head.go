@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// marshalHead returns the head of the recovery volume with the number, from 1. Its length does not depend on the sums.
+// marshalHead returns the head of the recovery volume with the number, counted from 1. Its length does not depend on the sums.
 func (l *listing) marshalHead(number int) []byte {
 	list := l.marshal(true)
 	head := append(fmt.Appendf(nil, headFormat, number, len(list)), list...)
@@ -22,8 +22,8 @@ type recoveryHead struct {
 	length int64 // of the head, so that the payload begins there
 }
 
-// parseHead reads the head from the beginning of a recovery volume. It fails with ErrList where that is no head, or was
-// changed. However long the head says it is, no more is read than a head can have.
+// parseHead reads the head from the beginning of a recovery volume. It fails with ErrList if that is not a head, or was
+// changed. It reads no more than a head can have, however long the head claims to be.
 func parseHead(r io.Reader) (*recoveryHead, error) {
 	first := make([]byte, len(fmt.Sprintf(headFormat, 0, 0)))
 	if _, err := io.ReadFull(r, first); err != nil {

@@ -40,31 +40,31 @@ type listing struct {
 	recovery []recoverySum
 }
 
-// recoverySum has the sums of a recovery volume. The list in its head can't have that of the whole file.
+// recoverySum has the sums of a recovery volume. The list in its head can't contain the sum of the whole file.
 type recoverySum struct {
 	payload string // what follows the head
 	file    string
 }
 
-// volumeSize returns the size of the volume i, from 0.
+// volumeSize returns the size of volume i, counted from 0.
 func (l *listing) volumeSize(i int) int64 { return min(l.size, l.total-int64(i)*l.size) }
 
 // count returns how many volumes there have to be.
 func (l *listing) count() int64 { return (l.total-1)/l.size + 1 }
 
-// digits returns how many digits number them.
+// digits returns how many digits their numbers have.
 func (l *listing) digits() int { return volumeDigits(l.count()) }
 
-// volumeFile returns the name of the volume i, from 0, of an archive that is called file now.
+// volumeFile returns the name of volume i, counted from 0, of an archive that is now named file.
 func (l *listing) volumeFile(file string, i int) string { return volumeFile(file, i+1, l.digits()) }
 
-// same says that both are about the same volumes, whatever they were called.
+// same reports whether both are about the same volumes, whatever their names were.
 func (l *listing) same(other *listing) bool {
 	return l.id == other.id && l.total == other.total && l.size == other.size && slices.Equal(l.sums, other.sums) &&
 		slices.EqualFunc(l.recovery, other.recovery, func(a, b recoverySum) bool { return a.payload == b.payload })
 }
 
-// files returns the sums of all files that the list names, by their names; its own is not among them.
+// files returns the sums of all files that the list names, by name; the list itself is not among them.
 func (l *listing) files() map[string]string {
 	files := make(map[string]string, len(l.sums)+len(l.recovery))
 	for i, sum := range l.sums {
@@ -76,8 +76,8 @@ func (l *listing) files() map[string]string {
 	return files
 }
 
-// marshal returns the list as sha256sum reads it, what it does not know in comments; inHead without the sums of the
-// recovery volumes' files.
+// marshal returns the list as sha256sum reads it, with comments for what that does not know; inHead leaves out the sums of
+// the recovery volumes' files.
 func (l *listing) marshal(inHead bool) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s%s\n# archive %s\n# total %d bytes\n# volume %d bytes\n",
@@ -100,7 +100,7 @@ func sumOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// parseList reads a list, inHead or of a file. It takes nothing but what marshal writes and fails with ErrList
+// parseList reads a list, from a head or from a file. It takes nothing but what marshal writes and fails with ErrList
 // otherwise.
 func parseList(raw []byte, inHead bool) (*listing, error) {
 	list, err := scanList(string(raw))
@@ -116,7 +116,7 @@ func parseList(raw []byte, inHead bool) (*listing, error) {
 	return list, nil
 }
 
-// scanList takes what it finds; parseList looks at whether it is all.
+// scanList takes what it finds; parseList checks whether that is everything.
 func scanList(text string) (*listing, error) {
 	rest, ok := strings.CutPrefix(text, listMagic)
 	if !ok {
@@ -196,7 +196,7 @@ func checkSum(sum string) error {
 	return nil
 }
 
-// check says whether the numbers fit together.
+// check fails if the numbers do not fit together.
 func (l *listing) check() error {
 	if l.total <= 0 || l.size <= 0 || l.size > l.total {
 		return fmt.Errorf("an archive of %d bytes can't have volumes of %d", l.total, l.size)
@@ -209,7 +209,7 @@ func (l *listing) check() error {
 	return checkCounts(count, len(l.recovery))
 }
 
-// checkCounts says whether there can be so many volumes and recovery volumes.
+// checkCounts fails if there are too many volumes and recovery volumes.
 func checkCounts(volumes int64, recovery int) error {
 	switch {
 	case volumes > MaxVolumes:

@@ -16,16 +16,16 @@ import (
 const (
 	recoveryInfix = ".parity."
 	listSuffix    = ".SHA256SUMS"
-	// minDigits is how many digits a number has at least; those of volumes begin with a 0, so that FILE.0* are all
-	// volumes and nothing else, in their order.
+	// minDigits is the least number of digits; the numbers of volumes begin with a 0, so that FILE.0* are all
+	// volumes, in order, and nothing else.
 	minDigits = 3
-	// maxName is how long the name of a file can be on the file systems that matter.
+	// maxName is the longest name of a file on the file systems that matter, in bytes.
 	maxName = 255
 )
 
 // Limits of how an archive is split.
 const (
-	// MinVolume is the least size of a volume, in bytes.
+	// MinVolume is the smallest size of a volume, in bytes.
 	MinVolume = 1 << 10
 	// MaxVolumes is how many volumes an archive can have.
 	MaxVolumes = 99999
@@ -50,7 +50,7 @@ type volumeName struct {
 	digits int
 }
 
-// parseVolumeName takes the name of a file, without its directory, apart. It says false for other names.
+// parseVolumeName splits the name of a file, without its directory. It returns false for other names.
 func parseVolumeName(base string) (volumeName, bool) {
 	if stem, ok := strings.CutSuffix(base, listSuffix); ok {
 		return volumeName{stem: stem, kind: kindList}, stem != ""
@@ -72,21 +72,21 @@ func parseVolumeName(base string) (volumeName, bool) {
 	return name, base[dot+1] == '0' && number <= MaxVolumes
 }
 
-// volumeDigits returns how many digits number count volumes.
+// volumeDigits returns how many digits the numbers of count volumes have.
 func volumeDigits(count int64) int { return max(minDigits, len(strconv.FormatInt(count, 10))+1) }
 
-// volumeFile returns the name of a volume, with its number from 1, of FILE.
+// volumeFile returns the name of a volume of FILE, with its number, counted from 1.
 func volumeFile(file string, number, digits int) string {
 	return fmt.Sprintf("%s.%0*d", file, digits, number)
 }
 
-// recoveryFile returns the name of a recovery volume, with its number from 1, of FILE.
+// recoveryFile returns the name of a recovery volume of FILE, with its number, counted from 1.
 func recoveryFile(file string, number int) string {
 	return fmt.Sprintf("%s%s%0*d", file, recoveryInfix, minDigits, number)
 }
 
-// checkStem says why volumes can't be named after stem. What it lets pass can stand in a list as sha256sum reads it,
-// and is told apart again by parseVolumeName.
+// checkStem says why volumes can't be named after stem. Any stem that it accepts can be in a list that sha256sum reads,
+// and parseVolumeName finds it in names again.
 func checkStem(stem string) error {
 	if strings.ContainsFunc(stem, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == '/' }) {
 		return fmt.Errorf("the name %q has characters that a list of sums can't hold", stem)
@@ -101,8 +101,8 @@ func checkStem(stem string) error {
 	return nil
 }
 
-// family returns what has the name of the archive file, or the name that a volume, a recovery volume or a list of it
-// would have, in the order of the names.
+// family returns everything that has the name of the archive file, or a name that a volume, a recovery volume or a list
+// of it could have, sorted by name.
 func family(file string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(filepath.Dir(file))
 	if err != nil {
@@ -121,8 +121,8 @@ func IsVolume(path string) bool {
 	return ok
 }
 
-// Exist reports whether there are volumes or recovery volumes of an archive of the name file, or a list that Commit
-// wrote. file may be named like one of them that is not there.
+// Exist reports whether there are volumes or recovery volumes of an archive named file, or a list that Commit
+// wrote. file may also be named like one of them that does not exist.
 func Exist(file string) bool {
 	entries, err := family(file)
 	there := err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {

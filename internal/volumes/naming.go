@@ -12,9 +12,9 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// namingName is the directory in a work directory by which a set gets its names, all or none: first everything new lies in
-// "new" under its name, the list last; then the older set goes to "old"; then what is in "new" gets its place, the list last;
-// then what is in "old" is removed. So what a crash leaves can be told: with "new" empty it was done, else it is undone.
+// namingName is the directory in a work directory through which a set gets all of its names or none: first everything new is put into
+// "new" under its name, the list last; then the older set moves to "old"; then what is in "new" moves to its place, the list last;
+// then what is in "old" is removed. So what a crash leaves shows how far it was: with "new" empty it was done, else it is undone.
 const namingName = "naming"
 
 // naming is that directory.
@@ -40,10 +40,10 @@ func Unfinished(work string) bool {
 	return len(left)+len(old) > 0 || err != nil || oldErr != nil
 }
 
-// Restore ends what a process began that crashed while it gave the volumes of file their names, with the work directory
-// work. Where one of them has its name, the others get theirs, and what was to be replaced is removed; else what was to be
-// replaced is put back, and so it is where not all of the new ones are there and right any more. The caller holds the lock of
-// the work directory. Where names were taken meanwhile, it fails with an *ExistsError, and everything stays in the work
+// Restore finishes what a process left that crashed while it gave the volumes of file their names, with the work directory
+// work. If one of them has its name, the others get theirs, and what was to be replaced is removed; else what was to be
+// replaced is put back, as it also is if not all of the new ones are still there and right. The caller holds the lock of
+// the work directory. If names were taken meanwhile, Restore fails with an *ExistsError, and everything stays in the work
 // directory.
 func Restore(ctx context.Context, fsys durable.FS, file, work string) error {
 	if _, err := os.Lstat(filepath.Join(work, namingName)); errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +64,7 @@ func Restore(ctx context.Context, fsys durable.FS, file, work string) error {
 	return nil
 }
 
-// complete reports whether all that is new has its name, and gives the names that lack where some have theirs.
+// complete reports whether everything new has its name. If only some have theirs, it names the others first.
 func (n *naming) complete(ctx context.Context) (done bool, err error) {
 	left, err := namesIn(n.new)
 	if err != nil || len(left) == 0 {
@@ -79,7 +79,7 @@ func (n *naming) complete(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	for _, name := range append(slices.DeleteFunc(left, func(name string) bool { return name == listName }), listName) {
-		if name == listName { // the last: with it, the set counts
+		if name == listName { // the last one: with it, the set counts
 			if err := n.fs.SyncDir(n.dir); err != nil {
 				return false, err
 			}
@@ -109,7 +109,7 @@ func (n *naming) begun(ctx context.Context, list *listing) (begun bool, err erro
 	return begun, nil
 }
 
-// stage brings files to the disk under the names that they will have.
+// stage puts files into "new" under the names that they will have, and the list last.
 func (n *naming) stage(files []*durable.File, names []string, list *listing, mode fs.FileMode) error {
 	for _, path := range []string{n.new, n.old} {
 		dir, err := n.fs.MakeDir(path)
@@ -135,7 +135,7 @@ func (n *naming) stage(files []*durable.File, names []string, list *listing, mod
 	return file.Commit(filepath.Join(n.new, list.stem+listSuffix), mode)
 }
 
-// swap puts what was staged in the place of the older set.
+// swap replaces the older set by what was staged.
 func (n *naming) swap(names []string, to *Target) error {
 	if err := n.setAside(to); err != nil {
 		return err
@@ -145,7 +145,7 @@ func (n *naming) swap(names []string, to *Target) error {
 			return err
 		}
 	}
-	// Names among the new that come back without the list would say that nothing was named yet.
+	// If names come back in "new" after a crash, and the list does not, it would seem that nothing was named yet.
 	if err := errors.Join(n.fs.SyncDir(n.dir), n.fs.SyncDir(n.new)); err != nil {
 		return err
 	}
@@ -155,17 +155,17 @@ func (n *naming) swap(names []string, to *Target) error {
 	}
 	err := n.fs.SyncDir(n.dir)
 	if err == nil {
-		// A list that comes back beside its new name would have everything undone, with the older set gone.
+		// A list that comes back in "new" in addition to its new name would have everything undone, with the older set gone.
 		err = n.fs.SyncDir(n.new)
 	}
 	if err != nil {
-		// With no list among the new it would count as done.
+		// With no list in "new" it would count as done.
 		err = errors.Join(err, n.fs.RenameNew(filepath.Join(n.dir, list), filepath.Join(n.new, list)))
 	}
 	return err
 }
 
-// setAside moves the older set away, its list first. Only what is still as it was hashed goes.
+// setAside moves the older set away, its list first. It moves only files that have not changed since they were hashed.
 func (n *naming) setAside(to *Target) error {
 	for _, old := range slices.Backward(to.old) {
 		aside := filepath.Join(n.old, filepath.Base(old.path))
@@ -201,7 +201,7 @@ func (n *naming) place(name string, to *Target) error {
 	return nil
 }
 
-// undo takes names back, and puts the older set where it was. What can't be put back stays where it is.
+// undo takes the new names back, and puts the older set where it was. What can't be put back stays where it is.
 func (n *naming) undo(ctx context.Context) error {
 	list, err := readList(filepath.Join(n.new, filepath.Base(n.file)+listSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -219,7 +219,7 @@ func (n *naming) undo(ctx context.Context) error {
 	return n.clear()
 }
 
-// takeBack takes their names from the files of the new set.
+// takeBack takes the names away from the files of the new set.
 func (n *naming) takeBack(ctx context.Context, list *listing) error {
 	if err := n.unname(list.stem + listSuffix); err != nil {
 		return err
@@ -237,7 +237,7 @@ func (n *naming) takeBack(ctx context.Context, list *listing) error {
 			return err
 		}
 		if info == nil {
-			continue // gone, or another's by now
+			continue // gone, or something else by now
 		}
 		if err := n.fs.RenameNew(path, back); err != nil {
 			return err
@@ -268,7 +268,7 @@ func (n *naming) putBack() error {
 	return n.fs.SyncDir(n.dir)
 }
 
-// unname takes away the name of a file that is among the new as well: a crash may leave both names of a rename.
+// unname removes the name of a file that is also in "new": a crash may leave both names of a rename.
 func (n *naming) unname(name string) error {
 	path := filepath.Join(n.dir, name)
 	if !isSame(filepath.Join(n.new, name), path) {
@@ -277,14 +277,14 @@ func (n *naming) unname(name string) error {
 	return n.fs.Remove(path)
 }
 
-// isSame reports whether two names are of one file.
+// isSame reports whether two names are of the same file.
 func isSame(a, b string) bool {
 	one, errOne := os.Lstat(a)
 	other, errOther := os.Lstat(b)
 	return errOne == nil && errOther == nil && os.SameFile(one, other)
 }
 
-// finish removes the older set, for the new one has its names.
+// finish removes the older set, now that the new one has its names.
 func (n *naming) finish() error {
 	old, err := namesIn(n.old)
 	if err != nil {
@@ -298,7 +298,7 @@ func (n *naming) finish() error {
 	return n.clear()
 }
 
-// clear removes the directory, in which nothing is left that anybody needs. The list goes first: with it and without
+// clear removes the directory, which nobody needs any more. The list goes first: if it were there without the
 // other files, these would count as named.
 func (n *naming) clear() error {
 	names, err := namesIn(n.new)
@@ -322,7 +322,7 @@ func (n *naming) clear() error {
 	return nil
 }
 
-// namesIn lists a directory; one that is not there is empty.
+// namesIn lists a directory; one that does not exist counts as empty.
 func namesIn(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

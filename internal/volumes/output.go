@@ -12,21 +12,21 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// fileMode is the mode of archives, volumes, recovery volumes and lists, as far as the umask lets it.
+// fileMode is the mode of new archives, volumes, recovery volumes and lists, before the umask.
 const fileMode = 0o666
 
-// Writer is where the bytes of an archive go. Nothing of it is visible before Commit, but for a stream. Write may fail for
-// what an earlier call was given. Commit or Discard ends it; Discard after Commit does nothing.
+// Writer is where the bytes of an archive go. Nothing of it is visible before Commit, except in a stream. Write may fail because
+// of what an earlier call was given. Commit or Discard ends it; Discard after Commit does nothing.
 type Writer interface {
 	io.Writer
-	// Commit makes the archive last and gives it its names. Where one was taken since Claim it fails with an
-	// *ExistsError, and what had the names still has them.
+	// Commit makes the archive durable and gives it its names. If one was taken since Claim it fails with an
+	// *ExistsError, and what had the names keeps them.
 	Commit(ctx context.Context) error
 	Discard() error
 }
 
-// Create begins an archive: in volumes as the plan says, in one file where the plan is nil. Until Commit it lies in the
-// directory work, which is on the same file system and nobody else's. Where Unfinished says so after Commit, the
+// Create begins an archive: in volumes as the plan says, in one file if the plan is nil. Until Commit it lies in the
+// directory work, which must be on the same file system and nobody else's. If Unfinished says so after Commit, the
 // directory has to stay for Restore.
 func Create(work string, to *Target, plan *Plan, fsys durable.FS) (Writer, error) {
 	if (plan != nil) != to.options.Split {
@@ -56,7 +56,7 @@ func (e *WrittenError) Error() string { return fmt.Sprintf("%s is written; %v", 
 // Unwrap returns what failed.
 func (e *WrittenError) Unwrap() error { return e.Err }
 
-// fileWriter is an archive in one file. What is written goes to the file behind the caller's back.
+// fileWriter is an archive in one file. Another goroutine writes to the file.
 type fileWriter struct {
 	fs   durable.FS
 	to   *Target
@@ -89,7 +89,7 @@ func (w *fileWriter) Commit(ctx context.Context) error {
 	return errors.Join(w.removeOld(), w.Discard())
 }
 
-// name gives the file its name, in the place of the file that was claimed with it.
+// name gives the file its name, and replaces the file that was claimed with it.
 func (w *fileWriter) name() error {
 	path := w.to.file
 	var err error
@@ -114,7 +114,7 @@ func (w *fileWriter) name() error {
 	return nil
 }
 
-// takeBack takes the name from the file again, so that the next run finds it free.
+// takeBack takes the file's name away again, so that the next run finds it free.
 func (w *fileWriter) takeBack() error {
 	own, err := w.file.File().Stat()
 	if err != nil {
@@ -126,8 +126,8 @@ func (w *fileWriter) takeBack() error {
 	return w.fs.RenameNew(w.to.file, w.file.File().Name())
 }
 
-// removeOld removes the volumes that the file replaces, their list once the others are gone for good: as long as it is there
-// it says what may go.
+// removeOld removes the volumes that the file replaces, and their list once the others are gone for good: as long as the list
+// exists it says what may go.
 func (w *fileWriter) removeOld() error {
 	var changed []string
 	dir := filepath.Dir(w.to.file)
@@ -161,7 +161,7 @@ func (w *fileWriter) Discard() error {
 }
 
 // NewStream returns a Writer to w, for an archive that somebody reads while it is written. Its Discard does not wait for the
-// reader: what he has got he can't be told to forget.
+// reader, who can't be told to forget what has arrived.
 func NewStream(w io.Writer) Writer {
 	return &streamWriter{startPipe(func(p []byte) error {
 		_, err := w.Write(p)

@@ -6,20 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// chunkSize is how much of a stream is handed from whoever makes it to whoever hashes and writes it, in bytes.
+// chunkSize is how many bytes of a stream go at once from whoever makes it to whoever hashes and writes it.
 const chunkSize = 512 << 10
 
-// errClosed says that something is written after the end.
+// errClosed says that something was written after the end.
 var errClosed = errors.New("written to after it was closed")
 
-// pipe hands what is written to it in large pieces to a goroutine of its own.
+// pipe passes what is written to it, in large pieces, to a goroutine of its own.
 type pipe struct {
 	current    []byte
 	full, free chan []byte
 	done       chan struct{}
 	closed     bool
 	failed     atomic.Bool
-	err        error // of the goroutine, which ends its life with it
+	err        error // of the sink; to be read once done is closed
 }
 
 func startPipe(sink func([]byte) error) *pipe {

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// ErrSplit says that an archive can't be split as was asked for. Nothing has been written then.
+// ErrSplit says that an archive can't be split as asked. Nothing was written.
 var ErrSplit = errors.New("the archive can't be split so")
 
 // Plan says how an archive is split.
@@ -16,9 +16,9 @@ type Plan struct {
 	list *listing // without sums
 }
 
-// NewPlan splits an archive of total bytes, which is called file and is told apart from others by its id, into volumes of
-// size bytes, the last one of what is left, and adds parity recovery volumes. It fails with ErrSplit where that makes too
-// many volumes or too small ones, or where volumes can't have such names.
+// NewPlan splits an archive of total bytes, which is named file and identified by id, into volumes of size bytes, the last
+// one with what is left, and adds parity recovery volumes. It fails with ErrSplit if that makes too many volumes or
+// too small ones, or if volumes can't have such names.
 func NewPlan(file string, total int64, id string, size int64, parity int) (*Plan, error) {
 	list, err := planVolumes(filepath.Base(file), total, id, size, parity)
 	if err != nil {
@@ -55,7 +55,7 @@ func (p *Plan) begin() *listing {
 // Volumes returns how many volumes there will be, without recovery volumes.
 func (p *Plan) Volumes() int { return int(p.list.count()) }
 
-// Bytes returns how much there will be in all of these files together. How long lists and heads are does not depend on the sums in them.
+// Bytes returns the size of all files that there will be together. The length of lists and heads does not depend on the sums in them.
 func (p *Plan) Bytes() int64 {
 	list := p.begin()
 	some := sumOf(nil)

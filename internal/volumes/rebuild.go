@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// rebuildMemory is how much of all volumes together is in memory for one block that is rebuilt, in bytes.
+	// rebuildMemory is how many bytes of all volumes together are in memory to rebuild one block.
 	rebuildMemory = 16 << 20
 	// rebuildAtOnce is how many blocks are rebuilt at once.
 	rebuildAtOnce = 2
-	// rebuiltMemory is how much of what was rebuilt is kept, in bytes.
+	// rebuiltMemory is how many rebuilt bytes are kept.
 	rebuiltMemory = 16 << 20
 )
 
@@ -26,7 +26,7 @@ type rebuilder struct {
 	block int           // bytes of a block
 	kept  int           // how many blocks are kept
 	from  []int         // the shards, volumes first, that are read to rebuild
-	slots chan [][]byte // memory to read shards to; nil until it is used
+	slots chan [][]byte // memory to read shards into; nil until it is used
 
 	mu     sync.Mutex
 	blocks map[blockKey]*block
@@ -39,14 +39,14 @@ type blockKey struct {
 	number int64
 }
 
-// block is a block that was rebuilt, once done is closed.
+// block is a rebuilt block, once done is closed.
 type block struct {
 	done chan struct{}
 	data []byte
 	err  error
 }
 
-// start makes it ready to read.
+// start prepares it for reading.
 func (r *rebuilder) start() (err error) {
 	if r.coder, err = newCoder(len(r.volumes), len(r.recovery)); err != nil {
 		return fmt.Errorf("rebuild volumes: %w", err)
@@ -80,7 +80,7 @@ func (r *rebuilder) read(volume int, p []byte, offset int64) error {
 	return nil
 }
 
-// get returns a block, rebuilt by whoever wants it first. A block that could not be rebuilt is tried again by the next.
+// get returns a block, which the first caller rebuilds. If that fails, the next caller tries again.
 func (r *rebuilder) get(key blockKey) ([]byte, error) {
 	r.mu.Lock()
 	b, ok := r.blocks[key]

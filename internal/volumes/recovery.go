@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// parityMemory is how much of all volumes together is in memory while recovery volumes are computed, in bytes.
+	// parityMemory is how many bytes of all volumes together are in memory while recovery volumes are computed.
 	parityMemory = 32 << 20
-	// blockAlign is what blocks of volumes are multiples of, in bytes.
+	// blockAlign is the number of bytes that the sizes of blocks are multiples of.
 	blockAlign = 4 << 10
 )
 
@@ -63,12 +63,12 @@ func (w *splitWriter) addRecovery(ctx context.Context) (err error) {
 }
 
 // newCoder returns the code of version 1 of recovery volumes: Reed-Solomon over GF(2^8), the Vandermonde matrix made
-// systematic, one shard a volume. Others would need another headVersion.
+// systematic, one shard per volume. Another code would need another headVersion.
 func newCoder(count, parity int) (reedsolomon.Encoder, error) {
 	return reedsolomon.New(count, parity)
 }
 
-// blockSize is how much of each of count volumes is held at once, if memory bytes are there for all, and a volume has size.
+// blockSize returns how many bytes of each of count volumes, of size bytes, are held at once, with memory bytes for all together.
 func blockSize(memory int64, count int, size int64) int {
 	block := min(memory/int64(count), 1<<20) &^ (blockAlign - 1)
 	return int(min(max(block, blockAlign), size))
@@ -105,7 +105,7 @@ func (w *splitWriter) encode(ctx context.Context, coder reedsolomon.Encoder, inp
 	return nil
 }
 
-// readShard fills p with what is at the offset of a volume of size bytes. The last volume counts as filled with zeros.
+// readShard fills p with what is at offset in a volume of size bytes. The last volume counts as filled up with zeros.
 func readShard(r io.ReaderAt, p []byte, offset, size int64) error {
 	n := max(0, min(int64(len(p)), size-offset))
 	clear(p[n:])
@@ -115,7 +115,7 @@ func readShard(r io.ReaderAt, p []byte, offset, size int64) error {
 	return readFull(r, p[:n], offset)
 }
 
-// readFull reads all of p. That there is less is an error other than io.EOF, which would pass for the archive's end.
+// readFull fills p. If there are fewer bytes, the error is not io.EOF, which would pass for the archive's end.
 func readFull(r io.ReaderAt, p []byte, offset int64) error {
 	n, err := r.ReadAt(p, offset)
 	switch {

@@ -25,7 +25,7 @@ var (
 	ErrForeign = errors.New("of another archive, or of an earlier run under the same name")
 )
 
-// ErrMixed says that files were named together, or lie together, that belong to different archives.
+// ErrMixed says that files that were named together, or lie together, belong to different archives.
 var ErrMixed = errors.New("files of different archives")
 
 // Problem says what is wrong with a volume, a recovery volume or a list.
@@ -34,14 +34,14 @@ type Problem struct {
 	Err  error
 }
 
-// LostError lists all volumes, recovery volumes and lists of an archive that are missing or damaged, where that is
+// LostError lists all volumes, recovery volumes and lists of an archive that are missing or damaged, if they are
 // more than can be rebuilt.
 type LostError struct {
 	File    string // without .001
 	Volumes []Problem
 	Lost    int // how many volumes can't be read, of those that the archive has
 	Rebuild int // how many can be rebuilt from the recovery volumes that are left
-	// There are the volumes that are there, where there is neither a list nor a recovery volume to say how many there should be, and
+	// There are the volumes that exist, if neither a list nor a recovery volume says how many there should be, and
 	// the archive ends too early. Lost is 0 then.
 	There []string
 }
@@ -68,7 +68,7 @@ func (e *LostError) Unwrap() []error {
 	return errs
 }
 
-// Set is an archive in volumes that can be read anywhere, by several at once. Lost volumes are rebuilt while they
+// Set is an archive in volumes that can be read at any offset, by several at once. Lost volumes are rebuilt as they
 // are read.
 type Set struct {
 	fs      durable.FS
@@ -77,16 +77,16 @@ type Set struct {
 	total   int64
 	starts  []int64 // of the volumes in the archive
 	volumes []shard
-	rebuild *rebuilder // has the recovery volumes; nil where nothing names them
+	rebuild *rebuilder // has the recovery volumes; nil if nothing names them
 	notes   []string
 	lost    []Problem
 	files   []string // all that was found
 }
 
-// shard is what a volume or recovery volume adds to the archive. It is lost where its path is "".
+// shard is what a volume or recovery volume adds to the archive. It is lost if its path is "".
 type shard struct {
 	path   string
-	file   *os.File // nil where it is opened each time
+	file   *os.File // nil if it is opened each time
 	offset int64    // of the payload
 	size   int64    // of the payload
 }
@@ -106,9 +106,9 @@ func (s *shard) ReadAt(p []byte, offset int64) (n int, err error) {
 }
 
 // Open opens an archive in volumes. The names are those of volumes, recovery volumes or lists, in any order, or
-// FILE itself; what lies beside them is found. Every volume is hashed before it returns. Where more is missing or damaged
-// than recovery volumes make good, it fails with a *LostError that has all of it; where the files are not of one
-// archive, with ErrMixed. Nothing is written.
+// FILE itself; Open finds the other files next to them. It hashes every volume that has a known sum before it returns. If
+// more is missing or damaged than recovery volumes make up for, it fails with a *LostError that lists all of it; if the
+// files belong to different archives, with ErrMixed. It writes nothing.
 func Open(ctx context.Context, names []string) (*Set, error) {
 	found, err := findFiles(names)
 	if err != nil {
@@ -135,17 +135,17 @@ func Open(ctx context.Context, names []string) (*Set, error) {
 // Size returns how many bytes the archive has.
 func (s *Set) Size() int64 { return s.total }
 
-// ID returns the id of the archive, "" where neither a list nor a recovery volume says it.
+// ID returns the id of the archive, "" if neither a list nor a recovery volume says it.
 func (s *Set) ID() string { return s.id }
 
 // String returns the name of the archive, that of its volumes without the number.
 func (s *Set) String() string { return s.path }
 
-// Occupies reports whether path is one of the files of the set, those included that are damaged or not needed, or has the
-// name of the archive, or of a volume of it, where some of them lie: whoever writes there could replace what is read.
+// Occupies reports whether path is one of the files of the set, including those that are damaged or not needed, or has the
+// name of the archive, or of a volume of it, in one of their directories: writing there could replace what is read.
 func (s *Set) Occupies(path string) bool { return occupies(s.files, path) }
 
-// Occupies is Set.Occupies for the set that Open would make of file, or for file itself, in a set or not.
+// Occupies is Set.Occupies for the set that Open would open by the name file, and for file itself, in a set or not.
 func Occupies(file, path string) bool {
 	found, err := findFiles([]string{file})
 	return err == nil && occupies(found.all(), path) || sameFile(file, path)
@@ -174,7 +174,7 @@ func sameFile(a, b string) bool {
 // Notes says what is missing or damaged though the archive can be read, one sentence each.
 func (s *Set) Notes() []string { return s.notes }
 
-// Lost lists the volumes, recovery volumes and lists that are missing, damaged, or under the name of another one, though the archive can be read.
+// Lost lists the volumes, recovery volumes and lists that are missing, damaged or misnamed, though the archive can be read.
 func (s *Set) Lost() []Problem { return slices.Clone(s.lost) }
 
 // Close closes the volumes.
@@ -223,8 +223,8 @@ func (s *Set) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// concatenate takes the volumes as they are, from the first to the last, where nothing says how it should be. What the
-// last one lacks, or whether there should be more, the archive itself tells.
+// concatenate takes the volumes as they are, from the first to the last, if nothing says what they should be. The archive
+// itself shows whether the last one is cut off, or more should follow.
 func (s *Set) concatenate(found *foundFiles) error {
 	last, digits := 0, 0
 	for _, number := range slices.Sorted(maps.Keys(found.volumes)) {
@@ -272,7 +272,7 @@ func (s *Set) concatenate(found *foundFiles) error {
 	return nil
 }
 
-// MayLack returns what is missing if the archive ends too early: nil where a list says that all volumes are there.
+// MayLack returns what may be missing if the archive ends too early: nil if a list says that all volumes are there.
 func (s *Set) MayLack() *LostError {
 	if s.id != "" || len(s.volumes) == 0 {
 		return nil
@@ -290,7 +290,7 @@ func (s *Set) MayLack() *LostError {
 	return lost
 }
 
-// add appends a volume to the archive, and closes it again where too many are open.
+// add appends a volume to the archive, and closes it if too many are open.
 func (s *Set) add(volume shard) error {
 	var err error
 	if len(s.volumes) >= keepOpen && volume.file != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/ocicache/ocicache/internal/parallel"
 )
 
-// ExistsError says that names are taken that an archive needs for itself: its own, and all that its volumes, recovery
+// ExistsError says that names are taken that an archive needs for itself: its own, and any that its volumes, recovery
 // volumes and list could have. What has the names was not touched.
 type ExistsError struct {
 	Names []string // paths, all of them
-	// Overwrite says that replacing was asked for: what has these names is nothing that may be replaced.
+	// Overwrite says that replacing was asked for, but what has these names may not be replaced.
 	Overwrite bool
-	// Altered are the names among these, without their directory, that List has with other sums than they have now.
+	// Altered are the names among these, without their directory, whose files have other sums now than List says.
 	Altered []string
 	List    string
 }
@@ -47,7 +47,7 @@ func (e *ExistsError) Error() string {
 // Is makes it an fs.ErrExist.
 func (e *ExistsError) Is(target error) bool { return target == fs.ErrExist }
 
-// NameError says that an archive can't be called so, in one file or in volumes: whoever is given the name would look for a set
+// NameError says that an archive can't have a name, in one file or in volumes: whoever reads it by that name would look for a set
 // of volumes that it belongs to.
 type NameError struct {
 	Path string
@@ -72,13 +72,13 @@ func checkName(path string) error {
 // TargetOptions are for Claim. The zero value is for an archive in one file that replaces nothing.
 type TargetOptions struct {
 	Split     bool // it will be in volumes
-	Overwrite bool // an archive of the name may be replaced
+	Overwrite bool // an archive with the name may be replaced
 	FileAlone bool // of what is there, FILE may be replaced, but no volumes
-	// Ours reports whether a file at FILE is an archive of ours, that may be replaced. nil stands for none.
+	// Ours reports whether a file at FILE is an archive of ours, which may be replaced. nil means never.
 	Ours func(file io.Reader) bool
 }
 
-// Target is where an archive goes: a FILE, and what goes away for it.
+// Target is where an archive goes: a FILE, and what it replaces.
 type Target struct {
 	file    string
 	options TargetOptions
@@ -86,21 +86,21 @@ type Target struct {
 	old     []oldFile   // the older set; its list is the last
 }
 
-// oldFile is a file of an older set, as it was when its sum was found to be that of the list.
+// oldFile is a file of an older set, as it was when its sum was found to match the list.
 type oldFile struct {
 	path string
 	info os.FileInfo
 }
 
-// Claim finds out whether an archive can be called file. A symbolic link is followed where the archive is in one file. For
-// a name like that of a volume it fails with a *NameError, and so it does for what a link of any name leads to. Where FILE, or any name that a volume of FILE could have, is taken, it fails with an *ExistsError, unless it may be overwritten and
-// all that is there is
+// Claim checks whether an archive can be named file. If it is in one file, a symbolic link is followed. Claim fails with a *NameError
+// for a name like that of a volume, also if a link leads to one. It fails with an *ExistsError if FILE, or any name that a volume of
+// FILE could have, is taken, unless that may be overwritten and everything there is
 //
 //   - FILE, a regular file that is ours by the options, and the new archive is in one file as well, or
-//   - unless FILE alone may be, the set of an earlier Commit: FILE.SHA256SUMS is as Commit wrote it, and each other file is listed in it and has the
-//     sum that it says, so that it was hashed and nobody else's file can pass for a volume.
+//   - the set of an earlier Commit, unless only FILE may be replaced: FILE.SHA256SUMS is as Commit wrote it, and lists each other
+//     file with the sum that it has, so that it was hashed and nobody else's file can pass for a volume.
 //
-// Nothing is reserved by it: Commit looks again.
+// Claim reserves nothing: Commit checks again.
 func Claim(ctx context.Context, file string, o TargetOptions) (*Target, error) {
 	t := &Target{file: filepath.Clean(file), options: o}
 	if err := checkName(t.file); err != nil {
@@ -136,7 +136,7 @@ func Claim(ctx context.Context, file string, o TargetOptions) (*Target, error) {
 	return t, nil
 }
 
-// exists says which of the names that are taken are in the way: all of them, or those that are blocked where others may be replaced.
+// exists says which of the taken names are in the way: all of them, or only those that are blocked if others may be replaced.
 func (t *Target) exists(taken []fs.DirEntry, blocked []bool) *ExistsError {
 	e := &ExistsError{Overwrite: t.options.Overwrite, List: filepath.Base(t.file) + listSuffix}
 	var sums map[string]string
@@ -158,7 +158,7 @@ func (t *Target) exists(taken []fs.DirEntry, blocked []bool) *ExistsError {
 // File returns the path of the archive, that of its volumes without the number, with symbolic links followed.
 func (t *Target) File() string { return t.file }
 
-// mode returns the permissions of the new files. What replaces older ones is open to nobody to whom one of them was closed.
+// mode returns the permissions of the new files. If they replace older ones, nobody gets access that one of those denied.
 func (t *Target) mode() fs.FileMode {
 	mode := fs.ModePerm
 	if t.single != nil {
@@ -173,7 +173,7 @@ func (t *Target) mode() fs.FileMode {
 	return mode
 }
 
-// replace finds out what of that which is there may be replaced, and says which may not.
+// replace finds out which of the taken names may be replaced, and returns which may not.
 func (t *Target) replace(ctx context.Context, taken []fs.DirEntry) (blocked []bool, err error) {
 	sums := t.listed()
 	found := make([]os.FileInfo, len(taken))
@@ -210,7 +210,7 @@ func (t *Target) replace(ctx context.Context, taken []fs.DirEntry) (blocked []bo
 	return blocked, nil
 }
 
-// replaceable returns what FILE is where it is ours, else nil.
+// replaceable returns the info of FILE if that is ours, else nil.
 func (t *Target) replaceable() (info os.FileInfo, err error) {
 	file, _, err := durable.OpenRegular(t.file)
 	if err != nil {
@@ -223,7 +223,7 @@ func (t *Target) replaceable() (info os.FileInfo, err error) {
 	return file.Stat()
 }
 
-// order puts lists behind everything else.
+// order sorts lists after everything else.
 func order(path string) int {
 	if strings.HasSuffix(path, listSuffix) {
 		return 1
@@ -231,8 +231,8 @@ func order(path string) int {
 	return 0
 }
 
-// listed returns the sums of the files of an older set, its list included, by their names; nil where there is no list, or
-// one that is not as it was written, or was written for another name.
+// listed returns the sums of the files of an older set, including its list, by name; nil if there is no list, or one that
+// was changed, or was written for another name.
 func (t *Target) listed() map[string]string {
 	list, err := readList(t.file + listSuffix)
 	if err != nil || list.stem != filepath.Base(t.file) {
@@ -243,8 +243,8 @@ func (t *Target) listed() map[string]string {
 	return sums
 }
 
-// identify hashes a file, and returns what it is where it is a regular file that has the sum, else nil. It fails where it
-// is interrupted, and where the file can't be read.
+// identify hashes a file, and returns its info if it is a regular file with the sum, else nil. It fails if it is
+// interrupted, or if the file can't be read.
 func identify(ctx context.Context, path, sum string) (os.FileInfo, error) {
 	named, err := os.Lstat(path)
 	if err != nil || !named.Mode().IsRegular() {
@@ -269,7 +269,7 @@ func identify(ctx context.Context, path, sum string) (os.FileInfo, error) {
 	return named, closeFile(file)
 }
 
-// isAs reports whether a path still names the file that info is about, and it was not written to since.
+// isAs reports whether a path still names the file that info is about, unchanged since then.
 func isAs(path string, info os.FileInfo) bool {
 	now, err := os.Lstat(path)
 	return err == nil && os.SameFile(now, info) && now.Size() == info.Size() && now.ModTime().Equal(info.ModTime())

@@ -17,12 +17,12 @@ import (
 	"github.com/ocicache/ocicache/internal/parallel"
 )
 
-// checked is what became of looking for a volume or a recovery volume.
+// checked is the outcome of looking for a volume or a recovery volume.
 type checked struct {
 	shard shard
 	err   error  // why it is lost, if it is
-	holds int    // of what volume, from 1, the file has the bytes that has its name, where that is another one; 0 for none
-	under string // the name of another volume that it lies under, "" for its own
+	holds int    // the number, from 1, of another volume whose bytes are in the file with this one's name; 0 for none
+	under string // the name of another volume that it was found under, "" for its own
 }
 
 // verify looks at all volumes and recovery volumes that the list names, hashes them, and takes those that are right.
@@ -44,11 +44,11 @@ func (s *Set) verify(ctx context.Context, found *foundFiles) error {
 	return s.judge(found, volumes, recovery)
 }
 
-// judge says whether enough is there.
+// judge fails if not enough is there, and notes what is lost.
 func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 	stem := filepath.Base(s.path)
 	problems := slices.Clone(found.listFails)
-	var misnamed []Problem // of which nothing is lost
+	var misnamed []Problem // whose bytes are all there
 	lost, left := countLost(volumes), len(recovery)-countLost(recovery)
 	for i, volume := range volumes {
 		if volume.under != "" {
@@ -92,7 +92,7 @@ func countLost(shards []checked) (lost int) {
 	return lost
 }
 
-// orNo writes a number of things.
+// orNo returns a number as text, "no" for none.
 func orNo(n int) string {
 	if n <= 0 {
 		return "no"
@@ -121,12 +121,12 @@ func (f *foundFiles) leftovers() (notes []string) {
 	return notes
 }
 
-// check hashes what was found, several files at once. It fails only where it is interrupted, and then too returns what
+// check hashes what was found, several files at once. It fails only if it is interrupted, and even then returns what
 // it has opened.
 func (f *foundFiles) check(ctx context.Context) (volumes, recovery []checked, err error) {
 	list := f.list
 	volumes, recovery = make([]checked, len(list.sums)), make([]checked, len(list.recovery))
-	places := make(map[string]int, len(list.sums)) // where a sum belongs, from 1
+	places := make(map[string]int, len(list.sums)) // the volume that has a sum, from 1
 	for i, sum := range slices.Backward(list.sums) {
 		places[sum] = i + 1
 	}
@@ -149,7 +149,7 @@ func (f *foundFiles) check(ctx context.Context) (volumes, recovery []checked, er
 	return volumes, recovery, err
 }
 
-// findMisnamed takes volumes that are lost from files that have the names of others, where some were exchanged.
+// findMisnamed finds lost volumes in files that have the names of others, as when some were swapped.
 func (f *foundFiles) findMisnamed(ctx context.Context, volumes []checked) error {
 	for at := range volumes {
 		i := volumes[at].holds - 1
@@ -174,7 +174,7 @@ func (f *foundFiles) findMisnamed(ctx context.Context, volumes []checked) error 
 	return nil
 }
 
-// checkVolume looks for the volume i, from 0.
+// checkVolume looks for volume i, counted from 0.
 func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]int) (checked, error) {
 	result := checked{err: ErrMissing}
 	for _, c := range f.volumes[i+1] {
@@ -207,7 +207,7 @@ func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]i
 	return result, nil
 }
 
-// likelySize is the size of volume i, or of the last one or of those before it, where the file has that: it may be one of these.
+// likelySize returns the size of the file if some volume has that size, as it may be that one, else the size of volume i.
 func (f *foundFiles) likelySize(path string, i int) int64 {
 	size, last := f.list.volumeSize(i), f.list.volumeSize(len(f.list.sums)-1)
 	if info, err := os.Stat(path); err == nil && (info.Size() == last || info.Size() == f.list.size) {
@@ -216,7 +216,7 @@ func (f *foundFiles) likelySize(path string, i int) int64 {
 	return size
 }
 
-// checkRecovery looks for the recovery volume i, from 0.
+// checkRecovery looks for recovery volume i, counted from 0.
 func (f *foundFiles) checkRecovery(ctx context.Context, i int) (checked, error) {
 	result := checked{err: ErrMissing}
 	for _, c := range f.recovery[i+1] {
@@ -275,8 +275,8 @@ func closeFile(file *os.File) error {
 	return file.Close()
 }
 
-// hashFile returns the sum of a file from offset on, and the open file. The file has to have size bytes there; of a
-// longer or shorter one nothing is read.
+// hashFile returns the sum of a file from offset on, and the open file. The file must have exactly size bytes there; it
+// reads nothing of a longer or shorter one.
 func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, string, error) {
 	file, length, err := durable.On(ctx).OpenRegular(path)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/ocicache/ocicache/internal/durable"
 )
 
-// splitWriter is an archive in volumes that is being written. What is written to it is split, hashed and stored behind the
-// caller's back; Commit tells what became of it.
+// splitWriter is an archive in volumes that is being written. Another goroutine splits, hashes and stores what is written to
+// it; Commit returns what became of that.
 type splitWriter struct {
 	fs   durable.FS
 	work string // the work directory
@@ -45,7 +45,7 @@ func (w *splitWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// store appends to the current volume and begins the next one where it is full.
+// store appends to the current volume and begins the next one when that is full.
 func (w *splitWriter) store(p []byte) error {
 	for len(p) > 0 {
 		if w.current == nil {
@@ -75,8 +75,8 @@ func (w *splitWriter) store(p []byte) error {
 	return nil
 }
 
-// finishFile makes what was written to a file last. It is closed, for there may be more volumes than open files; the
-// lock that it loses by that is not needed in a directory of our own.
+// finishFile makes what was written to a file durable. It closes the file, as there may be more volumes than open files; the
+// lock that this releases is not needed in a directory of our own.
 func finishFile(file *durable.File, mode fs.FileMode) error {
 	if err := file.Sync(mode); err != nil {
 		return err
@@ -94,9 +94,9 @@ func (w *splitWriter) Discard() error {
 	return err
 }
 
-// Commit computes the recovery volumes and gives all files their names, the list last, in the place of the older set that
-// was claimed with them. If it fails, none of the new files has a name, and what was there is there; where that can't be
-// done either, or the process ends, Restore does it. Only a failure to remove the older set leaves the new one there.
+// Commit computes the recovery volumes and gives all files their names, the list last. They replace the older set that was
+// claimed with them. If it fails, none of the new files has a name, and what was there is there again; if that fails too,
+// or the process ends, Restore does it. The new set stays only if the failure was in removing the older one.
 func (w *splitWriter) Commit(ctx context.Context) error {
 	err := w.prepare(ctx)
 	if err == nil {
@@ -105,7 +105,7 @@ func (w *splitWriter) Commit(ctx context.Context) error {
 	return errors.Join(err, w.Discard())
 }
 
-// prepare brings everything to the disk, under temporary names.
+// prepare writes everything to disk, under temporary names.
 func (w *splitWriter) prepare(ctx context.Context) error {
 	if err := w.pipe.Close(); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (w *splitWriter) prepare(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// publish gives the files their names. Recovery volumes are first, for their heads say what else there has to be.
+// publish gives the files their names. Recovery volumes come first, as their heads say what else there has to be.
 func (w *splitWriter) publish(ctx context.Context) error {
 	n := newNaming(w.fs, w.to.file, w.work)
 	names := make([]string, 0, len(w.recovery)+len(w.data))

@@ -1,5 +1,5 @@
-// Package webpage writes results as pages that need nothing but themselves: no network and no other file. What they show comes
-// from others, so html/template escapes it, and a content security policy forbids all that is not ours.
+// Package webpage writes results as pages that need nothing but themselves: no network and no other file. What they show is not
+// ours, so html/template escapes it, and a content security policy forbids everything that is not ours.
 package webpage
 
 import (
@@ -27,7 +27,7 @@ var style string
 //go:embed table.js
 var script string
 
-// mark stands near the beginning of every page of ours.
+// mark is near the beginning of every page of ours.
 const mark = `<meta name="generator" content="ocicache">`
 
 // IsOurs reports whether a file that begins with head is a page that Write wrote.
@@ -36,14 +36,14 @@ func IsOurs(head []byte) bool { return bytes.Contains(head, []byte(mark)) }
 // Page is what a page is made of.
 type Page struct {
 	Title string
-	// Body is a template that gets Data. It has no styles and no handlers of its own, which the policy forbids. Tables of the class
-	// "sortable" sort by their headers and filter by an input that names them in data-filter; a cell is sorted by its data-v.
+	// Body is a template that gets Data. It must have no styles and no handlers of its own, which the policy forbids. Tables of the class
+	// "sortable" can be sorted by their headers and filtered by an input that names them in data-filter; a cell sorts by its data-v.
 	Body     string
 	Data     any
-	Sortable bool // there are such tables, and the script that they take
+	Sortable bool // there are such tables, so the page gets their script
 }
 
-// Write writes a page. Nothing is written where its template fails.
+// Write writes a page. It writes nothing if the template fails.
 func Write(w io.Writer, p Page) error {
 	parsed, err := template.New("page").Funcs(functions).Parse(shell)
 	if err == nil {
@@ -71,13 +71,13 @@ func Write(w io.Writer, p Page) error {
 	return err
 }
 
-// hashOf returns how a policy names a text that is allowed.
+// hashOf returns the name by which a policy allows a text.
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// functions are those of every template.
+// functions are available in every template.
 var functions = template.FuncMap{
 	"bytes":   Bytes,
 	"comma":   func(n int64) string { return humanize.Comma(n) },
@@ -88,18 +88,18 @@ var functions = template.FuncMap{
 	"short":   Short,
 }
 
-// Bytes writes a number of bytes, of which somebody else may say anything.
+// Bytes returns a number of bytes as text. The number may come from anybody, and be anything.
 func Bytes(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
 
-// Share writes how much n is of all, in percent.
+// Share returns n in percent of all.
 func Share(n, all int64) string {
 	return fmt.Sprintf("%.1f", 100*float64(max(n, 0))/float64(max(all, 1)))
 }
 
-// shortLength is how much of a digest finds it again.
+// shortLength is how many characters of a digest identify it.
 const shortLength = 12
 
-// Short cuts a digest down to what finds it again.
+// Short shortens a digest to what identifies it.
 func Short(d digest.Digest) string {
 	_, encoded, found := strings.Cut(d.String(), ":")
 	if !found {

@@ -15,19 +15,19 @@ import (
 	"testing"
 )
 
-// external matches what a page would have to ask for, or its policy would refuse: other files, and styles and handlers in elements. What is
-// escaped is none of them.
+// external matches what a page would have to load, or its policy would refuse: other files, and styles and handlers in elements. It does
+// not match escaped text.
 var external = regexp.MustCompile(
 	`(?i)<[a-z0-9]+(\s+[a-z-]+(="[^"]*")?)*?\s+((src|style|on[a-z]+)\s*=|href="[^#])|<(link|img|iframe|base|form)\b|url\(|@import|https?:`)
 
-// External returns something that a page would have to ask for, "" for nothing.
+// External returns something that a page would have to load, or its policy would refuse; "" for nothing.
 func External(page string) string { return external.FindString(page) }
 
-// variable has pages looked at: a browser is large, and is to be started once and not with every run of all tests.
+// variable makes tests look at pages: a browser is large, and should start once, not with every run of all tests.
 const variable = "OCICACHE_TEST_BROWSER"
 
 // Look writes a page to the artifacts of a test, with its screenshot, and returns what a browser makes of it: the elements, after
-// scripts ran, and the picture. What the page's policy refuses fails the test. Without a browser it skips the test, or
+// scripts ran, and the picture. Anything that the page's policy refuses fails the test. Without a browser the test is skipped, or
 // fails with E2E=required.
 func Look(t *testing.T, name string, write func(io.Writer) error) (dom string, shot image.Image) {
 	t.Helper()
@@ -49,7 +49,7 @@ func Look(t *testing.T, name string, write func(io.Writer) error) (dom string, s
 	return dom, shot
 }
 
-// Refused is Look for a page with what its policy refuses, and returns what the browser says of it in place of a picture.
+// Refused is Look for a page with things that its policy refuses. It returns what the browser says about them instead of a picture.
 func Refused(t *testing.T, name string, write func(io.Writer) error) (dom, said string) {
 	t.Helper()
 	return run(t, save(t, name, write), "--dump-dom")
@@ -69,7 +69,7 @@ func save(t *testing.T, name string, write func(io.Writer) error) string {
 	return page
 }
 
-// run opens a page, and returns what the browser prints, and what of it is from the page's console: errors, and what is refused.
+// run opens a page, and returns what the browser prints, and its messages from the page's console: errors, and what is refused.
 func run(t *testing.T, page, what string) (printed, said string) {
 	t.Helper()
 	if os.Getenv(variable) == "" {
