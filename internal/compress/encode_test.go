@@ -238,11 +238,32 @@ func TestEncodeEstargzRefuses(t *testing.T) {
 		"one that is cut within a header": smallTar(t)[:100],
 		"one that is cut within padding":  makeTar(t, "file", strings.Repeat("x", 700))[:1300],
 		"one that ends with a PAX header": danglingPAX(t),
+		"one with a sparse file":          sparsePAX(t),
 	} {
 		if _, err := compress.Encode(io.Discard, bytes.NewReader(data), buildcache.Estargz, 0); err == nil {
 			t.Errorf("%s was encoded", name)
 		}
 	}
+}
+
+// sparsePAX returns a tar with a file of 5 bytes and a hole, as GNU tar writes it with --sparse-version=0.1. Go's tar writer refuses to.
+func sparsePAX(tb testing.TB) []byte {
+	tb.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	header := &tar.Header{Name: "sparse", Typeflag: tar.TypeReg, Size: 5, Mode: 0o644, Format: tar.FormatPAX, PAXRecords: map[string]string{
+		"GNU-sparse.numblocks": "1", "GNU-sparse.map": "0,5", "GNU-sparse.size": "20",
+	}}
+	if err := w.WriteHeader(header); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := w.Write([]byte("12345")); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return bytes.ReplaceAll(out.Bytes(), []byte("GNU-sparse"), []byte("GNU.sparse"))
 }
 
 // damageHeader breaks the checksum of a tar's first header.

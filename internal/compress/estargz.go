@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/klauspost/compress/gzip"
@@ -90,7 +91,7 @@ func (d *Decoder) decodeEstargz(ctx context.Context, raw io.Reader, toc int64, f
 	if err != nil {
 		return nil, doubt(err)
 	}
-	proof := startProof()
+	proof := startProof(checkBoundary)
 	rest := func() error {
 		r, err := d.Decode(ctx, raw, buildcache.Estargz)
 		if err != nil {
@@ -136,11 +137,11 @@ type proof struct {
 	result chan error
 }
 
-func startProof() *proof {
+func startProof(check func(io.Reader) error) *proof {
 	pr, pw := io.Pipe()
 	p := &proof{pw, make(chan error, 1)}
 	go func() {
-		err := checkBoundary(pr)
+		err := check(pr)
 		_, copyErr := io.Copy(io.Discard, pr)
 		p.result <- errors.Join(err, copyErr)
 	}()
@@ -159,6 +160,24 @@ func (p *proof) end() error {
 // checkBoundary reads a tar with a table of contents after it, as BuildKit would: if that is not the next entry, and the
 // tar did not end before, the tar was cut.
 func checkBoundary(r io.Reader) error {
+	return walkToTOC(r, func(*tar.Header) error { return nil })
+}
+
+// checkEncodable is checkBoundary for a tar that is to be encoded. For a sparse file described by PAX records, the estargz library would
+// keep the header but write other content.
+func checkEncodable(r io.Reader) error {
+	return walkToTOC(r, func(header *tar.Header) error {
+		for key := range header.PAXRecords {
+			if strings.HasPrefix(key, "GNU.sparse.") {
+				return errSparse
+			}
+		}
+		return nil
+	})
+}
+
+// walkToTOC does what checkBoundary promises, and shows every entry to check.
+func walkToTOC(r io.Reader, check func(*tar.Header) error) error {
 	var toc bytes.Buffer
 	if err := tar.NewWriter(&toc).WriteHeader(&tar.Header{Name: estargz.TOCTarName, Typeflag: tar.TypeReg}); err != nil {
 		return err
@@ -177,11 +196,16 @@ func checkBoundary(r io.Reader) error {
 		case toc.Len() < whole:
 			return ErrNotEstargz
 		}
+		if err := check(header); err != nil {
+			return err
+		}
 	}
 }
 
 // errNoBoundary says that a table of contents after a tar would become part of what the end of the tar leaves unfinished.
 var errNoBoundary = errors.New("the tar ends within an entry, or with a header that is about the next one")
+
+var errSparse = errors.New("the tar has sparse files, which estargz can't hold")
 
 // encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be restored. Meanwhile it
 // decodes what was written, for the digest and the size of the whole. It fails if the tar does not end where a table of
@@ -197,14 +221,17 @@ func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 		_ = pr.CloseWithError(sum.err) // always nil; the writer gets sum.err
 		full <- sum
 	}()
-	proof := startProof()
+	proof := startProof(checkEncodable)
 	encoded, err := writeEstargz(io.MultiWriter(w, pw), io.TeeReader(tar, proof), level)
 	_ = pw.CloseWithError(err) // always nil; without an error the reader gets io.EOF
 	sum, proofErr := <-full, proof.end()
 	if err == nil {
 		err = sum.err
 	}
-	if err == nil && proofErr != nil {
+	switch {
+	case errors.Is(proofErr, errSparse):
+		err = fmt.Errorf("make estargz: %w", errSparse)
+	case err == nil && proofErr != nil:
 		err = fmt.Errorf("make estargz: %w", errNoBoundary)
 	}
 	if err != nil {
