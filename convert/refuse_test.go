@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -141,32 +142,52 @@ func wrongDiffID(t *testing.T, path string, layer buildcache.Descriptor) {
 func TestRefuseHalfTar(t *testing.T) {
 	t.Parallel()
 	path := layouttest.CopyCorpus(t, "artifact-gzip")
-	halfTar(t, path, layersOf(load(t, open(t, path), "latest"))[5])
+	halfTar(t, path, buildcache.Gzip)
 	before := layouttest.Tree(t, path)
 	src := open(t, path)
-	_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", toZstd)
-	var files *convert.TarError
-	if !errors.As(err, &files) || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("got %v", err)
+	held := layouttest.CopyCorpus(t, "artifact-gzip")
+	halfTar(t, held, buildcache.Zstd)
+	for name, dst := range map[string]layout.Place{"recompressed": layouttest.Create(t), "reused": open(t, held)} {
+		_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), dst, "other", toZstd)
+		var files *convert.TarError
+		if !errors.As(err, &files) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 	layouttest.WantTree(t, path, before)
 }
 
-// halfTar has a layer end within a file, with the digests that this has.
-func halfTar(t *testing.T, path string, layer buildcache.Descriptor) {
+// TestRepairHalfTar wants repair to drop what verify says that BuildKit can't extract.
+func TestRepairHalfTar(t *testing.T) {
+	t.Parallel()
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	halfTar(t, path, buildcache.Gzip)
+	kinds, left, _ := repairAll(t, open(t, path), convert.RepairOptions{Deep: true, Write: true})
+	if !slices.Equal(kinds, []string{string(buildcache.LayerUnreadable)}) || left > 0 {
+		t.Errorf("got %q, and %d left", kinds, left)
+	}
+	src := open(t, path)
+	if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", toZstd); err != nil {
+		t.Errorf("convert what was repaired: %v", err)
+	}
+}
+
+// halfTar has a layer of a corpus cache end within a file, with the digests that this has.
+func halfTar(t *testing.T, path string, compression buildcache.Compression) {
 	t.Helper()
 	var whole, packed bytes.Buffer
 	if err := tar.NewWriter(&whole).WriteHeader(&tar.Header{Name: "f", Mode: 0o644, Size: 2000}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := compress.Encode(&packed, bytes.NewReader(whole.Bytes()), buildcache.Gzip, 0); err != nil {
+	if _, err := compress.Encode(&packed, bytes.NewReader(whole.Bytes()), compression, 0); err != nil {
 		t.Fatal(err)
 	}
 	place := open(t, path)
 	cache := load(t, place, "latest")
+	layer := layersOf(cache)[5]
 	half := putBlob(t, place, packed.Bytes())
 	root, config := buildcache.ReplaceLayers(cache.Root, cache.Config, map[digest.Digest]buildcache.Blob{layer.Digest: {
-		Digest: half.Digest, Size: half.Size, DiffID: digest.FromBytes(whole.Bytes()), Compression: buildcache.Gzip,
+		Digest: half.Digest, Size: half.Size, DiffID: digest.FromBytes(whole.Bytes()), Compression: compression,
 	}})
 	of := putBlob(t, place, marshal(t, config))
 	root.Config.Digest, root.Config.Size = of.Digest, of.Size

@@ -51,10 +51,12 @@ func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 	return held.tar == want.tar, err
 }
 
-// isBroken reports whether a layer is missing, damaged, or not encoded as it should be. That proves nothing, and is no failure either.
+// isBroken reports whether a layer is missing, damaged, not encoded as it should be, or without a whole tar in it. That proves nothing,
+// and is no failure either.
 func isBroken(err error) bool {
 	var decode *compress.DecodeError
-	return errors.As(err, &decode) || errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) ||
+	var tar *TarError
+	return errors.As(err, &decode) || errors.As(err, &tar) || errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) ||
 		errors.Is(err, layout.ErrBlobMissing)
 }
 
@@ -66,7 +68,7 @@ type tarSums struct {
 	fullSize    int64                  // of an estargz blob's tar with its table of contents, in bytes, else 0
 }
 
-// sumTar reads a layer, verified, and decodes it.
+// sumTar reads a layer, verified, decodes it, and fails with a *TarError where BuildKit could not extract its files.
 func sumTar(
 	ctx context.Context, src layout.Source, blob buildcache.Descriptor, decoder *compress.Decoder, done func(int64),
 ) (sums tarSums, err error) {
@@ -92,22 +94,21 @@ func sumTar(
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
 	full, tar := sha256.New(), sha256.New()
-	var contents *tarCheck
-	var out io.Writer = full
-	if encoding.Compression == buildcache.Estargz {
-		contents = checkTar()
-		defer contents.end() //nolint:errcheck // where it is needed it was read
-		out = io.MultiWriter(full, contents)
-	}
-	decoded, err := decoder.DecodeTar(ctx, raw, encoding, out)
+	files := checkTar()
+	defer files.end() //nolint:errcheck // where it is needed it was read
+	decoded, err := decoder.DecodeTar(ctx, raw, encoding, io.MultiWriter(full, files))
 	if err != nil {
 		return sums, err
 	}
 	_, err = io.Copy(tar, decoded)
+	toc, size, tarErr := files.end()
+	if err = errors.Join(err, decoded.Close()); err == nil && tarErr != nil {
+		err = &TarError{Blob: blob.Digest, Err: tarErr}
+	}
 	sums.compression = encoding.Compression
 	sums.tar, sums.full = digest.NewDigest(digest.SHA256, tar), digest.NewDigest(digest.SHA256, full)
-	if contents != nil {
-		sums.toc, sums.fullSize, _ = contents.end() // a tar that can't be read has no table of contents
+	if encoding.Compression == buildcache.Estargz {
+		sums.toc, sums.fullSize = toc, size
 	}
-	return sums, errors.Join(err, decoded.Close())
+	return sums, err
 }
