@@ -163,6 +163,9 @@ func (r *repairer) repair(ctx context.Context, entry layout.Entry) error {
 	r.result.Written = true
 	if place, ok := r.place.(discarder); ok {
 		for _, blob := range r.discard {
+			if blob == r.result.To {
+				continue // what was written there is right
+			}
 			kept, err := place.DiscardDamaged(ctx, blob)
 			if err != nil {
 				return fmt.Errorf("the tag points to the repaired cache, but then: %w", err)
@@ -295,6 +298,8 @@ func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache,
 			return r.load(ctx, *found)
 		}
 		r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root's bytes have another digest, %s; what they say about the layers is checked", is)
+		r.o.Deep, r.result.Checked = true, CheckedBytes // nothing that such a root says is known to be true
+		r.discard = append(r.discard, entry.Descriptor.Digest)
 	}
 	if cache.Root, err = buildcache.ParseRoot(cache.RawRoot); err != nil {
 		r.leave(buildcache.RootInvalid, "root", entry.Descriptor.Digest, err.Error())

@@ -143,6 +143,17 @@ func editIndex(t *testing.T, path string, change func(entries []map[string]any) 
 	overwrite(t, file, marshal(t, index))
 }
 
+// editRoot changes the bytes of a root, and not its digest.
+func editRoot(t *testing.T, path, old, with string) {
+	t.Helper()
+	file := filepath.Join(path, "blobs", "sha256", layouttest.Entry(t, open(t, path), "latest").Descriptor.Digest.Encoded())
+	raw := readFile(t, file)
+	if !bytes.Contains(raw, []byte(old)) {
+		t.Fatalf("%s is not in the root", old)
+	}
+	overwrite(t, file, bytes.ReplaceAll(raw, []byte(old), []byte(with)))
+}
+
 // repairable are the ways in which caches are found broken that can be mended. all says that no result is lost by that.
 var repairable = []struct {
 	name   string
@@ -205,6 +216,11 @@ var repairable = []struct {
 			return entries
 		})
 	}, []string{"root-missing"}, false, true},
+	{"a diffID in the root is damaged", func(t *testing.T, path string) {
+		said := lowest(t, path).DiffID().String()
+		editRoot(t, path, said, digest.FromString("something else").String())
+	}, []string{"layer-diffid", "root-damaged"}, false, true},
+	{"a date in the root is damaged", func(t *testing.T, path string) { editRoot(t, path, `"2026-`, `"2027-`) }, []string{"root-damaged"}, false, true},
 	{"the tag is lost", func(t *testing.T, path string) {
 		editIndex(t, path, func(entries []map[string]any) []map[string]any {
 			delete(entries[0], "annotations")
