@@ -337,6 +337,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		return
 	case len(c.Repairs) == 0 && c.Checked == convert.CheckedBlobs:
 		say(w, "%s: no damage found, but the registry was only asked whether it has the layers; to read them, use --deep\n", name)
+	case len(c.Repairs) == 0 && len(r.Layout) > 0:
+		say(w, "%s: nothing else to repair\n", name)
 	case len(c.Repairs) == 0:
 		say(w, "%s: nothing to repair\n", name)
 	case c.Written:
