@@ -180,6 +180,14 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 			" turns it into a separate cache"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
+	default:
+		return hintNothing(e)
+	}
+}
+
+// hintNothing is about a place where nothing is that is known.
+func hintNothing(e *layout.NotFoundError) string {
+	switch {
 	case e.Begun:
 		return inspect.RemedyAgain
 	case e.Tag == "" && e.Digest == "":
