@@ -191,7 +191,7 @@ func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 	return nil
 }
 
-// announceHeld says how much of a destination is about to be read, besides what is done with the layers otherwise.
+// announceHeld announces that layers of a destination are about to be read, in addition to all other work on them.
 func announceHeld(layers map[digest.Digest]buildcache.Descriptor, onEvent layout.Handler) {
 	total := layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: len(layers)}
 	for _, layer := range layers {

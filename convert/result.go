@@ -37,7 +37,7 @@ type Result struct {
 // Root describes one side of a conversion. After a dry run the new digests are unknown if layers are recompressed.
 type Root struct {
 	Digest      digest.Digest   `json:"digest,omitempty"`
-	Form        buildcache.Form `json:"form,omitempty"` // as the media type "" where the cache failed
+	Form        buildcache.Form `json:"form,omitempty"` // "" if the cache failed, as is the media type
 	MediaType   string          `json:"mediaType,omitempty"`
 	Size        int64           `json:"size,omitempty"` // of the root itself
 	Config      digest.Digest   `json:"config,omitempty"`

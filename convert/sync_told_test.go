@@ -12,7 +12,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// TestSyncDeepTells announces what it reads of the destination before it does, where something is sent as well.
+// TestSyncDeepTells checks that layers of the destination are announced before they are read, even if others are sent.
 func TestSyncDeepTells(t *testing.T) {
 	t.Parallel()
 	src := open(t, several(t, "artifact-gzip"))

@@ -45,7 +45,7 @@ func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread
 // interrupted command or export leaves them. Repairing them would drop what is still to come.
 const RemedyInterrupted = RemedyAgain + "; repair shows what would be lost without the missing blobs"
 
-// RemedyAgain is what helps where a command was interrupted before there was a root.
+// RemedyAgain is what helps if a command was interrupted before it wrote a root.
 const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing is lost"
 
 // VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
@@ -188,7 +188,7 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 	return nil
 }
 
-// remedyWork says of blobs and leftovers with no root among them that they are probably wanted: tags and roots come last.
+// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are written last.
 func (r *Report) remedyWork() {
 	for i := range r.Problems {
 		if p := &r.Problems[i]; p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover {

@@ -71,7 +71,7 @@ func (e *DeletedError) Error() string {
 // Unwrap returns the cause.
 func (e *DeletedError) Unwrap() error { return e.Err }
 
-// OfImageError says that what is missing or damaged is part of an image, and not of a cache.
+// OfImageError says that what is missing or damaged is part of an image, not of a cache.
 type OfImageError struct{ Err error }
 
 func (e *OfImageError) Error() string { return e.Err.Error() }
@@ -103,8 +103,8 @@ type NotFoundError struct {
 	// Unnamed are roots of caches that are there untagged. Partial says that none of them has all its blobs.
 	Unnamed []digest.Digest
 	Partial bool
-	// Begun says that there is no root at all, but blobs or files of unended writes are: roots and tags come last, so that this is how
-	// interrupted work looks.
+	// Begun says that there is no root at all, but there are blobs or unfinished files. Interrupted work looks like this, because roots
+	// and tags are written last.
 	Begun bool
 }
 

@@ -297,7 +297,7 @@ func notFound(ctx context.Context, src Source, entries []Entry, tag string) erro
 	return errors.Join(e, err)
 }
 
-// lookAround says what else lies in a place where no tag names a cache.
+// lookAround finds out what else is in a place in which no tag names a cache.
 func (e *NotFoundError) lookAround(ctx context.Context, src Source) (err error) {
 	e.Unnamed, e.Partial, err = unnamed(ctx, src)
 	d, ok := src.(*Dir)

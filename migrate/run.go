@@ -49,7 +49,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	o = o.withDefaults()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	var looked atomic.Int64 // requests of a check, which are for looking alone
+	var looked atomic.Int64 // all requests of a check
 	if dry {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { looked.Add(1) }})
 	}

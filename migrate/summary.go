@@ -31,7 +31,7 @@ type Summary struct {
 	Causes []CauseGroup `json:"causes,omitempty"`
 	// Registries are what a plan means for each registry, according to a check.
 	Registries []RegistryUse `json:"registries,omitempty"`
-	// Requests are those that were made for caches; in a check, all that were made.
+	// Requests counts the requests for caches; in a check, all requests.
 	Requests int64 `json:"requests"`
 	// Moved is how many bytes all attempts have sent, Saved how many did not have to be sent, and had not been sent before for the same cache.
 	Moved int64          `json:"moved"`

@@ -24,7 +24,7 @@ type AuthError struct {
 	// CredsStore is the credential store that Docker's configuration names for all registries, if it does. The
 	// library does not ask it.
 	CredsStore string
-	// Insecure says that plain HTTP and any certificate were allowed, which other programs are to be told too.
+	// Insecure says that plain HTTP and any certificate were allowed. Programs that log in must be told that, too.
 	Insecure bool
 	Err      error
 }
@@ -58,7 +58,7 @@ func (e *AuthError) NextStep() string {
 	}
 }
 
-// logins names the programs that log in. Docker has no flag for a registry without TLS: its daemon's configuration says that.
+// logins names programs that log in. Docker has no flag for registries without TLS; they stand in its daemon's configuration.
 func (e *AuthError) logins() string {
 	if e.Insecure {
 		return fmt.Sprintf("'skopeo login --tls-verify=false %[1]s' or 'podman login --tls-verify=false %[1]s'", e.Host)

@@ -10,7 +10,7 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// TestFits names a command that makes a cache smaller where it is, and of an archive, which is not changed, one that takes it out.
+// TestFits checks that prune --fit is named for caches that can be changed in place, and for archives a command that brings the cache elsewhere.
 func TestFits(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "x.tar")

@@ -117,7 +117,7 @@ func (a *app) mentionUnpack(decompress string) string {
 	return mention(a.unpacking(decompress, file))
 }
 
-// unpacking is the command that unpacks a file, which is a word of a shell.
+// unpacking is the command that unpacks file, which is already quoted for a shell.
 func (a *app) unpacking(decompress, file string) string {
 	dir := "DIR"
 	if a.running != nil && a.running.Name() == "unpack" && a.running.Flags().NArg() > 1 {

@@ -112,7 +112,7 @@ func (a *app) hintConnection(err error) string {
 	return ""
 }
 
-// plainFlags names the flags that allow plain HTTP: of two registries, those of each end that none was given for.
+// plainFlags names the flags that allow plain HTTP: if both ends are registries, one for each end that has none yet.
 func (a *app) plainFlags() string {
 	const flag, off = "tls-verify", "=false"
 	if !a.hasTwoRegistries() {
@@ -131,7 +131,7 @@ func (a *app) plainFlags() string {
 	return text
 }
 
-// hasTwoRegistries reports whether the command that is running has flags for each end, and a registry of its own at each.
+// hasTwoRegistries reports whether the running command has flags for each end, and a different registry at each.
 func (a *app) hasTwoRegistries() bool {
 	if a.running == nil || a.running.Flags().Lookup(string(src)+"tls-verify") == nil {
 		return false

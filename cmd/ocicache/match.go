@@ -61,7 +61,7 @@ func noMatch(src layout.Source, entries []layout.Entry, patterns []string) error
 	return err
 }
 
-// regexpError says that a pattern which chooses nothing looks like a regular expression.
+// regexpError says that a pattern that matches nothing looks like a regular expression.
 type regexpError struct {
 	pattern string
 	err     error
@@ -70,12 +70,12 @@ type regexpError struct {
 func (e *regexpError) Error() string { return e.err.Error() }
 func (e *regexpError) Unwrap() error { return e.err }
 
-// isRegexp reports whether text looks like a regular expression. In no tag is any of the marks, but for the dot.
+// isRegexp reports whether text looks like a regular expression. Of these characters, tags only have the dot.
 func isRegexp(pattern string) bool {
 	return strings.ContainsAny(pattern, "^$()|{}\\") || strings.Contains(pattern, ".*") || strings.Contains(pattern, ".+")
 }
 
-// shellPattern returns what a simple regular expression means, as a shell pattern: with an example where it is not simple.
+// shellPattern translates a simple regular expression to a shell pattern. For others it returns an example.
 func shellPattern(expression string) string {
 	pattern := strings.NewReplacer("^", "", "$", "", ".*", "*", ".+", "?*", `\.`, ".").Replace(expression)
 	if pattern == "" || isRegexp(pattern) {

@@ -75,7 +75,7 @@ func (s subject) remedy(p buildcache.Problem) string {
 	return p.Remedy
 }
 
-// fits names the command that makes the subject smaller: an archive is not changed, but what comes of it.
+// fits names the command that makes the subject smaller. An archive can't be changed, so it names one that brings the cache elsewhere.
 func (s subject) fits() string {
 	if places.IsArchive(s.ref) {
 		return s.mention("sync", "DIR", "--fit")

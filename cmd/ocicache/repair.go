@@ -322,7 +322,7 @@ func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	return slices.ContainsFunc(c.Repairs, isMissing) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
 
-// nothing is what was to repair of a cache that is whole, as the list of tags was mended or not.
+// nothing says that a cache needed no repair; if the list of tags did, it was nothing else.
 func (r repairResult) nothing() string {
 	if len(r.Layout) > 0 {
 		return "nothing else"

@@ -97,7 +97,7 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) (err erro
 	return err
 }
 
-// without returns a directory as it would be without the tags that would be deleted.
+// without returns a view of a directory in which the tags that would be deleted are gone.
 func (r *rmResult) without(ctx context.Context, place layout.Source) (layout.Source, error) {
 	dir, ok := place.(*layout.Dir)
 	if !ok {

@@ -111,7 +111,7 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	return failed
 }
 
-// found says what ends the command, where something was found or could not be looked at.
+// found returns the error that ends the command if problems were found, or if something could not be read.
 func (r verifyResult) found(strict bool) error {
 	switch {
 	case len(r.Unread) > 0:
