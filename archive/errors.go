@@ -28,6 +28,22 @@ var ErrRequired = errors.New("required, but left out of the archive")
 // comes from a pipe.
 var ErrStream = errors.New("it can only be read from start to end")
 
+// StreamError says which file can only be read from front to back. It wraps ErrStream.
+type StreamError struct {
+	File       string
+	Compressed bool // or else it is a pipe, or the like
+}
+
+func (e *StreamError) Error() string {
+	if e.Compressed {
+		return fmt.Sprintf("%s is compressed: %v", e.File, ErrStream)
+	}
+	return fmt.Sprintf("%s: %v", e.File, ErrStream)
+}
+
+// Unwrap returns ErrStream.
+func (e *StreamError) Unwrap() error { return ErrStream }
+
 // HostileError says what is refused in an archive. Nothing of the archive is taken, except blobs already found to be right.
 type HostileError struct {
 	Archive string

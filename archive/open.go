@@ -48,7 +48,7 @@ type Archive struct {
 // Open opens the archive in the named files: one file, or some of the volumes, recovery volumes and lists of one
 // archive, next to which it looks for the others. It reads the names of the tar's entries, but no layers. It fails with
 // a *HostileError if it refuses the archive, with a *VolumesError if too many volumes are missing or damaged, and with
-// ErrStream if only UnpackStream can read it.
+// a *StreamError if only UnpackStream can read it.
 func Open(ctx context.Context, names []string, o OpenOptions) (*Archive, error) {
 	a := &Archive{base: o.Base}
 	var err error
@@ -127,7 +127,7 @@ func (f *tarFile) Size() int64 { return f.size }
 func openFile(fsys durable.FS, path string) (source, error) {
 	file, size, err := fsys.OpenRegular(path)
 	if errors.Is(err, durable.ErrNotRegular) {
-		return nil, fmt.Errorf("%s: %w", path, ErrStream)
+		return nil, &StreamError{File: path}
 	}
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func openFile(fsys durable.FS, path string) (source, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	if compress.DetectHead(head[:n]) != buildcache.Uncompressed {
-		return nil, errors.Join(fmt.Errorf("%s is compressed: %w", path, ErrStream), file.Close())
+		return nil, errors.Join(&StreamError{File: path, Compressed: true}, file.Close())
 	}
 	return &tarFile{File: file, fs: fsys, size: size}, nil
 }

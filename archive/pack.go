@@ -255,6 +255,8 @@ func (e *tarEntry) blame(err error) error {
 		return err
 	}
 	switch {
+	case e.of.Kind.IsImage():
+		err = &layout.OfImageError{Err: err}
 	case e.of.Kind != layout.KindCache:
 	case e.blob.Digest == e.of.Descriptor.Digest:
 		err = &layout.UnreadError{What: "root", Err: err}

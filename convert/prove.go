@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -174,10 +175,10 @@ func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 			moved[s.from.Digest] = true
 		}
 	}
-	for _, layer := range result.Root.LayersByDigest() {
-		if moved[layer.Digest] {
-			continue
-		}
+	held := result.Root.LayersByDigest()
+	maps.DeleteFunc(held, func(blob digest.Digest, _ buildcache.Descriptor) bool { return moved[blob] })
+	announceHeld(held, j.o.OnEvent)
+	for _, layer := range held {
 		err := readHeld(ctx, j.dst, layer, j.o.OnEvent)
 		if isBroken(err) {
 			return &layout.HeldError{Place: j.dst.String(), Err: err}
@@ -188,6 +189,15 @@ func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
 		j.proved.Add(layer.Size)
 	}
 	return nil
+}
+
+// announceHeld announces that layers of a destination are about to be read, in addition to all other work on them.
+func announceHeld(layers map[digest.Digest]buildcache.Descriptor, onEvent layout.Handler) {
+	total := layout.Event{Kind: layout.EventPlan, Verb: "verify", Count: len(layers)}
+	for _, layer := range layers {
+		total.Total += layer.Size
+	}
+	onEvent.Send(total)
 }
 
 // readHeld reads a layer of a destination to its end, verified.

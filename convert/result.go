@@ -37,8 +37,8 @@ type Result struct {
 // Root describes one side of a conversion. After a dry run the new digests are unknown if layers are recompressed.
 type Root struct {
 	Digest      digest.Digest   `json:"digest,omitempty"`
-	Form        buildcache.Form `json:"form"`
-	MediaType   string          `json:"mediaType"`
+	Form        buildcache.Form `json:"form,omitempty"` // "" if the cache failed, as is the media type
+	MediaType   string          `json:"mediaType,omitempty"`
 	Size        int64           `json:"size,omitempty"` // of the root itself
 	Config      digest.Digest   `json:"config,omitempty"`
 	LayersBytes int64           `json:"layersBytes,omitempty"` // of the distinct blobs

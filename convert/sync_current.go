@@ -118,7 +118,9 @@ func (s *syncer) isWhole(ctx context.Context, cache *layout.Cache, onEvent layou
 	if !s.o.Deep {
 		return true, nil
 	}
-	for _, layer := range cache.Root.LayersByDigest() {
+	layers := cache.Root.LayersByDigest()
+	announceHeld(layers, onEvent)
+	for _, layer := range layers {
 		err := readHeld(ctx, s.dst, layer, onEvent)
 		if isBroken(err) {
 			return false, nil

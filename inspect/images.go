@@ -65,9 +65,9 @@ func verifyImages(
 	return problems, nil
 }
 
-// remedyOfImage is what helps if a blob of an image is missing or damaged: none of our commands repairs images, and tools that
+// RemedyOfImage is what helps if a blob of an image is missing or damaged: none of our commands repairs images, and tools that
 // find the blob there leave it as it is.
-const remedyOfImage = "copy the image again, as repair leaves images; delete a damaged blob before, or it is left as it is"
+const RemedyOfImage = "copy the image again, as repair leaves images; delete a damaged blob before, or it is left as it is"
 
 // remedyImages sets the remedy of damaged blobs that no cache needs, but images do.
 func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry, damaged []buildcache.Problem) error {
@@ -89,7 +89,7 @@ func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry
 	}
 	for i := range damaged {
 		if needed[damaged[i].Digest] {
-			damaged[i].Remedy = remedyOfImage
+			damaged[i].Remedy = RemedyOfImage
 		}
 	}
 	return nil
@@ -114,7 +114,7 @@ func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcach
 	p := buildcache.NewProblem(kind, "image "+image.Descriptor.Digest.String(), detail).On(blob)
 	p.Cache = image.Tag
 	if kind != buildcache.RootInvalid {
-		p.Remedy = remedyOfImage
+		p.Remedy = RemedyOfImage
 	}
 	return &p, nil
 }

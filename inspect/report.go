@@ -43,8 +43,10 @@ func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread
 
 // RemedyInterrupted is what helps if caches are unnamed and incomplete: as tags come last, this is the state in which an
 // interrupted command or export leaves them. Repairing them would drop what is still to come.
-const RemedyInterrupted = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing " +
-	"is lost; repair shows what would be lost without the missing blobs"
+const RemedyInterrupted = RemedyAgain + "; repair shows what would be lost without the missing blobs"
+
+// RemedyAgain is what helps if a command was interrupted before it wrote a root.
+const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing is lost"
 
 // VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
 // rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers.
@@ -164,7 +166,11 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 			r.Unnamed = append(r.Unnamed, cache)
 		}
 	}
-	if !nameless || len(caches) == 0 {
+	switch {
+	case nameless && len(caches) == 0:
+		r.remedyWork()
+		return nil
+	case !nameless:
 		return nil
 	}
 	fault := layout.IndexNameless
@@ -180,6 +186,15 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool)
 	// Nothing must be removed before it is named.
 	r.Problems = slices.DeleteFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
 	return nil
+}
+
+// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are written last.
+func (r *Report) remedyWork() {
+	for i := range r.Problems {
+		if p := &r.Problems[i]; p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover {
+			p.Remedy = RemedyAgain + "; otherwise gc removes them"
+		}
+	}
 }
 
 // isWhole reports whether a cache is whole, by what was found when all blobs were hashed. It hashes blobs whose size differs

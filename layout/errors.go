@@ -71,6 +71,14 @@ func (e *DeletedError) Error() string {
 // Unwrap returns the cause.
 func (e *DeletedError) Unwrap() error { return e.Err }
 
+// OfImageError says that what is missing or damaged is part of an image, not of a cache.
+type OfImageError struct{ Err error }
+
+func (e *OfImageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *OfImageError) Unwrap() error { return e.Err }
+
 // UnreadError says that the root or the config of a cache can't be read. Without them there is no cache.
 type UnreadError struct {
 	What string // root or cache config
@@ -95,6 +103,9 @@ type NotFoundError struct {
 	// Unnamed are roots of caches that are there untagged. Partial says that none of them has all its blobs.
 	Unnamed []digest.Digest
 	Partial bool
+	// Begun says that there is no root at all, but there are blobs or unfinished files. Interrupted work looks like this, because roots
+	// and tags are written last.
+	Begun bool
 }
 
 func (e *NotFoundError) Error() string {

@@ -174,8 +174,8 @@ func CheckThere(ctx context.Context, src Source) error {
 	if err != nil || missing == "" {
 		return err
 	}
-	roots, partial, err := unnamed(ctx, src)
-	return errors.Join(&NotFoundError{Place: src.String(), Missing: missing, Unnamed: roots, Partial: partial}, err)
+	e := &NotFoundError{Place: src.String(), Missing: missing}
+	return errors.Join(e, e.lookAround(ctx, src))
 }
 
 // standIn returns the entry to use if no tag was given: latest, else the only one of the kind, else the only
@@ -289,11 +289,28 @@ func notFound(ctx context.Context, src Source, entries []Entry, tag string) erro
 	if p, ok := src.(Presence); ok && len(entries) == 0 {
 		e.Missing, _ = p.Missing(ctx) // if it can't be told, the message is that nothing is in it
 	}
-	var err error
-	if len(e.Tags) == 0 {
-		e.Unnamed, e.Partial, err = unnamed(ctx, src)
+	if len(e.Tags) > 0 {
+		return e
 	}
+	err := e.lookAround(ctx, src)
+	e.Begun = e.Begun && len(entries) == 0
 	return errors.Join(e, err)
+}
+
+// lookAround finds out what else is in a place in which no tag names a cache.
+func (e *NotFoundError) lookAround(ctx context.Context, src Source) (err error) {
+	e.Unnamed, e.Partial, err = unnamed(ctx, src)
+	d, ok := src.(*Dir)
+	if !ok || err != nil || len(e.Unnamed) > 0 {
+		return err
+	}
+	blobs, err := d.Blobs(ctx)
+	if err != nil {
+		return err
+	}
+	leftovers, err := d.Leftovers()
+	e.Begun = len(blobs)+len(leftovers) > 0
+	return err
 }
 
 func dangling(ctx context.Context, src Source, entry Entry) error {

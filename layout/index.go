@@ -66,8 +66,8 @@ func (d *Dir) isIndexQuiet() bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// readIndex reads an index.json and its permissions. raw is nil if there is none. If the file is too large, raw holds
-// enough to show that.
+// readIndex reads an index.json and its permissions. raw is nil if there is none. If the file is too large, it fails with an *IndexError
+// that wraps a *buildcache.SizeError; if it grew meanwhile, raw holds enough to show that.
 func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode, _ error) {
 	var path *fs.PathError
 	switch {
@@ -81,6 +81,10 @@ func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode,
 	info, err := file.Stat()
 	if err != nil {
 		return nil, 0, errors.Join(err, file.Close())
+	}
+	if size := info.Size(); size > buildcache.MaxIndex {
+		err := &buildcache.SizeError{What: indexName, Size: size, Limit: buildcache.MaxIndex}
+		return nil, 0, errors.Join(&IndexError{Path: file.Name(), Err: err}, file.Close())
 	}
 	raw, err = io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
 	return raw, info.Mode().Perm(), errors.Join(err, file.Close())

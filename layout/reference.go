@@ -86,27 +86,6 @@ func (r Reference) IsFar() bool {
 // ErrReference marks text that is not a valid reference.
 var ErrReference = errors.New("not a reference")
 
-// isTag reports whether text is a tag that registries accept or that image names in layouts have: these may have slashes, colons and
-// the like, and twice the length.
-func isTag(text string) bool { return isWord(text, "._-/+@:", 256) }
-
-// isNewTag reports whether text is a tag by the distribution specification.
-func isNewTag(text string) bool { return isWord(text, "._-", 128) }
-
-// isWord reports whether text is at most that many letters, digits, _ and, except as the first character, marks.
-func isWord(text, marks string, most int) bool {
-	for i := range len(text) {
-		c := text[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
-		case i > 0 && strings.IndexByte(marks, c) >= 0:
-		default:
-			return false
-		}
-	}
-	return text != "" && len(text) <= most
-}
-
 // ParseReference reads a reference as skopeo and podman spell it: oci:DIR[:TAG], oci-archive:FILE[:TAG],
 // docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST], - for a stream, or a bare path, which is never cut at a colon. An untagged root in
 // a layout is oci:DIR@DIGEST; in oci:DIR:TAG, everything after DIR: is the tag, even a digest. It doesn't look at the disk.
@@ -253,6 +232,9 @@ func splitName(k kind, text, name string) (Reference, error) {
 			return Reference{}, fmt.Errorf("%w: %q: %w", ErrReference, text, err)
 		}
 	}
+	if name, tag, ok := cutSlashedTag(ref.Path); ok && ref.Digest == "" {
+		return Reference{}, fmt.Errorf("%w: %w", ErrReference, newTagError(tag, fmt.Sprintf("%q is not a valid tag in %q", cut(tag), cut(text)), k.prefix+name+":"))
+	}
 	slash := strings.LastIndexByte(ref.Path, '/')
 	if at := strings.IndexByte(ref.Path[slash+1:], ':'); at >= 0 {
 		ref.Path, ref.Tag = ref.Path[:slash+1+at], ref.Path[slash+2+at:]
@@ -306,14 +288,6 @@ func (e *SpellingError) Error() string {
 // Unwrap returns ErrReference.
 func (e *SpellingError) Unwrap() error { return ErrReference }
 
-// CheckTag returns an error that wraps ErrReference if text can't be a tag.
-func CheckTag(text string) error {
-	if !isTag(text) {
-		return fmt.Errorf("%w: %q is not a valid tag", ErrReference, cut(text))
-	}
-	return nil
-}
-
 // cut shortens for an error what is longer than any tag, or any sensible reference.
 func cut(text string) string {
 	const most, shown = 512, 64
@@ -334,15 +308,6 @@ func cutAll(tags []string) string {
 		short = append(short, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(short, ", ")
-}
-
-// CheckNewTag returns an error for a tag that some places don't accept. Directories may have others, which can still be
-// used; new tags are such that the cache can go anywhere.
-func CheckNewTag(text string) error {
-	if !isNewTag(text) {
-		return fmt.Errorf("%q is not a valid new tag: want at most 128 letters, digits, _, . and -, not starting with . or -", cut(text))
-	}
-	return nil
 }
 
 // String returns the reference as ParseReference reads it.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize/english"
@@ -47,6 +49,10 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	o = o.withDefaults()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	var looked atomic.Int64 // all requests of a check
+	if dry {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { looked.Add(1) }})
+	}
 	r := &runner{
 		plan: plan, o: o, dry: dry, begun: begun, fail: fail, hosts: &hosts{giveUp: o.GiveUp, alive: o.alive(ctx)}, slots: newSlots(o.Jobs, plan.Registries),
 		caches:  make(chan struct{}, o.Parallel),
@@ -66,7 +72,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	}
 	r.summary.Causes, r.summary.Took = r.causes.sorted(), layout.Seconds(time.Since(begun))
 	if dry {
-		r.summary.Registries = r.uses.sorted()
+		r.summary.Registries, r.summary.Requests = r.uses.sorted(), looked.Load()
 	}
 	r.recordEnd(outer, err, notReached)
 	if err == nil {

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
 )
 
 // Summary is what a run did, or what a check found would be done.
@@ -29,7 +31,8 @@ type Summary struct {
 	Causes []CauseGroup `json:"causes,omitempty"`
 	// Registries are what a plan means for each registry, according to a check.
 	Registries []RegistryUse `json:"registries,omitempty"`
-	Requests   int64         `json:"requests"`
+	// Requests counts the requests for caches; in a check, all requests.
+	Requests int64 `json:"requests"`
 	// Moved is how many bytes all attempts have sent, Saved how many did not have to be sent, and had not been sent before for the same cache.
 	Moved int64          `json:"moved"`
 	Saved int64          `json:"saved"`
@@ -189,7 +192,10 @@ func (g groups) add(r Record) {
 
 // adviceFor returns what in a plan may help against a failure, or "".
 func adviceFor(r Record) string {
+	var auth *registry.AuthError
 	switch {
+	case r.Cause == CauseAccess && errors.As(r.err, &auth):
+		return auth.NextStep()
 	case r.Cause == CauseTLS:
 		return fmt.Sprintf("in the plan, registries: {%q: {tls_verify: false}} allows plain HTTP and any certificate, for lines of SOURCE and TARGET "+
 			"--tls-verify=false does; cert_dir names who is trusted", hostAtFault(r))

@@ -24,7 +24,9 @@ type AuthError struct {
 	// CredsStore is the credential store that Docker's configuration names for all registries, if it does. The
 	// library does not ask it.
 	CredsStore string
-	Err        error
+	// Insecure says that plain HTTP and any certificate were allowed. Programs that log in must be told that, too.
+	Insecure bool
+	Err      error
 }
 
 func (e *AuthError) Error() string {
@@ -41,12 +43,35 @@ func (e *AuthError) Error() string {
 // Unwrap returns the cause.
 func (e *AuthError) Unwrap() error { return e.Err }
 
+// NextStep says what probably helps.
+func (e *AuthError) NextStep() string {
+	switch {
+	case e.CredsStore != "":
+		return fmt.Sprintf("Docker keeps its credentials in the store %q, which ocicache does not read; set it for this registry with "+
+			`"credHelpers": {%q: %q}, or use --creds or --authfile`, e.CredsStore, e.Host, e.CredsStore)
+	case e.User != "" && e.Status == http.StatusUnauthorized:
+		return "the user or password is wrong or has expired; log in again with " + e.logins() + ", or use --creds or --authfile"
+	case e.Status == http.StatusForbidden && e.From != "":
+		return "the login works, but this user isn't allowed to do that; ask the registry's administrator"
+	default:
+		return "log in with " + e.logins() + ", or use --creds, --authfile or --registry-token"
+	}
+}
+
+// logins names programs that log in. Docker has no flag for registries without TLS; they stand in its daemon's configuration.
+func (e *AuthError) logins() string {
+	if e.Insecure {
+		return fmt.Sprintf("'skopeo login --tls-verify=false %[1]s' or 'podman login --tls-verify=false %[1]s'", e.Host)
+	}
+	return "'skopeo login', 'podman login' or 'docker login'"
+}
+
 // wrap adds to an error what was being done to which repository, and by way of which host.
 func (r *Repository) wrap(what string, h *host, err error) error {
 	err = &requestError{repository: r.String(), host: r.Host(), what: what, answered: h.answered.Load(), err: err}
 	if status := httpStatus(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
 		user, from := r.credentials()
-		return &AuthError{Host: r.Host(), Status: status, User: user, From: from, CredsStore: credsStore(), Err: err}
+		return &AuthError{Host: r.Host(), Status: status, User: user, From: from, CredsStore: credsStore(), Insecure: h.insecure, Err: err}
 	}
 	return err
 }

@@ -59,8 +59,15 @@ func (a *app) hintUsage(err error) string {
 		word        *wordError
 		age         *convert.AgeError
 		either      *eitherError
+		expression  *regexpError
+		tag         *layout.TagError
 	)
 	switch {
+	case errors.As(err, &expression):
+		return fmt.Sprintf("--match takes shell patterns, not regular expressions, and matches the whole tag: * stands for anything, such as --match %s; "+
+			"for several patterns, repeat the flag", quoted(shellPattern(expression.pattern)))
+	case errors.As(err, &tag) && tag.Meant != "":
+		return "only directories and archives can have / in their tags, registries can't; did you mean " + quoted(tag.Meant) + "?"
 	case errors.As(err, &either):
 		return a.hintEither(either)
 	case errors.As(err, &age) && age.Meant != "":

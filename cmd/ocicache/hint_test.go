@@ -18,20 +18,26 @@ import (
 // TestHintsNameFlags says that a hint about a connection names no flag that the command does not have.
 func TestHintsNameFlags(t *testing.T) {
 	t.Parallel()
-	for name, both := range map[string]bool{"explain": false, "copy": true} {
+	for line, both := range map[string]bool{
+		"explain docker://a.test/x": false, "copy docker://a.test/x dir": false, "sync docker://a.test/x docker://a.test/y": false,
+		"copy docker://a.test/x docker://b.test/x": true,
+	} {
 		a := &app{}
-		cmd, _, err := a.command().Find([]string{name})
+		cmd, args, err := a.command().Find(strings.Fields(line))
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		a.running = cmd
 		hint := a.hint(http.ErrSchemeMismatch)
 		if strings.Contains(hint, "--src-tls-verify") != both {
-			t.Errorf("%s: %q", name, hint)
+			t.Errorf("%s: %q", line, hint)
 		}
 		for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(hint, -1) {
 			if !hasFlag(cmd, strings.TrimPrefix(flag, "--")) && cmd.Flags().Lookup("src-"+strings.TrimPrefix(flag, "--")) == nil {
-				t.Errorf("%s: the hint names %s: %q", name, flag, hint)
+				t.Errorf("%s: the hint names %s: %q", line, flag, hint)
 			}
 		}
 	}

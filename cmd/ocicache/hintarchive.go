@@ -22,6 +22,7 @@ func (a *app) hintArchive(err error) string {
 		taken   *archive.ReceiptTakenError
 		lost    *archive.VolumesError
 		full    *archive.FullError
+		stream  *archive.StreamError
 	)
 	switch {
 	case errors.As(err, &full):
@@ -41,8 +42,8 @@ func (a *app) hintArchive(err error) string {
 		return "give them tags first, or choose a tagged one with --tag or oci:DIR:TAG"
 	case errors.Is(err, archive.ErrRequired):
 		return "the archive leaves out what the far side already has; use --base with a place that has it (can be DST itself)"
-	case errors.Is(err, archive.ErrStream):
-		return a.mentionUnpack("") + " can read it; for anything else, unpack or decompress it first"
+	case errors.As(err, &stream):
+		return mention(a.unpacking("", pathArgument(stream.File))) + " can read it; for anything else, unpack or decompress it first"
 	case errors.Is(err, archive.ErrTooLarge):
 		return "if you trust it, decompress it in a pipe: " + a.mentionUnpack("PROGRAM -dc ") + ", where PROGRAM is what compressed it, such as zstd or gzip"
 	case errors.Is(err, archive.ErrTruncated), errors.Is(err, archive.ErrDamaged):
@@ -109,18 +110,23 @@ func isReceipt(path string) bool {
 
 // mentionUnpack names the command that unpacks what the running command reads, in a pipe if a program has to decompress it first.
 func (a *app) mentionUnpack(decompress string) string {
-	s, ok := a.argument(0)
-	file, dir := "FILE", "DIR"
-	if ok && s.ref.IsLocal() {
+	file := "FILE"
+	if s, ok := a.argument(0); ok && s.ref.IsLocal() {
 		file = pathArgument(s.ref.Path)
 	}
+	return mention(a.unpacking(decompress, file))
+}
+
+// unpacking is the command that unpacks file, which is already quoted for a shell.
+func (a *app) unpacking(decompress, file string) string {
+	dir := "DIR"
 	if a.running != nil && a.running.Name() == "unpack" && a.running.Flags().NArg() > 1 {
 		dir = quoted(a.running.Flags().Arg(a.running.Flags().NArg() - 1))
 	}
 	if decompress != "" {
-		return mention(decompress + file + " | ocicache unpack - " + dir)
+		return decompress + file + " | ocicache unpack - " + dir
 	}
-	return mention("ocicache unpack " + file + " " + dir)
+	return "ocicache unpack " + file + " " + dir
 }
 
 // hintExists is about names that are already taken.

@@ -129,7 +129,7 @@ func (a *app) hintIndex(err error) string {
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; %s tags the newest one, %s tags this one; to remove everything, delete the directory",
 			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))
-	case errors.As(err, &index) && errors.Is(err, durable.ErrNotRegular):
+	case errors.As(err, &index) && (errors.Is(err, durable.ErrNotRegular) || errors.As(err, new(*buildcache.SizeError))): // repair can't read these either
 		return "move it away, then " + mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " writes a new one from the caches found there"
 	case errors.As(err, &index):
 		return mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " saves what can still be read and finds the caches there"
@@ -180,6 +180,16 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 			" turns it into a separate cache"
 	case e.Images:
 		return "export the cache with --cache-to type=local,dest=DIR,mode=max"
+	default:
+		return hintNothing(e)
+	}
+}
+
+// hintNothing is about a place in which nothing was found.
+func hintNothing(e *layout.NotFoundError) string {
+	switch {
+	case e.Begun:
+		return inspect.RemedyAgain
 	case e.Tag == "" && e.Digest == "":
 		return "is this the right place? BuildKit writes no cache when a build has nothing to export"
 	}
@@ -271,6 +281,11 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 	switch {
 	case isArchive(e.Place):
 		return a.unmoved() + archiveRemedy
+	case a.isOfImage(err, e):
+		return a.unmoved() + inspect.RemedyOfImage
+	case e.Digest == a.at(e.Place).ref.Digest: // tag and repair would have to read it
+		return a.unmoved() + "this is the root itself, without which nothing else of the cache can be found; copy the cache there again from a place that has it" +
+			orExport
 	case errors.As(err, &unread) && isAltered(e) && isFarPlace(e.Place):
 		return a.at(e.Place).far() + "; " + a.at(e.Place).listsAll()
 	case errors.As(err, &unread):
@@ -279,6 +294,14 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 		return a.at(e.Place).kept() + "; " + a.at(e.Place).listsAll()
 	}
 	return a.at(e.Place).remedy(buildcache.NewProblem(buildcache.BlobDamaged, "", "")) + "; " + a.at(e.Place).listsAll()
+}
+
+// isOfImage reports whether a blob is part of an image. What extract reads always is.
+func (a *app) isOfImage(err error, e *layout.BlobError) bool {
+	if a.running != nil && a.running.Name() == "extract" && a.at(e.Place).ref.Path == a.source().ref.Path {
+		return true
+	}
+	return errors.As(err, new(*layout.OfImageError))
 }
 
 // flagBase names the place with the blobs that an archive was packed without.

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -44,16 +44,8 @@ func (a *app) hintRegistry(err error) string {
 		return "you can use it all the same: --to auto asks the registry itself, and 'ocicache registries' lists what is known about others"
 	case errors.As(err, &unknown):
 		return strings.TrimSpace(profilesMeant(unknown.name) + " 'ocicache registries' lists the names")
-	case errors.As(err, &auth) && auth.CredsStore != "":
-		return fmt.Sprintf("Docker keeps its credentials in the store %q, which ocicache does not read; set it for this registry with "+
-			`"credHelpers": {%q: %q}, or use --creds or --authfile`, auth.CredsStore, auth.Host, auth.CredsStore)
-	case errors.As(err, &auth) && auth.User != "" && auth.Status == http.StatusUnauthorized:
-		return "the user or password is wrong or has expired; log in again with 'skopeo login', 'podman login' or 'docker login', or use --creds " +
-			"or --authfile"
-	case errors.As(err, &auth) && auth.Status == http.StatusForbidden && auth.From != "":
-		return "the login works, but this user isn't allowed to do that; ask the registry's administrator"
 	case errors.As(err, &auth):
-		return "log in with 'skopeo login', 'podman login' or 'docker login', or use --creds, --authfile or --registry-token"
+		return auth.NextStep()
 	}
 	return ""
 }
@@ -103,11 +95,7 @@ func (a *app) hintConnection(err error) string {
 	case errors.As(err, &plain):
 		return "the registry points to an address without TLS for its tokens or blobs; ask its administrator, or allow plain HTTP with --tls-verify=false"
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
-		text := "the registry speaks plain HTTP; allow that with --tls-verify=false"
-		if a.running != nil && a.running.Flags().Lookup("src-tls-verify") != nil {
-			text += " (or --src-tls-verify, --dest-tls-verify if both ends are registries)"
-		}
-		return text
+		return "the registry speaks plain HTTP; allow that with " + a.plainFlags()
 	case errors.As(err, &hostname):
 		return "use a name that is in the registry's certificate, or get one for this name; --tls-verify=false trusts any certificate"
 	case errors.As(err, &authority):
@@ -122,4 +110,37 @@ func (a *app) hintConnection(err error) string {
 		return "nothing is listening there; is the port right?"
 	}
 	return ""
+}
+
+// plainFlags names the flags that allow plain HTTP: if both ends are registries, one for each end that has none yet.
+func (a *app) plainFlags() string {
+	const flag, off = "tls-verify", "=false"
+	if !a.hasTwoRegistries() {
+		return "--" + flag + off
+	}
+	var words []string
+	for _, s := range []side{src, dest} {
+		if name := string(s) + flag; !a.running.Flags().Changed(name) {
+			words = append(words, "--"+name+off)
+		}
+	}
+	text := strings.Join(words, " ")
+	if len(words) > 1 {
+		text += " (leave out the one whose registry has HTTPS)"
+	}
+	return text
+}
+
+// hasTwoRegistries reports whether the running command has flags for each end, and a different registry at each.
+func (a *app) hasTwoRegistries() bool {
+	if a.running == nil || a.running.Flags().Lookup(string(src)+"tls-verify") == nil {
+		return false
+	}
+	hosts := map[string]bool{}
+	for _, arg := range a.running.Flags().Args() {
+		if ref, err := layout.ParseReference(arg); err == nil && isRegistry(ref) {
+			hosts[registry.HostOf(ref.Path)] = true
+		}
+	}
+	return len(hosts) > 1
 }

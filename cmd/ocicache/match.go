@@ -34,7 +34,7 @@ func (f tagFilter) matcher() (func(string) bool, error) {
 func (f tagFilter) checkEach(src layout.Source, entries []layout.Entry) error {
 	for _, pattern := range f.match {
 		if !chosenBy([]string{pattern}, entries) {
-			return noMatch(src, entries, pattern)
+			return noMatch(src, entries, []string{pattern})
 		}
 	}
 	return nil
@@ -45,22 +45,50 @@ func (f tagFilter) checkAny(src layout.Source, entries []layout.Entry) error {
 	if len(f.match) == 0 || chosenBy(f.match, entries) {
 		return nil
 	}
-	return noMatch(src, entries, strings.Join(f.match, ", "))
+	return noMatch(src, entries, f.match)
 }
 
 func chosenBy(patterns []string, entries []layout.Entry) bool {
 	return slices.ContainsFunc(entries, func(e layout.Entry) bool { return matchesAny(patterns, e.Tag) })
 }
 
-func noMatch(src layout.Source, entries []layout.Entry, pattern string) error {
-	return &layout.NotFoundError{Place: src.String(), Tag: pattern, Tags: layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache })}
+func noMatch(src layout.Source, entries []layout.Entry, patterns []string) error {
+	tags := layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache })
+	err := &layout.NotFoundError{Place: src.String(), Tag: strings.Join(patterns, ", "), Tags: tags}
+	if at := slices.IndexFunc(patterns, isRegexp); at >= 0 {
+		return &regexpError{patterns[at], err}
+	}
+	return err
+}
+
+// regexpError says that a pattern that matches nothing looks like a regular expression.
+type regexpError struct {
+	pattern string
+	err     error
+}
+
+func (e *regexpError) Error() string { return e.err.Error() }
+func (e *regexpError) Unwrap() error { return e.err }
+
+// isRegexp reports whether text looks like a regular expression. Of these characters, tags only have the dot.
+func isRegexp(pattern string) bool {
+	return strings.ContainsAny(pattern, "^$()|{}\\") || strings.Contains(pattern, ".*") || strings.Contains(pattern, ".+")
+}
+
+// shellPattern translates a simple regular expression to a shell pattern. For others it returns an example.
+func shellPattern(expression string) string {
+	pattern := strings.NewReplacer("^", "", "$", "", ".*", "*", ".+", "?*", `\.`, ".").Replace(expression)
+	if pattern == "" || isRegexp(pattern) {
+		return "main*"
+	}
+	return pattern
 }
 
 // noneLeft says why no cache is chosen: --exclude leaves out every cache, or --match chooses only other entries.
 func (f tagFilter) noneLeft(src layout.Source, entries []layout.Entry) error {
 	matched := func(e layout.Entry) bool { return mayBeCache(e) && matchesAny(f.match, e.Tag) }
 	if len(f.match) > 0 && !slices.ContainsFunc(entries, matched) {
-		return noMatch(src, entries, strings.Join(f.match, ", "))
+		return noMatch(src, entries, f.match)
 	}
 	return &allExcludedError{place: src.String(), exclude: f.exclude}
 }

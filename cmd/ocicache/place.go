@@ -31,6 +31,11 @@ func parse(text, tag string) (layout.Reference, error) {
 	if ref.Digest != "" {
 		return ref, &usageError{fmt.Errorf("two choices for one cache: the digest in %s and --tag %q", text, tag)}
 	}
+	if isRegistry(ref) { // registries accept fewer tags
+		if _, err := layout.ParseReference(ref.String() + ":" + tag); err != nil {
+			return ref, &usageError{fmt.Errorf("--tag: %w", err)}
+		}
+	}
 	ref.Tag = tag
 	return ref, nil
 }

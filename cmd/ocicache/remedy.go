@@ -62,7 +62,7 @@ func (s subject) remedy(p buildcache.Problem) string {
 	case buildcache.IndexInvalid:
 		return "restore index.json, or save what can still be read of it with " + s.whole().mention("repair", "--write") + orExport
 	case buildcache.RootTooLarge, buildcache.ConfigTooLarge, buildcache.RegistryRootSize:
-		return s.mention("prune", "--fit") + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache across several tags"
+		return s.fits() + " drops its oldest results until it fits; or export fewer stages (mode=min), or split the cache across several tags"
 	case buildcache.Untagged:
 		if p.Digest != "" && s.ref.IsLocal() {
 			return mention(tagCommand(s.ref.Path, p.Digest)) + " gives it a tag"
@@ -73,6 +73,14 @@ func (s subject) remedy(p buildcache.Problem) string {
 		return s.whole().mention("gc") + " removes them: those in .ocicache/ at once, those in ingest/ " + whenFreed
 	}
 	return p.Remedy
+}
+
+// fits names the command that makes the subject smaller. An archive can't be changed, so it names one that brings the cache elsewhere.
+func (s subject) fits() string {
+	if places.IsArchive(s.ref) {
+		return s.mention("sync", "DIR", "--fit")
+	}
+	return s.mention("prune", "--fit")
 }
 
 // of returns the cache that a problem is about, if it says so.

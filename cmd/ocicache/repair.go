@@ -322,6 +322,14 @@ func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	return slices.ContainsFunc(c.Repairs, isMissing) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
 
+// nothing says that a cache needed no repair; if the list of tags did, it was nothing else.
+func (r repairResult) nothing() string {
+	if len(r.Layout) > 0 {
+		return "nothing else"
+	}
+	return "nothing"
+}
+
 func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	name := r.Path
 	if c.Tag != "" {
@@ -338,7 +346,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	case len(c.Repairs) == 0 && c.Checked == convert.CheckedBlobs:
 		say(w, "%s: no damage found, but the registry was only asked whether it has the layers; to read them, use --deep\n", name)
 	case len(c.Repairs) == 0:
-		say(w, "%s: nothing to repair\n", name)
+		say(w, "%s: %s to repair\n", name, r.nothing())
 	case c.Written:
 		say(w, "%s: repaired, root %s\n", name, c.To)
 	default:

@@ -83,14 +83,36 @@ type rmResult struct {
 // noTagLeft says why gc refuses once the last tag is deleted.
 const noTagLeft = "no tag is left, so gc would think that index.json was lost"
 
-// foreseeGC finds out whether gc will refuse because of what is left: no tags, or tags whose roots are missing.
-func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) error {
-	if r.DryRun || !r.local || r.Deleted == 0 {
+// foreseeGC finds out whether gc will refuse, or would, because of what is left: no tags, or tags that lack something.
+func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) (err error) {
+	if !r.local || r.Deleted == 0 {
 		return nil
 	}
-	var err error
+	if r.DryRun {
+		if place, err = r.without(ctx, place); err != nil {
+			return err
+		}
+	}
 	r.GCRefuses, err = foreseeGC(ctx, place)
 	return err
+}
+
+// without returns a view of a directory in which the tags that would be deleted are gone.
+func (r *rmResult) without(ctx context.Context, place layout.Source) (layout.Source, error) {
+	dir, ok := place.(*layout.Dir)
+	if !ok {
+		return place, nil
+	}
+	index, err := dir.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range r.Tags {
+		if t.Deleted {
+			index.Untag(t.Tag, t.Digest)
+		}
+	}
+	return dir.Assume(index), nil
 }
 
 // foreseeGC returns why a directory's tags will make gc refuse to remove anything, or "".
@@ -104,6 +126,15 @@ func foreseeGC(ctx context.Context, place layout.Source) (string, error) {
 		if entry, err = layout.Classify(ctx, place, left[i]); err == nil && entry.Kind == layout.KindDangling {
 			return fmt.Sprintf("the root of the tag %s is missing, so gc refuses to run", orNone(entry.Tag)), nil
 		}
+	}
+	dir, ok := place.(collector)
+	if err != nil || !ok {
+		return "", err
+	}
+	_, err = dir.GC(ctx, layout.GCOptions{DryRun: true})
+	var incomplete *layout.IncompleteError
+	if errors.As(err, &incomplete) {
+		return fmt.Sprintf("the blob %s that a tag needs is missing or damaged, so gc refuses to run", incomplete.Missing[0].Digest), nil
 	}
 	return "", err
 }

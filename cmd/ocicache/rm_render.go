@@ -83,7 +83,7 @@ func (r rmResult) render(w io.Writer) error {
 		say(w, " (kept because the registry did not say what they point to: %d)", r.unreachable)
 	}
 	switch unnamed := r.unnamed(); {
-	case r.DryRun || !r.local || r.Deleted == 0:
+	case !r.local || r.Deleted == 0, r.DryRun && r.GCRefuses == "":
 	case r.GCRefuses == noTagLeft:
 		say(w, "; %s: to remove everything, delete the directory", r.GCRefuses)
 	case r.GCRefuses != "":

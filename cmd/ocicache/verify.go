@@ -56,6 +56,8 @@ type verifyResult struct {
 	inspect.Report
 	Errors   int `json:"errors"`
 	Warnings int `json:"warnings"`
+	// Error says why there was no cache to verify.
+	Error string `json:"error,omitempty"`
 }
 
 func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) error {
@@ -97,18 +99,25 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 			result.Warnings++
 		}
 	}
+	failed := result.found(flags.strict)
+	if failed == nil && result.Caches == 0 { // nothing wrong was found, but nothing right either
+		if _, failed = from.Covered(ctx); failed != nil {
+			result.Error = failed.Error()
+		}
+	}
 	if err := a.write(result, result.render); err != nil {
 		return err
 	}
-	if len(result.Unread) > 0 {
-		return result.unread()
-	}
+	return failed
+}
+
+// found returns the error that ends the command if problems were found, or if something could not be read.
+func (r verifyResult) found(strict bool) error {
 	switch {
-	case result.Errors > 0 || flags.strict && result.Warnings > 0:
+	case len(r.Unread) > 0:
+		return r.unread()
+	case r.Errors > 0 || strict && r.Warnings > 0:
 		return errFound
-	case result.Caches == 0: // nothing wrong was found, but nothing right either
-		_, err := from.Covered(ctx)
-		return err
 	}
 	return nil
 }
