@@ -192,7 +192,7 @@ func TestLargePage(t *testing.T) {
 // TestDeepPage has a chain of layers and records that no recursion would come through.
 func TestDeepPage(t *testing.T) {
 	t.Parallel()
-	cache := large(100_000)
+	cache := large(quicktest.Rounds(20_000, 100_000))
 	for i := range cache.Config.Layers {
 		cache.Config.Layers[i].Parent = i - 1
 		if cache.Config.Records[i].Inputs = nil; i > 0 {

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
@@ -19,8 +20,8 @@ import (
 	"github.com/ocicache/ocicache/internal/quicktest"
 )
 
-// Scripts run the program two thousand times, and most of that is the start of a process. So each has one process that runs the program
-// for it, again and again. With all samples (quicktest.Rounds) each run is a process of its own, as it is for users.
+// Scripts run the program two thousand times, and most of that is the start of a process. So a few processes run the program for
+// them, again and again. With all samples (quicktest.Rounds) each run is a process of its own, as it is for users.
 
 // errand is a run of the program.
 type errand struct {
@@ -69,14 +70,67 @@ func (e errand) run() outcome {
 	return outcome{status, stdout.String(), stderr.String()}
 }
 
-// errandRunner has the process that runs errands for a script, once there is one.
+// errandRunners are the processes that run errands, one for each script at a time.
+type errandRunners struct {
+	mu        sync.Mutex
+	idle, all []*errandRunner
+}
+
+// take returns a process that has nothing to do.
+func (r *errandRunners) take() (*errandRunner, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last := len(r.idle) - 1; last >= 0 {
+		runner := r.idle[last]
+		r.idle = r.idle[:last]
+		return runner, nil
+	}
+	runner := new(errandRunner)
+	r.all = append(r.all, runner)
+	return runner, runner.start()
+}
+
+// giveBack takes a process that has done its errand.
+func (r *errandRunners) giveBack(runner *errandRunner) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.idle = append(r.idle, runner)
+}
+
+// run is an errand. A process that fails is not asked again.
+func (r *errandRunners) run(e errand) (got outcome, err error) {
+	runner, err := r.take()
+	if err == nil {
+		got, err = runner.run(e)
+	}
+	if err == nil {
+		r.giveBack(runner)
+	}
+	return got, err
+}
+
+// close ends all processes.
+func (r *errandRunners) close() (err error) {
+	for _, runner := range r.all {
+		err = errors.Join(err, runner.close())
+	}
+	return err
+}
+
+// errandRunner has a process that runs errands.
 type errandRunner struct {
+	process *exec.Cmd
+	said    bytes.Buffer // of the process, past the program's streams
+	last    errand
+	in, out *os.File
+	to      *gob.Encoder
+	from    *gob.Decoder
+}
+
+// scriptErrands are how a script has errands run.
+type scriptErrands struct {
 	environment []string
-	process     *exec.Cmd
-	said        bytes.Buffer // of the process, past the program's streams
-	in, out     *os.File
-	to          *gob.Encoder
-	from        *gob.Decoder
+	runners     *errandRunners
 }
 
 type errandKey struct{}
@@ -86,15 +140,15 @@ func runProgram(ts *testscript.TestScript, args []string) (outcome, error) {
 	if args[0] != "ocicache" || slices.ContainsFunc(args, namesStream) || quicktest.Rounds(0, 1) == 1 {
 		return runProcess(ts, args)
 	}
-	runner, _ := ts.Value(errandKey{}).(*errandRunner)
+	errands, _ := ts.Value(errandKey{}).(scriptErrands)
 	e := errand{Dir: ts.MkAbs("."), Env: map[string]string{}, Args: args[1:]}
-	for _, name := range runner.names() {
+	for _, name := range errands.names() {
 		if value := ts.Getenv(name); value != "" {
 			e.Env[name] = value
 		}
 	}
 	e.Env["PWD"] = e.Dir
-	got, err := runner.run(e)
+	got, err := errands.runners.run(e)
 	fmt.Fprint(ts.Stdout(), got.Stdout)
 	fmt.Fprint(ts.Stderr(), got.Stderr)
 	return got, err
@@ -119,9 +173,9 @@ func runProcess(ts *testscript.TestScript, args []string) (outcome, error) {
 }
 
 // names are the variables that the program may look at.
-func (r *errandRunner) names() []string {
+func (s scriptErrands) names() []string {
 	names := map[string]bool{"HOME": true, "TMPDIR": true, "PATH": true}
-	for _, pair := range r.environment {
+	for _, pair := range s.environment {
 		name, _, _ := strings.Cut(pair, "=")
 		names[name] = true
 	}
@@ -132,13 +186,8 @@ func (r *errandRunner) names() []string {
 }
 
 func (r *errandRunner) run(e errand) (got outcome, err error) {
-	if r.process == nil {
-		err = r.start()
-	}
-	if err == nil {
-		err = r.to.Encode(e)
-	}
-	if err == nil {
+	r.last = e
+	if err = r.to.Encode(e); err == nil {
 		err = r.from.Decode(&got)
 	}
 	if err != nil {
@@ -158,19 +207,16 @@ func (r *errandRunner) start() error {
 	}
 	r.in, r.out, r.to, r.from = to, from, gob.NewEncoder(to), gob.NewDecoder(from)
 	r.process = exec.Command("errands")
-	r.process.Env, r.process.ExtraFiles = r.environment, []*os.File{in, out}
+	r.process.Env, r.process.ExtraFiles = append(os.Environ(), "GORACE="+noSleep), []*os.File{in, out}
 	r.process.Stdout, r.process.Stderr = &r.said, &r.said
 	return errors.Join(r.process.Start(), in.Close(), out.Close())
 }
 
 // close ends the process. What it wrote past the program's streams would have been lost.
 func (r *errandRunner) close() error {
-	if r.process == nil {
-		return nil
-	}
 	err := errors.Join(r.in.Close(), r.process.Wait(), r.out.Close())
-	if err == nil && r.said.Len() > 0 {
-		err = fmt.Errorf("written past the streams of the program: %s", r.said.String())
+	if r.said.Len() > 0 {
+		err = errors.Join(err, fmt.Errorf("written past the streams of the program, last run in %s: %s", r.last.Dir, r.said.String()))
 	}
 	return err
 }

@@ -69,6 +69,12 @@ func TestScripts(t *testing.T) {
 	locked := registrytest.New(t, registrytest.Options{User: "ann", Password: "secret"})
 	secure := registrytest.New(t, registrytest.Options{TLS: true})
 	keeps := registrytest.New(t, registrytest.Options{Deletes: registrytest.DeletesNothing})
+	runners := new(errandRunners)
+	t.Cleanup(func() { // when all scripts, which are parallel, have ended
+		if err := runners.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		Cmds:                scriptCommands,
@@ -92,13 +98,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("KEEPS", "docker://"+keeps.Host)
 			env.Setenv("SECURE_CERTS", secure.CertDir)
 			env.Values[lockKey{}] = new(*os.File)
-			runner := &errandRunner{environment: env.Vars}
-			env.Values[errandKey{}] = runner
-			env.Defer(func() {
-				if err := runner.close(); err != nil {
-					t.Error(err)
-				}
-			})
+			env.Values[errandKey{}] = scriptErrands{env.Vars, runners}
 			return nil
 		},
 	})

@@ -181,6 +181,25 @@ func TestEncodeIsDeterministic(t *testing.T) {
 	}
 }
 
+// TestEstargzIsTheirs wants the bytes of estargz, which makes an encoder for each file.
+func TestEstargzIsTheirs(t *testing.T) {
+	t.Parallel()
+	data := makeTar(t, "empty", "", "noise", string(noise(150<<10)), "text", strings.Repeat("some text to be encoded, ", 20000), "again", "some text")
+	for level := 1; level <= highest[buildcache.Estargz]; level++ {
+		var want bytes.Buffer
+		theirs := estargz.NewWriterLevel(&want, level)
+		if err := theirs.AppendTarLossLess(bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := theirs.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := encode(t, data, buildcache.Estargz, level); !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("level %d: %d bytes, which are others than the %d of estargz", level, len(got), want.Len())
+		}
+	}
+}
+
 // stepReader gives at most step bytes at a time.
 type stepReader struct {
 	r    io.Reader

@@ -3,6 +3,7 @@ package compress
 import (
 	"archive/tar"
 	"bytes"
+	stdgzip "compress/gzip" // with which estargz makes its members
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -255,12 +256,31 @@ func writeEstargz(w io.Writer, tar io.Reader, level int) (encoded Encoded, err e
 		}
 		err = fmt.Errorf("make estargz: %w", err)
 	}()
-	enc := estargz.NewWriterLevel(out, level)
+	enc := estargz.NewWriterWithCompressor(out, &gzipCompressor{GzipCompressor: estargz.NewGzipCompressorWithLevel(level), level: level})
 	if err := enc.AppendTarLossLess(in); err != nil {
 		return Encoded{}, err
 	}
 	toc, err := enc.Close()
 	return Encoded{TOCDigest: toc}, err
+}
+
+// gzipCompressor is estargz's own, but makes its members, of which each file has one, with one encoder: a new one takes a
+// megabyte. The members come one after the other.
+type gzipCompressor struct {
+	*estargz.GzipCompressor
+
+	level int
+	enc   *stdgzip.Writer // nil before the first member
+}
+
+func (c *gzipCompressor) Writer(w io.Writer) (estargz.WriteFlushCloser, error) {
+	if c.enc != nil {
+		c.enc.Reset(w)
+		return c.enc, nil
+	}
+	var err error
+	c.enc, err = stdgzip.NewWriterLevel(w, c.level)
+	return c.enc, err
 }
 
 // writeErrorKeeper remembers how a writer failed.
