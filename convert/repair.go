@@ -161,18 +161,25 @@ func (r *repairer) repair(ctx context.Context, entry layout.Entry) error {
 		return err
 	}
 	r.result.Written = true
-	if place, ok := r.place.(discarder); ok {
-		for _, blob := range r.discard {
-			if blob == r.result.To {
-				continue // what was written there is right
-			}
-			kept, err := place.DiscardDamaged(ctx, blob)
-			if err != nil {
-				return fmt.Errorf("the tag points to the repaired cache, but then: %w", err)
-			}
-			if kept {
-				r.result.Kept = append(r.result.Kept, blob)
-			}
+	return r.discardDamaged(ctx)
+}
+
+// discardDamaged removes what was damaged and is no longer needed, where that is possible.
+func (r *repairer) discardDamaged(ctx context.Context) error {
+	place, ok := r.place.(discarder)
+	if !ok {
+		return nil
+	}
+	for _, blob := range r.discard {
+		if blob == r.result.To {
+			continue // what was written there is right
+		}
+		kept, err := place.DiscardDamaged(ctx, blob)
+		if err != nil {
+			return fmt.Errorf("the tag points to the repaired cache, but then: %w", err)
+		}
+		if kept {
+			r.result.Kept = append(r.result.Kept, blob)
 		}
 	}
 	return nil

@@ -84,7 +84,7 @@ type rmResult struct {
 const noTagLeft = "no tag is left, so gc would think that index.json was lost"
 
 // foreseeGC finds out whether gc will refuse, or would, because of what is left: no tags, or tags that lack something.
-func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) (err error) {
+func (r *rmResult) foreseeGC(ctx context.Context, a *app, place layout.Source) (err error) {
 	if !r.local || r.Deleted == 0 {
 		return nil
 	}
@@ -93,8 +93,8 @@ func (r *rmResult) foreseeGC(ctx context.Context, place layout.Source) (err erro
 			return err
 		}
 	}
-	r.GCRefuses, err = foreseeGC(ctx, place)
-	return err
+	r.GCRefuses = a.foreseeFreed(ctx, place)
+	return nil
 }
 
 // without returns a view of a directory in which the tags that would be deleted are gone.
@@ -200,7 +200,7 @@ func (a *app) runRm(ctx context.Context, flags *rmFlags, text string) error {
 		return err
 	}
 	err = result.delete(ctx, from.Source, chosen, all)
-	err = errors.Join(err, result.foreseeGC(ctx, from.Source))
+	err = errors.Join(err, result.foreseeGC(ctx, a, from.Source))
 	if err != nil && len(result.Tags) == 0 {
 		return err
 	}

@@ -162,7 +162,7 @@ func (a *app) runSync(ctx context.Context, change *changeFlags, flags *transferF
 	err = errors.Join(err, flags.writeDigests(ctx, result.digests()...))
 	var kept error
 	if err == nil {
-		result.Deletion, kept = sync.remove.deleteSurplus(ctx, t, done, options)
+		result.Deletion, kept = sync.remove.deleteSurplus(ctx, a, t, done, options)
 	}
 	return cmp.Or(errors.Join(err, a.write(result, result.render)), done.Err(), kept)
 }

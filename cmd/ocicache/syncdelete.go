@@ -65,7 +65,7 @@ type syncDeletion struct {
 }
 
 // deleteSurplus deletes what the source lacks, after everything that it has was copied.
-func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *convert.SyncResult, options convert.SyncOptions) (*syncDeletion, error) {
+func (f deleteFlags) deleteSurplus(ctx context.Context, a *app, t *transfer, done *convert.SyncResult, options convert.SyncOptions) (*syncDeletion, error) {
 	if !f.do || t.dst == nil { // a dry run to a place that does not exist
 		return nil, nil //nolint:nilnil // there is no result, and nothing is wrong
 	}
@@ -82,7 +82,9 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 			}
 		}
 		err = result.delete(ctx, t.dst, surplus, f.most, options.DryRun)
-		err = errors.Join(err, result.foreseeGC(ctx, t, options.DryRun))
+		if !options.DryRun {
+			result.foreseeGC(ctx, a, t)
+		}
 	} else {
 		result.Refused = err.Error()
 	}
@@ -105,12 +107,10 @@ func (f deleteFlags) deleteSurplus(ctx context.Context, t *transfer, done *conve
 }
 
 // foreseeGC finds out whether gc will refuse because of what is left.
-func (d *syncDeletion) foreseeGC(ctx context.Context, t *transfer, dryRun bool) (err error) {
-	if dryRun || !t.dstRef.IsLocal() || d.Deleted == 0 {
-		return nil
+func (d *syncDeletion) foreseeGC(ctx context.Context, a *app, t *transfer) {
+	if t.dstRef.IsLocal() && d.Deleted > 0 {
+		d.gcRefuses = a.foreseeFreed(ctx, t.dst)
 	}
-	d.gcRefuses, err = foreseeGC(ctx, t.dst)
-	return err
 }
 
 // delete deletes a surplus, unless it is too large; a dry run lists it in any case.
