@@ -80,7 +80,7 @@ var exitCases = []struct {
 	{"name of a volume", &archive.NameError{Path: "a.001", Is: "a volume", Of: "a"}, exitUsage, ""},
 	{"receipt in the place of something", &archive.ReceiptTakenError{Path: "a", Names: []string{"a"}}, exitFailed, "replace an older receipt"},
 	{"bomb", &archive.HostileError{Err: archive.ErrTooLarge}, exitFailed, "unpack - DIR"},
-	{"compressed archive", archive.ErrStream, exitFailed, "'ocicache unpack FILE DIR'"},
+	{"compressed archive", &archive.StreamError{File: "FILE"}, exitFailed, "'ocicache unpack FILE DIR'"},
 	{"changed receipt", archive.ErrReceipt, exitFailed, "--receipt"},
 	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
 	{"disk full of an archive", &archive.FullError{Need: 5e9, Err: syscall.ENOSPC}, exitFailed, "nothing was published, and the archive takes 5.0 GB"},

@@ -249,14 +249,14 @@ func (a *app) hintCache(err error) string {
 	)
 	switch {
 	case errors.As(err, &back) && isBlobFault(err):
-		return "no tag was moved; the destination accepted the blob but doesn't return it intact, so ask its administrator"
+		return "its tag was not moved; the destination accepted the blob but doesn't return it intact, so ask its administrator"
 	case errors.As(err, &held):
 		return "its tag was not moved; have the blob deleted there (by the registry's garbage collection) or use a repository on another registry, then run it again"
 	case errors.As(err, &proof) && proof.Problems[0].Kind == buildcache.BlobMissing && a.readsArchive():
-		return "nothing was published; blobs that the archive leaves out are not in DST either: use --base with a place that has them, such as " +
+		return a.unmoved() + "blobs that the archive leaves out are not in DST either: use --base with a place that has them, such as " +
 			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
-		return "nothing was published; " + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
+		return a.unmoved() + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID), errors.As(err, &files):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && isBlobFault(blob):
@@ -267,12 +267,15 @@ func (a *app) hintCache(err error) string {
 	return ""
 }
 
-// unmoved says that no tag was moved, if the command moves tags.
+// unmoved says that the tag of what failed was not moved, if the command moves tags. Other caches of the command may be done.
 func (a *app) unmoved() string {
 	if a.running == nil || a.running.Flags().Lookup("dry-run") == nil {
 		return ""
 	}
-	return "no tag was moved; "
+	if a.running.Name() == "unpack" { // which moves all tags together
+		return "no tag was moved; "
+	}
+	return "its tag was not moved; "
 }
 
 // hintBlob is about a missing or damaged blob, depending on its place.
@@ -283,7 +286,7 @@ func (a *app) hintBlob(err error, e *layout.BlobError) string {
 		return a.unmoved() + archiveRemedy
 	case a.isOfImage(err, e):
 		return a.unmoved() + inspect.RemedyOfImage
-	case e.Digest == a.at(e.Place).ref.Digest: // tag and repair would have to read it
+	case e.Digest != "" && e.Digest == a.at(e.Place).ref.Digest: // tag and repair would have to read it
 		return a.unmoved() + "this is the root itself, without which nothing else of the cache can be found; copy the cache there again from a place that has it" +
 			orExport
 	case errors.As(err, &unread) && isAltered(e) && isFarPlace(e.Place):

@@ -76,7 +76,7 @@ func (a *app) hintSlower() string {
 
 // hintPreflight names the command that sends a cache in a form that the registry takes, if the form is the problem.
 func (a *app) hintPreflight(e *convert.PreflightError) string {
-	hint := "nothing was written; --no-preflight pushes anyway"
+	hint := "it was not written; --no-preflight pushes anyway"
 	if slices.ContainsFunc(e.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.RegistryForm }) {
 		hint += "; to send a form that it accepts: " + a.corrected(convert.AutoForm)
 	}

@@ -319,9 +319,9 @@ func (a *app) ofSources(name string, more ...string) string {
 func (a *app) hintNothingLeft(err error) string {
 	var emptied *convert.EmptiedError
 	if !errors.As(err, &emptied) || emptied.Rule == buildcache.PruneUnneeded {
-		return "nothing was written; export the cache again, or leave it out"
+		return "its tag was not moved; export the cache again, or leave it out"
 	}
-	return fmt.Sprintf("nothing was written, as nothing would be left; loosen %s, or if you no longer need the cache, delete it with rm",
+	return fmt.Sprintf("this cache was left as it is, as nothing of it would be left; loosen %s, or if you no longer need the cache, delete it with rm",
 		ruleNames[emptied.Rule])
 }
 
