@@ -56,14 +56,15 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
 		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
-		return report, report.addSalvaged(ctx, src, o)
+		return report, report.addSalvaged(ctx, newBlobReader(src, o), o)
 	}
 	if err != nil {
 		return report, err
 	}
 	done := map[digest.Digest]bool{}
 	o.announceAll(entries)
-	if err := report.verifyEach(ctx, src, entries, done, o); err != nil {
+	blobs := newBlobReader(src, o)
+	if err := report.verifyEach(ctx, blobs, entries, done, o); err != nil {
 		return report, err
 	}
 	dir, ok := src.(*layout.Dir)
@@ -80,13 +81,13 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	if err != nil {
 		return report, err
 	}
-	return report, report.addUnnamed(ctx, dir, len(entries) == 0)
+	return report, report.addUnnamed(ctx, dir, blobs, len(entries) == 0)
 }
 
 // verifyEach verifies the caches among entries. It goes on after a cache that a registry does not give, and fails if it gives none.
-func (r *Report) verifyEach(ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
-	shadowed := shadowedIn(entries)
-	blobs, byRoot := newBlobReader(src, o), map[digest.Digest][]buildcache.Problem{}
+func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
+	src, shadowed := blobs.src, shadowedIn(entries)
+	byRoot := map[digest.Digest][]buildcache.Problem{}
 	for i, f := range entries {
 		if f.Kind.IsImage() {
 			r.Others++
@@ -131,8 +132,8 @@ func isAboutOne(ctx context.Context, src layout.Source) bool {
 }
 
 // addSalvaged adds what is in a layout whose index.json can't be read, other than the entries that can be salvaged from it.
-func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) error {
-	dir, ok := src.(*layout.Dir)
+func (r *Report) addSalvaged(ctx context.Context, blobs *blobReader, o Options) error {
+	dir, ok := blobs.src.(*layout.Dir)
 	if !ok {
 		return nil
 	}
@@ -148,17 +149,17 @@ func (r *Report) addSalvaged(ctx context.Context, src layout.Source, o Options) 
 		return err
 	}
 	r.Problems = append(r.Problems, damaged...)
-	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), false)
+	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), blobs, false)
 }
 
 // addUnnamed adds the caches that no entry leads to. nameless says that there are no entries at all: then they were lost.
-func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, nameless bool) error {
+func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, blobs *blobReader, nameless bool) error {
 	caches, err := dir.UnnamedCaches(ctx)
 	if err != nil {
 		return err
 	}
 	for _, cache := range caches {
-		whole, err := r.isWhole(ctx, dir, cache)
+		whole, err := r.isWhole(ctx, blobs, cache)
 		if err != nil {
 			return err
 		}
@@ -198,18 +199,21 @@ func (r *Report) remedyWork() {
 }
 
 // isWhole reports whether a cache is whole, by what was found when all blobs were hashed. It hashes blobs whose size differs
-// from what some root says, as those may not have been.
-func (r *Report) isWhole(ctx context.Context, dir *layout.Dir, cache layout.UnnamedCache) (bool, error) {
+// from what some root says, as those may not have been. If blobs are unpacked, its layers are, too: one that is damaged must not be
+// recommended.
+func (r *Report) isWhole(ctx context.Context, blobs *blobReader, cache layout.UnnamedCache) (bool, error) {
 	found := func(kind buildcache.Kind, blob digest.Digest) bool {
 		return slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == kind && p.Digest == blob })
 	}
+	deep := blobs.decoder != nil
+	v := &verifier{blobs: blobs, options: Options{Deep: deep}}
 	for _, layer := range cache.Layers() {
 		switch {
 		case found(buildcache.BlobDamaged, layer.Digest):
 			return false, nil
-		case found(buildcache.BlobSize, layer.Digest):
-			read, err := readBlob(ctx, dir, layer, nil, func(int64) {})
-			if err != nil || read.digest != layer.Digest {
+		case cache.Whole && deep, found(buildcache.BlobSize, layer.Digest):
+			problems, err := v.checkBlob(ctx, layer, "", true)
+			if err != nil || buildcache.HasErrors(problems) {
 				return false, err
 			}
 		}

@@ -807,3 +807,22 @@ func TestManyTags(t *testing.T) {
 		t.Errorf("%d blobs were announced, want %d", announced, want)
 	}
 }
+
+// TestUnnamedIsUnpacked recommends no cache to be named whose layers were unpacked, and can't be.
+func TestUnnamedIsUnpacked(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "artifact-gzip")
+	p.editContent(p.layer().Digest, func(tar []byte) []byte { return tar[:700] })
+	root := p.rootDigest()
+	p.editIndex(func(index *buildcache.Index) { index.Entries = nil })
+	for _, deep := range []bool{false, true} {
+		report, err := inspect.VerifyAll(t.Context(), p.open(), inspect.Options{Deep: deep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := slices.ContainsFunc(report.Unnamed, func(c layout.UnnamedCache) bool { return c.Digest == root })
+		if named == deep {
+			t.Errorf("deep %v: it is listed: %v", deep, named)
+		}
+	}
+}
