@@ -43,10 +43,10 @@ func UnreadOf(ctx context.Context, src layout.Source, entry layout.Entry) Unread
 
 // RemedyInterrupted is what helps if caches are unnamed and incomplete: as tags come last, this is the state in which an
 // interrupted command or export leaves them. Repairing them would drop what is still to come.
-const RemedyInterrupted = RemedyAgain + "; repair shows what would be lost without the missing blobs"
+const RemedyInterrupted = RemedyAgain + ", and nothing is lost; repair shows what would be lost without the missing blobs"
 
 // RemedyAgain is what helps if a command was interrupted before it wrote a root.
-const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues, and nothing is lost"
+const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues"
 
 // VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
 // rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers.
@@ -189,8 +189,12 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, blobs *blobRea
 	return nil
 }
 
-// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are written last.
+// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are written
+// last, or the root is what is damaged.
 func (r *Report) remedyWork() {
+	if slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.BlobDamaged }) {
+		return
+	}
 	for i := range r.Problems {
 		if p := &r.Problems[i]; p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover {
 			p.Remedy = RemedyAgain + "; otherwise gc removes them"

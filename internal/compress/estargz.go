@@ -222,7 +222,13 @@ func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 		_ = pr.CloseWithError(sum.err) // always nil; the writer gets sum.err
 		full <- sum
 	}()
-	proof := startProof(checkEncodable)
+	proof := startProof(func(r io.Reader) error {
+		err := checkEncodable(r)
+		if errors.Is(err, errSparse) {
+			_ = pr.CloseWithError(err) // always nil; writing stops, as a hole may be huge
+		}
+		return err
+	})
 	encoded, err := writeEstargz(io.MultiWriter(w, pw), io.TeeReader(tar, proof), level)
 	_ = pw.CloseWithError(err) // always nil; without an error the reader gets io.EOF
 	sum, proofErr := <-full, proof.end()
