@@ -2,10 +2,8 @@ package layout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -63,9 +61,11 @@ func Open(path string, options Options) (*Dir, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
 	}
+	if isOthersIndex(path) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
+	}
 	for _, name := range []string{blobsName, indexName} {
 		switch _, err := os.Stat(filepath.Join(path, name)); {
-		case err == nil && name == indexName && isOthersIndex(filepath.Join(path, name)):
 		case err == nil:
 			return newDir(path, info, options), nil
 		case !errors.Is(err, fs.ErrNotExist):
@@ -73,29 +73,6 @@ func Open(path string, options Options) (*Dir, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
-}
-
-// isOthersIndex reports whether an index.json is another program's: valid JSON with none of our fields. An unreadable one may be ours.
-func isOthersIndex(path string) bool {
-	const most = 1 << 20
-	file, size, err := durable.OpenRegular(path)
-	if err != nil {
-		return false
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	if size > most {
-		return false
-	}
-	raw, err := io.ReadAll(io.LimitReader(file, most))
-	if err != nil || !json.Valid(raw) {
-		return false
-	}
-	var ours struct {
-		SchemaVersion json.RawMessage `json:"schemaVersion"`
-		Manifests     json.RawMessage `json:"manifests"`
-	}
-	_ = json.Unmarshal(raw, &ours) // anything but an object leaves both nil
-	return ours.SchemaVersion == nil && ours.Manifests == nil
 }
 
 // Create makes an empty layout, or opens the existing one. The directory may exist if it is empty or holds only what another
@@ -144,7 +121,7 @@ func checkFree(path string, err error) error {
 		return err
 	}
 	entries, readErr := os.ReadDir(path)
-	if readErr != nil || slices.ContainsFunc(entries, isForeign) || isOthersIndex(filepath.Join(path, indexName)) {
+	if readErr != nil || slices.ContainsFunc(entries, isForeign) || isOthersIndex(path) {
 		return fmt.Errorf("%s: %w", path, ErrOtherFiles)
 	}
 	return nil
