@@ -48,7 +48,8 @@ type Dir struct {
 	written sync.Map // the digests of blobs whose bytes were written here
 	assumed *assumed // nil to use the index.json on disk
 	cleared cleared
-	made    string // the topmost directory created for the layout, "" if the layout or its directory was there before
+	fresh   bool   // Create made it where nothing was
+	made    string // the topmost directory created for it, "" if its directory was there before
 }
 
 // Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine. So are read-only layouts, for
@@ -85,7 +86,7 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 	if err := checkFree(path, err); err != nil {
 		return nil, err
 	}
-	first := firstToMake(path)
+	fresh, first := isBare(path), firstToMake(path)
 	made, err := durable.On(ctx).MakeDir(path)
 	if err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 		return nil, err
 	}
 	dir = newDir(path, info, options)
-	dir.made = first
+	dir.fresh, dir.made = fresh, first
 	return dir, dir.initialise(ctx)
 }
 
