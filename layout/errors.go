@@ -15,6 +15,9 @@ var (
 	ErrBlobDamaged = errors.New("bytes differ from the digest")
 )
 
+// ErrBlobBlocked says that a blob can't be stored because its name is taken. A *BlobError wraps it.
+var ErrBlobBlocked = errors.New("a directory has its name")
+
 // ErrListedOnly says that a tag is listed, but names nothing.
 var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag but has no manifest for it", ErrBlobMissing)
 

@@ -73,6 +73,8 @@ type GCResult struct {
 type IncompleteError struct {
 	Path    string
 	Missing []*BlobError // at least one; Digest is "" for index.json
+	// Lost says that nothing tells what the blobs are of: index.json is missing or has no list of entries, and there is no cache root.
+	Lost bool
 	// Removed is what was removed before somebody who takes no lock named what is missing. It is usually nothing.
 	Removed Amount
 }
