@@ -44,7 +44,13 @@ func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 		if lockErr != nil {
 			return false, lockErr
 		}
-		defer func() { err = errors.Join(err, root.RemoveLock(name, lock)) }()
+		defer func() {
+			if name == cacheLockName && !empty { // others may be waiting for it
+				err = errors.Join(err, lock.Close())
+				return
+			}
+			err = errors.Join(err, root.RemoveLock(name, lock))
+		}()
 	}
 	index, err := d.Index(ctx)
 	if err != nil || len(index.Entries) > 0 {

@@ -88,6 +88,9 @@ func TestUnmake(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(around, test.left)); err != nil {
 				t.Error(err)
 			}
+			if _, err := os.Stat(filepath.Join(path, "cache.lock")); err != nil && test.after != nil && stays {
+				t.Errorf("the lock of a layout that stays: %v", err)
+			}
 		})
 	}
 }
