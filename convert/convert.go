@@ -21,7 +21,8 @@ import (
 //
 // For a dry run, dst may be nil: a place that doesn't exist yet.
 //
-// Errors have types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *ProofError for a result that BuildKit would
+// Errors have types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *EstargzError and *EmptyTarError for
+// those that the wanted compression can't hold, *ProofError for a result that BuildKit would
 // not import, *PreflightError for one that the destination's Rules refuse, *layout.TagMovedError, *layout.LockedError,
 // *layout.TakenError.
 func Convert(
