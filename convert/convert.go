@@ -130,7 +130,7 @@ func prepare(
 var errNoDestination = errors.New("no destination to write to")
 
 // errPruneSource says that dropping results on the way would drop them at the source.
-var errPruneSource = errors.New("the tag points to the source itself, which would be pruned on the way")
+var errPruneSource = errors.New("the result would replace its own source, which would lose what is pruned")
 
 // prunesTagOf reports whether pruning would cut down the source itself: it was chosen by digest, and the destination's tag names it in
 // the same place, which may have been opened twice.

@@ -84,7 +84,7 @@ func (e *IncompleteError) Error() string {
 	if first.Digest == "" {
 		return fmt.Sprintf("%s: can't tell what is needed: %v", first.Place, first.Err)
 	}
-	text := fmt.Sprintf("%s: some of what its entries reach is missing: %v", e.Path, first)
+	text := fmt.Sprintf("%s: blobs that its entries need are missing: %v", e.Path, first)
 	if more := len(e.Missing) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
