@@ -253,8 +253,6 @@ func (a *app) hintCache(err error) string {
 		size   *buildcache.SizeError
 		held   *layout.HeldError
 		back   *convert.ReadBackError
-		unfit  *convert.EstargzError
-		empty  *convert.EmptyTarError
 	)
 	switch {
 	case errors.As(err, &back) && isBlobFault(err):
@@ -266,10 +264,6 @@ func (a *app) hintCache(err error) string {
 			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
 		return a.unmoved() + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
-	case errors.As(err, &unfit):
-		return a.unmoved() + "BuildKit reads this layer as it is: use --compression zstd or gzip"
-	case errors.As(err, &empty):
-		return a.unmoved() + "use --compression zstd or gzip, in which such a layer has some bytes"
 	case errors.As(err, &diffID), errors.As(err, &files):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
 	case errors.As(err, &blob) && errors.Is(blob, layout.ErrBlobBlocked):
@@ -279,6 +273,17 @@ func (a *app) hintCache(err error) string {
 		return a.hintBlob(err, blob)
 	case errors.As(err, &size):
 		return a.source().remedy(buildcache.NewProblem(buildcache.RootTooLarge, "", ""))
+	}
+	return ""
+}
+
+// hintCompression is about layers that BuildKit reads, but that the wanted compression can't hold.
+func (a *app) hintCompression(err error) string {
+	switch {
+	case errors.As(err, new(*convert.EstargzError)):
+		return a.unmoved() + "BuildKit reads this layer as it is: use --compression zstd or gzip"
+	case errors.As(err, new(*convert.EmptyTarError)):
+		return a.unmoved() + "use --compression zstd or gzip, in which such a layer has some bytes"
 	}
 	return ""
 }
