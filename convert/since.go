@@ -81,6 +81,9 @@ func meantAge(text string) string {
 	if err != nil || n > maxAge {
 		return ""
 	}
+	if n == 0 {
+		return "0s" // of any unit
+	}
 	switch unit := strings.TrimSuffix(strings.ToLower(m[2]), "s"); unit {
 	case "": // most ages are in days
 		return m[1] + "d"

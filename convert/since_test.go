@@ -28,7 +28,7 @@ func TestParseSince(t *testing.T) {
 		}
 	}
 	// Minutes alone would delete by what others call months.
-	for text, want := range map[string]string{"6m": "180d", "6M": "180d", "1 month": "30d", "5min": "0h5m", "5 minutes": "0h5m", "3": "3d", "2 hours": "2h"} {
+	for text, want := range map[string]string{"6m": "180d", "6M": "180d", "0M": "0s", "1 month": "30d", "5min": "0h5m", "5 minutes": "0h5m", "3": "3d", "2 hours": "2h"} {
 		var age *convert.AgeError
 		if _, err := convert.ParseSince(text, now); !errors.As(err, &age) || age.Meant != want {
 			t.Errorf("%q: %v, want it to mean %s", text, err, want)
