@@ -54,6 +54,16 @@ func ParseIndex(raw []byte) (*Index, error) {
 	return index, nil
 }
 
+// IsIndex reports whether a file is an image index, of OCI or of Docker: schema version 2 if it says one, a list of manifests, which may
+// be null, and a digest for each of them. ParseIndex is less strict, because it reads what is known to be one.
+func IsIndex(raw []byte) bool {
+	index, err := ParseIndex(raw)
+	if err != nil || index.lists == 0 || index.schemaVersion != 0 && index.schemaVersion != NewIndex().schemaVersion {
+		return false
+	}
+	return !slices.ContainsFunc(index.Entries, func(d Descriptor) bool { return CheckDigest(d.Digest) != nil })
+}
+
 // countLists counts the members of an index that readers take for its list of entries. It returns -1 if one is not a list.
 func countLists(raw []byte) (lists int) {
 	rest, ok := after(raw, '{')
@@ -77,7 +87,7 @@ func countLists(raw []byte) (lists int) {
 
 // ErrNoList says that an index does not have exactly one list of entries: it has none, several, or null. Readers take that for
 // no entries at all, or for the entries of one of the lists.
-var ErrNoList = errors.New("it has not one list of manifests")
+var ErrNoList = errors.New("it has no list of manifests, or several")
 
 // CheckList fails with ErrNoList unless there is exactly one list. It is for callers that act on what a list lacks.
 func (x *Index) CheckList() error {

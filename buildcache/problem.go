@@ -141,7 +141,7 @@ var kinds = []KindInfo{
 	{LayerDiffID, BuildFails, "a layer's uncompressed bytes differ from its diffID", remedyExport},
 	{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", remedyExport},
 	{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
-	{LayerMislabelled, Waste, "a layer's bytes are packed otherwise than its media type says; BuildKit copes, others may not", "convert it with --compression"},
+	{LayerMislabelled, Waste, "a layer's compression is not the one that its media type says; BuildKit detects it, others may not", "convert it with --compression"},
 	{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
 	{LayerTOC, Waste, "a layer has another table of contents or size than its estargz annotations say; lazy pulling fails", "convert it with --compression estargz and --force-compression"},
 	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
@@ -159,7 +159,7 @@ var kinds = []KindInfo{
 	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},
 	{VolumeLost, Waste, "a volume of an archive, a recovery volume or their list is missing, damaged or has the wrong name; the others make up for it, as long as no more are lost", "copy the file again from an intact original, or unpack the archive while it can be read and pack it again"},
 	{RegistryForm, RegistryRefuses, "the registry does not take the form of the root", "convert it with --to artifact"},
-	{RegistryConfigType, RegistryRefuses, "the registry takes configs of images only, and that of a cache is none", "use another registry"},
+	{RegistryConfigType, RegistryRefuses, "the registry accepts only configs of images, and a cache config is not one", "use another registry"},
 	{RegistryRootSize, RegistryRefuses, "the root is larger than the registry takes", remedyShrink},
 	{RegistryLayerSize, RegistryRefuses, "a layer is larger than the registry takes", "convert it with --compression zstd, or use another registry"},
 }

@@ -134,7 +134,7 @@ func (s *salvager) entry(raw []byte) {
 	s.seen++
 	d, changed, ok := SalvageDescriptor(raw)
 	if !ok {
-		s.changed = append(s.changed, fmt.Sprintf("%s names nothing, and is left out: %s", where, shorten(raw)))
+		s.changed = append(s.changed, fmt.Sprintf("%s is no entry with a digest, and is left out: %s", where, shorten(raw)))
 		return
 	}
 	for _, what := range changed {

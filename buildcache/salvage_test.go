@@ -20,9 +20,9 @@ func TestSalvageIndex(t *testing.T) {
 		changed          []string
 		torn             string
 	}{
-		{"entry that is none", list(`"x",` + b), list(b), []string{`manifests[0] names nothing, and is left out: "x"`}, ""},
-		{"null and a number", list(`null,7,` + b), list(b), []string{`manifests[0] names nothing, and is left out: null`, `manifests[1] names nothing, and is left out: 7`}, ""},
-		{"no digest", list(`{"digest":5},` + b), list(b), []string{`manifests[0] names nothing, and is left out: {"digest":5}`}, ""},
+		{"entry that is none", list(`"x",` + b), list(b), []string{`manifests[0] is no entry with a digest, and is left out: "x"`}, ""},
+		{"null and a number", list(`null,7,` + b), list(b), []string{`manifests[0] is no entry with a digest, and is left out: null`, `manifests[1] is no entry with a digest, and is left out: 7`}, ""},
+		{"no digest", list(`{"digest":5},` + b), list(b), []string{`manifests[0] is no entry with a digest, and is left out: {"digest":5}`}, ""},
 		{
 			"size", list(`{"mediaType":"x",` + a + `,"size":"3","mine":1},` + b), list(`{"mediaType":"x",` + a + `,"size":3,"mine":1},` + b),
 			[]string{`manifests[0]: "size" is "3", and is taken for 3`},

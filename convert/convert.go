@@ -21,7 +21,8 @@ import (
 //
 // For a dry run, dst may be nil: a place that doesn't exist yet.
 //
-// Errors have types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *ProofError for a result that BuildKit would
+// Errors have types: *layout.BlobError, *DiffIDError and *TarError for bad layers, *EstargzError and *EmptyTarError for
+// those that the wanted compression can't hold, *ProofError for a result that BuildKit would
 // not import, *PreflightError for one that the destination's Rules refuse, *layout.TagMovedError, *layout.LockedError,
 // *layout.TakenError.
 func Convert(
@@ -129,7 +130,7 @@ func prepare(
 var errNoDestination = errors.New("no destination to write to")
 
 // errPruneSource says that dropping results on the way would drop them at the source.
-var errPruneSource = errors.New("the tag points to the source itself, which would be pruned on the way")
+var errPruneSource = errors.New("the result would replace its own source, which would lose what is pruned")
 
 // prunesTagOf reports whether pruning would cut down the source itself: it was chosen by digest, and the destination's tag names it in
 // the same place, which may have been opened twice.

@@ -64,7 +64,7 @@ func precheck(ctx context.Context, src layout.Source, cache *layout.Cache, o Opt
 	if len(problems) > 0 {
 		return &ProofError{Problems: problems}
 	}
-	return nil
+	return checkEmpty(cache, o)
 }
 
 // PreflightError says that a destination certainly won't take a result. Nothing was written.

@@ -40,7 +40,7 @@ type TarError struct {
 }
 
 func (e *TarError) Error() string {
-	return fmt.Sprintf("layer %s: its files can't be taken out: %v", e.Blob, e.Err)
+	return fmt.Sprintf("layer %s: BuildKit can't extract its files: %v", e.Blob, e.Err)
 }
 
 // Unwrap returns what is wrong with the tar.
@@ -159,12 +159,8 @@ func repack(
 		_ = pr.CloseWithError(err) // always nil; the encoder gets err
 		written <- errors.Join(err, closeOut())
 	}()
-	files := checkTar()
-	packed, err = compress.Encode(pw, io.TeeReader(tar, files), o.Compression, o.Level)
+	packed, err = encode(pw, tar, s, o)
 	_ = pw.CloseWithError(err) // always nil; without an error the writer gets io.EOF
-	if _, _, tarErr := files.end(); err == nil && tarErr != nil {
-		err = &TarError{Blob: s.from.Digest, Err: tarErr}
-	}
 	if writeErr := <-written; err == nil {
 		err = writeErr
 	}
@@ -172,6 +168,25 @@ func repack(
 		return packed, err
 	}
 	return packed, checkDiffID(s.from, digest.NewDigest(digest.SHA256, full))
+}
+
+// encode writes a tar to w in the wanted compression. It fails with a *TarError if BuildKit could not extract the tar's files, and with
+// an *EstargzError if it could, but estargz can't hold them.
+func encode(w io.Writer, tar io.Reader, s step, o Options) (compress.Encoded, error) {
+	files := checkTar()
+	checked := io.TeeReader(tar, files)
+	packed, err := compress.Encode(w, checked, o.Compression, o.Level)
+	var unfit *compress.UnfitError
+	if errors.As(err, &unfit) { // it gave up early: the rest shows whether the tar or estargz is to blame
+		err = &EstargzError{Blob: s.from.Digest, Err: unfit}
+		if _, readErr := io.Copy(io.Discard, checked); readErr != nil {
+			err, unfit = readErr, nil
+		}
+	}
+	if _, _, tarErr := files.end(); tarErr != nil && (err == nil || unfit != nil) {
+		err = &TarError{Blob: s.from.Digest, Err: tarErr}
+	}
+	return packed, err
 }
 
 // firstOf returns the first error. Errors of closing repeat what went wrong before.

@@ -172,14 +172,85 @@ func TestRepairHalfTar(t *testing.T) {
 	}
 }
 
+// TestRefuseEstargz has layers that BuildKit reads, but that estargz can't hold, and one that BuildKit can't read either.
+func TestRefuseEstargz(t *testing.T) {
+	t.Parallel()
+	header := tar.Header{Name: "f", Mode: 0o644, Size: 700}
+	var file bytes.Buffer
+	w := tar.NewWriter(&file)
+	if err := errors.Join(w.WriteHeader(&header), errOf(w.Write(make([]byte, 700)))); err != nil {
+		t.Fatal(err)
+	}
+	var global bytes.Buffer
+	w = tar.NewWriter(&global)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "x"}}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		tar []byte
+		bad bool // for BuildKit
+	}{
+		"one block of zeros at its end": {tar: append(append(bytes.Clone(file.Bytes()), make([]byte, 1024-700)...), make([]byte, 512)...)},
+		"no padding":                    {tar: file.Bytes()},
+		"a global header":               {tar: global.Bytes()},
+		"cut in a file":                 {tar: file.Bytes()[:1000], bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := layouttest.CopyCorpus(t, "artifact-gzip")
+			otherTar(t, path, buildcache.Gzip, tt.tar)
+			src := open(t, path)
+			_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", toEstargz)
+			var (
+				unfit *convert.EstargzError
+				files *convert.TarError
+			)
+			if errors.As(err, &unfit) == tt.bad || errors.As(err, &files) != tt.bad {
+				t.Errorf("estargz: %v", err)
+			}
+			if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), layouttest.Create(t), "latest", toZstd); err != nil != tt.bad {
+				t.Errorf("zstd: %v", err)
+			}
+		})
+	}
+}
+
+func errOf(_ int, err error) error { return err }
+
+// TestRefuseEmptyTar has a layer of no bytes at all, which BuildKit does not read uncompressed.
+func TestRefuseEmptyTar(t *testing.T) {
+	t.Parallel()
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	otherTar(t, path, buildcache.Gzip, nil)
+	src, dst := open(t, path), layouttest.Create(t)
+	before := layouttest.Tree(t, dst.String())
+	_, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), dst, "latest", convert.Options{Compression: buildcache.Uncompressed})
+	if empty := new(convert.EmptyTarError); !errors.As(err, &empty) {
+		t.Errorf("uncompressed: %v", err)
+	}
+	layouttest.WantTree(t, dst.String(), before, ".", "cache.lock")
+	for _, compression := range []buildcache.Compression{buildcache.Zstd, buildcache.Estargz} {
+		if _, err := convert.Convert(t.Context(), src, layouttest.Entry(t, src, "latest"), dst, "latest", convert.Options{Compression: compression}); err != nil {
+			t.Errorf("%s: %v", compression, err)
+		}
+	}
+}
+
 // halfTar has a layer of a corpus cache end within a file, with the digests that this has.
 func halfTar(t *testing.T, path string, compression buildcache.Compression) {
 	t.Helper()
-	var whole, packed bytes.Buffer
+	var whole bytes.Buffer
 	if err := tar.NewWriter(&whole).WriteHeader(&tar.Header{Name: "f", Mode: 0o644, Size: 2000}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := compress.Encode(&packed, bytes.NewReader(whole.Bytes()), compression, 0); err != nil {
+	otherTar(t, path, compression, whole.Bytes())
+}
+
+// otherTar gives a layer of a corpus cache another tar, with the digests that this has.
+func otherTar(t *testing.T, path string, compression buildcache.Compression, whole []byte) {
+	t.Helper()
+	var packed bytes.Buffer
+	if _, err := compress.Encode(&packed, bytes.NewReader(whole), compression, 0); err != nil {
 		t.Fatal(err)
 	}
 	place := open(t, path)
@@ -187,7 +258,7 @@ func halfTar(t *testing.T, path string, compression buildcache.Compression) {
 	layer := layersOf(cache)[5]
 	half := putBlob(t, place, packed.Bytes())
 	root, config := buildcache.ReplaceLayers(cache.Root, cache.Config, map[digest.Digest]buildcache.Blob{layer.Digest: {
-		Digest: half.Digest, Size: half.Size, DiffID: digest.FromBytes(whole.Bytes()), Compression: compression,
+		Digest: half.Digest, Size: half.Size, DiffID: digest.FromBytes(whole), Compression: compression,
 	}})
 	of := putBlob(t, place, marshal(t, config))
 	root.Config.Digest, root.Config.Size = of.Digest, of.Size

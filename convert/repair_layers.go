@@ -112,8 +112,8 @@ func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked; it is dropped, with the results that need it: %v", f.err)
 		return
 	case f.held:
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has the layer, "+
-			"but the damaged blob there won't be replaced until an administrator deletes it")
+		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has it intact, "+
+			"but the registry keeps its damaged copy until an administrator deletes that")
 		return
 	case !f.there && f.damaged:
 		r.discard = append(r.discard, f.Digest)

@@ -434,7 +434,7 @@ func TestRepairKeptBlob(t *testing.T) {
 	o.Deep, o.Write = true, true
 	done, err := convert.RepairCache(t.Context(), far, entry, o)
 	if err != nil || !done.Written || done.Checked != convert.CheckedBytes || len(done.Repairs) != 1 ||
-		!strings.Contains(done.Repairs[0].What, "the damaged blob there won't be replaced") {
+		!strings.Contains(done.Repairs[0].What, "the registry keeps its damaged copy") {
 		t.Errorf("%+v (%v)", done, err)
 	}
 	again, err := convert.RepairCache(t.Context(), far, layouttest.Entry(t, far, "latest"), o)

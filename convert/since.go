@@ -18,7 +18,7 @@ const maxAge = 100 * 365
 
 // ParseSince reads an age, and returns the time that it goes back to: a duration as Go writes it, a number of days or weeks, or a day in
 // UTC, from its beginning. It fails with an *AgeError for other text, and for minutes alone, such as 6m, which mean months elsewhere:
-// a mistake would delete far too much.
+// a mistake would delete far too much. None of them is none of either.
 func ParseSince(text string, now time.Time) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		if day.After(now) || now.Sub(day) > maxAge*24*time.Hour {
@@ -26,7 +26,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 		}
 		return day, nil
 	}
-	if unit := unitOf(text); strings.EqualFold(unit, "m") {
+	if isNone := strings.Trim(text, "0") == "m"; strings.EqualFold(unitOf(text), "m") && !isNone {
 		return now, &AgeError{Text: text, Meant: meantAge(text), Unclear: true}
 	}
 	age, err := time.ParseDuration(text)
@@ -60,7 +60,7 @@ func (e *AgeError) Error() string {
 
 // wordyAge matches an age with its unit as a word.
 var wordyAge = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)^(\d+)\s*(d|w|h|m|day|week|hour|hr|min|minute|month|year|y)?s?$`)
+	return regexp.MustCompile(`(?i)^(\d+)\s*((?:d|w|h|m|y)|(?:day|week|hour|hr|min|minute|month|year)s?)?$`)
 })
 
 // unitOf returns the unit of an age that is one number with one unit, "" if it has none.
@@ -81,7 +81,10 @@ func meantAge(text string) string {
 	if err != nil || n > maxAge {
 		return ""
 	}
-	switch unit := strings.ToLower(m[2]); unit {
+	if n == 0 {
+		return "0s" // of any unit
+	}
+	switch unit := strings.TrimSuffix(strings.ToLower(m[2]), "s"); unit {
 	case "": // most ages are in days
 		return m[1] + "d"
 	case "min", "minute":

@@ -13,7 +13,7 @@ func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 11, 30, 9, 30, 0, 0, time.UTC)
 	day := 24 * time.Hour
 	for text, want := range map[string]time.Time{
-		"30d": now.Add(-30 * day), "1.5d": now.Add(-36 * time.Hour), "2w": now.Add(-14 * day), "0w": now, "0s": now, "12h": now.Add(-12 * time.Hour),
+		"30d": now.Add(-30 * day), "1.5d": now.Add(-36 * time.Hour), "2w": now.Add(-14 * day), "0w": now, "0s": now, "0m": now, "1ms": now.Add(-time.Millisecond), "12h": now.Add(-12 * time.Hour),
 		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-30": time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC), "36500d": now.Add(-36500 * day),
 	} {
 		if got, err := convert.ParseSince(text, now); err != nil || !got.Equal(want) {
@@ -28,7 +28,7 @@ func TestParseSince(t *testing.T) {
 		}
 	}
 	// Minutes alone would delete by what others call months.
-	for text, want := range map[string]string{"6m": "180d", "6M": "180d", "1 month": "30d", "5min": "0h5m", "5 minutes": "0h5m", "3": "3d", "2 hours": "2h"} {
+	for text, want := range map[string]string{"6m": "180d", "6M": "180d", "0M": "0s", "1 month": "30d", "5min": "0h5m", "5 minutes": "0h5m", "3": "3d", "2 hours": "2h"} {
 		var age *convert.AgeError
 		if _, err := convert.ParseSince(text, now); !errors.As(err, &age) || age.Meant != want {
 			t.Errorf("%q: %v, want it to mean %s", text, err, want)

@@ -48,6 +48,13 @@ const RemedyInterrupted = RemedyAgain + ", and nothing is lost; repair shows wha
 // RemedyAgain is what helps if a command was interrupted before it wrote a root.
 const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, sync or a build's export), run it again: it continues"
 
+// RemedyLost is what helps if a layout has no cache, and no index.json that says what its blobs are of. gc removes nothing then, and
+// repair finds nothing to name.
+const RemedyLost = RemedyAgain + "; otherwise delete the directory, as nothing names what is in it"
+
+// remedyInTheWay is what helps if something other than a file is called index.json.
+const remedyInTheWay = "move it away; after that, repair writes a new index.json from the caches found there"
+
 // VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
 // rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
@@ -55,7 +62,11 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	entries, err := layout.LenientSurvey(ctx, src)
 	var broken *layout.IndexError
 	if errors.As(err, &broken) {
-		report.Problems = append(report.Problems, buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error()))
+		p := buildcache.NewProblem(buildcache.IndexInvalid, "index.json", broken.Err.Error())
+		if broken.InTheWay() {
+			p.Remedy = remedyInTheWay
+		}
+		report.Problems = append(report.Problems, p)
 		return report, report.addSalvaged(ctx, newBlobReader(src, o), o)
 	}
 	if err != nil {
@@ -141,7 +152,9 @@ func (r *Report) addSalvaged(ctx context.Context, blobs *blobReader, o Options) 
 	if errors.Is(err, layout.ErrIndexReadable) { // it has become readable
 		return nil
 	}
-	if err != nil {
+	var broken *layout.IndexError
+	blocked := errors.As(err, &broken) && broken.InTheWay() // there is nothing to salvage
+	if err != nil && !blocked {
 		return err
 	}
 	damaged, err := checkOthers(ctx, dir, nil, o)
@@ -149,6 +162,9 @@ func (r *Report) addSalvaged(ctx context.Context, blobs *blobReader, o Options) 
 		return err
 	}
 	r.Problems = append(r.Problems, damaged...)
+	if blocked {
+		return nil
+	}
 	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), blobs, false)
 }
 
@@ -169,8 +185,7 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, blobs *blobRea
 	}
 	switch {
 	case nameless && len(caches) == 0:
-		r.remedyWork()
-		return nil
+		return r.remedyWork(ctx, dir)
 	case !nameless:
 		return nil
 	}
@@ -189,17 +204,24 @@ func (r *Report) addUnnamed(ctx context.Context, dir *layout.Dir, blobs *blobRea
 	return nil
 }
 
-// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are written
-// last, or the root is what is damaged.
-func (r *Report) remedyWork() {
+// remedyWork sets the remedy of blobs and leftovers in a place without any root. They are probably still wanted: roots and tags are
+// written last, or the root is what is damaged. gc removes them otherwise, unless index.json is lost.
+func (r *Report) remedyWork(ctx context.Context, dir *layout.Dir) error {
 	if slices.ContainsFunc(r.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.BlobDamaged }) {
-		return
+		return nil
+	}
+	remedy := RemedyAgain + "; otherwise gc removes them"
+	_, err := dir.GC(ctx, layout.GCOptions{DryRun: true})
+	var incomplete *layout.IncompleteError
+	if errors.As(err, &incomplete) && incomplete.Lost {
+		remedy = RemedyLost
 	}
 	for i := range r.Problems {
 		if p := &r.Problems[i]; p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover {
-			p.Remedy = RemedyAgain + "; otherwise gc removes them"
+			p.Remedy = remedy
 		}
 	}
+	return context.Cause(ctx) // other errors are gc's to report
 }
 
 // isWhole reports whether a cache is whole, by what was found when all blobs were hashed. It hashes blobs whose size differs

@@ -170,7 +170,11 @@ func (d *Dir) putFile(ctx context.Context, store *desk, blob buildcache.Descript
 }
 
 func (d *Dir) commit(store *desk, temp *durable.File, blob buildcache.Descriptor) error {
-	if err := temp.CommitIn(store.blobs, blob.Digest.Encoded(), durable.NewMode(blobMode)); err != nil {
+	err := temp.CommitIn(store.blobs, blob.Digest.Encoded(), durable.NewMode(blobMode))
+	if errors.Is(err, syscall.EISDIR) {
+		err = ErrBlobBlocked
+	}
+	if err != nil {
 		return d.blobError(blob, err)
 	}
 	d.written.Store(blob.Digest, true)

@@ -2,10 +2,8 @@ package layout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,7 +48,8 @@ type Dir struct {
 	written sync.Map // the digests of blobs whose bytes were written here
 	assumed *assumed // nil to use the index.json on disk
 	cleared cleared
-	made    string // the topmost directory created for the layout, "" if the layout or its directory was there before
+	fresh   bool   // Create made it where nothing was
+	made    string // the topmost directory created for it, "" if its directory was there before
 }
 
 // Open opens an existing layout. Layouts of old BuildKits, which lack the file oci-layout, are fine. So are read-only layouts, for
@@ -63,9 +62,11 @@ func Open(path string, options Options) (*Dir, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
 	}
+	if isOthersIndex(path) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
+	}
 	for _, name := range []string{blobsName, indexName} {
 		switch _, err := os.Stat(filepath.Join(path, name)); {
-		case err == nil && name == indexName && isOthersIndex(filepath.Join(path, name)):
 		case err == nil:
 			return newDir(path, info, options), nil
 		case !errors.Is(err, fs.ErrNotExist):
@@ -73,29 +74,6 @@ func Open(path string, options Options) (*Dir, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", path, ErrNotLayout)
-}
-
-// isOthersIndex reports whether an index.json is another program's: valid JSON with none of our fields. An unreadable one may be ours.
-func isOthersIndex(path string) bool {
-	const most = 1 << 20
-	file, size, err := durable.OpenRegular(path)
-	if err != nil {
-		return false
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	if size > most {
-		return false
-	}
-	raw, err := io.ReadAll(io.LimitReader(file, most))
-	if err != nil || !json.Valid(raw) {
-		return false
-	}
-	var ours struct {
-		SchemaVersion json.RawMessage `json:"schemaVersion"`
-		Manifests     json.RawMessage `json:"manifests"`
-	}
-	_ = json.Unmarshal(raw, &ours) // anything but an object leaves both nil
-	return ours.SchemaVersion == nil && ours.Manifests == nil
 }
 
 // Create makes an empty layout, or opens the existing one. The directory may exist if it is empty or holds only what another
@@ -108,7 +86,7 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 	if err := checkFree(path, err); err != nil {
 		return nil, err
 	}
-	first := firstToMake(path)
+	fresh, first := isBare(path), firstToMake(path)
 	made, err := durable.On(ctx).MakeDir(path)
 	if err != nil {
 		return nil, err
@@ -119,7 +97,7 @@ func Create(ctx context.Context, path string, options Options) (dir *Dir, err er
 		return nil, err
 	}
 	dir = newDir(path, info, options)
-	dir.made = first
+	dir.fresh, dir.made = fresh, first
 	return dir, dir.initialise(ctx)
 }
 
@@ -144,7 +122,7 @@ func checkFree(path string, err error) error {
 		return err
 	}
 	entries, readErr := os.ReadDir(path)
-	if readErr != nil || slices.ContainsFunc(entries, isForeign) || isOthersIndex(filepath.Join(path, indexName)) {
+	if readErr != nil || slices.ContainsFunc(entries, isForeign) || isOthersIndex(path) {
 		return fmt.Errorf("%s: %w", path, ErrOtherFiles)
 	}
 	return nil

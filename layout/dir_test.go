@@ -47,6 +47,28 @@ func TestOpen(t *testing.T) {
 		{"index.json of another program", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"my-app","version":1}`), 0o644)
 		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"index.json of another program, with a schema version", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"npm","schemaVersion":7}`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"index.json of another program, with version 2", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"npm","schemaVersion":2}`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"index.json of another program, with manifests", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"manifests":[{"name":"app"}]}`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"large index.json of another program", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"`+strings.Repeat("x", 5<<20)+`"}`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"index.json of another program beside empty blobs", func(dir string) error {
+			return errors.Join(os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755),
+				os.WriteFile(filepath.Join(dir, "index.json"), []byte(`{"name":"npm"}`), 0o644))
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"garbage", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "index.json"), []byte(`garbage`), 0o644)
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
+		{"link to nothing beside empty blobs", func(dir string) error {
+			return errors.Join(os.Mkdir(filepath.Join(dir, "blobs"), 0o755), os.Symlink("nothing", filepath.Join(dir, "index.json")))
+		}, layout.ErrNotLayout, layout.ErrOtherFiles},
 		{"only blobs", func(dir string) error { return os.Mkdir(filepath.Join(dir, "blobs"), 0o755) }, nil, nil},
 		{"only oci-layout", func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644)
@@ -81,6 +103,24 @@ func TestOpen(t *testing.T) {
 				t.Errorf("All: %v, want a *NotFoundError", err)
 			}
 		})
+	}
+}
+
+// What shows that a directory is a layout makes a damaged index.json ours, so that repair works.
+func TestOpenDamagedIndex(t *testing.T) {
+	t.Parallel()
+	for _, mark := range []string{"oci-layout", "blobs/sha256/" + strings.Repeat("0", 64)} {
+		for _, index := range []string{"", "garbage", `{"schemaVersion":2,"manif`, `{"schemaVersion":2}`, `{"name":"npm"}`} {
+			path := t.TempDir()
+			err := errors.Join(os.MkdirAll(filepath.Join(path, "blobs", "sha256"), 0o755),
+				os.WriteFile(filepath.Join(path, mark), nil, 0o644), os.WriteFile(filepath.Join(path, "index.json"), []byte(index), 0o644))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := layout.Open(path, layout.Options{}); err != nil {
+				t.Errorf("%s beside %q: %v", mark, index, err)
+			}
+		}
 	}
 }
 

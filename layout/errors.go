@@ -15,11 +15,14 @@ var (
 	ErrBlobDamaged = errors.New("bytes differ from the digest")
 )
 
+// ErrBlobBlocked says that a blob can't be stored because its name is taken. A *BlobError wraps it.
+var ErrBlobBlocked = errors.New("a directory has its name")
+
 // ErrListedOnly says that a tag is listed, but names nothing.
 var ErrListedOnly = fmt.Errorf("%w: the registry lists the tag but has no manifest for it", ErrBlobMissing)
 
 // ErrNotLayout marks a path that isn't an OCI layout.
-var ErrNotLayout = errors.New("not an OCI layout (no index.json of one and no blobs directory)")
+var ErrNotLayout = errors.New("not an OCI layout (it has no blobs, and no index.json that is an image index)")
 
 // ErrOtherFiles says that the directory in which to create a layout holds something else.
 var ErrOtherFiles = fmt.Errorf("%w, and not empty", ErrNotLayout)

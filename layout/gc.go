@@ -73,6 +73,8 @@ type GCResult struct {
 type IncompleteError struct {
 	Path    string
 	Missing []*BlobError // at least one; Digest is "" for index.json
+	// Lost says that nothing tells what the blobs are of: index.json is missing or has no list of entries, and there is no cache root.
+	Lost bool
 	// Removed is what was removed before somebody who takes no lock named what is missing. It is usually nothing.
 	Removed Amount
 }
@@ -82,7 +84,7 @@ func (e *IncompleteError) Error() string {
 	if first.Digest == "" {
 		return fmt.Sprintf("%s: can't tell what is needed: %v", first.Place, first.Err)
 	}
-	text := fmt.Sprintf("%s: some of what its entries reach is missing: %v", e.Path, first)
+	text := fmt.Sprintf("%s: blobs that its entries need are missing: %v", e.Path, first)
 	if more := len(e.Missing) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}

@@ -48,7 +48,7 @@ func saysTheSame(a, b *buildcache.Index) (bool, error) {
 // index reads index.json, which must be there.
 func (c *collector) index(ctx context.Context) (*buildcache.Index, error) {
 	if _, err := c.root.Stat(indexName); errors.Is(err, fs.ErrNotExist) {
-		return nil, &IncompleteError{Path: c.dir.path, Missing: []*BlobError{{Place: c.dir.path, Err: errNoIndex}}}
+		return nil, &IncompleteError{Path: c.dir.path, Missing: []*BlobError{{Place: c.dir.path, Err: errNoIndex}}, Lost: true}
 	} else if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,8 @@ func (c *collector) index(ctx context.Context) (*buildcache.Index, error) {
 		return nil, err
 	}
 	if err := index.CheckList(); err != nil {
-		return nil, &IncompleteError{Path: c.dir.path, Missing: []*BlobError{{Place: filepath.Join(c.dir.path, indexName), Err: err}}}
+		lost := len(index.Entries) == 0 // then there is no cache root either, or checkNames would have failed
+		return nil, &IncompleteError{Path: c.dir.path, Missing: []*BlobError{{Place: filepath.Join(c.dir.path, indexName), Err: err}}, Lost: lost}
 	}
 	return index, nil
 }

@@ -71,10 +71,12 @@ func (d *Dir) isIndexQuiet() bool {
 func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode, _ error) {
 	var path *fs.PathError
 	switch {
+	case errors.As(err, &path) && isDeadLink(path.Path):
+		return nil, 0, &IndexError{Path: path.Path, Err: errDeadLink}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, durable.NewMode(indexMode), nil
-	case errors.Is(err, durable.ErrNotRegular) && errors.As(err, &path):
-		return nil, 0, &IndexError{Path: path.Path, Err: durable.ErrNotRegular}
+	case (errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrSymlink)) && errors.As(err, &path):
+		return nil, 0, &IndexError{Path: path.Path, Err: path.Err}
 	case err != nil:
 		return nil, 0, err
 	}
@@ -88,6 +90,15 @@ func readIndex(file *os.File, _ int64, err error) (raw []byte, mode fs.FileMode,
 	}
 	raw, err = io.ReadAll(io.LimitReader(file, buildcache.MaxIndex+1))
 	return raw, info.Mode().Perm(), errors.Join(err, file.Close())
+}
+
+// errDeadLink says that an index.json is a symbolic link to something that does not exist.
+var errDeadLink = errors.New("this is a symbolic link to nothing")
+
+func isDeadLink(path string) bool {
+	_, err := os.Stat(path)
+	info, linkErr := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist) && linkErr == nil && info.Mode().Type() == fs.ModeSymlink
 }
 
 // parseIndex reads what readIndex returned.
@@ -108,6 +119,11 @@ func (e *IndexError) Error() string { return fmt.Sprintf("%s: %v", e.Path, e.Err
 
 // Unwrap returns the cause.
 func (e *IndexError) Unwrap() error { return e.Err }
+
+// InTheWay reports whether there is something other than a file, which has to be moved away before anything can write an index.json.
+func (e *IndexError) InTheWay() bool {
+	return errors.Is(e.Err, durable.ErrNotRegular) || errors.Is(e.Err, durable.ErrSymlink) || errors.Is(e.Err, errDeadLink)
+}
 
 // Entries returns the entries of index.json, caches and others. Their sizes are the file sizes, not those in
 // index.json, which nothing checks. Roots that are missing keep the size stated there.

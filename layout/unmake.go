@@ -12,13 +12,14 @@ import (
 )
 
 // Unmake removes a layout that this Dir created, and the directories created for it, unless something has been added or another
-// process is working there. It is for what turned out not to fit. If Create opened an existing layout, nothing happens.
+// process is working there. It is for commands that fail before they have written anything. If Create opened an existing layout or
+// completed one, nothing happens; an empty directory that was there before stays, and is empty again.
 func (d *Dir) Unmake(ctx context.Context) error {
-	if d.made == "" {
+	if !d.fresh {
 		return nil
 	}
 	empty, err := d.removeParts(ctx)
-	if err != nil || !empty {
+	if err != nil || !empty || d.made == "" {
 		return err
 	}
 	for dir := d.path; ; dir = filepath.Dir(dir) {
@@ -43,7 +44,13 @@ func (d *Dir) removeParts(ctx context.Context) (empty bool, err error) {
 		if lockErr != nil {
 			return false, lockErr
 		}
-		defer func() { err = errors.Join(err, root.RemoveLock(name, lock)) }()
+		defer func() {
+			if name == cacheLockName && !empty { // others may be waiting for it
+				err = errors.Join(err, lock.Close())
+				return
+			}
+			err = errors.Join(err, root.RemoveLock(name, lock))
+		}()
 	}
 	index, err := d.Index(ctx)
 	if err != nil || len(index.Entries) > 0 {
@@ -69,6 +76,12 @@ func removeIfEmpty(path string) error {
 		return nil
 	}
 	return err
+}
+
+// isBare reports whether there is no directory at a path, or an empty one.
+func isBare(path string) bool {
+	entries, err := os.ReadDir(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0
 }
 
 // firstToMake returns the topmost directory that must be created for a path to exist, or "" if all exist.

@@ -20,7 +20,17 @@ func TestUnmake(t *testing.T) {
 		left   string // the first that is still there, below the temporary directory
 	}{
 		{name: "made"},
-		{name: "the directory was there", before: func(t *testing.T, path string) { makeDir(t, path) }, left: "a/b/index.json"},
+		{name: "the directory was there", before: func(t *testing.T, path string) { makeDir(t, path) }, left: "a/b"},
+		{
+			name: "an unfinished layout was there", left: "a/b/index.json",
+			before: func(t *testing.T, path string) {
+				t.Helper()
+				makeDir(t, path)
+				if err := os.WriteFile(filepath.Join(path, "oci-layout"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
 		{name: "the one around was there", before: func(t *testing.T, path string) { makeDir(t, filepath.Dir(path)) }, left: "a"},
 		{
 			name: "something has come", left: "a/b/blobs/sha256/" + empty,
@@ -77,6 +87,9 @@ func TestUnmake(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(around, test.left)); err != nil {
 				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(path, "cache.lock")); err != nil && test.after != nil && stays {
+				t.Errorf("the lock of a layout that stays: %v", err)
 			}
 		})
 	}

@@ -116,6 +116,8 @@ func causeInCache(err error) (Cause, bool) {
 		size     *buildcache.SizeError
 		diffID   *convert.DiffIDError
 		files    *convert.TarError
+		estargz  *convert.EstargzError
+		empty    *convert.EmptyTarError
 		blob     *layout.BlobError
 		host     *places.HostError
 	)
@@ -128,7 +130,7 @@ func causeInCache(err error) (Cause, bool) {
 		return CauseNoCache, true
 	case errors.Is(err, buildcache.ErrNoResults):
 		return CauseEmptied, true
-	case errors.As(err, &proof), errors.As(err, &size):
+	case errors.As(err, &proof), errors.As(err, &size), errors.As(err, &estargz), errors.As(err, &empty):
 		return CauseUnusable, true
 	}
 	return "", false

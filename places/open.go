@@ -84,6 +84,9 @@ func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, erro
 	}
 	o.Registry.Push = true
 	opened, err := Open(ctx, ref, o)
+	if err == nil && isDir(ref) {
+		err = checkIndex(ctx, opened.Source)
+	}
 	var none *NotThereError
 	if !isDir(ref) || !errors.As(err, &none) && !errors.Is(err, layout.ErrNotLayout) {
 		return opened, err
@@ -99,6 +102,15 @@ func Create(ctx context.Context, ref layout.Reference, o Options) (*Opened, erro
 		return nil, fmt.Errorf("make the layout %s: %w", ref.Path, err)
 	}
 	return &Opened{Source: dir, Reference: ref}, nil
+}
+
+// checkIndex fails if a layout's index.json can't be read. Nothing could be tagged in it, so not even its lock is made.
+func checkIndex(ctx context.Context, src layout.Source) error {
+	if dir, ok := src.(*layout.Dir); ok {
+		_, err := dir.Index(ctx)
+		return err
+	}
+	return nil
 }
 
 // IsArchive reports whether a reference names an archive: a file, or volumes of one.

@@ -95,7 +95,7 @@ func (e *GivenUpError) Unwrap() error { return e.Err }
 type LeaveAloneError struct{ For time.Duration }
 
 func (e *LeaveAloneError) Error() string {
-	return fmt.Sprintf("it wants to be left alone for %v", e.For.Round(time.Second))
+	return fmt.Sprintf("it asks to wait %v before the next request", e.For.Round(time.Second))
 }
 
 // wait waits until a request may be sent. It fails at once if that is after the context's deadline.

@@ -310,7 +310,7 @@ func TestRefusedContents(t *testing.T) {
 			root:    rootOf(buildcache.DockerManifest, buildcache.MediaTypeDockerManifest, 1, ""), about: AboutForm,
 			words: []string{"media type", "artifact"},
 		},
-		"distribution, a blob missing": {options: registrytest.Options{}, root: rootOf(buildcache.Artifact, oci, 1, ""), about: AboutOther, words: []string{"misses a blob", "again"}},
+		"distribution, a blob missing": {options: registrytest.Options{}, root: rootOf(buildcache.Artifact, oci, 1, ""), about: AboutOther, words: []string{"a blob that the root refers to is not there", "again"}},
 		"distribution, 4 MiB":          {options: registrytest.Options{}, root: huge, about: AboutSize, words: []string{"mode=min"}},
 		"zot, 4 MiB":                   {options: registrytest.Options{Strict: registrytest.Zot}, root: huge, about: AboutSize, words: nil},
 	} {

@@ -9,7 +9,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 )
 
-const unsaid = "it does not say why in words that are known"
+const unsaid = "its answer gives no reason that ocicache knows"
 
 // refusals are the known answers, the most specific first.
 var refusals = []knownRefusal{
@@ -119,11 +119,11 @@ var refusals = []knownRefusal{
 	{ofList(either(coded(v2.ErrorCodeManifestInvalid), uncoded(http.StatusBadRequest))), AboutForm, asList, send(buildcache.Artifact, "")},
 	{
 		ofRoot(coded(v2.ErrorCodeManifestBlobUnknown, v2.ErrorCodeBlobUnknown)), AboutOther,
-		"it misses a blob that the root names; it may have been deleted there meanwhile", say("run the same command again"),
+		"a blob that the root refers to is not there; it may have been deleted in the meantime", say("run the same command again"),
 	},
 	{
 		ofRoot(coded(v2.ErrorCodeSizeInvalid)), AboutOther,
 		"a size in the root is not that of the blob", verify(NoProfile, "find out which one"),
 	},
-	{ofRoot(anything), AboutOther, unsaid, verify(AnyProfile, "see what it may mind")},
+	{ofRoot(anything), AboutOther, unsaid, verify(AnyProfile, "see what registries refuse in such a cache")},
 }

@@ -24,7 +24,7 @@ func (c *client) delete(ctx context.Context, which string) error {
 }
 
 // errNoDelete says that a registry claims to have deleted a tag, and has not.
-var errNoDelete = errors.New("the registry says that it is deleted, and it is still there")
+var errNoDelete = errors.New("the registry reported the tag as deleted, but still has it")
 
 // Untag deletes a tag, as specified by the distribution specification 1.1. A registry that does not support that is asked to
 // delete the root instead, if no other tag names it, or has a root that names it. If a registry deletes other tags as well,

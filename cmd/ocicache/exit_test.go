@@ -52,6 +52,8 @@ var exitCases = []struct {
 	{"dangling tag, nothing there", &layout.DanglingError{Place: "cache"}, exitNotFound, "export the cache again"},
 	{"no layout", fmt.Errorf("dir: %w", layout.ErrNotLayout), exitFailed, "--cache-to type=local"},
 	{"no layout to read", &noCacheThereError{fmt.Errorf("dir: %w", layout.ErrNotLayout)}, exitNotFound, "--cache-to type=local"},
+	{"not for estargz", &convert.EstargzError{Err: errors.New("odd")}, exitFailed, "--compression zstd"},
+	{"not to be uncompressed", &convert.EmptyTarError{}, exitFailed, "--compression zstd"},
 	{"locked", &layout.LockedError{Path: "cache.lock"}, exitLocked, "--lock-timeout"},
 	{"tag moved", &layout.TagMovedError{Tag: "a"}, exitFailed, "run the command again"},
 	{"tag of an image", &layout.TakenError{Tag: "a", Is: layout.KindImage, Want: layout.KindCache}, exitFailed, "use another tag in DST"},

@@ -21,7 +21,7 @@ import (
 
 // hint returns what probably helps with an error, or "". It depends on the error's type, never on its text.
 func (a *app) hint(err error) string {
-	for _, find := range []func(error) string{a.hintMigration, a.hintUsage, hintOutput, hintProvenance, a.hintArchive, a.hintIndex, a.hintPlace, a.hintImage, a.hintMerge, a.hintCache, a.hintRegistry, a.hintConnection, a.hintSystem} {
+	for _, find := range []func(error) string{a.hintMigration, a.hintUsage, hintOutput, hintProvenance, a.hintArchive, a.hintIndex, a.hintPlace, a.hintImage, a.hintMerge, a.hintCompression, a.hintCache, a.hintRegistry, a.hintConnection, a.hintSystem} {
 		if text := find(err); text != "" {
 			return text
 		}

@@ -132,6 +132,8 @@ func (a *app) unpacking(decompress, file string) string {
 // hintExists is about names that are already taken.
 func hintExists(e *archive.ExistsError) string {
 	switch {
+	case e.InOneFile:
+		return "volumes don't replace an archive in one file, not even with --overwrite; move it away first, or choose another FILE"
 	case e.Overwrite:
 		return "--overwrite only replaces FILE itself, or volumes that an intact FILE.SHA256SUMS proves to be ocicache's; move these files away, " +
 			"or choose another FILE"

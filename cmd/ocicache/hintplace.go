@@ -111,6 +111,9 @@ func (a *app) hintIncomplete(e *layout.IncompleteError) string {
 	if e.Removed.Files > 0 {
 		return "an export that takes no lock started using what was being removed, so gc stopped; run that export again to restore it"
 	}
+	if e.Lost {
+		return "nothing was removed; " + inspect.RemedyLost
+	}
 	at := a.at(e.Path).whole()
 	return fmt.Sprintf("nothing was removed; %s shows what is wrong, %s may fix it, and rm deletes a tag you don't need", at.mention("verify"),
 		at.mention("repair", "--write"))
@@ -129,7 +132,9 @@ func (a *app) hintIndex(err error) string {
 	case errors.As(err, &nameless):
 		return fmt.Sprintf("nothing was removed; %s tags the newest one, %s tags this one; to remove everything, delete the directory",
 			mention(onPath("repair", nameless.Path, "--write")), mention(tagCommand(nameless.Path, nameless.Caches[0].Digest)))
-	case errors.As(err, &index) && (errors.Is(err, durable.ErrNotRegular) || errors.As(err, new(*buildcache.SizeError))): // repair can't read these either
+	case errors.As(err, &index) && errors.Is(err, durable.ErrSymlink):
+		return "replace the link with the file that it leads to, and run it again"
+	case errors.As(err, &index) && (index.InTheWay() || errors.As(err, new(*buildcache.SizeError))): // repair can't read these either
 		return "move it away, then " + mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " writes a new one from the caches found there"
 	case errors.As(err, &index):
 		return mention(onPath("repair", filepath.Dir(index.Path), "--write")) + " saves what can still be read and finds the caches there"
@@ -188,6 +193,8 @@ func (a *app) hintNotFound(e *layout.NotFoundError) string {
 // hintNothing is about a place in which nothing was found.
 func hintNothing(e *layout.NotFoundError) string {
 	switch {
+	case e.Begun && e.Missing != "":
+		return inspect.RemedyLost
 	case e.Begun:
 		return inspect.RemedyAgain
 	case e.Tag == "" && e.Digest == "":
@@ -259,10 +266,24 @@ func (a *app) hintCache(err error) string {
 		return a.unmoved() + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID), errors.As(err, &files):
 		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
+	case errors.As(err, &blob) && errors.Is(blob, layout.ErrBlobBlocked):
+		path := filepath.Join(blob.Place, "blobs", blob.Digest.Algorithm().String(), blob.Digest.Encoded())
+		return "remove the directory " + quoted(path) + ", which is no blob, and run it again"
 	case errors.As(err, &blob) && isBlobFault(blob):
 		return a.hintBlob(err, blob)
 	case errors.As(err, &size):
 		return a.source().remedy(buildcache.NewProblem(buildcache.RootTooLarge, "", ""))
+	}
+	return ""
+}
+
+// hintCompression is about layers that BuildKit reads, but that the wanted compression can't hold.
+func (a *app) hintCompression(err error) string {
+	switch {
+	case errors.As(err, new(*convert.EstargzError)):
+		return a.unmoved() + "BuildKit reads this layer as it is: use --compression zstd or gzip"
+	case errors.As(err, new(*convert.EmptyTarError)):
+		return a.unmoved() + "use --compression zstd or gzip, in which such a layer has some bytes"
 	}
 	return ""
 }

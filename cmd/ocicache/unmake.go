@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/ocicache/ocicache/buildcache"
-	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/layout"
 )
 
@@ -16,17 +14,15 @@ func (a *app) mayUnmake(place layout.Source) {
 	}
 }
 
-// unmake removes the layouts that this command made, if they are still empty: the cache had no room there, rules left nothing of it, or
-// it was too large for BuildKit.
+// unmake removes the layouts that this command made, if it failed and they are still empty: a command that is refused leaves nothing
+// behind. An interrupted one does so as well.
 func (a *app) unmake(ctx context.Context, err error) error {
-	var room *layout.RoomError
-	var large *convert.TooLargeError
-	if !errors.As(err, &room) && !errors.As(err, &large) && !errors.Is(err, buildcache.ErrNoResults) {
+	if err == nil {
 		return nil
 	}
 	var errs []error
 	for _, dir := range a.made {
-		errs = append(errs, dir.Unmake(ctx))
+		errs = append(errs, dir.Unmake(context.WithoutCancel(ctx)))
 	}
 	return errors.Join(errs...)
 }

@@ -180,12 +180,15 @@ func renderProblems(w io.Writer, alike []buildcache.Problem) {
 	if len(alike) > shownAlike {
 		shown = alike[:1]
 	}
+	more := len(alike) - len(shown)
+	isOther := func(p buildcache.Problem) bool { return p.Detail != alike[0].Detail }
+	differ := more > 0 && slices.ContainsFunc(alike, isOther)
 	for _, p := range shown {
 		where := p.Where
 		if p.Cache != "" {
 			where = p.Cache + ": " + where
 		}
-		if more := len(alike) - len(shown); more > 0 {
+		if more > 0 && !differ {
 			where += fmt.Sprintf(" and %d more", more)
 		}
 		say(w, "%s: %s: %s: %s\n", p.Severity, p.Kind, where, p.Detail)
@@ -194,7 +197,9 @@ func renderProblems(w io.Writer, alike []buildcache.Problem) {
 		}
 		say(w, "  effect: %s\n  remedy: %s\n", p.Effect, p.Remedy)
 	}
-	if len(alike) > len(shown) {
+	if differ {
+		say(w, "  and %d more of this kind, but not all the same; --json lists each of them\n", more)
+	} else if more > 0 {
 		say(w, "  --json lists each of them\n")
 	}
 }

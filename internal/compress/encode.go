@@ -62,7 +62,7 @@ func encodeZstd(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 		level = zstdLevel
 	}
 	// One goroutine per encoder: several layers at once keep the machine busy at less cost.
-	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
+	enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true), zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
 	if err != nil {
 		return Encoded{}, err
 	}

@@ -204,9 +204,17 @@ func walkToTOC(r io.Reader, check func(*tar.Header) error) error {
 }
 
 // errNoBoundary says that a table of contents after a tar would become part of what the end of the tar leaves unfinished.
-var errNoBoundary = errors.New("the tar ends within an entry, or with a header that is about the next one")
+var errNoBoundary = errors.New("it ends within an entry or its padding, after one block of zeros, or with a header that is about the next entry")
 
-var errSparse = errors.New("the tar has sparse files, which estargz can't hold")
+var errSparse = errors.New("the tar has sparse files")
+
+// UnfitError says that estargz can't hold a tar, which may be sound: BuildKit reads more kinds of tars than estargz takes.
+type UnfitError struct{ Err error }
+
+func (e *UnfitError) Error() string { return fmt.Sprintf("estargz can't hold this tar: %v", e.Err) }
+
+// Unwrap returns what it can't hold.
+func (e *UnfitError) Unwrap() error { return e.Err }
 
 // encodeEstargz makes the estargz blob that BuildKit would make: losslessly, so that the tar can be restored. Meanwhile it
 // decodes what was written, for the digest and the size of the whole. It fails if the tar does not end where a table of
@@ -237,9 +245,9 @@ func encodeEstargz(w io.Writer, tar io.Reader, level int) (Encoded, error) {
 	}
 	switch {
 	case errors.Is(proofErr, errSparse):
-		err = fmt.Errorf("make estargz: %w", errSparse)
+		err = fmt.Errorf("make estargz: %w", &UnfitError{errSparse})
 	case err == nil && proofErr != nil:
-		err = fmt.Errorf("make estargz: %w", errNoBoundary)
+		err = fmt.Errorf("make estargz: %w", &UnfitError{errNoBoundary})
 	}
 	if err != nil {
 		return Encoded{}, err
@@ -259,6 +267,8 @@ func writeEstargz(w io.Writer, tar io.Reader, level int) (encoded Encoded, err e
 			err = in.err
 		case out.err != nil:
 			err = out.err
+		default:
+			err = &UnfitError{err}
 		}
 		err = fmt.Errorf("make estargz: %w", err)
 	}()

@@ -22,6 +22,8 @@ type ExistsError struct {
 	Names []string // paths, all of them
 	// Overwrite says that replacing was asked for, but what has these names may not be replaced.
 	Overwrite bool
+	// InOneFile says that FILE itself is among the names, and volumes were to be written: they replace no file, not even with Overwrite.
+	InOneFile bool
 	// Altered are the names among these, without their directory, whose files have other sums now than List says.
 	Altered []string
 	List    string
@@ -148,6 +150,7 @@ func (t *Target) exists(taken []fs.DirEntry, blocked []bool) *ExistsError {
 			continue
 		}
 		e.Names = append(e.Names, filepath.Join(filepath.Dir(t.file), entry.Name()))
+		e.InOneFile = e.InOneFile || t.options.Split && entry.Name() == filepath.Base(t.file)
 		if _, isListed := sums[entry.Name()]; isListed {
 			e.Altered = append(e.Altered, entry.Name())
 		}
