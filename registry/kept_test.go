@@ -113,3 +113,28 @@ func TestDeepReadsSent(t *testing.T) {
 	server.AssertFired(t)
 	wantKept(t, dst, result.Err(), false)
 }
+
+// TestNoLength has a registry that does not say how large a blob is where it is asked whether it has it.
+func TestNoLength(t *testing.T) {
+	t.Parallel()
+	from, layer := largeCache(t)
+	server := registrytest.New(t, registrytest.Options{})
+	o := plain()
+	o.Hosts = &registry.Hosts{}
+	mustTransfer(t, from, open(t, server, o))
+	server.Inject(registrytest.Fault{Method: http.MethodHead, Path: "/blobs/", NoLength: true, Times: -1})
+	for _, size := range []int64{layer.Size, layer.Size - 1} {
+		has, err := repository(t, server, cacheRepository, o).Has(t.Context(), buildcache.Descriptor{Digest: layer.Digest, Size: size})
+		if err != nil || has != (size == layer.Size) {
+			t.Errorf("%d bytes: %v, %v", size, has, err)
+		}
+	}
+	server.Truncate(t, layer.Digest, 7)
+	dst := repository(t, server, "other", o) // which gets it mounted
+	_, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), dst, "again", convert.Options{})
+	server.AssertFired(t)
+	wantKept(t, dst, err, false)
+	if server.Count(http.MethodGet, layer.Digest.String()) == 0 {
+		t.Error("nobody asked for the size")
+	}
+}
