@@ -3,6 +3,7 @@ package registry_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ocicache/ocicache/buildcache"
@@ -136,5 +137,23 @@ func TestNoLength(t *testing.T) {
 	wantKept(t, dst, err, false)
 	if server.Count(http.MethodGet, layer.Digest.String()) == 0 {
 		t.Error("nobody asked for the size")
+	}
+}
+
+// TestRepairKeptConfig says of a damaged config why a base that has it does not help.
+func TestRepairKeptConfig(t *testing.T) {
+	t.Parallel()
+	_, cache, _, config := zstdOf(t)
+	server := registrytest.New(t, registrytest.Options{})
+	mustTransfer(t, cache, open(t, server, plain()))
+	server.Truncate(t, config.Digest, 7)
+	for name, base := range map[string][]layout.Source{"a base has": {cache}, "no base has": nil} {
+		for _, write := range []bool{true, false} {
+			r := open(t, server, plain())
+			result, err := convert.RepairCache(t.Context(), r, layouttest.Entry(t, r, "latest"), convert.RepairOptions{Base: base, Write: write})
+			if err != nil || len(result.Left) != 1 || !strings.HasPrefix(result.Left[0].Detail, name) || result.Written {
+				t.Errorf("%s, write %v: %v, %+v", name, write, err, result)
+			}
+		}
 	}
 }
