@@ -170,7 +170,7 @@ func (j *job) remake(ctx context.Context, s *step) error {
 	s.to = &blob
 	j.o.made.add(j.o.recipe(s.from), blob)
 	teller, tells := j.dst.(layout.Teller)
-	if s.unsure = !tells; s.unsure || teller.Wrote(blob.Digest) {
+	if !tells || teller.Wrote(blob.Digest) { // it may have had the blob, and can't tell
 		s.moved = blob.Size
 	}
 	if !remembers {

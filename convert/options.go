@@ -43,7 +43,8 @@ type Options struct {
 	held    *holdings         // what the destination holds, if that is known already; nil means to look
 	made    *made             // what this run has made so far, for all caches of a sync
 	decoder *compress.Decoder // shared by all layers of a run
-	deep    bool              // read what the destination already has
+	deep    bool              // read what the destination has in the end
+	look    bool              // look at what the destination has in the end
 	// Shared by the caches of a sync; nil if there is only one cache.
 	slots    chan struct{} // one for each layer that may be worked on at a time
 	turns    *turns

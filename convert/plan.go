@@ -36,8 +36,6 @@ type step struct {
 	done bool
 	// foreseen is, in a dry run, the size of a layer that would be recompressed: the size of the outcome can't be known.
 	foreseen int64
-	// unsure says that the destination may already have had what was written, and can't tell.
-	unsure bool
 	// twin says that to is the blob of another step, which must be there first.
 	twin bool
 	// made says that this run made the blob in to.

@@ -113,8 +113,8 @@ func (e *ReadBackError) Unwrap() error { return e.Err }
 // errChanged says that a place returned other bytes than it was given.
 var errChanged = errors.New("the bytes differ from what was written")
 
-// readBack compares what a place has for root and config with what they should be. If reading from the place isn't cheap, it
-// is enough that the place has the config.
+// readBack compares what a place has for root and config with what they should be. A registry may keep an older, damaged copy of
+// either, and whoever imports the cache needs both.
 func readBack(ctx context.Context, dst layout.Place, result *layout.Cache) error {
 	root, err := layout.ReadBlob(ctx, dst, result.Entry.Descriptor, buildcache.MaxRoot)
 	if err != nil {
@@ -123,18 +123,14 @@ func readBack(ctx context.Context, dst layout.Place, result *layout.Cache) error
 	if !bytes.Equal(root, result.RawRoot) {
 		return errChanged
 	}
-	if _, ok := dst.(layout.RandomAccess); !ok {
-		has, err := dst.Has(ctx, result.Root.Config)
-		if err == nil && !has {
-			err = &layout.BlobError{Digest: result.Root.Config.Digest, Place: dst.String(), Err: layout.ErrBlobMissing}
-		}
-		return err
-	}
 	config, err := layout.ReadBlob(ctx, dst, result.Root.Config, buildcache.MaxConfig)
-	if err == nil && !bytes.Equal(config, result.RawConfig) {
-		err = errChanged
+	if err != nil {
+		return fmt.Errorf("read cache config: %w", err)
 	}
-	return err
+	if !bytes.Equal(config, result.RawConfig) {
+		return errChanged
+	}
+	return nil
 }
 
 // prove reads a result back, checks it against the rules of BuildKit's importer, and checks that every blob is
@@ -162,23 +158,30 @@ func proveImport(ctx context.Context, dst layout.Source, result *layout.Cache, o
 	return nil
 }
 
-// proveHeld reads every layer of the result that the destination already had, or may have had. It fails with a *layout.HeldError if one
-// is damaged.
-func (j *job) proveHeld(ctx context.Context, result *layout.Cache) error {
-	moved := map[digest.Digest]bool{}
-	for _, s := range j.plan.steps {
-		switch {
-		case s.moved == 0, s.unsure:
-		case s.to != nil:
-			moved[s.to.Digest] = true
-		default:
-			moved[s.from.Digest] = true
-		}
+// proveStored looks at what the destination really has of the result's layers, if that is wanted. It fails with a *layout.HeldError if
+// one is damaged: to have sent it proves nothing, as the destination may have kept an older copy.
+func (j *job) proveStored(ctx context.Context, result *layout.Cache) error {
+	if j.o.deep {
+		return j.readStored(ctx, result)
 	}
-	held := result.Root.LayersByDigest()
-	maps.DeleteFunc(held, func(blob digest.Digest, _ buildcache.Descriptor) bool { return moved[blob] })
-	announceHeld(held, j.o.OnEvent)
-	for _, layer := range held {
+	place, ok := j.dst.(layout.Rechecker)
+	if !j.o.look || !ok {
+		return nil
+	}
+	group, ctx := parallel.New(ctx, lookUps)
+	for _, layer := range result.Root.LayersByDigest() {
+		group.Go(func() error { return place.Recheck(ctx, layer) })
+	}
+	return group.Wait()
+}
+
+// readStored reads every layer of the result, except what the destination can tell it has written itself.
+func (j *job) readStored(ctx context.Context, result *layout.Cache) error {
+	teller, tells := j.dst.(layout.Teller)
+	layers := result.Root.LayersByDigest()
+	maps.DeleteFunc(layers, func(blob digest.Digest, _ buildcache.Descriptor) bool { return tells && teller.Wrote(blob) })
+	announceHeld(layers, j.o.OnEvent)
+	for _, layer := range layers {
 		err := readHeld(ctx, j.dst, layer, j.o.OnEvent)
 		if isBroken(err) {
 			return &layout.HeldError{Place: j.dst.String(), Err: err}

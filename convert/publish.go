@@ -83,10 +83,8 @@ func (j *job) publish(ctx context.Context, converted *layout.Cache) (*Result, er
 	if err := prove(ctx, j.dst, converted, j.o); err != nil {
 		return nil, err
 	}
-	if j.o.deep {
-		if err := j.proveHeld(ctx, converted); err != nil {
-			return nil, err
-		}
+	if err := j.proveStored(ctx, converted); err != nil {
+		return nil, err
 	}
 	if j.o.before != nil {
 		if err := j.o.before(ctx); err != nil {

@@ -328,19 +328,9 @@ func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
 		kind, err = buildcache.ConfigDamaged, layout.ErrBlobDamaged
 	}
 	if err != nil {
-		found, baseErr := r.fromBase(ctx, config)
-		if baseErr != nil {
-			return baseErr
-		}
-		base, baseErr := r.baseOf(ctx, config)
-		if !found || baseErr != nil {
-			r.leave(kind, "config", config.Digest, "no base has the cache config, and nothing can replace it")
-			return baseErr
-		}
-		if raw, err = layout.ReadBlob(ctx, base, config, buildcache.MaxConfig); err != nil {
+		if raw, err = r.configFromBase(ctx, config, kind); err != nil || raw == nil {
 			return err
 		}
-		r.note(RepairKind(kind), config.Digest, "the cache config is taken from a base")
 	}
 	if bytes := int64(len(raw)); bytes != config.Size {
 		r.note(RepairKind(buildcache.BlobSize), config.Digest, "the cache config has %d bytes, but the root says %d", bytes, config.Size)

@@ -73,3 +73,29 @@ func (r *repairer) baseOf(ctx context.Context, blob buildcache.Descriptor) (layo
 	}
 	return nil, nil
 }
+
+// configFromBase returns the config as a base has it, and copies it from there. It returns nil if that does not help: if no base has it,
+// or if a registry keeps a damaged one.
+func (r *repairer) configFromBase(ctx context.Context, config buildcache.Descriptor, kind buildcache.Kind) ([]byte, error) {
+	base, err := r.baseOf(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if _, near := r.place.(layout.RandomAccess); base != nil && !near && kind == buildcache.ConfigDamaged {
+		r.leave(kind, "config", config.Digest, "a base has the cache config, but the damaged blob there won't be replaced until an administrator deletes it")
+		return nil, nil
+	}
+	found, err := r.fromBase(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		r.leave(kind, "config", config.Digest, "no base has the cache config, and nothing can replace it")
+		return nil, nil
+	}
+	raw, err := layout.ReadBlob(ctx, base, config, buildcache.MaxConfig)
+	if err == nil {
+		r.note(RepairKind(kind), config.Digest, "the cache config is taken from a base")
+	}
+	return raw, err
+}

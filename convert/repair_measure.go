@@ -105,10 +105,10 @@ func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache
 		}
 		defer func() { err = errors.Join(err, raw.Close()) }()
 		verifier := layer.Digest.Verifier()
-		if size, err = io.Copy(verifier, raw); err == nil && !verifier.Verified() {
-			err = layout.ErrBlobDamaged
+		if size, err = io.Copy(verifier, raw); err != nil || verifier.Verified() {
+			return err
 		}
-		return err
+		return layout.Settled(raw, layout.ErrBlobDamaged)
 	})
 	var blob *layout.BlobError
 	if err != nil && !errors.As(err, &blob) && context.Cause(ctx) == nil {

@@ -52,10 +52,13 @@ func (j *job) isProved(ctx context.Context, s *step) (bool, error) {
 }
 
 // isBroken reports whether a layer is missing, damaged, not encoded as it should be, or without a whole tar in it. That proves nothing,
-// and is no failure either.
+// and is no failure either. What only a broken connection shows is not of that kind.
 func isBroken(err error) bool {
 	var decode *compress.DecodeError
 	var tar *TarError
+	if errors.Is(err, layout.ErrPatched) {
+		return false
+	}
 	return errors.As(err, &decode) || errors.As(err, &tar) || errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) ||
 		errors.Is(err, layout.ErrBlobMissing)
 }
@@ -98,11 +101,11 @@ func sumTar(
 	defer files.end() //nolint:errcheck // where it is needed it was read
 	decoded, err := decoder.DecodeTar(ctx, raw, encoding, io.MultiWriter(full, files))
 	if err != nil {
-		return sums, err
+		return sums, settledDecode(raw, err)
 	}
 	_, err = io.Copy(tar, decoded)
 	toc, size, tarErr := files.end()
-	if err = errors.Join(err, decoded.Close()); err == nil && tarErr != nil {
+	if err = errors.Join(settledDecode(raw, err), decoded.Close()); err == nil && tarErr != nil {
 		err = &TarError{Blob: blob.Digest, Err: tarErr}
 	}
 	sums.compression = encoding.Compression
@@ -111,4 +114,14 @@ func sumTar(
 		sums.toc, sums.fullSize = toc, size
 	}
 	return sums, err
+}
+
+// settledDecode returns an error of reading and decoding a stream, or that it proves nothing: decoders notice wrong bytes before their
+// digest is compared.
+func settledDecode(raw io.Closer, err error) error {
+	var decode *compress.DecodeError
+	if errors.As(err, &decode) {
+		return layout.Settled(raw, err)
+	}
+	return err
 }

@@ -33,11 +33,11 @@ type SyncOptions struct {
 	// Rename returns the tag in the destination for one in the source; nil keeps tags. Tag takes precedence.
 	Rename func(tag string) string
 	// Deep reads the layers that the destination already has, instead of only checking that they are there, and never trusts
-	// it, whatever TrustDestination says. Damaged layers are sent again; if the destination keeps its copy nevertheless,
-	// the cache fails with a *layout.HeldError.
+	// it, whatever TrustDestination says. Damaged layers are sent again, and what was sent is read as well, unless the destination is a
+	// layout.Teller; if the destination keeps its copy nevertheless, the cache fails with a *layout.HeldError.
 	Deep bool
-	// Look asks for every layer of what is there already. Where that is cheap, as in layouts, it is done anyway; elsewhere a cache
-	// counts as there if its root is.
+	// Look asks for every layer of what is there already, and of what was sent. Where that is cheap, as in layouts, it is done anyway;
+	// elsewhere a cache counts as there if its root is, and a layer if the destination says that it took it.
 	Look bool
 	// Parallel is how many caches are worked on at once; 0 means 1. Jobs bounds the layers of all together. Caches whose layers
 	// are recompressed are worked on one after the other, so that the result is always the same.
@@ -153,7 +153,7 @@ func Sync(ctx context.Context, src layout.Source, dst layout.Place, o SyncOption
 	if o.Tries == nil {
 		o.Tries = &Tries{}
 	}
-	o.deep, o.slots, o.turns, o.promised = o.Deep, make(chan struct{}, o.jobs()), &turns{}, &promises{}
+	o.deep, o.look, o.slots, o.turns, o.promised = o.Deep, o.Look, make(chan struct{}, o.jobs()), &turns{}, &promises{}
 	o.TrustDestination = o.TrustDestination && !o.Deep // Deep reads everything anyway
 	s := &syncer{src: src, dst: dst, o: o, there: map[string]layout.Entry{}}
 	result := &SyncResult{Caches: []SyncEntry{}, Checked: s.checked()}

@@ -157,7 +157,9 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 
 // endsEarly reports whether an error says that a place has given up on a blob because its bytes end too early. That is a
 // finding about the blob, unlike the error of a place that can't be reached.
-func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
+func endsEarly(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, layout.ErrPatched)
+}
 
 func earlyEnd(got, want int64) string {
 	return fmt.Sprintf("its bytes end after %d of %d", got, want)
@@ -168,6 +170,9 @@ type bounded struct {
 	io.Reader
 	io.Closer
 }
+
+// Settle is that of the stream that is bounded.
+func (b bounded) Settle() error { return layout.Settled(b.Closer, nil) }
 
 func bound(raw io.ReadCloser, size int64) io.ReadCloser {
 	if size == math.MaxInt64 {
@@ -206,6 +211,10 @@ func readBlob(
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{tee}, buffer); err != nil {
 		return read, &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
 	}
-	read.digest = digest.NewDigest(layer.Digest.Algorithm(), hash)
+	if read.digest = digest.NewDigest(layer.Digest.Algorithm(), hash); read.digest != layer.Digest {
+		if err := layout.Settled(raw, nil); err != nil {
+			return read, &layout.BlobError{Digest: layer.Digest, Place: src.String(), Err: err}
+		}
+	}
 	return read, nil
 }

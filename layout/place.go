@@ -108,6 +108,13 @@ type Teller interface {
 	Wrote(blob digest.Digest) bool
 }
 
+// Rechecker is a Place that may take somebody's word for what it was given, so that Has proves nothing about that.
+type Rechecker interface {
+	// Recheck looks at what the place really has of a blob, unless it has done so since it was opened. If the size is wrong, it reads the
+	// blob, and fails with a *HeldError if that is damaged; with a *BlobError if there is none.
+	Recheck(ctx context.Context, blob buildcache.Descriptor) error
+}
+
 // Unnamer is a Source that can tell which cache roots it has that no entry names.
 type Unnamer interface {
 	UnnamedRoots(ctx context.Context) ([]digest.Digest, error)

@@ -67,6 +67,9 @@ func ReadUnverified(ctx context.Context, src Source, blob buildcache.Descriptor,
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	data, err = io.ReadAll(io.LimitReader(&contextReader{ctx: ctx, raw: r}, limit+1))
+	if err == nil && buildcache.CheckDigest(blob.Digest) == nil && blob.Digest.Algorithm().FromBytes(data) != blob.Digest {
+		err = settle(r)
+	}
 	if err != nil {
 		return nil, &BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
 	}
@@ -102,25 +105,34 @@ func BlameSource(err error, src fmt.Stringer) error {
 	return err
 }
 
-// verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors our types.
+// verifiedReader closes without reading the rest, unlike the reader it wraps, and gives errors our types. It keeps the first of those: what
+// a Patched stream is settled with is not found out twice.
 type verifiedReader struct {
 	checked *hardening.VerifiedReadCloser
 	raw     io.Closer
 	blob    buildcache.Descriptor
 	place   string
+	wrong   error
 }
 
+// Settle is that of the stream that is verified, for readers that found its bytes wrong before its end.
+func (r *verifiedReader) Settle() error { return settle(r.raw) }
+
 func (r *verifiedReader) Read(p []byte) (int, error) {
+	if r.wrong != nil {
+		return 0, r.wrong
+	}
 	n, err := r.checked.Read(p)
 	switch {
 	case err == nil || err == io.EOF: //nolint:errorlint // a reader returns io.EOF itself
 		return n, err
 	case errors.Is(err, hardening.ErrSizeMismatch):
-		err = &mismatchError{ErrBlobSize, err, hardening.ErrSizeMismatch}
+		err = Settled(r.raw, &mismatchError{ErrBlobSize, err, hardening.ErrSizeMismatch})
 	case errors.Is(err, hardening.ErrDigestMismatch):
-		err = &mismatchError{ErrBlobDamaged, err, hardening.ErrDigestMismatch}
+		err = Settled(r.raw, &mismatchError{ErrBlobDamaged, err, hardening.ErrDigestMismatch})
 	}
-	return n, &BlobError{Digest: r.blob.Digest, Place: r.place, Err: err}
+	r.wrong = &BlobError{Digest: r.blob.Digest, Place: r.place, Err: err}
+	return n, r.wrong
 }
 
 // mismatchError says in our words what is wrong with a blob, and what was expected, without the words of the reader that noticed.

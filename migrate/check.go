@@ -5,11 +5,11 @@ import (
 	"github.com/ocicache/ocicache/layout"
 )
 
-// Requests for a cache, apart from its layers: its config is read in one, and written in four; its root is written under its digest and
-// its tag.
+// Requests for a cache, apart from its layers: its config is read in one, written in four, and read back in one; its root is written under
+// its digest and its tag.
 const (
 	readsOfCache  = 1
-	writesOfCache = 6
+	writesOfCache = 7
 	// A layer is read in one request, and in four it is looked for and written.
 	readsOfLayer  = 1
 	writesOfLayer = 4

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
@@ -176,13 +177,37 @@ func (c *client) put(ctx context.Context, which string, raw []byte) error {
 	return response.Body.Close()
 }
 
-// size returns the size of a blob, or false if there is none.
+// size returns the size of a blob, -1 if the registry does not tell, or false if there is none.
 func (c *client) size(ctx context.Context, blob digest.Digest) (int64, bool, error) {
 	response, err := c.do(ctx, http.MethodHead, "/blobs/"+blob.String(), nil, nil, http.StatusOK, http.StatusNotFound)
 	if err != nil {
 		return 0, false, err
 	}
-	return response.ContentLength, response.StatusCode == http.StatusOK, response.Body.Close()
+	if has := response.StatusCode == http.StatusOK; !has || response.ContentLength >= 0 {
+		return response.ContentLength, has, response.Body.Close()
+	}
+	if err := response.Body.Close(); err != nil {
+		return 0, false, err
+	}
+	size, err := c.sizeByRange(ctx, blob)
+	return size, true, err
+}
+
+// sizeByRange returns the size of a blob by the answer to a request for its first byte, -1 if that does not tell either.
+func (c *client) sizeByRange(ctx context.Context, blob digest.Digest) (int64, error) {
+	response, err := c.do(ctx, http.MethodGet, "/blobs/"+blob.String(), http.Header{"Range": {"bytes=0-0"}}, nil,
+		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
+	if err != nil {
+		return 0, err
+	}
+	size := response.ContentLength
+	if response.StatusCode != http.StatusOK { // Content-Range: bytes 0-0/SIZE
+		_, total, _ := strings.Cut(response.Header.Get("Content-Range"), "/")
+		if size, err = strconv.ParseInt(total, 10, 64); err != nil {
+			size = -1
+		}
+	}
+	return size, response.Body.Close()
 }
 
 // Bounds of a list of tags.

@@ -32,6 +32,8 @@ func sumOf(blob digest.Digest) (s sum, ok bool) {
 type known struct {
 	mu    sync.Mutex
 	sizes map[sum]int64
+	// taken are those of them that the registry was not asked about: it only said that it took them.
+	taken map[sum]bool
 	// passing are the newest roots and configs, oldest first. Nearly all belong to one cache only, and are wanted soon after
 	// they were written, or never: with many caches, they would take most of the room.
 	passing []sum
@@ -42,7 +44,13 @@ type known struct {
 // maxPassing is how many roots and configs are remembered at most.
 const maxPassing = 1 << 10
 
-func (k *known) add(blob buildcache.Descriptor) {
+// add remembers a blob that the registry has.
+func (k *known) add(blob buildcache.Descriptor) { k.note(blob, false) }
+
+// take remembers a blob that was sent, and that the registry says it took.
+func (k *known) take(blob buildcache.Descriptor) { k.note(blob, true) }
+
+func (k *known) note(blob buildcache.Descriptor, taken bool) {
 	s, ok := sumOf(blob.Digest)
 	if !ok {
 		return
@@ -50,13 +58,16 @@ func (k *known) add(blob buildcache.Descriptor) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sizes == nil {
-		k.sizes = map[sum]int64{}
+		k.sizes, k.taken = map[sum]int64{}, map[sum]bool{}
 	}
 	_, again := k.sizes[s]
 	if !again && len(k.sizes) >= maxKnown {
 		return
 	}
 	k.sizes[s] = blob.Size
+	if delete(k.taken, s); taken {
+		k.taken[s] = true
+	}
 	if again {
 		return
 	}
@@ -65,6 +76,7 @@ func (k *known) add(blob buildcache.Descriptor) {
 	}
 	if len(k.passing) == maxPassing {
 		delete(k.sizes, k.passing[0])
+		delete(k.taken, k.passing[0])
 		k.passing = append(k.passing[:0], k.passing[1:]...)
 	}
 	k.passing = append(k.passing, s)
@@ -88,6 +100,25 @@ func (k *known) size(blob digest.Digest) (int64, bool) {
 	defer k.mu.Unlock()
 	size, ok := k.sizes[s]
 	return size, ok
+}
+
+// seen reports whether the registry was asked about a blob, and has it with its size.
+func (k *known) seen(blob buildcache.Descriptor) bool {
+	s, ok := sumOf(blob.Digest)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	size, known := k.sizes[s]
+	return ok && known && size == blob.Size && !k.taken[s]
+}
+
+// forget drops a blob that is no longer there, or not as it should be.
+func (k *known) forget(blob digest.Digest) {
+	if s, ok := sumOf(blob); ok {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.sizes, s)
+		delete(k.taken, s)
+	}
 }
 
 // isBare reports whether enough blobs were missing in a row to assume that the rest are missing too.

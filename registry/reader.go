@@ -33,6 +33,8 @@ type blobReader struct {
 	whole      bool // the stream is an answer that shows where the blob ends
 	ended      bool // such a stream ended after what was read
 	sure       bool // the stream was opened to see whether it ends there again
+	patched    bool // what was read comes from several answers
+	single     bool // all has to come from one answer
 	read       int64
 	tries      int   // tries that broke off, with little read in between
 	broke      int64 // what had been read when the last one broke off
@@ -59,14 +61,16 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
-		b.err = b.recover(err)
+		if b.err = err; !b.single {
+			b.err = b.recover(err)
+		}
 	}
 	return 0, b.err
 }
 
 // isEnd reports whether a stream that ended too early did so because the blob has no more bytes.
 func (b *blobReader) isEnd() bool {
-	return b.whole && (b.sure || b.repository.options.retries() <= 0)
+	return b.whole && (b.sure || b.single || b.repository.options.retries() <= 0)
 }
 
 // recover reopens the blob where reading stopped.
@@ -96,7 +100,7 @@ func (b *blobReader) reopen() error {
 	err := r.read(b.ctx, "read blob "+b.blob.Digest.String(), func(_ context.Context, c *client, _ *watchdog) (err error) {
 		var at int64
 		from := b.read
-		if b.ended { // only the whole blob shows where it ends
+		if b.ended || r.misranges.Load() { // only the whole blob shows where it ends
 			from = 0
 		}
 		//nolint:contextcheck // what is opened lives longer than the attempt to open it, so it has a watch of its own
@@ -118,6 +122,7 @@ func (b *blobReader) reopen() error {
 	}
 	if err == nil {
 		b.stream, b.sure = stream, b.ended
+		b.patched = b.patched || b.read > 0
 	}
 	return err
 }
@@ -152,6 +157,44 @@ func (c *client) blob(ctx context.Context, blob buildcache.Descriptor, from int6
 // saysItsEnd reports whether the end of an answer can be told from a broken connection.
 func saysItsEnd(response *http.Response) bool {
 	return response.ContentLength >= 0 || slices.Contains(response.TransferEncoding, "chunked") || response.ProtoMajor >= 2
+}
+
+// Settle reads the blob once more if what was read comes from several answers: the registry, or a proxy before it, may have given
+// other bytes for the rest than were asked for. Then it is not asked for the rest of a blob again.
+func (b *blobReader) Settle() error {
+	if !b.patched {
+		return nil
+	}
+	what, h := "read blob "+b.blob.Digest.String(), b.repository.reads[0].host
+	for tries := 0; ; tries++ {
+		err := b.inOnePiece()
+		switch {
+		case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize):
+			return nil
+		case err == nil:
+			b.repository.misranges.Store(true)
+			return layout.ErrPatched
+		}
+		if err := b.repository.again(b.ctx, what, h, tries, time.Time{}, err); err != nil {
+			return fmt.Errorf("%w: %w", layout.ErrPatched, err)
+		}
+	}
+}
+
+// inOnePiece reads the blob from one answer, verified.
+func (b *blobReader) inOnePiece() (err error) {
+	again := &blobReader{repository: b.repository, ctx: b.ctx, blob: b.blob, single: true}
+	if err := again.reopen(); err != nil {
+		return err
+	}
+	verified := layout.NewVerifiedReader(b.ctx, b.repository.String(), b.blob, again)
+	defer func() { err = errors.Join(err, verified.Close()) }()
+	_, err = io.Copy(io.Discard, verified)
+	var blob *layout.BlobError
+	if errors.As(err, &blob) {
+		err = blob.Err // whoever gets it knows which blob
+	}
+	return err
 }
 
 // Close closes the stream, if one is open.

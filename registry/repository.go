@@ -38,6 +38,8 @@ type Repository struct {
 	pushes atomic.Bool // something is pushed, so the right to push is requested
 	bare   atomic.Bool // there were no tags when they were listed
 	known  known
+	// misranges says that a registry or a proxy gave other bytes for the rest of a blob than were asked for.
+	misranges atomic.Bool
 
 	mu        sync.Mutex
 	manifests remembered

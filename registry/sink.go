@@ -83,11 +83,9 @@ func (r *Repository) Put(ctx context.Context, blob buildcache.Descriptor, open l
 		return r.refusal(blob, err)
 	}
 	if has {
-		if err := r.proveReplaced(ctx, blob); err != nil {
-			return err
-		}
+		return r.Recheck(ctx, blob)
 	}
-	r.known.add(blob)
+	r.known.take(blob)
 	return nil
 }
 
@@ -108,9 +106,6 @@ func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (siz
 		return 0, false, context.Cause(ctx)
 	}
 	size, mounted, err = r.look(ctx, blob) // the other repository may have a damaged one
-	if mounted && size < 0 {
-		size = blob.Size
-	}
 	if mounted && size == blob.Size {
 		r.known.add(blob)
 	} else {
@@ -119,16 +114,26 @@ func (r *Repository) mount(ctx context.Context, blob buildcache.Descriptor) (siz
 	return size, mounted, err
 }
 
-// proveReplaced looks again at a blob that was sent because the registry had it with another size. Only if the size is still
-// different, it reads the blob: a few registries report wrong sizes.
-func (r *Repository) proveReplaced(ctx context.Context, blob buildcache.Descriptor) error {
-	size, has, err := r.look(ctx, blob)
-	if err != nil || has && (size == blob.Size || size < 0) {
-		return err
+// Recheck looks at a blob that was sent. The registry may have had it in some repository, and may have kept that one, whatever it was
+// sent: then the size is still another one. Only if it is, the blob is read, as a few registries report wrong sizes, or none.
+func (r *Repository) Recheck(ctx context.Context, blob buildcache.Descriptor) error {
+	if r.known.seen(blob) {
+		return nil
 	}
-	err = layout.ReadThrough(ctx, r, blob, func(int64) {})
+	size, has, err := r.look(ctx, blob)
+	if err == nil && !has {
+		err = r.blobError(blob, layout.ErrBlobMissing)
+	}
+	if err == nil && size != blob.Size {
+		err = layout.ReadThrough(ctx, r, blob, func(int64) {})
+	}
+	if err == nil {
+		r.known.add(blob)
+		return nil
+	}
+	r.known.forget(blob.Digest) // so that others don't rely on it
 	if errors.Is(err, layout.ErrBlobDamaged) || errors.Is(err, layout.ErrBlobSize) {
-		return &layout.HeldError{Place: r.String(), Err: err}
+		err = &layout.HeldError{Place: r.String(), Err: err}
 	}
 	return err
 }
@@ -194,7 +199,8 @@ func readAll(ctx context.Context, blob buildcache.Descriptor, open layout.OpenFu
 }
 
 // Ingest pushes a blob whose digest is known only at its end. Nothing is kept in between: if the transfer breaks, write
-// is called again.
+// is called again. As the registry could not be asked before whether it has the blob, it is asked afterwards. It may take a while to
+// show what it took, so it is believed if it has nothing yet.
 func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (buildcache.Descriptor, error) {
 	r.pushes.Store(true)
 	var blob buildcache.Descriptor
@@ -204,10 +210,14 @@ func (r *Repository) Ingest(ctx context.Context, write func(io.Writer) error) (b
 			return err
 		})
 	})
-	if err == nil {
-		r.known.add(blob)
+	if err != nil {
+		return blob, r.refusal(blob, err)
 	}
-	return blob, r.refusal(blob, err)
+	if err = r.Recheck(ctx, blob); errors.Is(err, layout.ErrBlobMissing) {
+		r.known.take(blob)
+		err = nil
+	}
+	return blob, err
 }
 
 func (r *Repository) ingestOnce(ctx context.Context, write func(io.Writer) error, dog *watchdog) (buildcache.Descriptor, error) {

@@ -127,12 +127,3 @@ func (r *Repository) forget(root digest.Digest) {
 	defer r.mu.Unlock()
 	r.manifests.forget(root)
 }
-
-// forget drops a blob that is no longer there.
-func (k *known) forget(blob digest.Digest) {
-	if s, ok := sumOf(blob); ok {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		delete(k.sizes, s)
-	}
-}

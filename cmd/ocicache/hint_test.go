@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
 )
 
@@ -160,5 +161,24 @@ func TestCorrected(t *testing.T) {
 		if got := a.corrected(buildcache.Artifact); got != want {
 			t.Errorf("%s: %s", line, got)
 		}
+	}
+}
+
+// TestHintOfDanglingFar does not lead to the command that has just failed: rm can't delete a tag that names nothing.
+func TestHintOfDanglingFar(t *testing.T) {
+	t.Parallel()
+	a := &app{}
+	hint := a.hint(&layout.DanglingError{Place: "docker://registry.example.com/team/cache", Tag: "main", Err: layout.ErrListedOnly})
+	if !strings.HasPrefix(hint, "copy the cache there again") || !strings.Contains(hint, "; then rm ") {
+		t.Errorf("%q", hint)
+	}
+}
+
+// TestHintOfPatched says that it is the connection.
+func TestHintOfPatched(t *testing.T) {
+	t.Parallel()
+	a := &app{}
+	if hint := a.hint(&layout.BlobError{Place: "docker://registry.example.com/team/cache", Err: layout.ErrPatched}); !strings.Contains(hint, "run it again") {
+		t.Errorf("%q", hint)
 	}
 }

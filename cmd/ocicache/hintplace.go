@@ -154,7 +154,7 @@ func (a *app) hintDangling(e *layout.DanglingError) string {
 		case isArchive(e.Place):
 			return again
 		case isFarPlace(e.Place): // a registry reports only the tag
-			return "copy the cache there again, or export it again; to delete the tag, use rm, if the registry allows it"
+			return "copy the cache there again, or export it again; then rm can delete the tag too, if the registry allows it"
 		}
 		return "if PLACE has it, " + a.at(e.Place).mention("repair", "--base", "PLACE", "--write") + " takes it from there; otherwise " + again
 	}

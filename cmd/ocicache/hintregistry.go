@@ -92,6 +92,8 @@ func (a *app) hintConnection(err error) string {
 	var operation *net.OpError
 	var name *net.DNSError
 	switch {
+	case errors.Is(err, layout.ErrPatched):
+		return "something between here and the registry, such as a proxy, breaks connections and then sends other bytes than were asked for; run it again, over another line if it stays so"
 	case errors.As(err, &plain):
 		return "the registry points to an address without TLS for its tokens or blobs; ask its administrator, or allow plain HTTP with --tls-verify=false"
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):

@@ -43,8 +43,8 @@ in it. A cache that fails does not stop the others, but the exit status is 1. Wh
 	sync.limits.add(cmd.Flags(), "result")
 	sync.remove.add(cmd)
 	cmd.Flags().BoolVar(&sync.failFast, "fail-fast", false, "stop after the first cache that fails")
-	cmd.Flags().BoolVar(&sync.deep, "deep", false, "also read what is already there")
-	cmd.Flags().BoolVar(&sync.look, "check", false, "ask the registry for every layer that should be there")
+	cmd.Flags().BoolVar(&sync.deep, "deep", false, "also read what is already there, and what a registry was sent")
+	cmd.Flags().BoolVar(&sync.look, "check", false, "ask the registry for every layer that should be there in the end")
 	cmd.Flags().IntVar(&sync.parallel, "parallel", 0, "caches to copy at once (default 4 with a registry, else 1)")
 	return cmd
 }

@@ -71,7 +71,7 @@ type receiptResult struct {
 }
 
 func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) error {
-	files, dst, err := parseUnpack(flags, args)
+	files, dst, err := a.parseUnpack(flags, args)
 	if err != nil {
 		return err
 	}
@@ -143,10 +143,14 @@ func (a *app) unpackOptions(ctx context.Context, flags *unpackFlags) (archive.Un
 }
 
 // parseUnpack reads FILE... and DIR. A tag given with FILE counts as --tag.
-func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
+func (a *app) parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.Reference, err error) {
 	last := len(args) - 1
 	if dst, err = parseDestination(args[last]); err != nil {
 		return nil, dst, err
+	}
+	if dst.IsFar() {
+		err = fmt.Errorf("%s: DIR must be a layout directory; unpack does not send anything to a registry", dst)
+		return nil, dst, &usageError{&wordError{err, a.sendsArchive(args[:last], dst)}}
 	}
 	if dst.Transport != layout.TransportPath && dst.Transport != layout.TransportLayout || dst.Tag != "" {
 		return nil, dst, &usageError{fmt.Errorf("%s: DIR must be a layout directory, without a tag; tags stay as they are", args[last])}
@@ -176,6 +180,18 @@ func parseUnpack(flags *unpackFlags, args []string) (files []string, dst layout.
 		}
 	}
 	return files, dst, nil
+}
+
+// sendsArchive says how the caches of an archive come to a registry.
+func (a *app) sendsArchive(files []string, to layout.Reference) string {
+	file, name, what := "FILE", "sync", " brings the caches of the archive there"
+	if len(files) == 1 && files[0] != string(layout.TransportStream) {
+		file = files[0]
+	}
+	if to.Tag != "" {
+		name, what = "copy", " brings a cache of the archive there"
+	}
+	return mention(a.repeatedWith(name, []string{file, to.String()})) + what
 }
 
 // checkReceipt fails if the receipt could not be written in the end, before anything else is done. With path "", there is

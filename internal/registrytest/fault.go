@@ -45,6 +45,8 @@ type Fault struct {
 	Flip bool
 	// Length is added to the answer's Content-Length.
 	Length int64
+	// NoLength leaves out the answer's Content-Length.
+	NoLength bool
 }
 
 // Injected is a fault at work.
@@ -283,6 +285,9 @@ func (w *brokenWriter) WriteHeader(status int) {
 		if w.fault.Length != 0 {
 			w.room = max(length+w.fault.Length, 0)
 			w.Header().Set("Content-Length", strconv.FormatInt(w.room, 10))
+		}
+		if w.fault.NoLength {
+			w.Header().Del("Content-Length")
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)

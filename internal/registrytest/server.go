@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
 )
 
 // Options say what a registry is like. The zero value is like distribution 3 with its defaults: plain HTTP, open to
@@ -64,6 +65,7 @@ type Server struct {
 	// CertDir is a directory with the certificate of the authority, for --cert-dir. It is "" without TLS.
 	CertDir string
 
+	stored *specified // nil for a registry of the test's own
 	http   *httptest.Server
 	tokens *tokenServer
 	faults faults
@@ -81,7 +83,8 @@ type Request struct {
 // New starts a registry.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	var handler http.Handler = &distribution{next: newSpecified(o.NoMounts), takesLists: o.TakesLists || o.Strict != nil, classes: o.Classes}
+	stored := newSpecified(o.NoMounts)
+	var handler http.Handler = &distribution{next: stored, takesLists: o.TakesLists || o.Strict != nil, classes: o.Classes}
 	if o.Strict != nil {
 		handler = o.Strict(handler)
 	}
@@ -94,7 +97,18 @@ func New(t testing.TB, o Options) *Server {
 	if o.User != "" && !o.Token {
 		handler = guardByPassword(handler, o.User, o.Password)
 	}
-	return serve(t, handler, o)
+	s := serve(t, handler, o)
+	s.stored = stored
+	return s
+}
+
+// Truncate leaves only the beginning of a blob, in all repositories, as a disk may that has lost the end of its file. What is sent
+// later does not replace it.
+func (s *Server) Truncate(t testing.TB, blob digest.Digest, size int) {
+	t.Helper()
+	if !s.stored.truncate(blob.String(), size) {
+		t.Fatalf("no repository has the blob %s", blob)
+	}
 }
 
 // Lenient starts the registry of go-containerregistry, which accepts anything: roots whose layers are missing, wrong

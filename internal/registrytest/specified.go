@@ -130,12 +130,35 @@ func (s *specified) upload(w http.ResponseWriter, r *http.Request, repository, i
 			return
 		}
 		delete(s.uploads, path)
-		s.blobs["/v2/"+repository+"/blobs/"+d] = all
+		s.blobs["/v2/"+repository+"/blobs/"+d] = s.stored(d, all)
 		w.Header().Set("Docker-Content-Digest", d)
 		w.WriteHeader(http.StatusCreated)
 	default:
 		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "The operation is unsupported.", nil)
 	}
+}
+
+// stored returns what is stored of a blob that came: as in distribution, all repositories share one file, and what is there stays,
+// damaged or not.
+func (s *specified) stored(digest string, came []byte) []byte {
+	for path, raw := range s.blobs {
+		if strings.HasSuffix(path, "/blobs/"+digest) {
+			return raw
+		}
+	}
+	return came
+}
+
+// truncate leaves only the beginning of a blob, in all repositories.
+func (s *specified) truncate(digest string, size int) (found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path, raw := range s.blobs {
+		if strings.HasSuffix(path, "/blobs/"+digest) {
+			s.blobs[path], found = raw[:size], true
+		}
+	}
+	return found
 }
 
 // mounts takes a blob from another repository, and reports whether that was asked for and is possible.
