@@ -52,6 +52,9 @@ const RemedyAgain = "if a command was interrupted there (unpack, copy, convert, 
 // repair finds nothing to name.
 const RemedyLost = RemedyAgain + "; otherwise delete the directory, as nothing names what is in it"
 
+// remedyOfUnneeded is what helps if a damaged blob is needed by nothing.
+const remedyOfUnneeded = "no tag needs it: gc removes it after a day, or at once with --keep-since 0s; until then, exports leave it as it is"
+
 // remedyInTheWay is what helps if something other than a file is called index.json.
 const remedyInTheWay = "move it away; after that, repair writes a new index.json from the caches found there"
 
@@ -327,6 +330,7 @@ func verifyBeside(
 		problems = append(problems, p)
 	case len(unreached.Blobs) > 0:
 		detail := fmt.Sprintf("%s with %s that no tag reaches", english.Plural(len(unreached.Blobs), "blob", ""), humanize.Bytes(uint64(unreached.Bytes)))
+		remedyUnneeded(problems, unreached.Blobs, len(entries) > 0)
 		problems = append(problems, buildcache.NewProblem(buildcache.Unreachable, "blobs", detail))
 	}
 	leftovers, err := dir.Leftovers()
@@ -334,6 +338,15 @@ func verifyBeside(
 		problems = append(problems, buildcache.NewProblem(buildcache.Leftover, name, ""))
 	}
 	return problems, err
+}
+
+// remedyUnneeded sets the remedy of damaged blobs that no tag needs, if there are tags that would need them.
+func remedyUnneeded(problems []buildcache.Problem, unreached []digest.Digest, tags bool) {
+	for i := range problems {
+		if p := &problems[i]; tags && p.Kind == buildcache.BlobDamaged && slices.Contains(unreached, p.Digest) {
+			p.Remedy = remedyOfUnneeded
+		}
+	}
 }
 
 func checkIndex(ctx context.Context, dir *layout.Dir, entries []layout.Entry) ([]buildcache.Problem, error) {
