@@ -49,7 +49,7 @@ func (v *verifier) checkBlob(
 		report(buildcache.BlobDamaged, fmt.Sprintf("it has %d bytes instead of %d", read.size, layer.Size), buildcache.BuildFails)
 		return problems, nil
 	default:
-		report(buildcache.BlobDamaged, fmt.Sprintf("its bytes have the digest %s", read.digest), buildcache.BuildFails)
+		report(buildcache.BlobDamaged, otherBytes(read.digest, read.size), buildcache.BuildFails)
 		return problems, nil
 	}
 	if read.size != layer.Size {
@@ -163,6 +163,14 @@ func endsEarly(err error) bool {
 
 func earlyEnd(got, want int64) string {
 	return fmt.Sprintf("its bytes end after %d of %d", got, want)
+}
+
+// otherBytes says that a blob's bytes, with this digest and size, are not those that its name promises.
+func otherBytes(got digest.Digest, size int64) string {
+	if size == 0 {
+		return "it is empty"
+	}
+	return fmt.Sprintf("its bytes have the digest %s", got)
 }
 
 // bounded reads a blob up to the first byte too many, however much a place sends.

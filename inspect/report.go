@@ -379,8 +379,7 @@ func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bo
 				if err != nil || read.digest == blob.Digest {
 					return err
 				}
-				detail := fmt.Sprintf("its bytes have the digest %s", read.digest)
-				p := buildcache.NewProblem(buildcache.BlobDamaged, "blobs", detail).On(blob.Digest)
+				p := buildcache.NewProblem(buildcache.BlobDamaged, "blobs", otherBytes(read.digest, read.size)).On(blob.Digest)
 				found[i] = &p
 				return nil
 			})

@@ -134,7 +134,7 @@ func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 		return err
 	}
 	if got := root.Digest.Algorithm().FromBytes(raw); got != root.Digest {
-		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", fmt.Sprintf("its bytes have the digest %s", got)).On(root.Digest))
+		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", otherBytes(got, int64(len(raw)))).On(root.Digest))
 	}
 	cache.RawRoot = raw
 	if cache.Root, err = buildcache.ParseRoot(raw); err != nil {
@@ -166,7 +166,7 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 	}
 	switch got := config.Digest.Algorithm().FromBytes(raw); {
 	case got != config.Digest:
-		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", fmt.Sprintf("its bytes have the digest %s", got)).On(config.Digest))
+		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", otherBytes(got, int64(len(raw)))).On(config.Digest))
 	case int64(len(raw)) != config.Size:
 		// BuildKit reads local configs without looking at the size; registries compare it.
 		detail := fmt.Sprintf("the root says %d bytes, but it has %d", config.Size, len(raw))

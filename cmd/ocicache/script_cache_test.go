@@ -183,6 +183,8 @@ func spoil(path, how string) error {
 		data[len(data)/2] ^= 1
 	case "truncate":
 		data = data[:len(data)/2]
+	case "empty":
+		data = nil
 	case "remove":
 		return os.Remove(path)
 	case "close":
