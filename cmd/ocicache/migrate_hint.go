@@ -52,7 +52,7 @@ func (a *app) tryAgain() string {
 	if !a.hasState() {
 		return "run the same command to try again; with --state FILE, a run continues where the one before ended"
 	}
-	return "to try the rest again: " + a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))
+	return mention(a.repeated(a.running.CommandPath(), "only", string(migrate.OnlyFailed))) + " tries the rest again"
 }
 
 // hintDamaged says what helps with the first of the damaged caches, at the source or at the target.
