@@ -134,9 +134,17 @@ func (a *app) hintSpelling(e *layout.SpellingError) string {
 		return asWhole + "; for a directory of that name, write " + quoted("./"+e.Text)
 	case e.Secret && strings.HasPrefix(e.Meant, "docker://"):
 		return fmt.Sprintf("did you mean %s? give credentials with --creds USER and --password-stdin, or log in first", quoted(e.Meant))
+	case a.takesPlain(e.Text):
+		return fmt.Sprintf("did you mean %s? for plain HTTP, add --tls-verify=false", quoted(e.Meant))
 	default:
 		return fmt.Sprintf("did you mean %s?", quoted(e.Meant))
 	}
+}
+
+// takesPlain reports whether text asks for plain HTTP, and the running command has a flag for that.
+func (a *app) takesPlain(text string) bool {
+	const scheme = "http://"
+	return len(text) > len(scheme) && strings.EqualFold(text[:len(scheme)], scheme) && a.running != nil && a.running.Flags().Lookup("tls-verify") != nil
 }
 
 // isKnownHost reports whether a path to nothing is a registry's name rather than a file's.
