@@ -122,7 +122,7 @@ func (r extractResult) render(w io.Writer) error {
 	for _, note := range r.Notes {
 		say(w, "  note: %s\n", note)
 	}
-	sayImport(w, r.CacheFrom)
+	sayImport(w, "it", r.CacheFrom, !r.DryRun || r.Skipped)
 	return nil
 }
 

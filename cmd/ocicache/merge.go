@@ -229,7 +229,7 @@ func (r mergeResult) renderRest(w io.Writer) {
 	for _, note := range r.Notes {
 		say(w, "  note: %s\n", note)
 	}
-	sayImport(w, r.CacheFrom)
+	sayImport(w, "it", r.CacheFrom, !r.DryRun || r.Unchanged)
 }
 
 // renderMoved says how much of the layers was transferred.

@@ -86,9 +86,13 @@ func importOf(place layout.Reference, tag string, root digest.Digest) string {
 	return places.CacheFrom(place, tag, root)
 }
 
-// sayImport writes the option that imports a cache, to be copied to a shell.
-func sayImport(w io.Writer, cacheFrom string) {
-	if cacheFrom != "" {
-		sayCommand(w, "import it with --cache-from "+quoted(cacheFrom))
+// sayImport writes the option that imports a cache, called name, to be copied to a shell. After a dry run it may not be there yet.
+func sayImport(w io.Writer, name, cacheFrom string, isThere bool) {
+	switch {
+	case cacheFrom == "":
+	case isThere:
+		sayCommand(w, "import "+name+" with --cache-from "+quoted(cacheFrom))
+	default:
+		sayCommand(w, "once it is there, import "+name+" with --cache-from "+quoted(cacheFrom))
 	}
 }

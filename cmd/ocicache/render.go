@@ -43,7 +43,8 @@ func (r convertResult) render(w io.Writer) error {
 			return err
 		}
 		if i < len(r.CacheFrom) {
-			sayImport(w, importOf(r.to, cache.Tag, cache.To.Digest))
+			isThere := !cache.DryRun || cache.Skipped || cache.Unchanged && r.Source == r.Destination
+			sayImport(w, "it", importOf(r.to, cache.Tag, cache.To.Digest), isThere)
 		}
 	}
 	return nil

@@ -348,9 +348,7 @@ func (r syncResult) lookThrough() (skipped bool, first convert.SyncEntry) {
 
 // renderImports says how to import the first cache, and which caches BuildKit will not import in full.
 func (r syncResult) renderImports(w io.Writer, first convert.SyncEntry) {
-	if from := importOf(r.to, first.To, first.ToDigest); from != "" {
-		sayCommand(w, "import "+cmp.Or(first.To, "it")+" with --cache-from "+quoted(from))
-	}
+	sayImport(w, cmp.Or(first.To, "it"), importOf(r.to, first.To, first.ToDigest), !r.DryRun || first.Skipped)
 	for _, c := range r.Caches {
 		if c.NotInFull != "" {
 			say(w, "note: %s: %s\n", orNone(c.To), c.NotInFull)

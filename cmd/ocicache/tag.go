@@ -117,6 +117,6 @@ func (r tagResult) render(w io.Writer) error {
 		}
 		say(w, "  %s what the tag pointed to: %s\n", replaced, r.Was)
 	}
-	sayImport(w, importOf(r.place, r.Tag, r.Digest))
+	sayImport(w, "it", importOf(r.place, r.Tag, r.Digest), !r.DryRun)
 	return nil
 }

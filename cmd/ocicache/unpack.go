@@ -295,7 +295,8 @@ func (r unpackResult) render(w io.Writer) error {
 		say(w, "%s, tag %s: %s\n", r.Destination, tag.Tag, what)
 		say(w, "  %s  %s%s\n", tag.Kind, tag.Digest, wasText(tag.Was, tag.Digest))
 		if tag.Kind == layout.KindCache {
-			sayImport(w, importOf(layout.Reference{Transport: layout.TransportPath, Path: r.Destination}, tag.Tag, tag.Digest))
+			place := layout.Reference{Transport: layout.TransportPath, Path: r.Destination}
+			sayImport(w, "it", importOf(place, tag.Tag, tag.Digest), !r.DryRun || tag.Was == tag.Digest)
 		}
 	}
 	say(w, "blobs: %s\n", r.blobsLine())
