@@ -65,7 +65,7 @@ func (a *app) hintUsage(err error) string {
 	switch {
 	case errors.As(err, &expression):
 		return fmt.Sprintf("--match takes shell patterns, not regular expressions, and matches the whole tag: * stands for anything, such as --match %s; "+
-			"for several patterns, repeat the flag", quoted(shellPattern(expression.pattern)))
+			"for several patterns, repeat the flag", quoted(shellPattern(expression.pattern, expression.tags)))
 	case errors.As(err, &tag) && tag.Meant != "":
 		return "only directories and archives can have / in their tags, registries can't; did you mean " + quoted(tag.Meant) + "?"
 	case errors.As(err, &either):

@@ -56,7 +56,7 @@ func noMatch(src layout.Source, entries []layout.Entry, patterns []string) error
 	tags := layout.TagsOf(entries, func(k layout.Kind) bool { return k == layout.KindCache })
 	err := &layout.NotFoundError{Place: src.String(), Tag: strings.Join(patterns, ", "), Tags: tags}
 	if at := slices.IndexFunc(patterns, isRegexp); at >= 0 {
-		return &regexpError{patterns[at], err}
+		return &regexpError{patterns[at], tags, err}
 	}
 	return err
 }
@@ -64,24 +64,36 @@ func noMatch(src layout.Source, entries []layout.Entry, patterns []string) error
 // regexpError says that a pattern that matches nothing looks like a regular expression.
 type regexpError struct {
 	pattern string
+	tags    []string // that are there
 	err     error
 }
 
 func (e *regexpError) Error() string { return e.err.Error() }
 func (e *regexpError) Unwrap() error { return e.err }
 
-// isRegexp reports whether text looks like a regular expression. Of these characters, tags only have the dot.
+// isRegexp reports whether text looks like a regular expression. Of these characters, tags only have the dot. "]*" is fine in shell
+// patterns.
 func isRegexp(pattern string) bool {
-	return strings.ContainsAny(pattern, "^$()|{}\\") || strings.Contains(pattern, ".*") || strings.Contains(pattern, ".+")
+	return strings.ContainsAny(pattern, "^$()|{}\\") || slices.ContainsFunc([]string{".*", ".+", "]+"}, func(part string) bool {
+		return strings.Contains(pattern, part)
+	})
 }
 
-// shellPattern translates a simple regular expression to a shell pattern. For others it returns an example.
-func shellPattern(expression string) string {
-	pattern := strings.NewReplacer("^", "", "$", "", ".*", "*", ".+", "?*", `\.`, ".").Replace(expression)
-	if pattern == "" || isRegexp(pattern) {
-		return "main*"
+// shellPattern translates a simple regular expression to a shell pattern. For others it returns an example that begins as the
+// expression does or, if that begins with nothing in particular, one of the tags.
+func shellPattern(expression string, tags []string) string {
+	pattern := strings.NewReplacer("^", "", "$", "", ".*", "*", ".+", "?*", `\.`, ".", "]+", "]*").Replace(expression)
+	if pattern != "" && !isRegexp(pattern) {
+		return pattern
 	}
-	return pattern
+	expression = strings.TrimPrefix(expression, "^")
+	switch at := strings.IndexAny(expression, "^$()|{}\\[]*+?."); {
+	case at > 0:
+		return expression[:at] + "*"
+	case len(tags) > 0:
+		return tags[0]
+	}
+	return "*"
 }
 
 // noneLeft says why no cache is chosen: --exclude leaves out every cache, or --match chooses only other entries.
