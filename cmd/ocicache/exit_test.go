@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,8 @@ var exitCases = []struct {
 	{"compressed archive", &archive.StreamError{File: "FILE"}, exitFailed, "'ocicache unpack FILE DIR'"},
 	{"changed receipt", archive.ErrReceipt, exitFailed, "--receipt"},
 	{"disk full", &layout.BlobError{Err: syscall.ENOSPC}, exitFailed, "disk is full"},
+	{"disk full before the tag moved", unpublished(&layout.BlobError{Err: syscall.ENOSPC}), exitFailed, "nothing was published, so free some space"},
+	{"disk full, perhaps after that", unpublished(&fs.PathError{Op: "sync", Path: "d", Err: syscall.ENOSPC}), exitFailed, "everything published so far is complete"},
 	{"disk full of an archive", &archive.FullError{Need: 5e9, Err: syscall.ENOSPC}, exitFailed, "nothing was published, and the archive takes 5.0 GB"},
 	{"disk full before that is known", &archive.FullError{Err: syscall.EDQUOT}, exitFailed, "nothing was published; free some space"},
 	{"no room", &layout.RoomError{Path: "far", Need: 5e9, Free: 2e6}, exitFailed, "5.0 GB needed, 2.0 MB free"},
@@ -237,5 +240,15 @@ func TestColonHint(t *testing.T) {
 	}
 	if got := (&app{}).hint(&places.NotThereError{Path: "x:v1"}); got != "" {
 		t.Errorf("nothing was meant, and yet %q", got)
+	}
+}
+
+func TestFullDiskHint(t *testing.T) {
+	t.Parallel()
+	for failed, want := range map[int]string{1: "the caches that are not among those that failed are complete", 2: "all caches failed"} {
+		errs := slices.Repeat([]error{&layout.BlobError{Err: syscall.ENOSPC}}, failed)
+		if got := (&app{}).hint(&convert.SyncError{Failed: failed, Of: 2, Errs: errs}); !strings.Contains(got, want) {
+			t.Errorf("%d of 2 failed: %q", failed, got)
+		}
 	}
 }

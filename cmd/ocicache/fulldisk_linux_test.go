@@ -242,3 +242,35 @@ func TestRoomForNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestFullBeforeTag says of what did not fit although it seemed to that nothing was published.
+func TestFullBeforeTag(t *testing.T) {
+	t.Parallel()
+	if !layouttest.WithMounts(t) {
+		return
+	}
+	file := filepath.Join(t.TempDir(), "c.tar")
+	if status := run([]string{"pack", filepath.Join(corpus, "artifact-gzip"), file}, io.Discard, io.Discard); status != exitDone {
+		t.Fatalf("pack: status %d", status)
+	}
+	for _, test := range []struct {
+		room int64
+		args []string // without DST
+	}{
+		{60 << 10, []string{"convert", filepath.Join(corpus, "artifact-gzip"), "--compression", "zstd"}},
+		{4 << 10, []string{"unpack", file}},
+		{4 << 10, []string{"copy", filepath.Join(corpus, "artifact-gzip")}},
+	} {
+		t.Run(test.args[0], func(t *testing.T) {
+			t.Parallel()
+			where := t.TempDir()
+			layouttest.Mount(t, where, test.room)
+			var stderr bytes.Buffer
+			args := slices.Insert(slices.Clone(test.args), 2, filepath.Join(where, "far"))
+			status := run(args, io.Discard, &stderr)
+			if said := stderr.String(); status != exitFailed || !strings.Contains(said, "hint: the disk is full; nothing was published, so free") {
+				t.Errorf("status %d: %s", status, said)
+			}
+		})
+	}
+}

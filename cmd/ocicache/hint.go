@@ -239,8 +239,8 @@ func (a *app) hintSystem(err error) string {
 		return "please report this, with the command and the output of 'ocicache version'; no tag was moved to an unchecked result"
 	case errors.As(err, &output):
 		return "the work itself is done; only printing the result failed"
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "the disk is full; everything published so far is complete, so free some space and run it again"
+	case isFull(err):
+		return hintFullDisk(err)
 	case errors.Is(err, syscall.EROFS):
 		return "can't write there: the file system is read-only" + a.hintElsewhere()
 	case errors.Is(err, fs.ErrPermission):

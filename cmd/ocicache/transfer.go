@@ -250,7 +250,7 @@ func (f *transferFlags) complete(t *transfer, o *convert.Options) error {
 func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []string, options convert.Options) error {
 	t, entries, err := a.toBring(ctx, flags, args)
 	if err != nil {
-		return err
+		return unpublished(err)
 	}
 	if err := flags.complete(t, &options); err != nil {
 		return err
@@ -261,6 +261,9 @@ func (a *app) runTransfer(ctx context.Context, flags *transferFlags, args []stri
 	err = a.convertAll(ctx, t, flags, entries, options, &result)
 	stop()
 	failed := result.err()
+	if len(entries) == 1 {
+		err, failed = unpublished(err), unpublished(failed)
+	}
 	if lines := result.digests(); err == nil && len(lines) > 0 {
 		err = flags.writeDigests(ctx, lines...)
 	}

@@ -109,7 +109,7 @@ func (a *app) runUnpack(ctx context.Context, flags *unpackFlags, args []string) 
 	done, err := a.unpack(ctx, files, dir, options, ready)
 	stop()
 	if err != nil {
-		return err
+		return unpublished(err)
 	}
 	result := unpackResult{Destination: dst.Path, UnpackResult: done}
 	done.Notes = append(done.Notes, a.roomNotes(flags.dryRun, dst.Path, options.Base, done.Written.Bytes+done.FromBase.Bytes)...)
