@@ -14,6 +14,7 @@ import (
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
+	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
 )
@@ -308,18 +309,27 @@ func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 	say(w, "  lost: %s, %s, %s", of(c.Lost.Results, c.Rest.Results, "result"), of(c.Lost.Records, c.Rest.Records, "record"),
 		of(c.Lost.Layers, c.Rest.Layers, "layer"))
 	say(w, "\n")
-	if r.wasUnnamed(c) && !c.Written {
-		say(w, "  it had no tag, and blobs are missing: if an unpack, a copy or an export was interrupted there, run that again instead, and nothing is lost; "+
-			"--write alone refuses this; with --root %s it is done\n", c.From)
+}
+
+// renderInterrupted says of what interrupted work leaves what helps better than a repair.
+func (r repairResult) renderInterrupted(w io.Writer, c *convert.RepairResult) {
+	if !r.wasUnnamed(c) || c.Written {
+		return
+	}
+	say(w, "  it had no tag, and blobs are missing: %s\n", inspect.RemedyAgain)
+	if len(c.Left) == 0 {
+		say(w, "  --write alone refuses to drop what is missing; with --root %s it is done\n", c.From)
 	}
 }
 
 // wasUnnamed reports whether a repaired cache had no tag and has blobs missing, as interrupted writers leave it.
 func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
-	isMissing := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.BlobMissing) }
+	isMissing := func(kind buildcache.Kind) bool { return kind == buildcache.BlobMissing || kind == buildcache.ConfigMissing }
+	dropped := func(done convert.Repair) bool { return isMissing(buildcache.Kind(done.Kind)) }
+	left := func(p buildcache.Problem) bool { return isMissing(p.Kind) }
 	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }
 	named := func(done convert.Repair) bool { return gotTag(done) && done.Digest == c.From }
-	return slices.ContainsFunc(c.Repairs, isMissing) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
+	return (slices.ContainsFunc(c.Repairs, dropped) || slices.ContainsFunc(c.Left, left)) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
 
 // nothing says that a cache needed no repair; if the list of tags did, it was nothing else.
@@ -352,19 +362,17 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	default:
 		say(w, "%s: dry run, nothing was written\n", name)
 	}
-	for _, done := range c.Repairs {
-		say(w, "  %s: %s\n", done.Kind, done.What)
-		if done.Digest != "" {
-			say(w, "    blob: %s\n", done.Digest)
-		}
+	for _, alike := range alikeRepairs(c.Repairs) {
+		renderRepairs(w, alike)
 	}
 	r.renderLost(w, c)
 	for _, blob := range c.Kept {
 		say(w, "  kept because something else references it too: %s\n", blob)
 	}
-	for _, p := range c.Left {
-		say(w, "  can't be repaired: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
+	for _, alike := range groups(c.Left) {
+		renderLeft(w, alike)
 	}
+	r.renderInterrupted(w, c)
 	if r.wouldBase(c) {
 		say(w, "  %s takes what is missing from another PLACE that has it\n", mention(r.withBase))
 	}
