@@ -324,7 +324,9 @@ func (r repairResult) renderInterrupted(w io.Writer, c *convert.RepairResult) {
 
 // wasUnnamed reports whether a repaired cache had no tag and has blobs missing, as interrupted writers leave it.
 func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
-	isMissing := func(kind buildcache.Kind) bool { return kind == buildcache.BlobMissing || kind == buildcache.ConfigMissing }
+	isMissing := func(kind buildcache.Kind) bool {
+		return kind == buildcache.BlobMissing || kind == buildcache.ConfigMissing
+	}
 	dropped := func(done convert.Repair) bool { return isMissing(buildcache.Kind(done.Kind)) }
 	left := func(p buildcache.Problem) bool { return isMissing(p.Kind) }
 	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/ocicache/ocicache/convert"
@@ -73,8 +72,10 @@ type rmResult struct {
 	// Error is what ended it, other than what was wrong with tags.
 	Error string `json:"error,omitempty"`
 
-	local  bool
-	now    time.Time
+	local bool
+	now   time.Time
+	// keeps is how many roots --keep keeps, if these have all tags that it chooses from; 0 if not.
+	keeps  int
 	unread []error // why roots could not be read, if the roots themselves are not at fault
 	// unreachable is how many of the unreadable tags have roots that the place does not return. They are not deleted by name either.
 	unreachable int
@@ -292,6 +293,7 @@ func (r *rmResult) choose(ctx context.Context, from *places.Opened, choice rmCho
 	if choice.byAge() {
 		listed = r.dated(listed)
 	}
+	r.keeps = choice.keepsAll(listed)
 	return choice.among(listed), all, nil
 }
 
@@ -325,17 +327,6 @@ func (c rmChoice) among(chosen []inspect.Listed) []inspect.Listed {
 		chosen = olderThanNewest(chosen, c.keep)
 	}
 	return slices.DeleteFunc(chosen, func(l inspect.Listed) bool { return !c.before.IsZero() && !l.Newest.Before(c.before) })
-}
-
-// olderThanNewest drops the newest caches, with all of their tags, from a list sorted by age.
-func olderThanNewest(listed []inspect.Listed, keep int) []inspect.Listed {
-	kept := map[digest.Digest]bool{}
-	for _, l := range slices.Backward(listed) {
-		if len(kept) < keep {
-			kept[l.Digest] = true
-		}
-	}
-	return slices.DeleteFunc(listed, func(l inspect.Listed) bool { return kept[l.Digest] })
 }
 
 // compareAges sorts caches by age, oldest first and those of unknown age last.

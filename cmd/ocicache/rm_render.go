@@ -70,6 +70,9 @@ func (r rmResult) render(w io.Writer) error {
 	r.renderByHand(w)
 	renderUncovered(w, r.Uncovered)
 	say(w, "%s: %d of %s %s", r.Path, r.Deleted, count(r.Caches, "cache"), r.deleted())
+	if r.keeps > 0 {
+		say(w, " (--keep counts roots, and the %d tags that it chooses from have %d)", r.Caches-r.Undated, r.keeps)
+	}
 	if n := r.doubtful(); n > 0 {
 		say(w, " (%d of them only if the registry can delete single tags)", n)
 	}
