@@ -175,6 +175,10 @@ func (a *app) wantedVolumes(e *archive.VolumesError) string {
 	if len(e.There) > 0 {
 		return a.hintLone(e)
 	}
+	if e.OtherList != "" {
+		return fmt.Sprintf("put the list of these volumes in the place of %s; if it is lost, move %s away: the volumes are read without a list, too",
+			quoted(e.OtherList), quoted(e.OtherList))
+	}
 	if e.Lost == 0 {
 		return ""
 	}

@@ -44,13 +44,19 @@ type LostError struct {
 	// There are the volumes that exist, if neither a list nor a recovery volume says how many there should be, and
 	// the archive ends too early. Lost is 0 then.
 	There []string
+	// OtherList is the name of the list if that is probably another archive's, and the volumes are right; else "". Volumes has only
+	// the list then.
+	OtherList string
 }
 
 func (e *LostError) Error() string {
 	var text strings.Builder
-	if len(e.There) > 0 {
+	switch {
+	case len(e.There) > 0:
 		fmt.Fprintf(&text, "%s: the archive is in volumes, and goes on after %s", e.File, e.There[len(e.There)-1])
-	} else {
+	case e.OtherList != "":
+		fmt.Fprintf(&text, "%s: %s is probably another archive's: none of the volumes is one that it names, but they fit each other", e.File, e.OtherList)
+	default:
 		fmt.Fprintf(&text, "%s: missing or damaged volumes: %d, can be rebuilt: %d", e.File, e.Lost, e.Rebuild)
 	}
 	for _, problem := range e.Volumes {

@@ -72,6 +72,11 @@ func (s *Set) judge(found *foundFiles, volumes, recovery []checked) error {
 		s.notes = append(s.notes, fmt.Sprintf("%s: %v; it is not needed", name, r.err))
 	}
 	if lost > left {
+		if name := found.otherList(volumes, recovery); name != "" {
+			list := found.list
+			err := fmt.Errorf("%w: it is about the archive %s in %d volumes", ErrForeign, list.id, len(list.sums))
+			return &LostError{File: s.path, Volumes: []Problem{{Name: name, Err: err}}, Lost: lost, Rebuild: left, OtherList: name}
+		}
 		return &LostError{File: s.path, Volumes: problems, Lost: lost, Rebuild: left}
 	}
 	s.lost = slices.Concat(problems, found.noList, misnamed)
@@ -190,13 +195,15 @@ func (f *foundFiles) checkVolume(ctx context.Context, i int, places map[string]i
 			return checked{shard: shard{path: c.path, file: keepFile(file, i)}}, nil
 		}
 		switch place := places[sum]; {
+		case errors.As(err, new(*sizeError)):
+			result.err = fmt.Errorf("%w, or %w: %w", ErrDamaged, ErrForeign, err)
 		case err != nil:
 			result.err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		case place != 0:
 			result.holds = place
 			result.err = fmt.Errorf("%w: it holds what %s should hold", ErrDamaged, f.list.volumeFile(filepath.Base(f.path), place-1))
 		case size != f.list.volumeSize(i):
-			result.err = fmt.Errorf("%w: %d bytes instead of %d", ErrDamaged, size, f.list.volumeSize(i))
+			result.err = fmt.Errorf("%w, or %w: %w", ErrDamaged, ErrForeign, &sizeError{size, f.list.volumeSize(i)})
 		default:
 			result.err = fmt.Errorf("%w, or %w: its sum is not in the list", ErrDamaged, ErrForeign)
 		}
@@ -275,6 +282,11 @@ func closeFile(file *os.File) error {
 	return file.Close()
 }
 
+// sizeError says that a file has another size than it should have.
+type sizeError struct{ has, want int64 }
+
+func (e *sizeError) Error() string { return fmt.Sprintf("%d bytes instead of %d", e.has, e.want) }
+
 // hashFile returns the sum of a file from offset on, and the open file. The file must have exactly size bytes there; it
 // reads nothing of a longer or shorter one.
 func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, string, error) {
@@ -283,7 +295,7 @@ func hashFile(ctx context.Context, path string, offset, size int64) (*os.File, s
 		return nil, "", err
 	}
 	if length != offset+size {
-		return file, "", fmt.Errorf("%d bytes instead of %d", length, offset+size)
+		return file, "", &sizeError{length, offset + size}
 	}
 	sum := sha256.New()
 	section := &cancelReader{ctx: ctx, r: io.NewSectionReader(file, offset, size)}

@@ -552,6 +552,10 @@ func TestVolumesOfOthers(t *testing.T) {
 		must(t, os.Rename(volumeFile(b, 4, 3), volumeFile(a, 4, 3)))
 		got := wantVolumesError(t, a)
 		wantProblems(t, got, map[string]error{"c.001": ErrForeign, "c.004": ErrForeign})
+		must(t, os.Truncate(volumeFile(a, 4, 3), 1500)) // one of another size may be that, too
+		got = wantVolumesError(t, a)
+		wantProblems(t, got, map[string]error{"c.001": ErrForeign, "c.004": ErrForeign})
+		wantProblems(t, got, map[string]error{"c.001": ErrDamaged, "c.004": ErrDamaged})
 	})
 	t.Run("lists", func(t *testing.T) {
 		t.Parallel()
