@@ -316,7 +316,7 @@ func (r repairResult) renderInterrupted(w io.Writer, c *convert.RepairResult) {
 	if !r.wasUnnamed(c) || c.Written {
 		return
 	}
-	say(w, "  it had no tag, and blobs are missing: %s\n", inspect.RemedyAgain)
+	say(w, "  it had no tag, and blobs are missing: %s, and nothing is lost\n", inspect.RemedyAgain)
 	if len(c.Left) == 0 {
 		say(w, "  --write alone refuses to drop what is missing; with --root %s it is done\n", c.From)
 	}

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
@@ -23,33 +23,36 @@ func alikeRepairs(repairs []convert.Repair) (all [][]convert.Repair) {
 	return all
 }
 
-// renderRepairs writes repairs of one kind. If there are many, it writes how many and the first few.
+// renderRepairs writes repairs of one kind: of many only the first few, and how many there are.
 func renderRepairs(w io.Writer, alike []convert.Repair) {
-	shown, kind := alike, string(alike[0].Kind)
-	isCut := len(alike) > shownAlike
-	if isCut {
-		shown, kind = alike[:shownAlike], fmt.Sprintf("%s, %d times", kind, len(alike))
+	shown := alike[:min(len(alike), shownAlike)]
+	more := len(alike) - len(shown)
+	same := more > 0 && !slices.ContainsFunc(alike, func(done convert.Repair) bool { return done.What != alike[0].What })
+	if same {
+		say(w, "  %s, %d times: %s\n", alike[0].Kind, len(alike), alike[0].What)
 	}
-	for i, done := range shown {
-		if !isCut || i == 0 || done.What != shown[i-1].What {
-			say(w, "  %s: %s\n", kind, done.What)
+	for _, done := range shown {
+		if !same {
+			say(w, "  %s: %s\n", done.Kind, done.What)
 		}
 		if done.Digest != "" {
 			say(w, "    blob: %s\n", done.Digest)
 		}
 	}
-	if isCut {
-		say(w, "    and %d more; --json lists each of them\n", len(alike)-len(shown))
-	}
+	renderMore(w, more)
 }
 
-// renderLeft writes problems of one kind that stay.
+// renderLeft writes problems of one kind that stay: of many only the first few, and how many there are.
 func renderLeft(w io.Writer, alike []buildcache.Problem) {
-	shown, more := alike, ""
-	if len(alike) > shownAlike {
-		shown, more = alike[:1], fmt.Sprintf(" and %d more, which --json lists", len(alike)-1)
-	}
+	shown := alike[:min(len(alike), shownAlike)]
 	for _, p := range shown {
-		say(w, "  can't be repaired: %s: %s%s: %s\n", p.Kind, p.Where, more, p.Detail)
+		say(w, "  can't be repaired: %s: %s: %s\n", p.Kind, p.Where, p.Detail)
+	}
+	renderMore(w, len(alike)-len(shown))
+}
+
+func renderMore(w io.Writer, more int) {
+	if more > 0 {
+		say(w, "    and %d more of this kind; --json lists each of them\n", more)
 	}
 }
