@@ -43,6 +43,7 @@ type app struct {
 	inputs  []string                      // files that are read in addition to places
 	shown   atomic.Pointer[progressShown] // current progress display
 	planned atomic.Bool                   // there was work on blobs
+	waited  sync.Map                      // the paths of locks that were said to be waited for
 	begun   time.Time
 	effort  effort // what the command read, wrote and sent
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ocicache/ocicache/internal/durable"
 	"github.com/ocicache/ocicache/internal/parallel"
 )
 
@@ -65,7 +66,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	a.args = args
 	root := a.command() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
-	err := parallel.Guard(func() error { return root.ExecuteContext(ctx) })
+	err := parallel.Guard(func() error { return root.ExecuteContext(durable.WithWaiting(ctx, a.noteWaiting)) })
 	if a.help.err != nil {
 		err = &outputError{a.help.err} // if err is set, it is the same error
 	}

@@ -329,6 +329,16 @@ func TestLockWaits(t *testing.T) {
 		if took := time.Since(begin); took < time.Minute || took > time.Minute+time.Second {
 			t.Errorf("it took %v", took)
 		}
+		var said []durable.Waiting
+		waiting := durable.WithWaiting(t.Context(), func(w durable.Waiting) { said = append(said, w) })
+		for _, timeout := range []time.Duration{time.Second, time.Minute} {
+			if _, err := dir.Lock(waiting, "lock", false, timeout); !errors.As(err, &locked) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if len(said) != 1 || said[0].Path != locked.Path || said[0].Holder != locked.Holder || said[0].Most.Round(time.Second) != 59*time.Second {
+			t.Errorf("said %+v", said)
+		}
 		reason := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(reason) })

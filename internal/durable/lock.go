@@ -39,6 +39,24 @@ func tryLock(file *os.File, exclusive bool) error {
 	}
 }
 
+// sayAfter is how long a lock is waited for before that is said.
+const sayAfter = time.Second
+
+// Waiting says that a lock is being waited for.
+type Waiting struct {
+	Path   string
+	Holder string        // as in HeldError
+	Most   time.Duration // how much longer it is waited for
+}
+
+type waitingKey struct{}
+
+// WithWaiting returns a context under which say is called once for each lock that is waited for longer than a moment, possibly by several
+// goroutines at once.
+func WithWaiting(ctx context.Context, say func(Waiting)) context.Context {
+	return context.WithValue(ctx, waitingKey{}, say)
+}
+
 // HeldError says that somebody else held a lock for longer than the caller wanted to wait. It is an ErrLocked.
 type HeldError struct {
 	Path   string
@@ -80,7 +98,9 @@ func LockDir(ctx context.Context, path string, timeout time.Duration, open func(
 }
 
 func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout time.Duration, open func() (*os.File, error)) (*os.File, error) {
-	deadline := time.Now().Add(timeout)
+	begun := time.Now()
+	deadline := begun.Add(timeout)
+	say, _ := ctx.Value(waitingKey{}).(func(Waiting))
 	for {
 		file, err := open()
 		if err != nil {
@@ -99,6 +119,10 @@ func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout tim
 		}
 		if time.Now().After(deadline) {
 			return nil, &HeldError{Path: d.join(name), Holder: holder}
+		}
+		if say != nil && time.Since(begun) > sayAfter {
+			say(Waiting{Path: d.join(name), Holder: holder, Most: time.Until(deadline)})
+			say = nil
 		}
 		if err := Wait(ctx, lockPoll); err != nil {
 			return nil, fmt.Errorf("waiting for %s: %w", d.join(name), err)
