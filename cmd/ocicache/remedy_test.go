@@ -52,7 +52,7 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 		{[]string{"verify", ref}, exitFound, "then restores it; or export the cache to a repository on another registry"},
 		{[]string{"repair", ref}, exitDone, "the registry was only asked whether it has the layers; to read them, use --deep"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged; it is dropped, with the results that need it"},
-		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has it intact, but the registry keeps its damaged copy"},
+		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "NOT REPAIRED, its tag was not moved; found:\n  can't be repaired: blob-damaged: layer: the layer is damaged; a base has it intact, but the registry keeps its damaged copy"},
 	} {
 		stdout.Reset()
 		stderr.Reset()
