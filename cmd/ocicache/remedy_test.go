@@ -48,7 +48,7 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 		status int
 		want   string
 	}{
-		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --write --tls-verify=false' drops what needs it; to get it back intact"},
+		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --tls-verify=false' shows what would be lost without it; with --write it drops that, if anything is left; to get it back intact"},
 		{[]string{"verify", ref}, exitFound, "then restores it; or export the cache to a repository on another registry"},
 		{[]string{"repair", ref}, exitDone, "the registry was only asked whether it has the layers; to read them, use --deep"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged; it is dropped, with the results that need it"},
@@ -63,7 +63,7 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 	}
 	stderr.Reset()
 	if status := run([]string{"copy", ref, filepath.Join(t.TempDir(), "copied"), "--tls-verify=false"}, &stdout, &stderr); status != exitFailed ||
-		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --write --tls-verify=false'") {
+		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --tls-verify=false' shows what would be lost") {
 		t.Errorf("status %d, %s", status, &stderr)
 	}
 }
