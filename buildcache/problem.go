@@ -108,6 +108,7 @@ const (
 	remedyCopy    = "copy the cache again from where it is whole, or export it again"
 	remedyBase    = "take it from a place that has it; or " + remedyExport
 	remedyRepair  = "take it from a place that has it, or drop what needs it; or " + remedyExport
+	remedyCorrect = "correct what the root says of the layer, by its bytes; or " + remedyExport
 	remedyConvert = "convert it to the form it should have: the root is written anew"
 	remedyShrink  = "drop its oldest results until it fits, export fewer stages (mode=min), or split the cache over several tags"
 )
@@ -117,7 +118,7 @@ func Kinds() []KindInfo { return slices.Clone(kinds) }
 
 var kinds = []KindInfo{
 	{RootMissing, HitsLost, "a tag names a root that is not there", "tag the root that is there, or take this one from a place that has it; or " + remedyExport},
-	{RootDamaged, HitsLost, "the root's bytes differ from its digest", remedyBase},
+	{RootDamaged, HitsLost, "the root's bytes differ from its digest", "write it anew from what can be read of it, or " + remedyBase},
 	{RootInvalid, HitsLost, "BuildKit can't read the root", remedyExport},
 	{RootTooLarge, HitsLost, "the root is larger than the 1 MiB that BuildKit imports", remedyShrink},
 	{RootNoMediaType, RegistryRefuses, "the root has no mediaType, which some registries insist on", remedyConvert},
@@ -132,22 +133,22 @@ var kinds = []KindInfo{
 	{RecordLoop, HitsLost, "records link in a circle; BuildKit rejects the whole cache", remedyExport},
 	{RecordEmptyInput, HitsLost, "a record has an input without alternatives; BuildKit rejects the whole cache", remedyExport},
 	{RecordRandomLink, HitsLost, "a record links to a random one, which BuildKit drops; it rejects the whole cache", remedyExport},
-	{RecordDigest, HitsLost, "a record with results has no valid cache key, or depends on one without, so nothing can hit it", remedyExport},
+	{RecordDigest, HitsLost, "a record with results has no valid cache key, or depends on one without, so nothing can hit it", "drop the record; or " + remedyExport},
 	{LayerIndexRange, HitsLost, "a result or parent points to no layer; BuildKit rejects the whole cache", remedyExport},
 	{LayerLoop, HitsLost, "layers are each other's parents; BuildKit rejects the whole cache", remedyExport},
-	{LayerUnlisted, HitsLost, "a layer of the config is missing in the root; results on it are dropped", remedyExport},
+	{LayerUnlisted, HitsLost, "a layer of the config is missing in the root; results on it are dropped", "list it if it is there, else drop what needs it; or " + remedyExport},
 	{LayerUnused, Waste, "a layer that no result needs", "nothing breaks; a new export leaves it out"},
-	{LayerNoDiffID, HitsLost, "a layer without the annotation " + AnnotationDiffID + ", which BuildKit needs", remedyExport},
+	{LayerNoDiffID, HitsLost, "a layer without the annotation " + AnnotationDiffID + ", which BuildKit needs", remedyCorrect},
 	{LayerDiffID, BuildFails, "a layer's uncompressed bytes differ from its diffID", remedyExport},
-	{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", remedyExport},
-	{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyExport},
+	{LayerCreatedAt, HitsLost, "a layer's annotation " + AnnotationCreatedAt + " is no time", "leave the annotation out; or " + remedyExport},
+	{LayerMediaTypeBad, BuildFails, "BuildKit can't unpack a layer of this media type", remedyCorrect},
 	{LayerMislabelled, Waste, "a layer's compression is not the one that its media type says; BuildKit detects it, others may not", "convert it with --compression"},
-	{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", remedyExport},
+	{LayerUnreadable, BuildFails, "a layer's bytes can't be unpacked the way BuildKit would", "correct its media type if only that is wrong, else drop what needs it; or " + remedyExport},
 	{LayerTOC, Waste, "a layer has another table of contents or size than its estargz annotations say; lazy pulling fails", "convert it with --compression estargz and --force-compression"},
 	{LayerForeign, RegistryRefuses, "a layer is marked as not distributable", "convert it with --compression and --force-compression"},
-	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", remedyConvert},
+	{LayerConflict, Waste, "two descriptors of one layer disagree; BuildKit uses the last", "convert it with --compression and --force-compression"},
 	{BlobMissing, BuildFails, "a blob is not there", remedyRepair},
-	{BlobSize, BuildFails, "a blob has another size than its descriptor says", remedyRepair},
+	{BlobSize, BuildFails, "a blob has another size than its descriptor says", "correct the size if only that is wrong, else drop what needs it; or " + remedyExport},
 	{BlobDamaged, BuildFails, "a blob's bytes differ from its digest", remedyRepair},
 	{DigestInvalid, BuildFails, "a descriptor's digest is malformed", remedyExport},
 	{NoResults, HitsLost, "the cache has no results, so nothing can hit it", remedyExport},

@@ -74,7 +74,8 @@ type RepairResult struct {
 //   - A tag whose root is missing gets Root, or, if there is no other entry, the newest unnamed root; one that names an index
 //     with only a cache in it gets that cache. What doesn't belong to a cache is left as it is.
 //   - Missing or damaged blobs are taken from a base. Layers that can't be found anywhere are dropped with the results that need
-//     them; records stay, as far as others depend on them.
+//     them; records stay, as far as others depend on them. If a base has a layer, but the place won't replace its damaged copy, nothing
+//     is done.
 //   - Sizes, media types and diffIDs that are wrong or missing are measured.
 //   - Layers that the config names by their digests from before they were recompressed are found by their diffIDs, or, if that is
 //     not possible, by their positions with ByPosition.

@@ -27,6 +27,9 @@ func (r *repairer) mend(ctx context.Context, cache *layout.Cache) (*layout.Cache
 		return nil, err
 	}
 	r.describe(cache.Root, facts)
+	if len(r.result.Left) > 0 {
+		return nil, nil
+	}
 	problems := errorsOf(cache)
 	if len(r.result.Repairs) == before && len(problems) == 0 && isAsRead(cache) {
 		return cache, nil // only the tag or blobs need repair, if anything
@@ -112,8 +115,8 @@ func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked; it is dropped, with the results that need it: %v", f.err)
 		return
 	case f.held:
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged, and what needs it can only be dropped: a base has it intact, "+
-			"but the registry keeps its damaged copy until an administrator deletes that")
+		r.leave(buildcache.BlobDamaged, "layer", f.Digest, "the layer is damaged; a base has it intact, but the registry keeps its damaged copy: have an administrator "+
+			"delete that, or copy the cache from the base to another registry; only without a base, what needs the layer is dropped")
 		return
 	case !f.there && f.damaged:
 		r.discard = append(r.discard, f.Digest)

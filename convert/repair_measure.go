@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/compress"
 	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -119,20 +120,25 @@ func (r *repairer) read(ctx context.Context, src layout.Source, layer buildcache
 
 // look finds out how a layer is compressed, and with Deep, or if its descriptor has no diffID, what is in it.
 func (r *repairer) look(ctx context.Context, src layout.Source, form buildcache.Form, f *fact) error {
-	encoding, err := detect(ctx, src, f.Descriptor)
-	if err != nil {
-		return err
-	}
-	if _, ok := src.(layout.RandomAccess); ok {
-		want, _ := buildcache.LayerCompression(buildcache.LayerMediaType(form, encoding.Compression))
-		if said, ok := buildcache.LayerCompression(f.MediaType); !ok || said != want {
-			f.MediaType = buildcache.LayerMediaType(form, encoding.Compression)
+	_, near := src.(layout.RandomAccess)
+	if _, said := buildcache.LayerCompression(f.MediaType); near || !said {
+		if _, err := correctLabel(ctx, src, form, f); err != nil {
+			return err
 		}
 	}
 	if buildcache.CheckDigest(f.DiffID()) == nil && !r.o.Deep {
 		return nil
 	}
 	sums, err := sumTar(ctx, src, f.Descriptor, r.o.decoder, func(int64) {})
+	if isBroken(err) && !near { // where bytes are not looked at before, the media type may be to blame
+		other, labelErr := correctLabel(ctx, src, form, f)
+		if labelErr != nil {
+			return labelErr
+		}
+		if other {
+			sums, err = sumTar(ctx, src, f.Descriptor, r.o.decoder, func(int64) {})
+		}
+	}
 	if isBroken(err) {
 		f.there, f.err = false, err
 		return nil
@@ -148,4 +154,38 @@ func (r *repairer) look(ctx context.Context, src layout.Source, form buildcache.
 		f.MediaType = buildcache.LayerMediaType(form, sums.compression)
 	}
 	return nil
+}
+
+// correctLabel corrects a layer's media type by its bytes, and reports whether it was another.
+func correctLabel(ctx context.Context, src layout.Source, form buildcache.Form, f *fact) (bool, error) {
+	packed, err := packedAs(ctx, src, f.Descriptor)
+	if err != nil {
+		return false, err
+	}
+	right := buildcache.LayerMediaType(form, packed)
+	want, _ := buildcache.LayerCompression(right)
+	if said, ok := buildcache.LayerCompression(f.MediaType); ok && said == want {
+		return false, nil
+	}
+	f.MediaType = right
+	return true, nil
+}
+
+// packedAs tells by its bytes how a layer is compressed. Without random access, estargz looks like gzip, whose media type it has.
+func packedAs(ctx context.Context, src layout.Source, layer buildcache.Descriptor) (packed buildcache.Compression, err error) {
+	if _, near := src.(layout.RandomAccess); near {
+		encoding, err := detect(ctx, src, layer)
+		return encoding.Compression, err
+	}
+	raw, err := src.Open(ctx, layer)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, raw.Close()) }()
+	head := make([]byte, compress.HeadSize)
+	n, err := io.ReadFull(raw, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	return compress.DetectHead(head[:n]), nil
 }

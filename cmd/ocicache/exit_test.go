@@ -58,7 +58,7 @@ var exitCases = []struct {
 	{"locked", &layout.LockedError{Path: "cache.lock"}, exitLocked, "--lock-timeout"},
 	{"tag moved", &layout.TagMovedError{Tag: "a"}, exitFailed, "run the command again"},
 	{"tag of an image", &layout.TakenError{Tag: "a", Is: layout.KindImage, Want: layout.KindCache}, exitFailed, "use another tag in DST"},
-	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, "'ocicache repair SRC --write'"},
+	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, "'ocicache repair SRC'"},
 	{"blob cut short", &layout.BlobError{Err: layout.ErrBlobSize}, exitFailed, "'ocicache verify SRC'"},
 	{"blob altered", &layout.BlobError{Err: layout.ErrBlobDamaged}, exitFailed, "'ocicache verify SRC'"},
 	{"wrong diffID", &convert.DiffIDError{}, exitFailed, buildcache.LayerDiffID.Info().Remedy},

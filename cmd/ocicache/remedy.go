@@ -31,7 +31,7 @@ func (s subject) listsAll() string { return s.mention("verify") + " lists every 
 
 // kept says what helps if a registry has a blob with other bytes: it never takes a blob that it has, from anybody.
 func (s subject) kept() string {
-	return s.writes("--deep") + " drops what needs it; to get it back intact, " + s.far()
+	return s.asks("what would be lost without it", "drops that, if anything is left", "--deep") + "; to get it back intact, " + s.far()
 }
 
 // far is kept for a blob that the whole cache depends on.
@@ -48,17 +48,38 @@ func (s subject) writes(more ...string) string {
 	return s.mention("tag", "TAG") + " gives it a tag first, then " + s.tagged("TAG").mention("repair", append(more, "--write")...)
 }
 
+// asks names the command that shows what repair would do, for those who have something to lose, and says what --write does.
+func (s subject) asks(shows, does string, more ...string) string {
+	first := s.mention("repair", more...) + " shows " + shows
+	if s.ref.Digest == "" {
+		return first + "; with --write it " + does
+	}
+	return first + "; " + s.writes(more...) + " " + does
+}
+
+// correctsBeside is for what repair corrects without a loss in a cache that would lose something because of other problems.
+func (s subject) correctsBeside(kind buildcache.Kind) string {
+	return s.asks("what would be lost by other problems of the cache", "corrects this", s.depth(kind)...) + orExport
+}
+
+// depth returns the flag that repair needs to find a kind of problem.
+func (s subject) depth(kind buildcache.Kind) []string {
+	if kind == buildcache.LayerDiffID || kind == buildcache.LayerMislabelled && s.ref.IsFar() {
+		return []string{"--deep"}
+	}
+	return nil
+}
+
 // remedy says what helps with a problem of the subject, using commands for what its kind says.
 func (s subject) remedy(p buildcache.Problem) string {
 	if p.Remedy != p.Kind.Info().Remedy { // whoever found it knew better
 		return p.Remedy
 	}
 	s = s.of(p)
+	if repaired := s.repaired(p.Kind); repaired != "" {
+		return repaired + orExport
+	}
 	switch p.Kind { //nolint:exhaustive // no command helps against the others alone
-	case buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged:
-		return s.writes("--base", "PLACE") + " takes it from a place that has it" + orExport
-	case buildcache.BlobMissing, buildcache.BlobDamaged:
-		return s.writes() + " drops what needs the blob, or with --base PLACE takes the blob from a place that has it" + orExport
 	case buildcache.IndexInvalid:
 		return "restore index.json, or save what can still be read of it with " + s.whole().mention("repair", "--write") + orExport
 	case buildcache.RootTooLarge, buildcache.ConfigTooLarge, buildcache.RegistryRootSize:
@@ -73,6 +94,35 @@ func (s subject) remedy(p buildcache.Problem) string {
 		return s.whole().mention("gc") + " removes them: those in .ocicache/ at once, those in ingest/ " + whenFreed
 	}
 	return p.Remedy
+}
+
+// repaired says what repair does about a kind of problem of a cache, "" if nothing.
+func (s subject) repaired(kind buildcache.Kind) string {
+	switch kind { //nolint:exhaustive // the others it leaves
+	case buildcache.LayerNoDiffID, buildcache.LayerDiffID, buildcache.LayerCreatedAt, buildcache.LayerMediaTypeBad, buildcache.LayerMislabelled:
+		return s.writes(s.depth(kind)...) + " corrects it, and nothing is lost"
+	case buildcache.RootMissing, buildcache.ConfigMissing, buildcache.ConfigDamaged:
+		return s.fromBase()
+	case buildcache.RootDamaged:
+		return s.asks("what can be kept of the cache", "reads every layer and writes the root anew, or with --base PLACE takes the original from a place that has it")
+	case buildcache.BlobMissing, buildcache.BlobDamaged:
+		return s.asks("what would be lost without the blob", "drops that, if anything is left, or with --base PLACE takes the blob from a place that has it")
+	case buildcache.BlobSize:
+		return s.asks("whether only the stated size is wrong", "corrects the size, or drops what needs the blob")
+	case buildcache.LayerUnreadable:
+		return s.asks("whether only its media type is wrong, and else what would be lost without it",
+			"corrects the media type, or drops that, if anything is left", "--deep")
+	case buildcache.LayerUnlisted:
+		return s.asks("whether the root has the layer under another digest", "takes that one, or drops the results that BuildKit drops")
+	case buildcache.RecordDigest:
+		return s.writes() + " drops the record"
+	}
+	return ""
+}
+
+// fromBase says that a part of the cache without which nothing else can be mended has to come from elsewhere.
+func (s subject) fromBase() string {
+	return s.writes("--base", "PLACE") + " takes it from a place that has it"
 }
 
 // fits names the command that makes the subject smaller. An archive can't be changed, so it names one that brings the cache elsewhere.
@@ -91,16 +141,17 @@ func (s subject) of(p buildcache.Problem) subject {
 	return s.tagged(p.Cache)
 }
 
-// fitRemedies adapts remedies to the place, as commands. Those for a directory don't always help: an archive can't be repaired, and a
-// registry keeps what it has.
+// fitRemedies adapts remedies to the place and to what else is wrong, as commands. Those for a directory don't always help: an archive can't
+// be repaired, and a registry keeps what it has.
 func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 	s, refuses := a.subjectOf(from.Reference), gcRefuses(problems)
+	others := slices.Clone(problems)
 	for i := range problems {
 		switch p := &problems[i]; {
 		case places.IsArchive(from.Reference) && isRequired(from.Source, p.Digest):
 			p.Remedy = a.requiredRemedy(from.Reference.Path)
-		case places.IsArchive(from.Reference) && isMended(p.Kind):
-			p.Remedy = archiveRemedy
+		case places.IsArchive(from.Reference):
+			p.Remedy = s.ofArchive(*p, others)
 		case from.Reference.IsFar() && p.Kind == buildcache.BlobDamaged:
 			p.Remedy = s.of(*p).kept()
 		case from.Reference.IsFar() && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
@@ -108,9 +159,43 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
 			p.Remedy = "repair what is missing first; it may be among these, so gc removes nothing until then"
 		default:
-			p.Remedy = s.remedy(*p)
+			p.Remedy = s.among(*p, others)
 		}
 	}
+}
+
+// among says what helps with a problem of the subject that may have others.
+func (s subject) among(p buildcache.Problem, others []buildcache.Problem) string {
+	has := func(is func(other buildcache.Problem) bool) bool {
+		return slices.ContainsFunc(others, func(o buildcache.Problem) bool { return o.Cache == p.Cache && is(o) })
+	}
+	kind := func(k buildcache.Kind) func(o buildcache.Problem) bool {
+		return func(o buildcache.Problem) bool { return o.Kind == k }
+	}
+	switch {
+	case p.Remedy != p.Kind.Info().Remedy: // whoever found it knew better
+	case p.Kind == buildcache.RootDamaged && has(kind(buildcache.RootInvalid)), p.Kind == buildcache.RootInvalid && has(kind(buildcache.RootDamaged)):
+		return s.of(p).fromBase() + orExport
+	case p.Kind == buildcache.LayerDiffID && has(func(o buildcache.Problem) bool { return o.Kind == buildcache.LayerUnreadable && o.Digest == p.Digest }):
+		s, p = s.of(p), buildcache.NewProblem(buildcache.LayerUnreadable, p.Where, p.Detail)
+	case isCorrected(p.Kind) && has(func(o buildcache.Problem) bool { return mayLose(o.Kind) }):
+		return s.of(p).correctsBeside(p.Kind)
+	}
+	return s.remedy(p)
+}
+
+// ofArchive says what helps with a problem of an archive, which can't be changed.
+func (s subject) ofArchive(p buildcache.Problem, others []buildcache.Problem) string {
+	unpacked := subject{ref: layout.Reference{Transport: layout.TransportPath, Path: "DIR"}}
+	switch {
+	case isMended(p.Kind):
+		return archiveRemedy
+	case p.Kind == buildcache.BlobSize: // unpack takes no such blob
+		return "export the cache again"
+	case unpacked.repaired(p.Kind) != "":
+		return s.whole().mention("unpack", "DIR") + ", and then " + unpacked.among(p, others)
+	}
+	return s.remedy(p)
 }
 
 // offerRoots says of tags whose roots are missing that repair can point them at an untagged root, if there is a complete one.
@@ -167,6 +252,21 @@ func isMended(kind buildcache.Kind) bool {
 	return slices.Contains([]buildcache.Kind{
 		buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing, buildcache.BlobDamaged,
 		buildcache.IndexInvalid,
+	}, kind)
+}
+
+// isCorrected reports whether repair mends a kind of problem, in the root alone, so that nothing is lost.
+func isCorrected(kind buildcache.Kind) bool {
+	return slices.Contains([]buildcache.Kind{
+		buildcache.LayerNoDiffID, buildcache.LayerDiffID, buildcache.LayerCreatedAt, buildcache.LayerMediaTypeBad, buildcache.LayerMislabelled,
+	}, kind)
+}
+
+// mayLose reports whether a kind of problem may make repair drop results.
+func mayLose(kind buildcache.Kind) bool {
+	return slices.Contains([]buildcache.Kind{
+		buildcache.RootDamaged, buildcache.BlobMissing, buildcache.BlobDamaged, buildcache.BlobSize, buildcache.LayerUnreadable, buildcache.LayerUnlisted,
+		buildcache.RecordDigest, buildcache.DigestInvalid,
 	}, kind)
 }
 

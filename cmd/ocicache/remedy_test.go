@@ -48,11 +48,11 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 		status int
 		want   string
 	}{
-		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --write --tls-verify=false' drops what needs it; to get it back intact"},
+		{[]string{"verify", ref}, exitFound, "remedy: 'ocicache repair " + ref + " --deep --tls-verify=false' shows what would be lost without it; with --write it drops that, if anything is left; to get it back intact"},
 		{[]string{"verify", ref}, exitFound, "then restores it; or export the cache to a repository on another registry"},
 		{[]string{"repair", ref}, exitDone, "the registry was only asked whether it has the layers; to read them, use --deep"},
 		{[]string{"repair", ref, "--deep"}, exitFound, "the layer is damaged; it is dropped, with the results that need it"},
-		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "what needs it can only be dropped: a base has it intact, but the registry keeps its damaged copy"},
+		{[]string{"repair", ref, "--deep", "--base", source}, exitFound, "NOT REPAIRED, its tag was not moved; found:\n  can't be repaired: blob-damaged: layer: the layer is damaged; a base has it intact, but the registry keeps its damaged copy"},
 	} {
 		stdout.Reset()
 		stderr.Reset()
@@ -63,7 +63,7 @@ func damagedInRegistry(t *testing.T, fault registrytest.Fault) {
 	}
 	stderr.Reset()
 	if status := run([]string{"copy", ref, filepath.Join(t.TempDir(), "copied"), "--tls-verify=false"}, &stdout, &stderr); status != exitFailed ||
-		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --write --tls-verify=false'") {
+		!strings.Contains(stderr.String(), "'ocicache repair "+ref+" --deep --tls-verify=false' shows what would be lost") {
 		t.Errorf("status %d, %s", status, &stderr)
 	}
 }

@@ -75,6 +75,7 @@ type repairResult struct {
 	Unnamed []layout.UnnamedCache `json:"unnamed,omitempty"`
 
 	isFar    bool   // in a registry
+	deep     bool   // layers were unpacked
 	withBase string // the same command with --base; "" if it has one already
 }
 
@@ -130,7 +131,7 @@ func (a *app) runRepair(ctx context.Context, flags *repairFlags, text string) er
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: from.Reference.IsFar()}
+	result := repairResult{Path: from.Source.String(), Caches: []*convert.RepairResult{}, Written: flags.write, isFar: from.Reference.IsFar(), deep: flags.deep}
 	if len(flags.base) == 0 {
 		result.withBase = a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 		if !flags.write {
@@ -309,6 +310,9 @@ func (r repairResult) renderLost(w io.Writer, c *convert.RepairResult) {
 	say(w, "  lost: %s, %s, %s", of(c.Lost.Results, c.Rest.Results, "result"), of(c.Lost.Records, c.Rest.Records, "record"),
 		of(c.Lost.Layers, c.Rest.Layers, "layer"))
 	say(w, "\n")
+	if undo := r.undo(c); undo != "" {
+		say(w, "  to undo this: %s\n", undo)
+	}
 }
 
 // renderInterrupted says of what interrupted work leaves what helps better than a repair.
@@ -334,12 +338,16 @@ func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	return (slices.ContainsFunc(c.Repairs, dropped) || slices.ContainsFunc(c.Left, left)) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
 
-// nothing says that a cache needed no repair; if the list of tags did, it was nothing else.
+// nothing says that a cache needed no repair, as far as was looked; if the list of tags did, it was nothing else.
 func (r repairResult) nothing() string {
+	found := "nothing to repair"
 	if len(r.Layout) > 0 {
-		return "nothing else"
+		found = "nothing else to repair"
 	}
-	return "nothing"
+	if !r.deep {
+		found += "; the layers were read, but not unpacked: --deep does that"
+	}
+	return found
 }
 
 func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
@@ -358,7 +366,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	case len(c.Repairs) == 0 && c.Checked == convert.CheckedBlobs:
 		say(w, "%s: no damage found, but the registry was only asked whether it has the layers; to read them, use --deep\n", name)
 	case len(c.Repairs) == 0:
-		say(w, "%s: %s to repair\n", name, r.nothing())
+		say(w, "%s: %s\n", name, r.nothing())
 	case c.Written:
 		say(w, "%s: repaired, root %s\n", name, c.To)
 	default:
