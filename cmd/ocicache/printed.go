@@ -86,13 +86,9 @@ func importOf(place layout.Reference, tag string, root digest.Digest) string {
 	return places.CacheFrom(place, tag, root)
 }
 
-// sayImport writes the option that imports a cache, called name, to be copied to a shell. After a dry run it may not be there yet.
+// sayImport writes the option that imports a cache, called name, to be copied to a shell. After a dry run there may be none to import yet.
 func sayImport(w io.Writer, name, cacheFrom string, isThere bool) {
-	switch {
-	case cacheFrom == "":
-	case isThere:
+	if cacheFrom != "" && isThere {
 		sayCommand(w, "import "+name+" with --cache-from "+quoted(cacheFrom))
-	default:
-		sayCommand(w, "once it is there, import "+name+" with --cache-from "+quoted(cacheFrom))
 	}
 }
