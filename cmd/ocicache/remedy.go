@@ -98,9 +98,10 @@ func (s subject) remedy(p buildcache.Problem) string {
 
 // repaired says what repair does about a kind of problem of a cache, "" if nothing.
 func (s subject) repaired(kind buildcache.Kind) string {
-	switch kind { //nolint:exhaustive // the others it leaves
-	case buildcache.LayerNoDiffID, buildcache.LayerDiffID, buildcache.LayerCreatedAt, buildcache.LayerMediaTypeBad, buildcache.LayerMislabelled:
+	if isCorrected(kind) {
 		return s.writes(s.depth(kind)...) + " corrects it, and nothing is lost"
+	}
+	switch kind { //nolint:exhaustive // the others it leaves
 	case buildcache.RootMissing, buildcache.ConfigMissing, buildcache.ConfigDamaged:
 		return s.fromBase()
 	case buildcache.RootDamaged:
@@ -145,12 +146,12 @@ func (s subject) of(p buildcache.Problem) subject {
 // be repaired, and a registry keeps what it has.
 func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 	s, refuses := a.subjectOf(from.Reference), gcRefuses(problems)
-	others := slices.Clone(problems)
+	others, inArchive := setOf(problems), places.IsArchive(from.Reference) // which reads a directory
 	for i := range problems {
 		switch p := &problems[i]; {
-		case places.IsArchive(from.Reference) && isRequired(from.Source, p.Digest):
+		case inArchive && isRequired(from.Source, p.Digest):
 			p.Remedy = a.requiredRemedy(from.Reference.Path)
-		case places.IsArchive(from.Reference):
+		case inArchive:
 			p.Remedy = s.ofArchive(*p, others)
 		case from.Reference.IsFar() && p.Kind == buildcache.BlobDamaged:
 			p.Remedy = s.of(*p).kept()
@@ -165,27 +166,22 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 }
 
 // among says what helps with a problem of the subject that may have others.
-func (s subject) among(p buildcache.Problem, others []buildcache.Problem) string {
-	has := func(is func(other buildcache.Problem) bool) bool {
-		return slices.ContainsFunc(others, func(o buildcache.Problem) bool { return o.Cache == p.Cache && is(o) })
-	}
-	kind := func(k buildcache.Kind) func(o buildcache.Problem) bool {
-		return func(o buildcache.Problem) bool { return o.Kind == k }
-	}
+func (s subject) among(p buildcache.Problem, others problemSet) string {
+	has := func(kind buildcache.Kind) bool { return others.has[problemKey{p.Cache, kind, ""}] }
 	switch {
 	case p.Remedy != p.Kind.Info().Remedy: // whoever found it knew better
-	case p.Kind == buildcache.RootDamaged && has(kind(buildcache.RootInvalid)), p.Kind == buildcache.RootInvalid && has(kind(buildcache.RootDamaged)):
+	case p.Kind == buildcache.RootDamaged && has(buildcache.RootInvalid), p.Kind == buildcache.RootInvalid && has(buildcache.RootDamaged):
 		return s.of(p).fromBase() + orExport
-	case p.Kind == buildcache.LayerDiffID && has(func(o buildcache.Problem) bool { return o.Kind == buildcache.LayerUnreadable && o.Digest == p.Digest }):
+	case p.Kind == buildcache.LayerDiffID && others.has[problemKey{p.Cache, buildcache.LayerUnreadable, p.Digest}]:
 		s, p = s.of(p), buildcache.NewProblem(buildcache.LayerUnreadable, p.Where, p.Detail)
-	case isCorrected(p.Kind) && has(func(o buildcache.Problem) bool { return mayLose(o.Kind) }):
+	case isCorrected(p.Kind) && others.loses[p.Cache]:
 		return s.of(p).correctsBeside(p.Kind)
 	}
 	return s.remedy(p)
 }
 
 // ofArchive says what helps with a problem of an archive, which can't be changed.
-func (s subject) ofArchive(p buildcache.Problem, others []buildcache.Problem) string {
+func (s subject) ofArchive(p buildcache.Problem, others problemSet) string {
 	unpacked := subject{ref: layout.Reference{Transport: layout.TransportPath, Path: "DIR"}}
 	switch {
 	case isMended(p.Kind):
@@ -268,6 +264,31 @@ func mayLose(kind buildcache.Kind) bool {
 		buildcache.RootDamaged, buildcache.BlobMissing, buildcache.BlobDamaged, buildcache.BlobSize, buildcache.LayerUnreadable, buildcache.LayerUnlisted,
 		buildcache.RecordDigest, buildcache.DigestInvalid,
 	}, kind)
+}
+
+// problemSet tells what else is wrong with a cache. Looking through all problems for each would not end: every tag of a root has its own.
+type problemSet struct {
+	has   map[problemKey]bool
+	loses map[string]bool // caches with a problem that may make repair drop results
+}
+
+// problemKey is a kind of problem of a cache and, if it is about one, of a blob.
+type problemKey struct {
+	cache string
+	kind  buildcache.Kind
+	blob  digest.Digest
+}
+
+func setOf(problems []buildcache.Problem) problemSet {
+	set := problemSet{has: map[problemKey]bool{}, loses: map[string]bool{}}
+	for _, p := range problems {
+		set.has[problemKey{p.Cache, p.Kind, p.Digest}] = true
+		set.has[problemKey{p.Cache, p.Kind, ""}] = true
+		if mayLose(p.Kind) {
+			set.loses[p.Cache] = true
+		}
+	}
+	return set
 }
 
 // isRequired reports whether an archive was packed without a blob, and no base was named.

@@ -144,10 +144,10 @@ func TestRemedyAmong(t *testing.T) {
 		{"blob-size", "layer-unused", repair + "' shows whether only the stated size", "export the cache again"},
 	} {
 		others := []buildcache.Problem{on(buildcache.Kind(tt.is)), on(buildcache.Kind(tt.other))}
-		if got := s.among(others[0], others); !strings.HasPrefix(got, tt.want) {
+		if got := s.among(others[0], setOf(others)); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s beside %s: %s", tt.is, tt.other, got)
 		}
-		if got := s.ofArchive(others[0], others); !strings.Contains(got, tt.archived) {
+		if got := s.ofArchive(others[0], setOf(others)); !strings.Contains(got, tt.archived) {
 			t.Errorf("%s beside %s in an archive: %s", tt.is, tt.other, got)
 		}
 	}

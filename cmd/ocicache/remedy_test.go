@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/registrytest"
+	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // largestLayer is the largest of artifact-gzip.
@@ -85,4 +90,31 @@ func TestDamagedInDestination(t *testing.T) {
 		}
 	}
 	server.AssertFired(t)
+}
+
+// TestManyProblems finds remedies for as many problems as many tags of one root have, and for 32 small parts of them, one after the other.
+// Linear work takes as long, quadratic work 32 times as long. The quickest of some tries counts.
+func TestManyProblems(t *testing.T) {
+	t.Parallel()
+	const small, factor, most, tries = 1500, 32, 8, 5
+	place := &places.Opened{Reference: layout.Reference{Transport: layout.TransportPath, Path: "dir"}}
+	remedy := func(count, times int) time.Duration {
+		problems := make([]buildcache.Problem, count)
+		begun := time.Now()
+		for range times {
+			for i := range problems {
+				problems[i] = buildcache.NewProblem(buildcache.RootInvalid, "root", "")
+				problems[i].Cache = strconv.Itoa(i)
+			}
+			new(app).fitRemedies(place, problems)
+		}
+		return time.Since(begun)
+	}
+	base, grown := remedy(small, factor), remedy(small*factor, 1)
+	for try := 1; try < tries && grown > most*base; try++ {
+		base, grown = min(base, remedy(small, factor)), min(grown, remedy(small*factor, 1))
+	}
+	if grown > most*base {
+		t.Errorf("%d problems take %.0f times as long as %d times %d", small*factor, float64(grown)/float64(base), factor, small)
+	}
 }
