@@ -182,10 +182,5 @@ func packedAs(ctx context.Context, src layout.Source, layer buildcache.Descripto
 		return "", err
 	}
 	defer func() { err = errors.Join(err, raw.Close()) }()
-	head := make([]byte, compress.HeadSize)
-	n, err := io.ReadFull(raw, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return "", err
-	}
-	return compress.DetectHead(head[:n]), nil
+	return compress.DetectStream(raw)
 }

@@ -3,7 +3,6 @@ package inspect
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -243,12 +242,8 @@ func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 		return encoding, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	head := make([]byte, compress.HeadSize)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return encoding, err
-	}
-	return compress.Encoding{Compression: compress.DetectHead(head[:n])}, nil
+	encoding.Compression, err = compress.DetectStream(r)
+	return encoding, err
 }
 
 func (s *Summary) addResults(config *buildcache.Config) {

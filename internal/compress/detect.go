@@ -35,6 +35,16 @@ func Detect(blob io.ReaderAt, size int64) (Encoding, error) {
 // HeadSize is how many of a blob's first bytes DetectHead looks at.
 const HeadSize = 4
 
+// DetectStream returns the compression that the first bytes of a stream show, as DetectHead does. It reads these bytes and no more.
+func DetectStream(r io.Reader) (buildcache.Compression, error) {
+	head := make([]byte, HeadSize)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	return DetectHead(head[:n]), nil
+}
+
 // DetectHead returns the compression that a blob's first HeadSize bytes show, or Uncompressed. Estargz looks like Gzip here.
 func DetectHead(head []byte) buildcache.Compression {
 	for _, codec := range codecs() {
