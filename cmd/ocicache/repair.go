@@ -372,7 +372,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	default:
 		say(w, "%s: dry run, nothing was written\n", name)
 	}
-	for _, alike := range alikeRepairs(c.Repairs) {
+	for _, alike := range alikeBy(c.Repairs, func(done convert.Repair) convert.RepairKind { return done.Kind }) {
 		renderRepairs(w, alike)
 	}
 	r.renderLost(w, c)

@@ -8,21 +8,6 @@ import (
 	"github.com/ocicache/ocicache/convert"
 )
 
-// alikeRepairs collects repairs of one kind, in the order of their first ones.
-func alikeRepairs(repairs []convert.Repair) (all [][]convert.Repair) {
-	at := map[convert.RepairKind]int{}
-	for _, done := range repairs {
-		i, ok := at[done.Kind]
-		if !ok {
-			i = len(all)
-			at[done.Kind] = i
-			all = append(all, nil)
-		}
-		all[i] = append(all[i], done)
-	}
-	return all
-}
-
 // renderRepairs writes repairs of one kind: of many only the first few, and how many there are.
 func renderRepairs(w io.Writer, alike []convert.Repair) {
 	shown := alike[:min(len(alike), shownAlike)]

@@ -160,17 +160,21 @@ func groups(problems []buildcache.Problem) [][]buildcache.Problem {
 		severity buildcache.Severity
 		cache    string
 	}
-	at := map[key]int{}
-	var all [][]buildcache.Problem
-	for _, p := range problems {
-		k := key{p.Kind, p.Severity, p.Cache}
+	return alikeBy(problems, func(p buildcache.Problem) key { return key{p.Kind, p.Severity, p.Cache} })
+}
+
+// alikeBy collects items with the same key, in the order of their first ones.
+func alikeBy[T any, K comparable](items []T, keyOf func(T) K) (all [][]T) {
+	at := map[K]int{}
+	for _, item := range items {
+		k := keyOf(item)
 		i, ok := at[k]
 		if !ok {
 			i = len(all)
 			at[k] = i
 			all = append(all, nil)
 		}
-		all[i] = append(all[i], p)
+		all[i] = append(all[i], item)
 	}
 	return all
 }
