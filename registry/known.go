@@ -31,14 +31,18 @@ func sumOf(blob digest.Digest) (s sum, ok bool) {
 // known are the blobs that a repository has, as this process has seen or written them.
 type known struct {
 	mu    sync.Mutex
-	sizes map[sum]int64
-	// taken are those of them that the registry was not asked about: it only said that it took them.
-	taken map[sum]bool
+	blobs map[sum]knownBlob
 	// passing are the newest roots and configs, oldest first. Nearly all belong to one cache only, and are wanted soon after
 	// they were written, or never: with many caches, they would take most of the room.
 	passing []sum
 	// misses is how many blobs in a row were not there.
 	misses int
+}
+
+// knownBlob is a blob that a repository has with a size.
+type knownBlob struct {
+	size  int64
+	taken bool // the registry was not asked about it: it only said that it took it
 }
 
 // maxPassing is how many roots and configs are remembered at most.
@@ -57,17 +61,14 @@ func (k *known) note(blob buildcache.Descriptor, taken bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.sizes == nil {
-		k.sizes, k.taken = map[sum]int64{}, map[sum]bool{}
+	if k.blobs == nil {
+		k.blobs = map[sum]knownBlob{}
 	}
-	_, again := k.sizes[s]
-	if !again && len(k.sizes) >= maxKnown {
+	_, again := k.blobs[s]
+	if !again && len(k.blobs) >= maxKnown {
 		return
 	}
-	k.sizes[s] = blob.Size
-	if delete(k.taken, s); taken {
-		k.taken[s] = true
-	}
+	k.blobs[s] = knownBlob{blob.Size, taken}
 	if again {
 		return
 	}
@@ -75,8 +76,7 @@ func (k *known) note(blob buildcache.Descriptor, taken bool) {
 		return
 	}
 	if len(k.passing) == maxPassing {
-		delete(k.sizes, k.passing[0])
-		delete(k.taken, k.passing[0])
+		delete(k.blobs, k.passing[0])
 		k.passing = append(k.passing[:0], k.passing[1:]...)
 	}
 	k.passing = append(k.passing, s)
@@ -98,8 +98,8 @@ func (k *known) size(blob digest.Digest) (int64, bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	size, ok := k.sizes[s]
-	return size, ok
+	b, ok := k.blobs[s]
+	return b.size, ok
 }
 
 // seen reports whether the registry was asked about a blob, and has it with its size.
@@ -107,8 +107,8 @@ func (k *known) seen(blob buildcache.Descriptor) bool {
 	s, ok := sumOf(blob.Digest)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	size, known := k.sizes[s]
-	return ok && known && size == blob.Size && !k.taken[s]
+	b, known := k.blobs[s]
+	return ok && known && b.size == blob.Size && !b.taken
 }
 
 // forget drops a blob that is no longer there, or not as it should be.
@@ -116,8 +116,7 @@ func (k *known) forget(blob digest.Digest) {
 	if s, ok := sumOf(blob); ok {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		delete(k.sizes, s)
-		delete(k.taken, s)
+		delete(k.blobs, s)
 	}
 }
 

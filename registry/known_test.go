@@ -27,8 +27,8 @@ func TestKnownPasses(t *testing.T) {
 			}
 		}
 	}
-	if len(k.sizes) != caches+maxPassing || len(k.passing) != maxPassing {
-		t.Errorf("%d blobs are known, %d of them in passing", len(k.sizes), len(k.passing))
+	if len(k.blobs) != caches+maxPassing || len(k.passing) != maxPassing {
+		t.Errorf("%d blobs are known, %d of them in passing", len(k.blobs), len(k.passing))
 	}
 	for n := range caches {
 		_, old := k.size(blob(buildcache.MediaTypeConfig, n).Digest)
