@@ -191,7 +191,12 @@ func (t *transfer) begin(ctx context.Context, entry layout.Entry) (context.Conte
 	if t.tries[keyOf(entry)] == nil {
 		t.tries[keyOf(entry)] = t.work.hosts.begin(brought, t.hosts)
 	}
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { u.requests.Add(1) }}), nil
+	return countRequests(ctx, &u.requests), nil
+}
+
+// countRequests returns a context in which every request to a registry is counted.
+func countRequests(ctx context.Context, requests *atomic.Int64) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { requests.Add(1) }})
 }
 
 // ended records what became of a cache.

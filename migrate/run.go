@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +50,7 @@ func run(ctx context.Context, plan *Plan, o Options, dry bool) (*Summary, error)
 	defer fail(nil)
 	var looked atomic.Int64 // all requests of a check
 	if dry {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { looked.Add(1) }})
+		ctx = countRequests(ctx, &looked)
 	}
 	r := &runner{
 		plan: plan, o: o, dry: dry, begun: begun, fail: fail, hosts: &hosts{giveUp: o.GiveUp, alive: o.alive(ctx)}, slots: newSlots(o.Jobs, plan.Registries),
