@@ -342,8 +342,12 @@ func verifyBeside(
 
 // remedyUnneeded sets the remedy of damaged blobs that no tag needs, if there are tags that would need them.
 func remedyUnneeded(problems []buildcache.Problem, unreached []digest.Digest, tags bool) {
+	is := map[digest.Digest]bool{}
+	for _, blob := range unreached {
+		is[blob] = true
+	}
 	for i := range problems {
-		if p := &problems[i]; tags && p.Kind == buildcache.BlobDamaged && slices.Contains(unreached, p.Digest) {
+		if p := &problems[i]; tags && p.Kind == buildcache.BlobDamaged && is[p.Digest] {
 			p.Remedy = remedyOfUnneeded
 		}
 	}
