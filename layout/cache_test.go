@@ -33,7 +33,6 @@ func (h handmade) inline(name string) buildcache.Descriptor {
 
 func TestChoosing(t *testing.T) {
 	t.Parallel()
-	reached := map[digest.Digest]bool{}
 	type pick struct {
 		tag   string
 		root  string // the cache by its name, "" for an error
@@ -111,7 +110,7 @@ func TestChoosing(t *testing.T) {
 			name: "beside images",
 			make: func(h handmade) []buildcache.Descriptor {
 				return []buildcache.Descriptor{
-					tagged(h.image("i", false, reached), "latest"), tagged(h.cache("a"), "v1"), tagged(h.image("d", true, reached), "d"),
+					tagged(h.image("i", false, nil), "latest"), tagged(h.cache("a"), "v1"), tagged(h.image("d", true, nil), "d"),
 				}
 			},
 			all: []string{"a"},
@@ -123,7 +122,7 @@ func TestChoosing(t *testing.T) {
 		{
 			name: "only images",
 			make: func(h handmade) []buildcache.Descriptor {
-				return []buildcache.Descriptor{tagged(h.list(true, reached, h.image("d", true, reached)), "latest")}
+				return []buildcache.Descriptor{tagged(h.list(true, nil, h.image("d", true, nil)), "latest")}
 			},
 			err: notFound(layout.NotFoundError{Images: true}),
 			one: []pick{{tag: "", check: notFound(layout.NotFoundError{Images: true})}},
@@ -214,9 +213,8 @@ func TestDangling(t *testing.T) {
 func TestUnnamedRoots(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
-	reached := map[digest.Digest]bool{}
 	named, older, newer := h.cache("named"), h.cache("older"), h.cache("newer")
-	h.image("image", false, reached)
+	h.image("image", false, nil)
 	h.blob("", "{ no JSON")
 	h.blob("", "")
 	renamed := digest.FromString("a root under a wrong name")
@@ -258,7 +256,6 @@ func TestUnnamedRoots(t *testing.T) {
 func TestSurvey(t *testing.T) {
 	t.Parallel()
 	h := byHand(t)
-	reached := map[digest.Digest]bool{}
 	tooLarge := h.blob(buildcache.MediaTypeOCIManifest, `{"config":{}`+strings.Repeat(" ", buildcache.MaxRoot))
 	notJSON := h.blob(buildcache.MediaTypeOCIManifest, "no JSON")
 	largeOther := h.blob("application/octet-stream", strings.Repeat("x", buildcache.MaxRoot+1))
@@ -268,7 +265,7 @@ func TestSurvey(t *testing.T) {
 	}
 	ambiguous := h.blob(buildcache.MediaTypeOCIManifest, `{"config":{},"manifests":[]}`)
 	h.index(
-		tagged(h.cache("a"), "cache"), tagged(h.image("i", false, reached), "other"), tagged(h.list(false, reached), "index"),
+		tagged(h.cache("a"), "cache"), tagged(h.image("i", false, nil), "other"), tagged(h.list(false, nil), "index"),
 		tagged(buildcache.Descriptor{Digest: digest.FromString("gone"), Size: 1}, "dangling"),
 		tagged(notJSON, "invalid"), tagged(tooLarge, "invalid"), tagged(ambiguous, "invalid"),
 		tagged(largeOther, "other"), tagged(damaged, "invalid"),

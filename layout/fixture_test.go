@@ -152,7 +152,7 @@ func (h handmade) cache(name string) buildcache.Descriptor {
 	})
 }
 
-// image stores an image with one layer, in OCI's form or Docker's. What it is made of goes to reached.
+// image stores an image with one layer, in OCI's form or Docker's. What it is made of goes to reached, unless that is nil.
 func (h handmade) image(name string, docker bool, reached map[digest.Digest]bool) buildcache.Descriptor {
 	h.t.Helper()
 	manifestType, configType := buildcache.MediaTypeOCIManifest, ocispec.MediaTypeImageConfig
@@ -169,13 +169,11 @@ func (h handmade) image(name string, docker bool, reached map[digest.Digest]bool
 	root := h.json(manifestType, map[string]any{
 		"schemaVersion": 2, "mediaType": manifestType, "config": config, "layers": []buildcache.Descriptor{layer},
 	})
-	for _, d := range []buildcache.Descriptor{layer, config, root} {
-		reached[d.Digest] = true
-	}
+	note(reached, layer, config, root)
 	return root
 }
 
-// list stores an index of images, in OCI's form or Docker's.
+// list stores an index of images, in OCI's form or Docker's. It goes to reached, unless that is nil.
 func (h handmade) list(docker bool, reached map[digest.Digest]bool, children ...buildcache.Descriptor) buildcache.Descriptor {
 	h.t.Helper()
 	mediaType := buildcache.MediaTypeOCIIndex
@@ -183,8 +181,18 @@ func (h handmade) list(docker bool, reached map[digest.Digest]bool, children ...
 		mediaType = buildcache.MediaTypeDockerList
 	}
 	root := h.json(mediaType, map[string]any{"schemaVersion": 2, "mediaType": mediaType, "manifests": children})
-	reached[root.Digest] = true
+	note(reached, root)
 	return root
+}
+
+// note adds blobs to what is reached, where a test wants to know that.
+func note(reached map[digest.Digest]bool, blobs ...buildcache.Descriptor) {
+	if reached == nil {
+		return
+	}
+	for _, d := range blobs {
+		reached[d.Digest] = true
+	}
 }
 
 // bytesOf returns bytes as a blob and how to open them.

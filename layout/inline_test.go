@@ -33,29 +33,29 @@ func (h handmade) inlineImage(name string) buildcache.Descriptor {
 func TestInlineHint(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		make func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor
+		make func(h handmade) buildcache.Descriptor
 		want bool
 	}{
-		"image": {func(h handmade, _ map[digest.Digest]bool) buildcache.Descriptor { return h.inlineImage("a") }, true},
-		"none":  {func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor { return h.image("a", false, none) }, false},
-		"second of an index": {func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor {
-			return h.list(false, none, h.image("a", false, none), h.inlineImage("b"))
+		"image": {func(h handmade) buildcache.Descriptor { return h.inlineImage("a") }, true},
+		"none":  {func(h handmade) buildcache.Descriptor { return h.image("a", false, nil) }, false},
+		"second of an index": {func(h handmade) buildcache.Descriptor {
+			return h.list(false, nil, h.image("a", false, nil), h.inlineImage("b"))
 		}, true},
-		"list in a list": {func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor {
-			return h.list(true, none, h.image("a", true, none), h.list(false, none, h.inlineImage("b")))
+		"list in a list": {func(h handmade) buildcache.Descriptor {
+			return h.list(true, nil, h.image("a", true, nil), h.list(false, nil, h.inlineImage("b")))
 		}, true},
-		"behind what is not there": {func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor {
+		"behind what is not there": {func(h handmade) buildcache.Descriptor {
 			gone := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: digest.FromString("gone"), Size: 3}
-			return h.list(false, none, gone, h.inlineImage("b"))
+			return h.list(false, nil, gone, h.inlineImage("b"))
 		}, true},
-		"index without any": {func(h handmade, none map[digest.Digest]bool) buildcache.Descriptor {
-			return h.list(false, none, h.image("a", false, none), h.image("b", true, none))
+		"index without any": {func(h handmade) buildcache.Descriptor {
+			return h.list(false, nil, h.image("a", false, nil), h.image("b", true, nil))
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := byHand(t)
-			h.index(tagged(test.make(h, map[digest.Digest]bool{}), "latest"))
+			h.index(tagged(test.make(h), "latest"))
 			var e *layout.NotFoundError
 			if _, err := layout.OneCache(t.Context(), h.open(), ""); !errors.As(err, &e) || !e.Images || e.Inline != test.want {
 				t.Errorf("%v, inline: %v, want %v", err, e != nil && e.Inline, test.want)
@@ -67,13 +67,13 @@ func TestInlineHint(t *testing.T) {
 // TestEachImage visits every manifest once, in order, and says what can't be read.
 func TestEachImage(t *testing.T) {
 	t.Parallel()
-	h, none := byHand(t), map[digest.Digest]bool{}
-	a, b, c := h.image("a", false, none), h.image("b", true, none), h.image("c", false, none)
+	h := byHand(t)
+	a, b, c := h.image("a", false, nil), h.image("b", true, nil), h.image("c", false, nil)
 	gone := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: digest.FromString("gone"), Size: 3}
 	junk := h.blob(buildcache.MediaTypeOCIManifest, "junk")
 	hostile := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: "sha256:../../x", Size: 3}
 	layer := h.blob("application/vnd.oci.image.layer.v1.tar", "a layer")
-	root := h.list(false, none, a, gone, h.list(true, none, b, a, junk), layer, hostile, c, b)
+	root := h.list(false, nil, a, gone, h.list(true, nil, b, a, junk), layer, hostile, c, b)
 	var order []digest.Digest
 	failed := map[digest.Digest]bool{}
 	walk := func(d buildcache.Descriptor, raw []byte, err error) error {
@@ -105,7 +105,7 @@ func TestEachImage(t *testing.T) {
 	// Lists in lists, as deep as anybody likes.
 	deep := a
 	for range 200 {
-		deep = h.list(false, none, deep)
+		deep = h.list(false, nil, deep)
 	}
 	order = nil
 	if err := layout.EachImage(t.Context(), h.open(), deep, walk); err != nil || len(order) != 1 || failed[order[0]] || order[0] != a.Digest {
@@ -139,8 +139,8 @@ func TestOneImage(t *testing.T) {
 		var e *layout.DanglingError
 		return errors.As(err, &e)
 	}
-	h, none := byHand(t), map[digest.Digest]bool{}
-	cache, a, b := h.cache("c"), h.image("a", false, none), h.list(false, none, h.image("b", true, none))
+	h := byHand(t)
+	cache, a, b := h.cache("c"), h.image("a", false, nil), h.list(false, nil, h.image("b", true, nil))
 	gone := buildcache.Descriptor{MediaType: buildcache.MediaTypeOCIManifest, Digest: digest.FromString("gone"), Size: 3}
 	for _, test := range []struct {
 		name    string
