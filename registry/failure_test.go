@@ -32,9 +32,11 @@ func TestFailureOf(t *testing.T) {
 			server := registrytest.New(t, registrytest.Options{})
 			server.Inject(test.fault)
 			insecure := false
-			place, err := registry.Open(server.Host+"/team/cache", registry.Options{
-				TLSVerify: &insecure, Retries: 1, Delay: time.Millisecond, Idle: 300 * time.Millisecond,
-			})
+			o := registry.Options{TLSVerify: &insecure, Retries: 1, Delay: time.Millisecond}
+			if test.fault.Hang {
+				o.Idle = silence()
+			}
+			place, err := registry.Open(server.Host+"/team/cache", o)
 			if err != nil {
 				t.Fatal(err)
 			}

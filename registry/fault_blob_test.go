@@ -153,7 +153,7 @@ func TestRecompressedPush(t *testing.T) {
 			server.Inject(fault)
 			o := plain()
 			if fault.Hang {
-				o.Idle = 500 * time.Millisecond
+				o.Idle = silence()
 			}
 			result, err := convert.Convert(t.Context(), from, layouttest.Entry(t, from, "latest"), open(t, server, o), "latest",
 				convert.Options{Compression: buildcache.Gzip, Level: 1})
@@ -183,6 +183,7 @@ func TestWrongLength(t *testing.T) {
 				t.Parallel()
 				server := registrytest.New(t, registrytest.Options{})
 				mustTransfer(t, from, open(t, server, plain()))
+				fault := fault // which the other test of it changes, too
 				fault.Method, fault.Path, fault.Times = http.MethodGet, layer.Digest.String(), times
 				server.Inject(fault)
 				short, back := plain(), layouttest.Create(t)
@@ -293,7 +294,7 @@ func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	from := many(t, 2)
 	o := plain()
-	o.Retries, o.Idle = 1, 200*time.Millisecond
+	o.Retries, o.Idle = 1, silence()
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -369,7 +370,10 @@ func TestBetweenRegistries(t *testing.T) {
 				fault.Method, fault.Path = http.MethodGet, layer.Digest.String()
 				src.Inject(fault)
 				o := plain()
-				o.Idle, o.Retries = 500*time.Millisecond, 2
+				o.Retries = 2
+				if fault.Hang {
+					o.Idle = silence()
+				}
 				here, there := open(t, src, o), open(t, dst, o)
 				_, err := convert.Convert(t.Context(), here, layouttest.Entry(t, here, "latest"), there, "latest", convert.Options{Compression: compression})
 				src.AssertFired(t)

@@ -19,6 +19,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
 	"github.com/ocicache/ocicache/internal/layouttest"
+	"github.com/ocicache/ocicache/internal/quicktest"
 	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/registry"
@@ -31,6 +32,12 @@ const cacheRepository = "team/cache"
 func plain() registry.Options {
 	verify := false
 	return registry.Options{TLSVerify: &verify, Delay: time.Millisecond}
+}
+
+// silence is how long a registry may say nothing in tests of those that do: longer than a busy machine takes for an answer, and
+// where the race detector may watch, it takes longer.
+func silence() time.Duration {
+	return time.Duration(quicktest.Rounds(1, 4)) * 500 * time.Millisecond
 }
 
 // open returns the tests' repository in a registry.

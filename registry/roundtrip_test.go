@@ -240,7 +240,7 @@ func TestFaultsThatPass(t *testing.T) {
 			src, entry := fixture(t, "artifact-gzip")
 			options := quick(server)
 			if fault.Hang {
-				options.Idle = 500 * time.Millisecond
+				options.Idle = silence()
 			}
 			r := repository(t, server, "cache", options)
 			if strings.HasPrefix(name, "push") {
@@ -288,7 +288,7 @@ func TestFaultsThatStay(t *testing.T) {
 			options := quick(server)
 			options.Retries = 1
 			if test.fault.Hang {
-				options.Idle = 500 * time.Millisecond // elsewhere a busy machine would pass for a registry that hangs
+				options.Idle = silence()
 			}
 			_, err := convert.Convert(t.Context(), src, entry, repository(t, server, "cache", options), "main", convert.Options{})
 			if !test.want(err) || strings.Contains(err.Error(), "_state") { // the registry's secret in addresses of uploads
