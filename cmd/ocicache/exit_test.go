@@ -61,7 +61,7 @@ var exitCases = []struct {
 	{"blob missing", &layout.BlobError{Err: layout.ErrBlobMissing}, exitFailed, "'ocicache repair SRC'"},
 	{"blob cut short", &layout.BlobError{Err: layout.ErrBlobSize}, exitFailed, "'ocicache verify SRC'"},
 	{"blob altered", &layout.BlobError{Err: layout.ErrBlobDamaged}, exitFailed, "'ocicache verify SRC'"},
-	{"wrong diffID", &convert.DiffIDError{}, exitFailed, buildcache.LayerDiffID.Info().Remedy},
+	{"wrong diffID", &convert.DiffIDError{}, exitFailed, "verify SRC --deep"},
 	{
 		"no proof",
 		&convert.ProofError{Problems: []buildcache.Problem{buildcache.NewProblem(buildcache.RootTooLarge, "root", "")}},

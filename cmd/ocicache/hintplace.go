@@ -265,7 +265,7 @@ func (a *app) hintCache(err error) string {
 	case errors.As(err, &proof):
 		return a.unmoved() + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID), errors.As(err, &files):
-		return "the layer was broken when it was exported: " + buildcache.LayerDiffID.Info().Remedy
+		return a.unmoved() + "the layer was broken when it was exported: " + a.source().mention("verify", "--deep") + " says what repairs it"
 	case errors.As(err, &blob) && errors.Is(blob, layout.ErrBlobBlocked):
 		path := filepath.Join(blob.Place, "blobs", blob.Digest.Algorithm().String(), blob.Digest.Encoded())
 		return "remove the directory " + quoted(path) + ", which is no blob, and run it again"
