@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -149,6 +150,8 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 	others, inArchive := setOf(problems), places.IsArchive(from.Reference) // which reads a directory
 	for i := range problems {
 		switch p := &problems[i]; {
+		case others.has[problemKey{p.Cache, buildcache.ConfigDamaged, ""}] && isOfConfig(*p):
+			p.Remedy = "only the damaged config says so: repair that first"
 		case inArchive && isRequired(from.Source, p.Digest):
 			p.Remedy = a.requiredRemedy(from.Reference.Path)
 		case inArchive:
@@ -249,6 +252,11 @@ func isMended(kind buildcache.Kind) bool {
 		buildcache.RootMissing, buildcache.RootDamaged, buildcache.ConfigMissing, buildcache.ConfigDamaged, buildcache.BlobMissing, buildcache.BlobDamaged,
 		buildcache.IndexInvalid,
 	}, kind)
+}
+
+// isOfConfig reports whether a problem is in what the config says, or in what it doesn't say.
+func isOfConfig(p buildcache.Problem) bool {
+	return strings.HasPrefix(p.Where, "config.") || p.Kind == buildcache.LayerUnused || p.Kind == buildcache.NoResults
 }
 
 // isCorrected reports whether repair mends a kind of problem, in the root alone, so that nothing is lost.

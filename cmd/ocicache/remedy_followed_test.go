@@ -13,6 +13,7 @@ import (
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/internal/layouttest"
 	"github.com/ocicache/ocicache/layout"
+	"github.com/ocicache/ocicache/places"
 )
 
 // followed are ways in which caches are broken, each with the kind of problem and what its remedy is to say.
@@ -149,6 +150,29 @@ func TestRemedyAmong(t *testing.T) {
 		}
 		if got := s.ofArchive(others[0], setOf(others)); !strings.Contains(got, tt.archived) {
 			t.Errorf("%s beside %s in an archive: %s", tt.is, tt.other, got)
+		}
+	}
+}
+
+// TestRemedyOfDamagedConfig sends nobody after what only a damaged config says.
+func TestRemedyOfDamagedConfig(t *testing.T) {
+	t.Parallel()
+	const first = "only the damaged config says so: repair that first"
+	for _, transport := range []layout.Transport{layout.TransportPath, layout.TransportArchive, layout.TransportRegistry} {
+		place := &places.Opened{Reference: layout.Reference{Transport: transport, Path: "REF"}}
+		problems := []buildcache.Problem{
+			buildcache.NewProblem(buildcache.ConfigDamaged, "config", ""),
+			buildcache.NewProblem(buildcache.LayerUnlisted, "config.records[9]", ""),
+			buildcache.NewProblem(buildcache.LayerUnused, "root.layers[0]", ""),
+			buildcache.NewProblem(buildcache.BlobMissing, "root.layers[1]", ""),
+			buildcache.NewProblem(buildcache.LayerUnused, "root.layers[0]", ""),
+		}
+		problems[4].Cache = "another"
+		new(app).fitRemedies(place, problems)
+		for i, isOfConfig := range []bool{false, true, true, false, false} {
+			if (problems[i].Remedy == first) != isOfConfig {
+				t.Errorf("%s: %s: %s", transport, problems[i].Kind, problems[i].Remedy)
+			}
 		}
 	}
 }

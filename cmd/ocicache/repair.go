@@ -235,7 +235,19 @@ func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entri
 			r.Others++
 		}
 	}
+	r.forgetMended()
 	return nil
+}
+
+// forgetMended leaves out of what stayed damaged because another cache needed it what was mended or removed with that one.
+func (r *repairResult) forgetMended() {
+	mended := map[digest.Digest]bool{}
+	for _, c := range slices.Backward(r.Caches) {
+		c.Kept = slices.DeleteFunc(c.Kept, func(blob digest.Digest) bool { return mended[blob] })
+		for _, done := range c.Repairs {
+			mended[done.Digest] = mended[done.Digest] || c.Written && !slices.Contains(c.Kept, done.Digest)
+		}
+	}
 }
 
 // entries returns what to repair once the list of tags is repaired. A tag that does not exist is made for --root.
