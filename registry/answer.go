@@ -26,10 +26,14 @@ type answerError struct {
 }
 
 func (e *answerError) Error() string {
-	if len(e.said) > 0 {
+	answered := fmt.Sprintf("it answered %d %s", e.status, http.StatusText(e.status))
+	switch {
+	case len(e.said) > 0 && e.status < http.StatusInternalServerError: // where the code says more than the status
 		return saidOnce(e.said).Error()
+	case len(e.said) > 0:
+		return answered + ": " + saidOnce(e.said).Error()
 	}
-	return fmt.Sprintf("StatusCode: %d, %q", e.status, e.body)
+	return fmt.Sprintf("%s: %q", answered, e.body)
 }
 
 // saidOnce leaves out messages that only repeat their code's, which would be shown twice.

@@ -110,8 +110,16 @@ func (a *app) hintConnection(err error) string {
 		return "the registry stopped answering; run it again when it is back, and it will pick up where it left off"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing is listening there; is the port right?"
+	case isBroken(err):
+		return "the registry failed, and its log says why; if it does for this cache alone, its copy of that is probably damaged, and only an administrator can delete it there"
 	}
 	return ""
+}
+
+// isBroken reports whether a registry answered that it failed, other than that it is out of service.
+func isBroken(err error) bool {
+	failure, ok := registry.FailureOf(err)
+	return ok && failure.Answered
 }
 
 // plainFlags names the flags that allow plain HTTP: if both ends are registries, one for each end that has none yet.

@@ -118,3 +118,19 @@ func TestManyProblems(t *testing.T) {
 		t.Errorf("%d problems take %.0f times as long as %d times %d", small*factor, float64(grown)/float64(base), factor, small)
 	}
 }
+
+// TestBrokenRegistry says of a registry that fails what it answered, and what may be behind it, unless it is out of service.
+func TestBrokenRegistry(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{500: "its copy of that is probably damaged", 502: "its copy of that is probably damaged", 503: ""} {
+		server, _, ref := copiedToRegistry(t)
+		server.Inject(registrytest.Fault{Path: "/manifests/", Times: -1, Status: status})
+		var stdout, stderr bytes.Buffer
+		got := run([]string{"verify", ref, "--tls-verify=false", "--retry", "0"}, &stdout, &stderr)
+		answered := "it answered " + strconv.Itoa(status) + " " + http.StatusText(status)
+		said := stderr.String()
+		if got != exitFailed || !strings.Contains(said, answered) || !strings.Contains(said, want) || want == "" && strings.Contains(said, "damaged") {
+			t.Errorf("%d: status %d: %s", status, got, said)
+		}
+	}
+}
