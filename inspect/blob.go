@@ -33,10 +33,6 @@ func (v *verifier) checkBlob(
 		report(buildcache.BlobMissing, "", buildcache.RegistryRefuses)
 		return problems, nil
 	}
-	if endsEarly(err) {
-		report(buildcache.BlobDamaged, earlyEnd(read.size, layer.Size), buildcache.BuildFails)
-		return problems, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +137,7 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 	}
 	err := onEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) (err error) {
 		known.blobRead, err = readBlob(ctx, r.src, blob, r.decoder, done)
-		if errors.Is(err, layout.ErrBlobMissing) || endsEarly(err) { // which is a finding, not a failure
+		if errors.Is(err, layout.ErrBlobMissing) { // which is a finding, not a failure
 			known.err, err = err, nil
 		}
 		return err
@@ -153,16 +149,6 @@ func (r *blobReader) read(ctx context.Context, blob buildcache.Descriptor, onEve
 	defer r.mu.Unlock()
 	r.known[keyOf(blob)] = known
 	return known.blobRead, known.err
-}
-
-// endsEarly reports whether an error says that a place has given up on a blob because its bytes end too early. That is a
-// finding about the blob, unlike the error of a place that can't be reached.
-func endsEarly(err error) bool {
-	return errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, layout.ErrPatched)
-}
-
-func earlyEnd(got, want int64) string {
-	return fmt.Sprintf("its bytes end after %d of %d", got, want)
 }
 
 // otherBytes says that a blob's bytes, with this digest and size, are not those that its name promises.

@@ -104,7 +104,7 @@ func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcach
 		return nil, nil
 	case errors.Is(err, layout.ErrBlobMissing):
 		kind = buildcache.BlobMissing
-	case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize), endsEarly(err):
+	case errors.Is(err, layout.ErrBlobDamaged), errors.Is(err, layout.ErrBlobSize):
 		kind = buildcache.BlobDamaged
 	case errors.Is(err, layout.ErrNotManifest):
 		kind, detail = buildcache.RootInvalid, err.Error()

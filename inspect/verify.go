@@ -127,9 +127,6 @@ func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {
 	case errors.As(err, &size):
 		v.report(buildcache.NewProblem(buildcache.RootTooLarge, "root", err.Error()).On(root.Digest))
 		return nil
-	case endsEarly(err):
-		v.report(buildcache.NewProblem(buildcache.RootDamaged, "root", earlyEnd(int64(len(raw)), root.Size)).On(root.Digest))
-		return nil
 	case err != nil:
 		return err
 	}
@@ -157,9 +154,6 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 		return nil
 	case errors.As(err, &size):
 		v.report(buildcache.NewProblem(buildcache.ConfigTooLarge, "config", err.Error()).On(config.Digest))
-		return nil
-	case endsEarly(err):
-		v.report(buildcache.NewProblem(buildcache.ConfigDamaged, "config", earlyEnd(int64(len(raw)), config.Size)).On(config.Digest))
 		return nil
 	case err != nil:
 		return err

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -110,10 +111,18 @@ func (a *app) hintConnection(err error) string {
 		return "the registry stopped answering; run it again when it is back, and it will pick up where it left off"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing is listening there; is the port right?"
+	case isBrokenOff(err):
+		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry if it stays so"
 	case isBroken(err):
 		return "the registry failed, and its log says why; if it does for this cache alone, its copy of that is probably damaged, and only an administrator can delete it there"
 	}
 	return ""
+}
+
+// isBrokenOff reports whether a registry's answer was cut off.
+func isBrokenOff(err error) bool {
+	_, ok := registry.FailureOf(err)
+	return ok && errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // isBroken reports whether a registry answered that it failed, other than that it is out of service.

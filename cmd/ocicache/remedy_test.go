@@ -134,3 +134,22 @@ func TestBrokenRegistry(t *testing.T) {
 		}
 	}
 }
+
+// TestBrokenOff says of a connection that always breaks off that it does, and nothing of the blob, however little came.
+func TestBrokenOff(t *testing.T) {
+	t.Parallel()
+	for _, part := range []float64{0.00001, 0.5} {
+		server, _, ref := copiedToRegistry(t)
+		server.Inject(registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, Times: -1, CutAt: part})
+		for _, args := range [][]string{{"verify", ref}, {"verify", ref, "--deep"}, {"repair", ref, "--deep"}, {"inspect", ref}} {
+			if args[0] == "inspect" && part > 0.1 {
+				continue // it reads no more than what came
+			}
+			var stdout, stderr bytes.Buffer
+			got := run(append(args, "--tls-verify=false", "--retry", "0"), &stdout, &stderr)
+			if got != exitFailed || !strings.Contains(stderr.String(), "broke off each time") || stdout.Len() > 0 {
+				t.Errorf("%v, after %v: status %d: %s%s", args, part, got, stdout.String(), stderr.String())
+			}
+		}
+	}
+}

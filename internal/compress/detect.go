@@ -37,12 +37,11 @@ const HeadSize = 4
 
 // DetectStream returns the compression that the first bytes of a stream show, as DetectHead does. It reads these bytes and no more.
 func DetectStream(r io.Reader) (buildcache.Compression, error) {
-	head := make([]byte, HeadSize)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	head, err := io.ReadAll(io.LimitReader(r, HeadSize)) // unlike io.ReadFull, it tells a short stream from one that broke
+	if err != nil {
 		return "", err
 	}
-	return DetectHead(head[:n]), nil
+	return DetectHead(head), nil
 }
 
 // DetectHead returns the compression that a blob's first HeadSize bytes show, or Uncompressed. Estargz looks like Gzip here.

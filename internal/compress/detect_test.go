@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/opencontainers/go-digest"
@@ -229,5 +230,17 @@ func TestDetectErrors(t *testing.T) {
 	short := strings.NewReader("\x28\xb5")
 	if got, err := compress.Detect(short, 100); err != nil || got.Compression != buildcache.Uncompressed {
 		t.Errorf("a file cut meanwhile: %+v, %v", got, err)
+	}
+}
+
+// TestDetectBrokenStream tells a short stream from one that broke, of which nothing is known.
+func TestDetectBrokenStream(t *testing.T) {
+	t.Parallel()
+	if got, err := compress.DetectStream(strings.NewReader("ab")); got != buildcache.Uncompressed || err != nil {
+		t.Errorf("short: %q, %v", got, err)
+	}
+	broken := io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if got, err := compress.DetectStream(broken); got != "" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("broken: %q, %v", got, err)
 	}
 }
