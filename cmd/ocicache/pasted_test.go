@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ocicache/ocicache/internal/quicktest"
@@ -32,15 +33,27 @@ func runPasted(args []string, stdout, stderr io.Writer) int {
 	if os.Getenv(checksPasted) == "" || len(args) == 0 || slices.Contains(args, "help") || slices.Contains(args, "--help") {
 		return run(args, stdout, stderr)
 	}
-	var said bytes.Buffer
+	var said transcript
 	status := run(args, io.MultiWriter(stdout, &said), io.MultiWriter(stderr, &said))
-	for _, command := range printedCommands(said.String()) {
+	for _, command := range printedCommands(said.text.String()) {
 		if err := checkPasted(command); err != nil {
 			fmt.Fprintf(stderr, "%v: printed %s: %v\n", args, command, err)
 			status = exitPasted
 		}
 	}
 	return status
+}
+
+// transcript keeps what is written to standard output and standard error. Progress is written while an archive or lines of results are.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
 }
 
 // printedPattern matches commands in sentences, and those that end a line.
