@@ -61,8 +61,9 @@ A reference names a place: a bare path (a directory is a layout, a file is an ar
 %s.
 One with a prefix may name one cache there, with :TAG behind it, or with @DIGEST, which archives don't take.
 
-Exit status: 0 done, 1 failed (sync: at least one cache failed), 2 wrong usage, 3 verify found an error, diff a difference, repair damage
-or explain a miss, 4 not found (unpack: parts are missing), 5 locked by another process, 6 refused by the registry, 130 interrupted.`, english.WordSeries(layout.Spellings(""), "or")),
+Exit status: 0 done, 1 failed (sync, migrate run: at least one cache failed), 2 wrong usage, 3 verify found an error (with --strict: or a
+warning), diff a difference, repair damage, explain a miss or migrate check an obstacle, 4 not found (unpack: parts are missing), 5 locked by
+another process, 6 refused by the registry, 130 interrupted, 141 nobody reads the output any more.`, english.WordSeries(layout.Spellings(""), "or")),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
