@@ -2,6 +2,7 @@ package registrytest_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -166,12 +167,19 @@ func TestFaultNoAnswer(t *testing.T) {
 	if _, _, _, err := c.try(http.MethodGet, path, "", nil); !errors.Is(err, io.EOF) {
 		t.Errorf("dropped: %v", err)
 	}
-	c.server.Inject(registrytest.Fault{Path: "/blobs/", Hang: true})
-	c.http.Timeout = 50 * time.Millisecond
-	if _, _, _, err := c.try(http.MethodGet, path, "", nil); err == nil || !strings.Contains(err.Error(), "Client.Timeout") {
+	ctx, leave := context.WithCancel(t.Context())
+	c.server.Inject(registrytest.Fault{Path: "/blobs/", Hang: true, Before: leave})
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.http.Do(request)
+	if err == nil {
+		err = response.Body.Close()
+	}
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("hanging: %v", err)
 	}
-	c.http.Timeout = 0
 	moved := false
 	c.server.Inject(registrytest.Fault{Path: "/blobs/", Delay: time.Millisecond, Before: func() { moved = true }})
 	if status, _ := c.do(http.MethodGet, path, "", nil); status != http.StatusOK || !moved {
