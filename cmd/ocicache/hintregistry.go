@@ -112,9 +112,9 @@ func (a *app) hintConnection(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing is listening there; is the port right?"
 	case isBrokenOff(err):
-		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry if it stays so"
+		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry; if that never gets further, the registry's own copy may be cut off: ask its administrator"
 	case isBroken(err):
-		return "the registry failed, and its log says why; if it does for this cache alone, its copy of that is probably damaged, and only an administrator can delete it there"
+		return "the registry failed, and its log says why: when writing, its disk may be full; when reading, its copy may be damaged, which only its administrator can delete"
 	}
 	return ""
 }

@@ -122,7 +122,7 @@ func TestManyProblems(t *testing.T) {
 // TestBrokenRegistry says of a registry that fails what it answered, and what may be behind it, unless it is out of service.
 func TestBrokenRegistry(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[int]string{500: "its copy of that is probably damaged", 502: "its copy of that is probably damaged", 503: ""} {
+	for status, want := range map[int]string{500: "its copy may be damaged", 502: "its copy may be damaged", 503: ""} {
 		server, _, ref := copiedToRegistry(t)
 		server.Inject(registrytest.Fault{Path: "/manifests/", Times: -1, Status: status})
 		var stdout, stderr bytes.Buffer
