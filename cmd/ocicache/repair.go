@@ -220,6 +220,7 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 
 // repairEach repairs caches one after the other. It goes on after a failure and records it in the result.
 func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entries []layout.Entry, o convert.RepairOptions) error {
+	defer r.forgetMended()
 	for _, entry := range entries {
 		if entry.Kind == layout.KindImage {
 			r.Others++
@@ -235,7 +236,6 @@ func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entri
 			r.Others++
 		}
 	}
-	r.forgetMended()
 	return nil
 }
 

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/ocicache/ocicache/internal/registrytest"
+	"github.com/ocicache/ocicache/layout"
 )
 
 // TestRepairSeveral goes on after a cache that can't be read, and says what was wrong with it, in text and in JSON.
@@ -42,5 +45,55 @@ func TestRepairSeveral(t *testing.T) {
 		if len(result.Caches) != 2 || result.Caches[0].Error == "" || result.Caches[1].Error != "" || result.Error != "" {
 			t.Errorf("%s", &stdout)
 		}
+	}
+}
+
+// lockedForThird is a directory whose user presses Ctrl-C before the third tag is repaired.
+type lockedForThird struct {
+	*layout.Dir
+
+	cancel context.CancelFunc
+	locks  *int
+}
+
+func (l lockedForThird) Lock(ctx context.Context) (func() error, error) {
+	const before = 2 // for the list of tags
+	if *l.locks++; *l.locks > before+2 {
+		l.cancel()
+	}
+	return l.Dir.Lock(ctx)
+}
+
+// TestRepairInterrupted says of a damaged blob that two tags share, and that went with the second, no more that it is kept.
+func TestRepairInterrupted(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "tags")
+	var stdout, stderr bytes.Buffer
+	for _, args := range [][]string{
+		{"copy", filepath.Join(corpus, "artifact-gzip"), "oci:" + dir + ":one"},
+		{"tag", "oci:" + dir + ":one", "two"},
+		{"copy", filepath.Join(corpus, "docker-list-zstd"), "oci:" + dir + ":three"}, // which shares no blob with these
+	} {
+		if status := run(args, &stdout, &stderr); status != exitDone {
+			t.Fatal(stderr.String())
+		}
+	}
+	if err := os.Truncate(filepath.Join(dir, "blobs", "sha256", largestLayer), 10); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdout.Reset()
+	a := &app{stdout: &stdout, stderr: &stderr, opens: func(src layout.Source) layout.Source {
+		opened, ok := src.(*layout.Dir)
+		if !ok {
+			t.Fatalf("%s is not a directory", src)
+		}
+		return lockedForThird{opened, cancel, new(int)}
+	}}
+	status := a.run(ctx, []string{"repair", dir, "--write"})
+	said := stdout.String()
+	if status != exitInterrupted || strings.Count(said, ": repaired") != 2 || strings.Contains(said, "three") || strings.Contains(said, "kept because") {
+		t.Errorf("status %d: %s%s", status, said, &stderr)
 	}
 }
