@@ -110,17 +110,21 @@ func (d *Dir) lock(ctx context.Context, name string, exclusive bool, timeout tim
 		if err == nil && d.Names(name, file) {
 			return file, nil
 		}
-		holder := lockHolder(file)
+		expired, tells := time.Now().After(deadline), say != nil && time.Since(begun) > sayAfter
+		holder := ""
+		if expired || tells { // finding out takes longer than a try
+			holder = lockHolder(file)
+		}
 		if closeErr := file.Close(); closeErr != nil {
 			return nil, closeErr
 		}
 		if err != nil && !errors.Is(err, ErrLocked) {
 			return nil, err
 		}
-		if time.Now().After(deadline) {
+		if expired {
 			return nil, &HeldError{Path: d.join(name), Holder: holder}
 		}
-		if say != nil && time.Since(begun) > sayAfter {
+		if tells {
 			say(Waiting{Path: d.join(name), Holder: holder, Most: time.Until(deadline)})
 			say = nil
 		}
