@@ -37,7 +37,7 @@ func plain() registry.Options {
 // silence is how long a registry may say nothing in tests of those that do: longer than a busy machine takes for an answer, and
 // where the race detector may watch, it takes longer.
 func silence() time.Duration {
-	return time.Duration(quicktest.Rounds(1, 4)) * 500 * time.Millisecond
+	return time.Duration(quicktest.Rounds(1, 3)) * time.Second
 }
 
 // open returns the tests' repository in a registry.
