@@ -18,6 +18,8 @@ type Failure struct {
 	// Answered says that a registry that is Down has answered (5xx), but not that it is out of service (503): that may concern
 	// only the one thing that it was asked for.
 	Answered bool
+	// Stored says that the registry was asked for a manifest or a blob, so that its copy of that may be why it failed.
+	Stored bool
 	// Busy says that we sent it too many requests (429).
 	Busy bool
 	// RetryAfter is for how long it wants to be left alone, 0 if it does not say.
@@ -34,6 +36,7 @@ func FailureOf(err error) (Failure, bool) {
 	broken := status >= http.StatusInternalServerError && status != http.StatusNotImplemented
 	failure := Failure{
 		Host:     request.host,
+		Stored:   request.stored,
 		Down:     broken || status == 0 && isBroken(request.err),
 		Answered: broken && status != http.StatusServiceUnavailable,
 		Busy:     status == http.StatusTooManyRequests,
@@ -47,6 +50,15 @@ func FailureOf(err error) (Failure, bool) {
 		failure.RetryAfter = answer.retryAfter
 	}
 	return failure, true
+}
+
+// ofStored marks the error of a request for a manifest or a blob.
+func ofStored(err error) error {
+	var request *requestError
+	if errors.As(err, &request) {
+		request.stored = true
+	}
+	return err
 }
 
 // HadAnswered reports whether an error is from a registry that had answered before, so that there is one at that address.

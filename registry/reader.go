@@ -18,7 +18,7 @@ import (
 func (r *Repository) openBlob(ctx context.Context, blob buildcache.Descriptor) (io.ReadCloser, error) {
 	reader := &blobReader{repository: r, ctx: ctx, blob: blob}
 	if err := reader.reopen(); err != nil {
-		return nil, err
+		return nil, ofStored(err)
 	}
 	return reader, nil
 }
@@ -53,7 +53,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		}
 		if errors.Is(err, io.EOF) && b.read < b.blob.Size && !b.isEnd() {
 			b.ended = b.whole
-			err = fmt.Errorf("%w: %d of %d bytes", io.ErrUnexpectedEOF, b.read, b.blob.Size)
+			err = io.ErrUnexpectedEOF
 		}
 		if n > 0 && err != nil && !errors.Is(err, io.EOF) {
 			return n, nil // the error will come again
@@ -61,8 +61,11 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) { // who sees it at the same byte each time knows more than that it broke
+			err = fmt.Errorf("%w: %d of %d bytes", err, b.read, b.blob.Size)
+		}
 		if b.err = err; !b.single {
-			b.err = b.recover(err)
+			b.err = ofStored(b.recover(err))
 		}
 	}
 	return 0, b.err

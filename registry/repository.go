@@ -298,7 +298,7 @@ func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, er
 		}
 		return err
 	})
-	return raw, err
+	return raw, ofStored(err)
 }
 
 // CheckTag refuses what can't be a tag in a registry.

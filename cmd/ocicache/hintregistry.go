@@ -111,24 +111,25 @@ func (a *app) hintConnection(err error) string {
 		return "the registry stopped answering; run it again when it is back, and it will pick up where it left off"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing is listening there; is the port right?"
-	case isBrokenOff(err):
-		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry; if that never gets further, the registry's own copy may be cut off: ask its administrator"
-	case isBroken(err):
-		return "the registry failed, and its log says why: when writing, its disk may be full; when reading, its copy may be damaged, which only its administrator can delete"
+	}
+	return hintFailed(err)
+}
+
+// hintFailed is about registries that break off their answers, or answer that they failed, other than that they are out of service.
+func hintFailed(err error) string {
+	failure, ok := registry.FailureOf(err)
+	brokeOff := ok && errors.Is(err, io.ErrUnexpectedEOF)
+	switch {
+	case brokeOff && failure.Stored:
+		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry; if it breaks off at the same byte again, no number of tries helps: the copy of the registry, or of a proxy before it, may be cut off, so ask its administrator"
+	case brokeOff:
+		return "the connection to the registry broke off each time; run it again, with a higher --retry"
+	case failure.Answered && failure.Stored:
+		return "the registry failed, and its log says why; its copy of that may be damaged, which only its administrator can delete"
+	case failure.Answered:
+		return "the registry failed, and its log says why; if it was to write something, its disk may be full"
 	}
 	return ""
-}
-
-// isBrokenOff reports whether a registry's answer was cut off.
-func isBrokenOff(err error) bool {
-	_, ok := registry.FailureOf(err)
-	return ok && errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// isBroken reports whether a registry answered that it failed, other than that it is out of service.
-func isBroken(err error) bool {
-	failure, ok := registry.FailureOf(err)
-	return ok && failure.Answered
 }
 
 // plainFlags names the flags that allow plain HTTP: if both ends are registries, one for each end that has none yet.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -122,7 +123,7 @@ func TestManyProblems(t *testing.T) {
 // TestBrokenRegistry says of a registry that fails what it answered, and what may be behind it, unless it is out of service.
 func TestBrokenRegistry(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[int]string{500: "its copy may be damaged", 502: "its copy may be damaged", 503: ""} {
+	for status, want := range map[int]string{500: "its copy of that may be damaged", 502: "its copy of that may be damaged", 503: ""} {
 		server, _, ref := copiedToRegistry(t)
 		server.Inject(registrytest.Fault{Path: "/manifests/", Times: -1, Status: status})
 		var stdout, stderr bytes.Buffer
@@ -151,5 +152,48 @@ func TestBrokenOff(t *testing.T) {
 				t.Errorf("%v, after %v: status %d: %s%s", args, part, got, stdout.String(), stderr.String())
 			}
 		}
+	}
+}
+
+// TestFailedRequests suspects a registry's copy only where it was asked for one, and says where that breaks off.
+func TestFailedRequests(t *testing.T) {
+	t.Parallel()
+	const ours, disk, again = "copy of that may be damaged", "its disk may be full", "at the same byte"
+	for name, test := range map[string]struct {
+		fault   registrytest.Fault
+		command string
+		want    []string
+		not     string
+	}{
+		"blob":          {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Status: 500}, "verify", []string{ours}, disk},
+		"manifest":      {registrytest.Fault{Method: http.MethodGet, Path: "/manifests/", Status: 500}, "verify", []string{ours}, disk},
+		"list of tags":  {registrytest.Fault{Path: "/tags/list", Status: 500}, "ls", []string{"the registry failed"}, ours},
+		"upload":        {registrytest.Fault{Method: http.MethodPost, Path: "/uploads/", Status: 500}, "copy", []string{disk}, ours},
+		"end of upload": {registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", Status: 500}, "copy", []string{disk}, ours},
+		"push of root":  {registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Status: 500}, "copy", []string{disk}, ours},
+		"look":          {registrytest.Fault{Method: http.MethodHead, Path: "/blobs/", Status: 500}, "copy", []string{disk}, ours},
+		"cut tags":      {registrytest.Fault{Path: "/tags/list", CutAt: 0.5}, "ls", []string{"broke off each time"}, again},
+		"cut manifest":  {registrytest.Fault{Method: http.MethodGet, Path: "/manifests/", CutAt: 0.5}, "verify", []string{again}, disk},
+		"cut blob":      {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, CutAt: 0.5}, "verify", []string{again, ": 39661 of 79323 bytes"}, disk},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, source, ref := copiedToRegistry(t)
+			test.fault.Times = -1
+			server.Inject(test.fault)
+			args := []string{test.command, ref}
+			switch test.command {
+			case "copy":
+				args = []string{"copy", source, "docker://" + server.Host + "/another:main"}
+			case "ls":
+				args[1] = strings.TrimSuffix(ref, ":main")
+			}
+			var stdout, stderr bytes.Buffer
+			got, said := run(append(args, "--tls-verify=false", "--retry", "0"), &stdout, &stderr), stderr.String()
+			lacks := func(want string) bool { return !strings.Contains(said, want) }
+			if got != exitFailed || slices.ContainsFunc(test.want, lacks) || strings.Contains(said, test.not) {
+				t.Errorf("status %d: %s", got, said)
+			}
+		})
 	}
 }
