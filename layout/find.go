@@ -346,7 +346,11 @@ func invalid(src Source, entry Entry) error {
 	case entry.Descriptor.Digest == "":
 		return fmt.Errorf("%s: tag %q: %w", src, cut(entry.Tag), entry.Err)
 	}
-	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, cut(entry.Tag), entry.Err)
+	err := entry.Err
+	if errors.As(err, new(*BlobError)) {
+		err = &UnreadError{"root", err}
+	}
+	return fmt.Errorf("%s: root %s of tag %q: %w", src, entry.Descriptor.Digest, cut(entry.Tag), err)
 }
 
 // Check returns nil for a cache, else an error that says what the entry is instead. The entry must have been classified.

@@ -263,7 +263,7 @@ func (a *app) hintCache(err error) string {
 		return a.unmoved() + "blobs that the archive leaves out are not in DST either: use --base with a place that has them, such as " +
 			"an earlier archive: " + a.repeated(a.running.CommandPath(), flagBase, "PLACE")
 	case errors.As(err, &proof):
-		return a.unmoved() + a.source().remedy(proof.Problems[0]) + " (" + a.source().listsAll() + ")"
+		return a.unmoved() + a.source().ofProof(proof) + " (" + a.source().listsAll() + ")"
 	case errors.As(err, &diffID), errors.As(err, &files):
 		return a.unmoved() + "the layer was broken when it was exported: " + a.source().mention("verify", "--deep") + " says what repairs it"
 	case errors.As(err, &blob) && errors.Is(blob, layout.ErrBlobBlocked):
@@ -275,6 +275,14 @@ func (a *app) hintCache(err error) string {
 		return a.source().remedy(buildcache.NewProblem(buildcache.RootTooLarge, "", ""))
 	}
 	return ""
+}
+
+// ofProof says what helps with what keeps BuildKit from importing the subject.
+func (s subject) ofProof(proof *convert.ProofError) string {
+	if places.IsArchive(s.ref) {
+		return s.ofArchive(proof.Problems[0], setOf(proof.Problems))
+	}
+	return s.remedy(proof.Problems[0])
 }
 
 // hintCompression is about layers that BuildKit reads, but that the wanted compression can't hold.
