@@ -228,6 +228,9 @@ func (r *repairResult) repairEach(ctx context.Context, place layout.Place, entri
 		}
 		done, err := convert.RepairCache(ctx, place, entry, o)
 		if err != nil && (done == nil || ctx.Err() != nil) {
+			if done != nil && done.Written {
+				r.Caches = append(r.Caches, done)
+			}
 			return err
 		}
 		if entry.Kind != layout.KindIndex || len(done.Repairs) > 0 || err != nil {
@@ -368,6 +371,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		name += ", tag " + c.Tag
 	}
 	switch {
+	case c.Err != nil && c.Written:
+		say(w, "%s: repaired, root %s, but not finished: %s\n", name, c.To, strings.TrimPrefix(c.Error, name+": "))
 	case c.Err != nil:
 		say(w, "%s: NOT REPAIRED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
 	case len(c.Left) > 0:

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -94,6 +96,45 @@ func TestRepairInterrupted(t *testing.T) {
 	status := a.run(ctx, []string{"repair", dir, "--write"})
 	said := stdout.String()
 	if status != exitInterrupted || strings.Count(said, ": repaired") != 2 || strings.Contains(said, "three") || strings.Contains(said, "kept because") {
+		t.Errorf("status %d: %s%s", status, said, &stderr)
+	}
+}
+
+// discardedLate is a directory whose user presses Ctrl-C when a tag was moved to the repaired cache.
+type discardedLate struct {
+	*layout.Dir
+
+	cancel context.CancelFunc
+}
+
+func (d discardedLate) DiscardDamaged(ctx context.Context, blob digest.Digest) (bool, error) {
+	d.cancel()
+	return d.Dir.DiscardDamaged(ctx, blob)
+}
+
+// TestRepairInterruptedLate says of a tag that was moved that it was, though the damaged blob is still there.
+func TestRepairInterruptedLate(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "tags")
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"copy", filepath.Join(corpus, "artifact-gzip"), "oci:" + dir + ":one"}, &stdout, &stderr); status != exitDone {
+		t.Fatal(stderr.String())
+	}
+	if err := os.Truncate(filepath.Join(dir, "blobs", "sha256", largestLayer), 10); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdout.Reset()
+	a := &app{stdout: &stdout, stderr: &stderr, opens: func(src layout.Source) layout.Source {
+		opened, ok := src.(*layout.Dir)
+		if !ok {
+			t.Fatalf("%s is not a directory", src)
+		}
+		return discardedLate{opened, cancel}
+	}}
+	status := a.run(ctx, []string{"repair", dir, "--write"})
+	if said := stdout.String(); status != exitInterrupted || !strings.Contains(said, "tag one: repaired, root ") || strings.Contains(said, "NOT REPAIRED") {
 		t.Errorf("status %d: %s%s", status, said, &stderr)
 	}
 }
