@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -118,11 +119,13 @@ func (a *app) hintConnection(err error) string {
 // hintFailed is about registries that break off their answers, or answer that they failed, other than that they are out of service.
 func hintFailed(err error) string {
 	failure, ok := registry.FailureOf(err)
-	brokeOff := ok && errors.Is(err, io.ErrUnexpectedEOF)
+	cutOff := ok && errors.Is(err, io.ErrUnexpectedEOF)
+	var asked *url.Error // of a request that got no answer
+	dropped := ok && errors.As(err, &asked) && (errors.Is(asked, io.EOF) || errors.Is(asked, syscall.ECONNRESET) || errors.Is(asked, syscall.EPIPE))
 	switch {
-	case brokeOff && failure.Stored:
+	case cutOff && failure.Stored:
 		return "the connection to the registry broke off each time, which proves no damage; run it again, with a higher --retry; if it breaks off at the same byte again, no number of tries helps: the copy of the registry, or of a proxy before it, may be cut off, so ask its administrator"
-	case brokeOff:
+	case cutOff, dropped:
 		return "the connection to the registry broke off each time; run it again, with a higher --retry"
 	case failure.Answered && failure.Stored:
 		return "the registry failed, and its log says why; its copy of that may be damaged, which only its administrator can delete"

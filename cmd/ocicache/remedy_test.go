@@ -172,6 +172,8 @@ func TestFailedRequests(t *testing.T) {
 		"end of upload": {registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", Status: 500}, "copy", []string{disk}, ours},
 		"push of root":  {registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Status: 500}, "copy", []string{disk}, ours},
 		"look":          {registrytest.Fault{Method: http.MethodHead, Path: "/blobs/", Status: 500}, "copy", []string{disk}, ours},
+		"no answer":     {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Drop: true}, "verify", []string{"broke off each time"}, again},
+		"no upload":     {registrytest.Fault{Method: http.MethodPost, Path: "/uploads/", Drop: true}, "copy", []string{"broke off each time"}, again},
 		"cut tags":      {registrytest.Fault{Path: "/tags/list", CutAt: 0.5}, "ls", []string{"broke off each time"}, again},
 		"cut manifest":  {registrytest.Fault{Method: http.MethodGet, Path: "/manifests/", CutAt: 0.5}, "verify", []string{again}, disk},
 		"cut blob":      {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/sha256:" + largestLayer, CutAt: 0.5}, "verify", []string{again, ": 39661 of 79323 bytes"}, disk},
