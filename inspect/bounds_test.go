@@ -1,12 +1,14 @@
 package inspect_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/convert"
@@ -126,6 +129,53 @@ func TestVerifyBrokenConnection(t *testing.T) {
 	})
 	if report, err := inspect.VerifyAll(t.Context(), src, inspect.Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("in an image: %v, %v", report.Problems, err)
+	}
+}
+
+// TestVerifyGoesOn says that what else is wrong is found although some blob can't be read to its end, of one cache and of several.
+func TestVerifyGoesOn(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t, "artifact-gzip")
+	layers := p.root().Layers
+	broken, damaged := layers[0].Digest, layers[len(layers)-1].Digest
+	p.overwrite(damaged, bytes.Repeat([]byte("x"), int(layers[len(layers)-1].Size)))
+	p.editIndex(func(index *buildcache.Index) {
+		again := index.Entries[0]
+		again.Annotations = map[string]string{ocispec.AnnotationRefName: "again"}
+		index.Entries = append(index.Entries, again)
+	})
+	src := p.bend(broken, func(raw io.Reader) io.Reader {
+		return io.MultiReader(io.LimitReader(raw, 10), failing{io.ErrUnexpectedEOF})
+	})
+	want := []buildcache.Kind{buildcache.BlobDamaged}
+	for _, jobs := range []int{1, 3} {
+		one, err := inspect.VerifyTag(t.Context(), src, "latest", inspect.Options{Jobs: jobs})
+		if kinds := kindsOf(one.Problems); !errors.Is(err, io.ErrUnexpectedEOF) || !slices.Equal(kinds, want) || one.Caches != 0 {
+			t.Errorf("one: %v, %+v", err, one)
+		}
+		all, err := inspect.VerifyAll(t.Context(), src, inspect.Options{Jobs: jobs})
+		if kinds := kindsOf(all.Problems); err != nil || !slices.Equal(kinds, append(want, want...)) || all.Caches != 0 || len(all.Unread) != 2 {
+			t.Errorf("all: %v, %+v", err, all)
+		}
+	}
+}
+
+// TestVerifyUnreadable says that a directory with blobs that the disk does not give is still verified otherwise.
+func TestVerifyUnreadable(t *testing.T) {
+	t.Parallel()
+	const unreadable = "/proc/self/mem" // its first bytes
+	if _, err := os.ReadFile(unreadable); !errors.Is(err, syscall.EIO) {
+		t.Skipf("no file here gives an input/output error: %v", err)
+	}
+	p := newPatient(t, "artifact-gzip")
+	layers := p.root().Layers
+	p.must(errors.Join(os.Remove(p.path(layers[0].Digest)), os.Symlink(unreadable, p.path(layers[0].Digest))))
+	p.overwrite(layers[1].Digest, []byte("x"))
+	p.overwrite(digest.FromString("stray"), []byte("other bytes"))
+	report, err := inspect.VerifyAll(t.Context(), p.open(), inspect.Options{})
+	want := []buildcache.Kind{buildcache.BlobDamaged, buildcache.BlobDamaged, buildcache.Unreachable}
+	if kinds := kindsOf(report.Problems); !errors.Is(err, syscall.EIO) || !slices.Equal(kinds, want) || report.Caches != 0 || len(report.Unread) != 1 {
+		t.Errorf("%v, %+v", err, report)
 	}
 }
 

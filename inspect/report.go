@@ -59,7 +59,8 @@ const remedyOfUnneeded = "no tag needs it: gc removes it after a day, or at once
 const remedyInTheWay = "move it away; after that, repair writes a new index.json from the caches found there"
 
 // VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
-// rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers.
+// rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers. With an error, the report has
+// what was found all the same.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
 	entries, err := layout.LenientSurvey(ctx, src)
@@ -98,7 +99,8 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	return report, report.addUnnamed(ctx, dir, blobs, len(entries) == 0)
 }
 
-// verifyEach verifies the caches among entries. It goes on after a cache that a registry does not give, and fails if it gives none.
+// verifyEach verifies the caches among entries. It goes on after a cache that can't be read to its end, and fails if nothing was
+// found out.
 func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
 	src, shadowed := blobs.src, shadowedIn(entries)
 	byRoot := map[digest.Digest][]buildcache.Problem{}
@@ -115,13 +117,15 @@ func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []la
 		if !ok {
 			var err error
 			problems, err = verifyPart(ctx, blobs, f, o)
-			if err != nil && isAboutOne(ctx, src) {
+			if err != nil {
+				r.Problems = append(r.Problems, taggedAs(problems, f.Tag)...)
+				if !isAboutOne(ctx, src, err) {
+					return err
+				}
 				err = fmt.Errorf("tag %q: %w", f.Tag, err)
 				r.Unread = append(r.Unread, Unread{f.Tag, err.Error(), err})
+				markVerified(ctx, src, f, done) // what can't be read of it was tried
 				continue
-			}
-			if err != nil {
-				return err
 			}
 			byRoot[f.Descriptor.Digest] = problems
 			markVerified(ctx, src, f, done)
@@ -133,16 +137,16 @@ func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []la
 		}
 		r.Problems = append(r.Problems, problems...)
 	}
-	if r.Caches == 0 && len(r.Unread) > 0 {
+	if r.Caches == 0 && len(r.Unread) > 0 && len(r.Problems) == 0 {
 		return r.Unread[0].Err
 	}
 	return nil
 }
 
 // isAboutOne reports whether other caches may be readable although this one is not.
-func isAboutOne(ctx context.Context, src layout.Source) bool {
+func isAboutOne(ctx context.Context, src layout.Source, err error) bool {
 	_, lenient := src.(layout.Lenient)
-	return lenient && ctx.Err() == nil
+	return isAboutBlob(ctx, err) || lenient && ctx.Err() == nil
 }
 
 // addSalvaged adds what is in a layout whose index.json can't be read, other than the entries that can be salvaged from it.
@@ -161,12 +165,9 @@ func (r *Report) addSalvaged(ctx context.Context, blobs *blobReader, o Options) 
 		return err
 	}
 	damaged, err := checkOthers(ctx, dir, nil, o)
-	if err != nil {
-		return err
-	}
 	r.Problems = append(r.Problems, damaged...)
-	if blocked {
-		return nil
+	if err != nil || blocked {
+		return err
 	}
 	return r.addUnnamed(ctx, dir.Assume(salvaged.Index), blobs, false)
 }
@@ -280,9 +281,12 @@ func VerifyTag(ctx context.Context, src layout.Source, tag string, o Options) (R
 
 // VerifyOne verifies the one cache of an entry, and nothing else.
 func VerifyOne(ctx context.Context, src layout.Source, entry layout.Entry, o Options) (Report, error) {
-	report := Report{Caches: 1, Problems: []buildcache.Problem{}}
+	report := Report{Problems: []buildcache.Problem{}}
 	problems, err := Verify(ctx, src, entry, o)
 	report.Problems = append(report.Problems, problems...)
+	if err == nil {
+		report.Caches = 1
+	}
 	return report, err
 }
 
@@ -313,7 +317,7 @@ func verifyBeside(
 	}
 	damaged, err := checkOthers(ctx, dir, done, o)
 	if err != nil {
-		return nil, err
+		return append(problems, damaged...), err
 	}
 	if err := remedyImages(ctx, dir, entries, damaged); err != nil {
 		return nil, err
@@ -366,7 +370,7 @@ func checkIndex(ctx context.Context, dir *layout.Dir, entries []layout.Entry) ([
 }
 
 // checkOthers hashes the blobs that are not in skip. A damaged one is an error even if nothing reaches it: the next export with
-// this blob will find it there and leave it as it is.
+// this blob will find it there and leave it as it is. It goes on after a blob that can't be read to its end, and fails then.
 func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bool, o Options) ([]buildcache.Problem, error) {
 	blobs, err := dir.Blobs(ctx)
 	if err != nil {
@@ -374,11 +378,11 @@ func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bo
 	}
 	blobs = slices.DeleteFunc(blobs, func(b buildcache.Descriptor) bool { return skip[b.Digest] })
 	o.announce(blobs)
-	found := make([]*buildcache.Problem, len(blobs))
+	found, broken := make([]*buildcache.Problem, len(blobs)), make([]error, len(blobs))
 	group, ctx := parallel.New(ctx, o.jobs())
 	for i, blob := range blobs {
 		group.Go(func() error {
-			return o.OnEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) error {
+			err := o.OnEvent.Track("verify", blob.Digest, blob.Size, func(done func(int64)) error {
 				read, err := readBlob(ctx, dir, blob, nil, done)
 				if err != nil || read.digest == blob.Digest {
 					return err
@@ -387,10 +391,15 @@ func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bo
 				found[i] = &p
 				return nil
 			})
+			if isAboutBlob(ctx, err) {
+				broken[i], err = err, nil
+			}
+			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	err = group.Wait()
+	if err == nil {
+		err = errors.Join(broken...)
 	}
 	var problems []buildcache.Problem
 	for _, p := range found {
@@ -398,5 +407,5 @@ func checkOthers(ctx context.Context, dir *layout.Dir, skip map[digest.Digest]bo
 			problems = append(problems, *p)
 		}
 	}
-	return problems, nil
+	return problems, err
 }

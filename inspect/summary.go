@@ -227,7 +227,9 @@ func detectSized(ctx context.Context, src layout.Source, blob buildcache.Descrip
 		return encoding, -1, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	encoding, err = compress.Detect(file, file.Size())
+	if encoding, err = compress.Detect(file, file.Size()); err != nil {
+		err = &layout.BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
+	}
 	return encoding, file.Size(), err
 }
 
@@ -242,7 +244,9 @@ func detect(ctx context.Context, src layout.Source, blob buildcache.Descriptor) 
 		return encoding, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	encoding.Compression, err = compress.DetectStream(r)
+	if encoding.Compression, err = compress.DetectStream(r); err != nil {
+		err = &layout.BlobError{Digest: blob.Digest, Place: src.String(), Err: err}
+	}
 	return encoding, err
 }
 

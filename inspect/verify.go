@@ -61,14 +61,12 @@ func (o Options) announceAll(entries []layout.Entry) {
 	o.OnEvent.Send(total)
 }
 
-// Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that this
-// could not be found out.
+// Verify returns everything that is wrong with a cache, in the order of root, config, layers. An error means that not all of it
+// could be found out; what was is returned all the same.
 func Verify(ctx context.Context, src layout.Source, entry layout.Entry, o Options) ([]buildcache.Problem, error) {
 	v := &verifier{blobs: newBlobReader(src, o), entry: entry, options: o}
-	if err := v.run(ctx); err != nil {
-		return nil, err
-	}
-	return taggedAs(v.problems, entry.Tag), nil
+	err := v.run(ctx)
+	return taggedAs(v.problems, entry.Tag), err
 }
 
 // taggedAs returns the problems of a root as problems of the cache with the given tag.
@@ -173,7 +171,7 @@ func (v *verifier) readConfig(ctx context.Context, cache *layout.Cache) error {
 	return nil
 }
 
-// checkBlobs looks into every distinct layer blob.
+// checkBlobs looks into every distinct layer blob. It goes on after one that can't be read to its end, and fails then.
 func (v *verifier) checkBlobs(ctx context.Context, root *buildcache.Root, used map[digest.Digest]bool) error {
 	var layers []buildcache.Descriptor
 	var places []int
@@ -187,21 +185,31 @@ func (v *verifier) checkBlobs(ctx context.Context, root *buildcache.Root, used m
 		layers, places = append(layers, d), append(places, i)
 	}
 	v.options.announce(slices.DeleteFunc(slices.Clone(layers), func(d buildcache.Descriptor) bool { return v.blobs.knows(d) }))
-	found := make([][]buildcache.Problem, len(layers))
+	found, broken := make([][]buildcache.Problem, len(layers)), make([]error, len(layers))
 	group, ctx := parallel.New(ctx, v.options.jobs())
 	for i, layer := range layers {
 		group.Go(func() error {
 			where := fmt.Sprintf("root.layers[%d]", places[i])
 			var err error
 			found[i], err = v.checkBlob(ctx, layer, where, used[layer.Digest])
+			if isAboutBlob(ctx, err) {
+				broken[i], err = err, nil
+			}
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	err := group.Wait()
 	for _, problems := range found {
 		v.problems = append(v.problems, problems...)
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	return errors.Join(broken...)
+}
+
+// isAboutBlob reports whether an error is about the bytes of a single blob, so that others may be readable.
+func isAboutBlob(ctx context.Context, err error) bool {
+	var blob *layout.BlobError
+	return ctx.Err() == nil && errors.As(err, &blob) && blob.Digest != ""
 }

@@ -56,8 +56,10 @@ type verifyResult struct {
 	inspect.Report
 	Errors   int `json:"errors"`
 	Warnings int `json:"warnings"`
-	// Error says why there was no cache to verify.
+	// Error says why there was no cache to verify, or why not everything was.
 	Error string `json:"error,omitempty"`
+
+	stopped error // if not everything was
 }
 
 func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) error {
@@ -83,21 +85,24 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	}
 	handler, stop := a.show()
 	options.OnEvent = handler
-	report, err := verify(ctx, from, options)
+	report, stopped := verify(ctx, from, options)
 	stop()
-	if err != nil {
-		return err
+	if stopped != nil && (ctx.Err() != nil || len(report.Problems)+len(report.Unread) == 0) {
+		return stopped
 	}
 	a.fitRemedies(from, report.Problems)
 	a.offerRoots(ctx, from, report.Problems)
 	report.Problems = append(report.Problems, lostVolumes(from.Source)...)
-	result := verifyResult{Path: from.Source.String(), Report: report}
+	result := verifyResult{Path: from.Source.String(), Report: report, stopped: stopped}
 	for _, p := range report.Problems {
 		if p.Severity == buildcache.SeverityError {
 			result.Errors++
 		} else {
 			result.Warnings++
 		}
+	}
+	if stopped != nil {
+		result.Error = stopped.Error()
 	}
 	failed := result.found(flags.strict)
 	if failed == nil && result.Caches == 0 { // nothing wrong was found, but nothing right either
@@ -114,6 +119,8 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 // found returns the error that ends the command if problems were found, or if something could not be read.
 func (r verifyResult) found(strict bool) error {
 	switch {
+	case r.stopped != nil:
+		return r.stopped
 	case len(r.Unread) > 0:
 		return r.unread()
 	case r.Errors > 0 || strict && r.Warnings > 0:
@@ -219,6 +226,9 @@ func (r verifyResult) render(w io.Writer) error {
 	}
 	for _, u := range r.Unread {
 		say(w, "%s: NOT VERIFIED: %s\n", inspectedName(r.Path, u.Tag), u.Error)
+	}
+	if r.stopped != nil {
+		say(w, "%s: NOT ALL VERIFIED: %s\n", r.Path, r.Error)
 	}
 	fate := removedByGC(r.Path)
 	if gcRefuses(r.Problems) {
