@@ -39,7 +39,6 @@ type interruptCase struct {
 // as the grace says; the rest of the limit is for a machine with other work.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	const limit = 3 * time.Second
 	for i, c := range interruptCases(t) {
 		if c.alike && quicktest.Rounds(0, 1) == 0 {
 			continue
@@ -73,6 +72,10 @@ func TestInterrupted(t *testing.T) {
 				t.Fatalf("it goes on and on: %s", said.String())
 			}
 			took := time.Since(start)
+			limit := 3 * time.Second
+			if took > limit {
+				limit += 10 * runOf(t, "version")
+			}
 			if status := cmd.ProcessState.ExitCode(); status != exitInterrupted || took > limit {
 				t.Errorf("status %d after %v: %s", status, took, said.String())
 			}
@@ -311,27 +314,32 @@ func cacheWith(t *testing.T, layer []byte, compression string) string {
 }
 
 // TestInterruptedTwice sends two signals to a command that can't end by itself: the second one ends it, as it ends any
-// program.
+// program. Where the machine is so busy that the grace is over before the second one arrives, it is tried again.
 func TestInterruptedTwice(t *testing.T) {
 	t.Parallel()
-	full := fullPipe(t)
-	cmd := exec.CommandContext(t.Context(), "ocicache", "inspect", killedCache, "--json")
-	cmd.Stdout = full
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := waitFor(cmd)
-	waitUntil(t, nil, ended, &bytes.Buffer{})
-	for range 2 {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	for range 10 {
+		cmd := exec.CommandContext(t.Context(), "ocicache", "inspect", killedCache, "--json")
+		cmd.Stdout = fullPipe(t)
+		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(grace / 4) // two signals at once may count as one
+		ended := waitFor(cmd)
+		waitUntil(t, nil, ended, &bytes.Buffer{})
+		for range 2 {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+			time.Sleep(grace / 4) // two signals at once may count as one
+		}
+		<-ended
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
+			return
+		}
+		if status := cmd.ProcessState.ExitCode(); status != exitInterrupted {
+			t.Fatalf("it ended with %v", cmd.ProcessState)
+		}
 	}
-	<-ended
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
-		t.Errorf("it ended with %v", cmd.ProcessState)
-	}
+	t.Error("the second signal never ended it")
 }
 
 // TestHangup has a terminal go: that is an interruption, and none for what nohup runs.
@@ -353,7 +361,7 @@ func TestHangup(t *testing.T) {
 		ended := waitFor(cmd)
 		waitUntil(t, nil, ended, &bytes.Buffer{})
 		for range 2 { // the shell of a terminal hangs up, and the kernel as well
-			if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			if err := cmd.Process.Signal(syscall.SIGHUP); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Fatal(err)
 			}
 			time.Sleep(grace / 4)
