@@ -64,7 +64,7 @@ func TestDanglingHint(t *testing.T) {
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v: %s", found[1], err, out)
 			}
-			if _, stderr := runIn(t, dir, "copy", "./"+test.path, "oci:to:x"); len(stderr) > 0 {
+			if _, stderr := runIn(t, dir, "copy", "./"+test.path, "oci:to:x", "--progress", "none"); len(stderr) > 0 {
 				t.Errorf("%s: it is as before: %s", found[1], stderr)
 			}
 		})

@@ -135,7 +135,7 @@ func terminalWork(t *testing.T) (dir string, lines map[string][]string) {
 func TestTerminalWidth(t *testing.T) {
 	dir, lines := terminalWork(t)
 	for i, name := range slices.Sorted(maps.Keys(lines)) {
-		args := lines[name]
+		args := append(slices.Clone(lines[name]), "--progress", "none") // which begins after a second, on a busy machine anywhere
 		for j, width := range []int{60, 80, 200} {
 			if j > 0 && (i+j)%3 >= quicktest.Rounds(1, 3) { // the narrow one always, and of the others some with each command
 				continue
@@ -183,7 +183,7 @@ func TestColour(t *testing.T) {
 		{"as JSON", "", nil, append([]string{"--json"}, lines["diff"]...)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			shown := onTerminal(t, 80, dir, test.env, test.args...)
+			shown := onTerminal(t, 80, dir, test.env, append([]string{"--progress", "none"}, test.args...)...)
 			if strings.Contains(shown, "\x1b") != (test.want != "") || !strings.Contains(shown, test.want) {
 				t.Errorf("it shows %q", shown)
 			}

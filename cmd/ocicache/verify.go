@@ -70,14 +70,9 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	if err := flags.registry.check(ref); err != nil {
 		return err
 	}
-	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref), CachesOnly: ref.IsFar()}
-	options.Checks = append(options.Checks, explain.CheckKeys)
-	if flags.forRegistry != "" {
-		profile, err := profileFor(flags.forRegistry)
-		if err != nil {
-			return err
-		}
-		options.Checks = append(options.Checks, profile.Check)
+	options, err := a.verifyOptions(flags, ref)
+	if err != nil {
+		return err
 	}
 	from, err := a.open(ctx, ref, flags.base, flags.registry.options(either))
 	if err != nil {
@@ -114,6 +109,19 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 		return err
 	}
 	return failed
+}
+
+func (a *app) verifyOptions(flags *verifyFlags, ref layout.Reference) (inspect.Options, error) {
+	options := inspect.Options{Deep: flags.deep, Jobs: a.jobsFor(ref), CachesOnly: ref.IsFar()}
+	options.Checks = append(options.Checks, explain.CheckKeys)
+	if flags.forRegistry != "" {
+		profile, err := profileFor(flags.forRegistry)
+		if err != nil {
+			return options, err
+		}
+		options.Checks = append(options.Checks, profile.Check)
+	}
+	return options, nil
 }
 
 // found returns the error that ends the command if problems were found, or if something could not be read.
