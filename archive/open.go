@@ -210,6 +210,11 @@ func (a *Archive) Entries(ctx context.Context) ([]layout.Entry, error) {
 	return a.parsed.entries(a.sizeOf), context.Cause(ctx)
 }
 
+// Index returns what index.json says. Callers must not change it.
+func (a *Archive) Index(ctx context.Context) (*buildcache.Index, error) {
+	return a.index, context.Cause(ctx)
+}
+
 // entries lists the entries of index.json, with the sizes that size knows.
 func (p *parsed) entries(size func(digest.Digest) (int64, bool)) []layout.Entry {
 	named := p.index.Named()

@@ -31,8 +31,7 @@ func soften(problems []buildcache.Problem) {
 	}
 }
 
-// verifyImages hashes what the images of a place reach, except what is in done. In a layout directory all blobs are hashed
-// anyway.
+// verifyImages hashes what the images of a place reach, except what is in done.
 func verifyImages(
 	ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options,
 ) ([]buildcache.Problem, error) {
@@ -68,32 +67,6 @@ func verifyImages(
 // RemedyOfImage is what helps if a blob of an image is missing or damaged: none of our commands repairs images, and tools that
 // find the blob there leave it as it is.
 const RemedyOfImage = "copy the image again, as repair leaves images; delete a damaged blob before, or it is left as it is"
-
-// remedyImages sets the remedy of damaged blobs that no cache needs, but images do.
-func remedyImages(ctx context.Context, src layout.Source, entries []layout.Entry, damaged []buildcache.Problem) error {
-	if len(damaged) == 0 {
-		return nil
-	}
-	needed := map[digest.Digest]bool{}
-	for _, entry := range entries {
-		if !entry.Kind.IsImage() {
-			continue
-		}
-		err := layout.Walk(ctx, src, entry.Descriptor, func(n layout.Node) error {
-			needed[n.Digest] = true
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("look at image %s: %w", entry.Descriptor.Digest, err)
-		}
-	}
-	for i := range damaged {
-		if needed[damaged[i].Digest] {
-			damaged[i].Remedy = RemedyOfImage
-		}
-	}
-	return nil
-}
 
 // imageProblem returns what an error says about a blob of an image, or the error itself if it is not about the blob.
 func imageProblem(image layout.Entry, blob digest.Digest, err error) (*buildcache.Problem, error) {

@@ -58,8 +58,8 @@ const remedyOfUnneeded = "no tag needs it: gc removes it after a day, or at once
 // remedyInTheWay is what helps if something other than a file is called index.json.
 const remedyInTheWay = "move it away; after that, repair writes a new index.json from the caches found there"
 
-// VerifyAll verifies every cache of a place, and what the images beside them name. In a layout directory it also verifies the
-// rest: the index, blobs that no tag reaches, damage to blobs that no cache needs, and leftovers. With an error, the report has
+// VerifyAll verifies every cache of a place, its index.json, and what the images beside them name. In a layout directory it also
+// verifies the rest: blobs that no tag reaches, damage to blobs that no cache needs, and leftovers. With an error, the report has
 // what was found all the same.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
@@ -82,14 +82,23 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	if err := report.verifyEach(ctx, blobs, entries, done, o); err != nil {
 		return report, err
 	}
-	dir, ok := src.(*layout.Dir)
-	if !ok && o.CachesOnly {
-		return report, nil
-	}
-	if !ok {
+	if !o.CachesOnly {
 		problems, err := verifyImages(ctx, src, entries, done, o)
 		report.Problems = append(report.Problems, problems...)
-		return report, err
+		if err != nil {
+			return report, err
+		}
+	}
+	if indexed, ok := src.(layout.Indexed); ok {
+		problems, err := checkIndex(ctx, indexed, entries)
+		report.Problems = append(report.Problems, problems...)
+		if err != nil {
+			return report, err
+		}
+	}
+	dir, ok := src.(*layout.Dir)
+	if !ok {
+		return report, nil
 	}
 	beside, err := verifyBeside(ctx, dir, entries, done, o)
 	report.Problems = append(report.Problems, beside...)
@@ -311,18 +320,10 @@ func markVerified(ctx context.Context, src layout.Source, f layout.Entry, done m
 func verifyBeside(
 	ctx context.Context, dir *layout.Dir, entries []layout.Entry, done map[digest.Digest]bool, o Options,
 ) ([]buildcache.Problem, error) {
-	problems, err := checkIndex(ctx, dir, entries)
+	problems, err := checkOthers(ctx, dir, done, o)
 	if err != nil {
-		return nil, err
+		return problems, err
 	}
-	damaged, err := checkOthers(ctx, dir, done, o)
-	if err != nil {
-		return append(problems, damaged...), err
-	}
-	if err := remedyImages(ctx, dir, entries, damaged); err != nil {
-		return nil, err
-	}
-	problems = append(problems, damaged...)
 	unreached, err := Unreachable(ctx, dir)
 	switch {
 	case ctx.Err() != nil:
@@ -357,8 +358,8 @@ func remedyUnneeded(problems []buildcache.Problem, unreached []digest.Digest, ta
 	}
 }
 
-func checkIndex(ctx context.Context, dir *layout.Dir, entries []layout.Entry) ([]buildcache.Problem, error) {
-	index, err := dir.Index(ctx)
+func checkIndex(ctx context.Context, src layout.Indexed, entries []layout.Entry) ([]buildcache.Problem, error) {
+	index, err := src.Index(ctx)
 	if err != nil {
 		return nil, err
 	}

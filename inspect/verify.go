@@ -16,7 +16,7 @@ import (
 
 // Options are for Verify. The zero value hashes every blob and unpacks none.
 type Options struct {
-	// CachesOnly skips the images of a place that is not a directory: a registry has many, and they are far.
+	// CachesOnly skips the images of a place: a registry has many, and they are far.
 	CachesOnly bool
 	Deep       bool // unpack every layer and compare its diffID
 	Jobs       int  // blobs at once; 0 means one for each processor

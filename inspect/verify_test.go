@@ -446,7 +446,12 @@ var damages = []struct {
 		layers := buildcache.Successors(p.read(blob))
 		p.overwrite(layers[0].Digest, flip(p.read(layers[0].Digest), 20))
 		return layers[0].Digest
-	}, []finding{{buildcache.BlobDamaged, fails, "blobs"}}},
+	}, []finding{{buildcache.BlobDamaged, fails, "image sha256:abd69b3058504bbcbc011da4a46957482a0e3efbaf530e5ac525f5b7255badd0"}}},
+	{"incomplete image", "inline-image", false, func(p *patient) digest.Digest {
+		layers := buildcache.Successors(p.read(p.rootDigest()))
+		p.remove(layers[0].Digest)
+		return layers[0].Digest
+	}, []finding{{buildcache.BlobMissing, fails, "image sha256:abd69b3058504bbcbc011da4a46957482a0e3efbaf530e5ac525f5b7255badd0"}}},
 }
 
 func TestVerifyDamaged(t *testing.T) {

@@ -67,6 +67,12 @@ type Section struct {
 	io.Closer
 }
 
+// Indexed is a Source whose tags are in an index.json.
+type Indexed interface {
+	// Index returns what index.json says.
+	Index(ctx context.Context) (*buildcache.Index, error)
+}
+
 // Lister is a Source that can list its tags without looking at what they name, if that is cheaper than Entries.
 type Lister interface {
 	// Tags returns the tags, sorted. There are none if the place doesn't exist yet.
