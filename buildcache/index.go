@@ -271,7 +271,8 @@ func (x *Index) Clone() *Index {
 }
 
 // Check reports the entries of caches that BuildKit can't find by a tag: those without one, and those whose tag another entry
-// takes first. An entry with several names is found by any of them, and a root by any of its entries.
+// takes first, which only is a waste if that has the same root. An entry with several names is found by any of them, and a root by
+// any of its entries.
 func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
 	first := x.ByTag()
 	found := map[digest.Digest]bool{}
@@ -288,7 +289,11 @@ func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
 		where := fmt.Sprintf("index.json manifests[%d]", i)
 		tags := slices.DeleteFunc([]string{d.Tag(), d.Annotations[annotationImageName]}, func(tag string) bool { return tag == "" })
 		switch {
+		case slices.ContainsFunc(tags, func(tag string) bool { return first[tag] == i }):
 		case slices.ContainsFunc(tags, func(tag string) bool { return x.Entries[first[tag]].Digest == d.Digest }):
+			p := NewProblem(TagShadowed, where, fmt.Sprintf("manifests[%d] has the tag %q already, and the same root", first[tags[0]], tags[0]))
+			p.Cache = d.Tag()
+			problems = append(problems, p.On(d.Digest).WithEffect(Waste))
 		case len(tags) > 0:
 			p := NewProblem(TagShadowed, where, fmt.Sprintf("BuildKit finds manifests[%d] under the tag %q", first[tags[0]], tags[0]))
 			p.Cache = d.Tag()

@@ -296,7 +296,7 @@ func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache,
 	if cache.RawRoot, err = layout.ReadUnverified(ctx, src, entry.Descriptor, buildcache.MaxRoot); err != nil {
 		return nil, fmt.Errorf("read root: %w", err)
 	}
-	if is := digest.FromBytes(cache.RawRoot); is != entry.Descriptor.Digest && src == layout.Source(r.place) {
+	if is := entry.Descriptor.Digest.Algorithm().FromBytes(cache.RawRoot); is != entry.Descriptor.Digest && src == layout.Source(r.place) {
 		found, err := r.rootFromBase(ctx, entry)
 		if err != nil {
 			return nil, err

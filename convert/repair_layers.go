@@ -84,7 +84,7 @@ func (r *repairer) guess() string {
 // isAsRead reports whether a root's bytes have its digest, and still state the size of its config.
 func isAsRead(cache *layout.Cache) bool {
 	root, err := buildcache.ParseRoot(cache.RawRoot)
-	return err == nil && root.Config.Size == cache.Root.Config.Size && digest.FromBytes(cache.RawRoot) == cache.Entry.Descriptor.Digest
+	return err == nil && root.Config.Size == cache.Root.Config.Size && cache.Entry.Descriptor.Digest.Algorithm().FromBytes(cache.RawRoot) == cache.Entry.Descriptor.Digest
 }
 
 // describe corrects the root's descriptors, and drops those of layers that can't be found anywhere.

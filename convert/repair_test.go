@@ -295,6 +295,32 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestRepairLeavesWhole says that a root is judged by its own digest, and that verify and repair agree on what is well.
+func TestRepairLeavesWhole(t *testing.T) {
+	t.Parallel()
+	path := layouttest.CopyCorpus(t, "artifact-gzip")
+	raw := readFile(t, filepath.Join(path, "blobs", "sha256", layouttest.Entry(t, open(t, path), "latest").Descriptor.Digest.Encoded()))
+	root := digest.SHA512.FromBytes(raw)
+	if err := os.Mkdir(filepath.Join(path, "blobs", "sha512"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "blobs", "sha512", root.Encoded()), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	editIndex(t, path, func(entries []map[string]any) []map[string]any {
+		entries[0]["digest"] = root
+		return entries
+	})
+	dir := open(t, path)
+	report, err := inspect.VerifyTag(t.Context(), dir, "latest", inspect.Options{Deep: true})
+	if err != nil || len(report.Problems) > 0 {
+		t.Errorf("%v (%v)", report.Problems, err)
+	}
+	if kinds, left, _ := repairAll(t, dir, convert.RepairOptions{Deep: true}); len(kinds) > 0 || left > 0 {
+		t.Errorf("it would mend %q, and leave %d", kinds, left)
+	}
+}
+
 // wantSameDiffIDs wants the layers in the same places of two configs to hold the same.
 func wantSameDiffIDs(t *testing.T, old, now *layout.Cache) {
 	t.Helper()

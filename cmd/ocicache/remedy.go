@@ -256,7 +256,8 @@ func isMended(kind buildcache.Kind) bool {
 
 // isOfConfig reports whether a problem is in what the config says, or in what it doesn't say.
 func isOfConfig(p buildcache.Problem) bool {
-	return strings.HasPrefix(p.Where, "config.") || p.Kind == buildcache.LayerUnused || p.Kind == buildcache.NoResults
+	return strings.HasPrefix(p.Where, "config.") || p.Kind == buildcache.LayerUnused || p.Kind == buildcache.NoResults ||
+		p.Kind == buildcache.ConfigInvalid
 }
 
 // isCorrected reports whether repair mends a kind of problem, in the root alone, so that nothing is lost.
