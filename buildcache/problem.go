@@ -82,6 +82,7 @@ const (
 	IndexInvalid      Kind = "index-invalid"
 	TagShadowed       Kind = "tag-shadowed"
 	Untagged          Kind = "untagged"
+	CacheInIndex      Kind = "cache-in-index"
 	Unreachable       Kind = "unreachable"
 	Leftover          Kind = "leftover"
 
@@ -155,6 +156,7 @@ var kinds = []KindInfo{
 	{IndexInvalid, HitsLost, "index.json can't be read, or names nothing where caches lie", "restore index.json, or write it anew from what stands whole in it; or " + remedyExport},
 	{TagShadowed, HitsLost, "another entry of index.json takes this tag first", "remove the other entry or give it another tag"},
 	{Untagged, HitsLost, "no tag names this cache; BuildKit finds it by digest= only", "give it a tag, by the digest of its root"},
+	{CacheInIndex, HitsLost, "a tag names an index with only a cache in it, which BuildKit takes for an image", "tag the cache itself, by the digest of its root"},
 	{Unreachable, Waste, "blobs that no tag reaches", "collect the garbage"},
 	{Leftover, Waste, "leftovers of an interrupted write", "collect the garbage"},
 	{KeysOutdated, HitsLost, "records have keys that only older BuildKits make; newer ones run those steps again", "export the cache again with the BuildKit that is to import it"},

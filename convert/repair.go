@@ -30,17 +30,11 @@ type RepairOptions struct {
 	decoder *compress.Decoder
 }
 
-// RepairKind says what was repaired: a buildcache.Kind, or CacheInIndex.
-type RepairKind string
-
-// CacheInIndex is a tag that names an index with only one cache in it, which BuildKit takes for an image.
-const CacheInIndex RepairKind = "cache-in-index"
-
 // Repair is one thing that was repaired, or would be.
 type Repair struct {
-	Kind   RepairKind    `json:"kind"`
-	Digest digest.Digest `json:"digest,omitempty"` // the blob concerned
-	What   string        `json:"what"`
+	Kind   buildcache.Kind `json:"kind"`
+	Digest digest.Digest   `json:"digest,omitempty"` // the blob concerned
+	What   string          `json:"what"`
 }
 
 // RepairResult says what became of a cache, or would become of it.
@@ -122,7 +116,7 @@ type discarder interface {
 	DiscardDamaged(ctx context.Context, blob digest.Digest) (kept bool, err error)
 }
 
-func (r *repairer) note(kind RepairKind, blob digest.Digest, format string, args ...any) {
+func (r *repairer) note(kind buildcache.Kind, blob digest.Digest, format string, args ...any) {
 	r.result.Repairs = append(r.result.Repairs, Repair{Kind: kind, Digest: blob, What: fmt.Sprintf(format, args...)})
 }
 
@@ -218,7 +212,7 @@ func (r *repairer) findRoot(ctx context.Context, entry layout.Entry) (*layout.En
 		}
 		return nil, nil
 	}
-	r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root is taken from a base")
+	r.note(buildcache.RootDamaged, entry.Descriptor.Digest, "the root is taken from a base")
 	return found, nil
 }
 
@@ -229,7 +223,7 @@ func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout
 		return nil, err
 	}
 	if found != nil {
-		r.note(RepairKind(buildcache.RootMissing), entry.Descriptor.Digest, "the root is taken from a base")
+		r.note(buildcache.RootMissing, entry.Descriptor.Digest, "the root is taken from a base")
 		return found, nil
 	}
 	if r.result.Foreign = entry.IsForeign(); r.result.Foreign {
@@ -254,10 +248,10 @@ func (r *repairer) findUnnamed(ctx context.Context, entry layout.Entry) (*layout
 		return nil, err
 	}
 	if entry.Descriptor.Digest == "" {
-		r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag does not exist; the root %s gets it", other.Descriptor.Digest)
+		r.note(buildcache.RootMissing, other.Descriptor.Digest, "the tag does not exist; the root %s gets it", other.Descriptor.Digest)
 		return other, nil
 	}
-	r.note(RepairKind(buildcache.RootMissing), other.Descriptor.Digest, "the tag is pointed at the untagged root %s instead of %s, which is missing",
+	r.note(buildcache.RootMissing, other.Descriptor.Digest, "the tag is pointed at the untagged root %s instead of %s, which is missing",
 		other.Descriptor.Digest, entry.Descriptor.Digest)
 	return other, nil
 }
@@ -271,20 +265,11 @@ func (r *repairer) isAlone(ctx context.Context, entry layout.Entry) (bool, error
 
 // unwrap returns the one cache in an index, if nothing else is in it.
 func (r *repairer) unwrap(ctx context.Context, entry layout.Entry) (*layout.Entry, error) {
-	raw, err := layout.ReadBlob(ctx, r.place, entry.Descriptor, buildcache.MaxRoot)
-	if err != nil {
-		return nil, err
+	cache, err := layout.CacheIn(ctx, r.place, entry)
+	if cache != nil {
+		r.note(buildcache.CacheInIndex, cache.Descriptor.Digest, "the tag points to an index with a cache in it; it is pointed at the cache")
 	}
-	inside := buildcache.Successors(raw)
-	if len(inside) != 1 || !buildcache.IsManifestType(inside[0].MediaType) {
-		return nil, nil
-	}
-	cache, err := layout.Classify(ctx, r.place, layout.Entry{Descriptor: inside[0]})
-	if err != nil || cache.Kind != layout.KindCache {
-		return nil, err
-	}
-	r.note(CacheInIndex, cache.Descriptor.Digest, "the tag points to an index with a cache in it; it is pointed at the cache")
-	return &cache, nil
+	return cache, err
 }
 
 // load reads root and config of a cache, even if what the root says about the config is wrong. It returns nil if there is nothing
@@ -302,10 +287,10 @@ func (r *repairer) load(ctx context.Context, entry layout.Entry) (*layout.Cache,
 			return nil, err
 		}
 		if found != nil {
-			r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root is taken from a base")
+			r.note(buildcache.RootDamaged, entry.Descriptor.Digest, "the root is taken from a base")
 			return r.load(ctx, *found)
 		}
-		r.note(RepairKind(buildcache.RootDamaged), entry.Descriptor.Digest, "the root's bytes have another digest, %s; what they say about the layers is checked", is)
+		r.note(buildcache.RootDamaged, entry.Descriptor.Digest, "the root's bytes have another digest, %s; what they say about the layers is checked", is)
 		r.o.Deep, r.result.Checked = true, CheckedBytes // nothing that such a root says is known to be true
 		r.discard = append(r.discard, entry.Descriptor.Digest)
 	}
@@ -334,7 +319,7 @@ func (r *repairer) loadConfig(ctx context.Context, cache *layout.Cache) error {
 		}
 	}
 	if bytes := int64(len(raw)); bytes != config.Size {
-		r.note(RepairKind(buildcache.BlobSize), config.Digest, "the cache config has %d bytes, but the root says %d", bytes, config.Size)
+		r.note(buildcache.BlobSize, config.Digest, "the cache config has %d bytes, but the root says %d", bytes, config.Size)
 		cache.Root.Config.Size = bytes
 	}
 	cache.RawConfig = raw

@@ -95,7 +95,7 @@ func (r *repairer) configFromBase(ctx context.Context, config buildcache.Descrip
 	}
 	raw, err := layout.ReadBlob(ctx, base, config, buildcache.MaxConfig)
 	if err == nil {
-		r.note(RepairKind(kind), config.Digest, "the cache config is taken from a base")
+		r.note(kind, config.Digest, "the cache config is taken from a base")
 	}
 	return raw, err
 }

@@ -61,14 +61,14 @@ func (r *repairer) tellDropped(config *buildcache.Config, facts map[digest.Diges
 	for _, p := range problems {
 		unlisted = unlisted || p.Kind == buildcache.LayerUnlisted
 		if p.Kind == buildcache.RecordDigest {
-			r.note(RepairKind(p.Kind), p.Digest, "%s: %s; it is dropped", p.Where, p.Detail)
+			r.note(p.Kind, p.Digest, "%s: %s; it is dropped", p.Where, p.Detail)
 		}
 	}
 	told := map[digest.Digest]bool{}
 	for _, layer := range config.Layers {
 		if unlisted && facts[layer.Blob] == nil && !told[layer.Blob] {
 			told[layer.Blob] = true
-			r.note(RepairKind(buildcache.LayerUnlisted), layer.Blob, "the root does not list the layer; results that need it are dropped%s", r.guess())
+			r.note(buildcache.LayerUnlisted, layer.Blob, "the root does not list the layer; results that need it are dropped%s", r.guess())
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (r *repairer) describe(root *buildcache.Root, facts map[digest.Digest]*fact
 func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 	switch {
 	case !f.there && f.err != nil:
-		r.note(RepairKind(buildcache.LayerUnreadable), f.Digest, "the layer can't be unpacked; it is dropped, with the results that need it: %v", f.err)
+		r.note(buildcache.LayerUnreadable, f.Digest, "the layer can't be unpacked; it is dropped, with the results that need it: %v", f.err)
 		return
 	case f.held:
 		r.leave(buildcache.BlobDamaged, "layer", f.Digest, "the layer is damaged; a base has it intact, but the registry keeps its damaged copy: have an administrator "+
@@ -120,32 +120,32 @@ func (r *repairer) tell(was buildcache.Descriptor, f *fact) {
 		return
 	case !f.there && f.damaged:
 		r.discard = append(r.discard, f.Digest)
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged; it is dropped, with the results that need it")
+		r.note(buildcache.BlobDamaged, f.Digest, "the layer is damaged; it is dropped, with the results that need it")
 		return
 	case !f.there:
-		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing; it is dropped, with the results that need it")
+		r.note(buildcache.BlobMissing, f.Digest, "the layer is missing; it is dropped, with the results that need it")
 		return
 	case f.based && f.damaged:
-		r.note(RepairKind(buildcache.BlobDamaged), f.Digest, "the layer is damaged; it is taken from a base")
+		r.note(buildcache.BlobDamaged, f.Digest, "the layer is damaged; it is taken from a base")
 	case f.based:
-		r.note(RepairKind(buildcache.BlobMissing), f.Digest, "the layer is missing; it is taken from a base")
+		r.note(buildcache.BlobMissing, f.Digest, "the layer is missing; it is taken from a base")
 	}
 	if was.Size != f.Size {
-		r.note(RepairKind(buildcache.BlobSize), f.Digest, "the layer has %d bytes, but its descriptor says %d", f.Size, was.Size)
+		r.note(buildcache.BlobSize, f.Digest, "the layer has %d bytes, but its descriptor says %d", f.Size, was.Size)
 	}
 	if was.MediaType != f.MediaType {
-		r.note(RepairKind(buildcache.LayerMislabelled), f.Digest, "the layer's bytes are %s, but its descriptor says %s", f.MediaType, was.MediaType)
+		r.note(buildcache.LayerMislabelled, f.Digest, "the layer's bytes are %s, but its descriptor says %s", f.MediaType, was.MediaType)
 	}
 	if was.DiffID() != f.DiffID() {
 		kind := buildcache.LayerDiffID
 		if was.DiffID() == "" {
 			kind = buildcache.LayerNoDiffID
 		}
-		r.note(RepairKind(kind), f.Digest, "the layer's diffID is %s, but its descriptor says %q", f.DiffID(), was.DiffID())
+		r.note(kind, f.Digest, "the layer's diffID is %s, but its descriptor says %q", f.DiffID(), was.DiffID())
 	}
 	if _, err := was.CreatedAt(); err != nil {
 		delete(f.Annotations, buildcache.AnnotationCreatedAt)
-		r.note(RepairKind(buildcache.LayerCreatedAt), f.Digest, "the layer's creation time is invalid; it is left out")
+		r.note(buildcache.LayerCreatedAt, f.Digest, "the layer's creation time is invalid; it is left out")
 	}
 }
 
@@ -181,7 +181,7 @@ func (r *repairer) relist(ctx context.Context, cache *layout.Cache, facts map[di
 		}
 		cache.Config.Layers[i].Blob = now
 		if !told[old] {
-			r.note(RepairKind(buildcache.LayerUnlisted), old, "the cache config references a layer that the root lists as %s (found %s)", now, how)
+			r.note(buildcache.LayerUnlisted, old, "the cache config references a layer that the root lists as %s (found %s)", now, how)
 			told[old] = true
 		}
 	}

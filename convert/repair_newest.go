@@ -62,7 +62,7 @@ func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repa
 		which = "the given root"
 	}
 	return &Repair{
-		Kind: RepairKind(buildcache.RootMissing), Digest: root.Descriptor.Digest,
+		Kind: buildcache.RootMissing, Digest: root.Descriptor.Digest,
 		What: fmt.Sprintf("the tag %s is pointed at %s, %s", tag, which, root.Descriptor.Digest),
 	}, nil
 }

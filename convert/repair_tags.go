@@ -92,7 +92,7 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 		return nil, nil, err
 	}
 	if done != nil && salvaged.Fault != layout.IndexUnreadable {
-		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), What: string(salvaged.Fault) + ", but there are caches"})
+		repairs = append(repairs, Repair{Kind: buildcache.IndexInvalid, What: string(salvaged.Fault) + ", but there are caches"})
 	}
 	if done != nil {
 		repairs = append(repairs, *done)
@@ -122,7 +122,7 @@ func viewOf(ctx context.Context, place layout.Place, dir restorer) (layout.Place
 // fillIn adds to the intact entries of an index what can be made out of the rest, and says what can't.
 func fillIn(ctx context.Context, place layout.Source, salvaged *layout.Salvaged) (repairs []Repair, err error) {
 	note := func(blob digest.Digest, what string) {
-		repairs = append(repairs, Repair{Kind: RepairKind(buildcache.IndexInvalid), Digest: blob, What: what})
+		repairs = append(repairs, Repair{Kind: buildcache.IndexInvalid, Digest: blob, What: what})
 	}
 	note("", fmt.Sprintf("%s; %d of its entries can be read and stay; its old bytes are kept as %s", salvaged.Fault, len(salvaged.Index.Entries), salvaged.Aside))
 	for _, what := range salvaged.Changed {
@@ -285,7 +285,7 @@ func repairDoubled(ctx context.Context, place layout.Place, same []layout.Entry,
 	*entry = same[stays]
 	root := entry.Descriptor
 	done := &Repair{
-		Kind: RepairKind(buildcache.TagShadowed), Digest: root.Digest,
+		Kind: buildcache.TagShadowed, Digest: root.Digest,
 		What: fmt.Sprintf("%d entries have the tag %s; it points to %s, and the others are removed", len(same), same[0].Tag, root.Digest),
 	}
 	if !writes {
@@ -314,7 +314,7 @@ func repairUntagged(
 		tag = "untagged-" + entry.Descriptor.Digest.Encoded()[:shown]
 	}
 	tagged[tag] = []layout.Entry{*entry}
-	done := &Repair{Kind: RepairKind(buildcache.Untagged), Digest: entry.Descriptor.Digest, What: "the cache has no tag; it gets the tag " + tag}
+	done := &Repair{Kind: buildcache.Untagged, Digest: entry.Descriptor.Digest, What: "the cache has no tag; it gets the tag " + tag}
 	untagger, ok := place.(layout.Untagger)
 	if !writes || !ok {
 		return done, nil

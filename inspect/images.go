@@ -31,7 +31,7 @@ func soften(problems []buildcache.Problem) {
 	}
 }
 
-// verifyImages hashes what the images of a place reach, except what is in done.
+// verifyImages hashes what the images of a place reach, except what is in done, and finds caches that were put into an index like one.
 func verifyImages(
 	ctx context.Context, src layout.Source, entries []layout.Entry, done map[digest.Digest]bool, o Options,
 ) ([]buildcache.Problem, error) {
@@ -39,6 +39,11 @@ func verifyImages(
 	for _, entry := range entries {
 		if !entry.Kind.IsImage() {
 			continue
+		}
+		if cache, err := layout.CacheIn(ctx, src, entry); err == nil && cache != nil { // what is wrong with the index is found below
+			p := buildcache.NewProblem(buildcache.CacheInIndex, "index", "").On(cache.Descriptor.Digest)
+			p.Cache = entry.Tag
+			problems = append(problems, p)
 		}
 		err := layout.Walk(ctx, src, entry.Descriptor, func(n layout.Node) error {
 			if done[n.Digest] {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ocicache/ocicache/buildcache"
 	"github.com/ocicache/ocicache/inspect"
@@ -447,6 +448,15 @@ var damages = []struct {
 		p.overwrite(layers[0].Digest, flip(p.read(layers[0].Digest), 20))
 		return layers[0].Digest
 	}, []finding{{buildcache.BlobDamaged, fails, "image sha256:abd69b3058504bbcbc011da4a46957482a0e3efbaf530e5ac525f5b7255badd0"}}},
+	{"cache in an index", "artifact-gzip", false, func(p *patient) digest.Digest {
+		root := p.rootDigest()
+		index := p.add([]byte(fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+			ocispec.MediaTypeImageManifest, root, len(p.read(root)))))
+		p.editIndex(func(x *buildcache.Index) {
+			x.Entries[0].MediaType, x.Entries[0].Digest, x.Entries[0].Size = ocispec.MediaTypeImageIndex, index, int64(len(p.read(index)))
+		})
+		return root
+	}, []finding{{buildcache.CacheInIndex, lost, "index"}}},
 	{"incomplete image", "inline-image", false, func(p *patient) digest.Digest {
 		layers := buildcache.Successors(p.read(p.rootDigest()))
 		p.remove(layers[0].Digest)

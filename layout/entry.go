@@ -179,6 +179,23 @@ func Classify(ctx context.Context, src Source, entry Entry) (Entry, error) {
 	return entry, nil
 }
 
+// CacheIn returns the one cache in an index if nothing else is in it, else nil. BuildKit takes such an index for an image.
+func CacheIn(ctx context.Context, src Source, entry Entry) (*Entry, error) {
+	raw, err := ReadBlob(ctx, src, entry.Descriptor, buildcache.MaxRoot)
+	if err != nil {
+		return nil, err
+	}
+	inside := buildcache.Successors(raw)
+	if len(inside) != 1 || !buildcache.IsManifestType(inside[0].MediaType) {
+		return nil, nil
+	}
+	cache, err := Classify(ctx, src, Entry{Descriptor: inside[0]})
+	if err != nil || cache.Kind != KindCache {
+		return nil, err
+	}
+	return &cache, nil
+}
+
 // Look says what the root is, judging by its bytes. Places that read roots to list them call it, so that nobody reads them again. It
 // returns the media type that a cache's root states, "" for other roots.
 func (e *Entry) Look(raw []byte) (mediaType string) {

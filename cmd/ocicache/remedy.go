@@ -118,6 +118,8 @@ func (s subject) repaired(kind buildcache.Kind) string {
 		return s.asks("whether the root has the layer under another digest", "takes that one, or drops the results that BuildKit drops")
 	case buildcache.RecordDigest:
 		return s.writes() + " drops the record"
+	case buildcache.CacheInIndex:
+		return s.writes() + " points the tag at the cache"
 	}
 	return ""
 }
@@ -158,6 +160,8 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 			p.Remedy = s.ofArchive(*p, others)
 		case from.Reference.IsFar() && p.Kind == buildcache.BlobDamaged:
 			p.Remedy = s.of(*p).kept()
+		case from.Reference.IsFar() && p.Kind == buildcache.RootMissing: // the registry has no such tag then
+			p.Remedy = "copy the cache there again; or export it again"
 		case from.Reference.IsFar() && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
 			p.Remedy = s.of(*p).far()
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):

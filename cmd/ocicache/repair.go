@@ -303,7 +303,7 @@ func (r repairResult) render(w io.Writer) error {
 	if r.Others > 0 {
 		say(w, "%s: images are not looked into, nor repaired: %s\n", r.Path, english.Plural(r.Others, "entry", "entries"))
 	}
-	isMended := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.IndexInvalid) }
+	isMended := func(done convert.Repair) bool { return done.Kind == buildcache.IndexInvalid }
 	fate := removedByGC(r.Path)
 	switch {
 	case !r.Written && slices.ContainsFunc(r.Layout, isMended):
@@ -348,7 +348,7 @@ func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	}
 	dropped := func(done convert.Repair) bool { return isMissing(buildcache.Kind(done.Kind)) }
 	left := func(p buildcache.Problem) bool { return isMissing(p.Kind) }
-	gotTag := func(done convert.Repair) bool { return done.Kind == convert.RepairKind(buildcache.RootMissing) }
+	gotTag := func(done convert.Repair) bool { return done.Kind == buildcache.RootMissing }
 	named := func(done convert.Repair) bool { return gotTag(done) && done.Digest == c.From }
 	return (slices.ContainsFunc(c.Repairs, dropped) || slices.ContainsFunc(c.Left, left)) && (slices.ContainsFunc(r.Layout, named) || slices.ContainsFunc(c.Repairs, gotTag))
 }
@@ -389,7 +389,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	default:
 		say(w, "%s: dry run, nothing was written\n", name)
 	}
-	for _, alike := range alikeBy(c.Repairs, func(done convert.Repair) convert.RepairKind { return done.Kind }) {
+	for _, alike := range alikeBy(c.Repairs, func(done convert.Repair) buildcache.Kind { return done.Kind }) {
 		renderRepairs(w, alike)
 	}
 	r.renderLost(w, c)

@@ -9,15 +9,13 @@ import (
 
 // undo says how what was dropped of a cache comes back if its blobs are found, "" if it doesn't. In a directory the old root stays until gc.
 func (r repairResult) undo(c *convert.RepairResult) string {
-	isAny := func(kinds ...convert.RepairKind) bool {
+	isAny := func(kinds ...buildcache.Kind) bool {
 		return slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool { return slices.Contains(kinds, done.Kind) })
 	}
-	const missing, damaged = convert.RepairKind(buildcache.BlobMissing), convert.RepairKind(buildcache.BlobDamaged)
-	const rootMissing, rootDamaged = convert.RepairKind(buildcache.RootMissing), convert.RepairKind(buildcache.RootDamaged)
 	switch {
-	case r.isFar || !c.Written || c.Lost.Results == 0 || !isAny(missing, damaged):
+	case r.isFar || !c.Written || c.Lost.Results == 0 || !isAny(buildcache.BlobMissing, buildcache.BlobDamaged):
 		return ""
-	case isAny(rootMissing, rootDamaged, convert.CacheInIndex): // the tag named something else
+	case isAny(buildcache.RootMissing, buildcache.RootDamaged, buildcache.CacheInIndex): // the tag named something else
 		return ""
 	}
 	return mention(onPath("repair", r.Path, "--root", c.From.String(), "--tag", "NEW", "--base", "PLACE", "--write")) +
