@@ -67,6 +67,37 @@ func nameNewest(ctx context.Context, place layout.Place, o RepairOptions) (*Repa
 	}, nil
 }
 
+// HopelessError says that a root without a tag gets none, because RepairCache can't repair the cache.
+type HopelessError struct {
+	Result *RepairResult // what RepairCache found
+}
+
+func (e *HopelessError) Error() string {
+	return fmt.Sprintf("the root %s gets no tag, as the cache can't be repaired", e.Result.From)
+}
+
+// checkHope fails with a *HopelessError if the cache that has got a tag in a view can't be repaired.
+func (o RepairOptions) checkHope(ctx context.Context, view layout.Place, root digest.Digest) error {
+	entries, err := layout.Survey(ctx, view)
+	if err != nil {
+		return err
+	}
+	o.Write = false
+	for _, entry := range entries {
+		if entry.Descriptor.Digest != root || entry.Tag == "" {
+			continue
+		}
+		result, err := RepairCache(ctx, view, entry, o)
+		if err != nil {
+			return err
+		}
+		if len(result.Left) > 0 {
+			return &HopelessError{result}
+		}
+	}
+	return nil
+}
+
 // newest returns the wanted root, or else the newest unnamed cache root in a place; nil if there is none.
 func newest(ctx context.Context, place layout.Source, want digest.Digest) (*layout.Entry, error) {
 	if unnamer, ok := place.(layout.Unnamer); ok && want == "" {

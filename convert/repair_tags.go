@@ -38,7 +38,7 @@ func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock fun
 // RepairIndex repairs the list of a layout's entries if it can't be read, is missing, or names nothing although there are caches.
 // Intact entries stay, and so do others that can be made out and whose roots are there. If no cache is left in the list, the newest
 // unnamed one, or Root, gets the tag latest. If Tag is another one, only Root gets it, and without Root nothing is changed
-// unless the tag is found. All of that is one change, and the bytes of a list that can't be read are kept
+// unless the tag is found. If the cache can't be repaired, it gets no tag: that is a *HopelessError. All of that is one change, and the bytes of a list that can't be read are kept
 // beside it. Other places have no such list.
 //
 // It returns the place to continue with: without Write, a view of what there would be.
@@ -87,6 +87,12 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 	done, err := nameWanted(ctx, view, o)
 	if err == nil && done != nil && salvaged.Fault != layout.IndexUnreadable {
 		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
+	}
+	if err == nil && done != nil && o.Write {
+		err = o.checkHope(ctx, view, done.Digest)
+	}
+	if errors.As(err, new(*HopelessError)) && salvaged.Fault == layout.IndexUnreadable { // what can be read of it is restored all the same
+		view, done, err = dir.Assume(salvaged.Index), nil, nil
 	}
 	if err != nil {
 		return nil, nil, err

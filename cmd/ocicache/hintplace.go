@@ -36,7 +36,7 @@ func (a *app) hintPlace(err error) string {
 	case errors.As(err, &surplus):
 		return a.hintSurplus(surplus)
 	case errors.As(err, &half):
-		return inspect.RemedyInterrupted + ", and " + mention(a.repeated(a.running.CommandPath(), "root", half.Root.String())) + " drops it"
+		return inspect.RemedyInterrupted + ", and " + mention(a.repeated(a.running.CommandPath(), "root", half.Root.String())) + " drops that, if anything is left"
 	case errors.As(err, &kept):
 		return a.hintKept(err, kept)
 	case errors.Is(err, convert.ErrNoUntag):

@@ -199,6 +199,12 @@ func (r *repairResult) repair(ctx context.Context, from *places.Opened, place la
 		}
 	}
 	place, done, err := convert.RepairIndex(ctx, place, o)
+	var hopeless *convert.HopelessError
+	if errors.As(err, &hopeless) {
+		hopeless.Result.Tag = "" // it was one in a view only
+		r.Caches = append(r.Caches, hopeless.Result)
+		return nil
+	}
 	if r.Layout = done; err != nil {
 		return err
 	}
@@ -336,7 +342,7 @@ func (r repairResult) renderInterrupted(w io.Writer, c *convert.RepairResult) {
 		return
 	}
 	say(w, "  it had no tag, and blobs are missing: %s, and nothing is lost\n", inspect.RemedyAgain)
-	if len(c.Left) == 0 {
+	if len(c.Left) == 0 && r.withBase != "" { // with a base it does not
 		say(w, "  --write alone refuses to drop what is missing; with --root %s it is done\n", c.From)
 	}
 }
@@ -375,6 +381,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		say(w, "%s: repaired, root %s, but not finished: %s\n", name, c.To, strings.TrimPrefix(c.Error, name+": "))
 	case c.Err != nil:
 		say(w, "%s: NOT REPAIRED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
+	case len(c.Left) > 0 && c.Tag == "":
+		say(w, "%s: NOT REPAIRED, and it gets no tag; found:\n", name)
 	case len(c.Left) > 0:
 		say(w, "%s: NOT REPAIRED, its tag was not moved; found:\n", name)
 	case c.Foreign:
