@@ -36,7 +36,7 @@ func FailureOf(err error) (Failure, bool) {
 	broken := status >= http.StatusInternalServerError && status != http.StatusNotImplemented
 	failure := Failure{
 		Host:     request.host,
-		Stored:   request.stored,
+		Stored:   errors.As(err, new(*storedError)),
 		Down:     broken || status == 0 && isBroken(request.err),
 		Answered: broken && status != http.StatusServiceUnavailable,
 		Busy:     status == http.StatusTooManyRequests,
@@ -52,13 +52,17 @@ func FailureOf(err error) (Failure, bool) {
 	return failure, true
 }
 
-// ofStored marks the error of a request for a manifest or a blob.
+// storedError is that of a request for a manifest or a blob.
+type storedError struct{ error }
+
+func (e *storedError) Unwrap() error { return e.error }
+
+// ofStored marks the error of a request for a manifest or a blob. The error itself stays as it is: what was stopped by it wraps it too.
 func ofStored(err error) error {
-	var request *requestError
-	if errors.As(err, &request) {
-		request.stored = true
+	if err == nil {
+		return nil
 	}
-	return err
+	return &storedError{err}
 }
 
 // HadAnswered reports whether an error is from a registry that had answered before, so that there is one at that address.

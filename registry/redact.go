@@ -29,7 +29,6 @@ type requestError struct {
 	repository, what string
 	host             string
 	answered         bool // whether the registry had answered anything before
-	stored           bool // whether it was asked for a manifest or a blob
 	err              error
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocicache/ocicache/buildcache"
+	"github.com/ocicache/ocicache/internal/parallel"
 	"github.com/ocicache/ocicache/internal/registrytest"
 	"github.com/ocicache/ocicache/layout"
 )
@@ -465,5 +466,19 @@ func TestNotRefusedForCredentials(t *testing.T) {
 			}
 			refused(t, newPusher(t, server, "user:secret").cache("l", "docker-list-gzip"), AboutForm)
 		})
+	}
+}
+
+// TestStoredByOne says that a request for a blob that ends because another request failed leaves the other's error as it is: several
+// can end so at once.
+func TestStoredByOne(t *testing.T) {
+	t.Parallel()
+	first := &requestError{repository: "docker://a/b", host: "a", what: "list the tags", err: io.ErrUnexpectedEOF}
+	stopped := ofStored(&parallel.StoppedError{Err: first})
+	if of, ok := FailureOf(stopped); !ok || !of.Stored {
+		t.Errorf("of the blob: %+v", of)
+	}
+	if of, ok := FailureOf(first); !ok || of.Stored {
+		t.Errorf("of the other request: %+v", of)
 	}
 }
