@@ -83,17 +83,7 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 			return nil, nil, err
 		}
 	}
-	view := dir.Assume(salvaged.Index)
-	done, err := nameWanted(ctx, view, o)
-	if err == nil && done != nil && salvaged.Fault != layout.IndexUnreadable {
-		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
-	}
-	if err == nil && done != nil && o.Write {
-		err = o.checkHope(ctx, view, done.Digest)
-	}
-	if errors.As(err, new(*HopelessError)) && salvaged.Fault == layout.IndexUnreadable { // what can be read of it is restored all the same
-		view, done, err = dir.Assume(salvaged.Index), nil, nil
-	}
+	view, done, err := nameInView(ctx, dir, salvaged, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,6 +101,25 @@ func repairIndex(ctx context.Context, place layout.Place, dir restorer, o Repair
 		err = dir.RestoreIndex(ctx, salvaged, index)
 	}
 	return view, repairs, err
+}
+
+// nameInView does what nameWanted does in a view of what was salvaged, which it returns.
+func nameInView(ctx context.Context, dir restorer, salvaged *layout.Salvaged, o RepairOptions) (view *layout.Dir, done *Repair, err error) {
+	view = dir.Assume(salvaged.Index)
+	if done, err = nameWanted(ctx, view, o); err != nil || done == nil {
+		return view, nil, err
+	}
+	unreadable := salvaged.Fault == layout.IndexUnreadable
+	if !unreadable {
+		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
+	}
+	if err == nil && o.Write {
+		err = o.checkHope(ctx, view, done.Digest)
+	}
+	if unreadable && errors.As(err, new(*HopelessError)) { // what can be read of it is restored all the same
+		return dir.Assume(salvaged.Index), nil, nil
+	}
+	return view, done, err
 }
 
 // viewOf returns a view of a layout as it is, or the layout itself if it is one.

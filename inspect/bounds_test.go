@@ -224,7 +224,7 @@ func TestVerifyUnknownReach(t *testing.T) {
 	report, err := inspect.VerifyAll(t.Context(), p.open(), inspect.Options{})
 	p.must(err)
 	at := slices.IndexFunc(report.Problems, func(p buildcache.Problem) bool { return p.Kind == buildcache.Unreachable })
-	if at < 0 || !strings.Contains(report.Problems[at].Detail, "can't tell what images reach") || report.Problems[at].Remedy != "repair what is damaged first" {
+	if at < 0 || !strings.Contains(report.Problems[at].Detail, "can't tell which blobs are needed") || report.Problems[at].Remedy != "repair what is damaged first" {
 		t.Errorf("got %+v", report.Problems)
 	}
 }

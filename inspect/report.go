@@ -330,7 +330,7 @@ func verifyBeside(
 		return nil, context.Cause(ctx)
 	case err != nil:
 		// An image that is not whole, or a root that can't be read as anything.
-		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "can't tell what images reach: "+err.Error())
+		p := buildcache.NewProblem(buildcache.Unreachable, "blobs", "can't tell which blobs are needed: "+err.Error())
 		p.Remedy = "repair what is damaged first" // nothing may be deleted until it is known what is needed
 		problems = append(problems, p)
 	case len(unreached.Blobs) > 0:

@@ -303,8 +303,8 @@ func (r *Repository) readRoot(ctx context.Context, which string) (raw []byte, er
 
 // CheckTag refuses what can't be a tag in a registry.
 func (r *Repository) CheckTag(tag string) error {
-	if _, err := reference.WithTag(r.name, tag); err != nil {
-		return fmt.Errorf("%w: %s: %w", layout.ErrReference, tag, err)
+	if err := layout.CheckNewTag(tag); err != nil {
+		return fmt.Errorf("%w: %w", layout.ErrReference, err)
 	}
 	return nil
 }

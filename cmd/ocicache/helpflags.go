@@ -103,7 +103,7 @@ func dashed(flags []*pflag.Flag) (names []string) {
 func accessTopic() *cobra.Command {
 	topic := &cobra.Command{Use: "access", Short: "Flags for reaching registries"}
 	like := &cobra.Command{Use: "access"}
-	addRegistryFlags(like)
+	addRegistryFlags(like).addGiveUp()
 	var flags []*pflag.Flag
 	like.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, f) })
 	topic.Long = "ocicache uses the credentials, certificates and mirrors of skopeo and podman; flags take precedence. If both ends of a command are in\n" +

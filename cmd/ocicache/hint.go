@@ -66,8 +66,8 @@ func (a *app) hintUsage(err error) string {
 	case errors.As(err, &expression):
 		return fmt.Sprintf("--match takes shell patterns, not regular expressions, and matches the whole tag: * stands for anything, such as --match %s; "+
 			"for several patterns, repeat the flag", quoted(shellPattern(expression.pattern, expression.tags)))
-	case errors.As(err, &tag) && tag.Meant != "":
-		return "only directories and archives can have / in their tags, registries can't; did you mean " + quoted(tag.Meant) + "?"
+	case errors.As(err, &tag):
+		return a.hintTag(tag)
 	case errors.As(err, &either):
 		return a.hintEither(either)
 	case errors.As(err, &age) && age.Meant != "":
@@ -88,6 +88,17 @@ func (a *app) hintUsage(err error) string {
 	return ""
 }
 
+// hintTag is about a tag that registries don't take.
+func (a *app) hintTag(e *layout.TagError) string {
+	switch {
+	case a.running != nil && a.running.Flags().Lookup("exclude") != nil:
+		return "registries take no such tag: leave it out with --exclude " + quoted(e.Tag) + ", or give the cache another tag"
+	case e.Meant != "":
+		return "registries take no tags with a / in them; did you mean " + quoted(e.Meant) + "?"
+	}
+	return ""
+}
+
 // asWhole says how archives are written.
 const asWhole = "an archive can't be changed once written: make one with pack, or copy or convert one cache to oci-archive:FILE"
 
@@ -96,8 +107,8 @@ func (a *app) hintAsWhole() string {
 	if a.running == nil || a.running.Name() != "repair" {
 		return asWhole
 	}
-	return "an archive can't be repaired; while it can be read, " + a.mentionUnpack("") + " makes a layout of it, lost volumes included that can be rebuilt, " +
-		"and pack makes an archive of that"
+	return "an archive can't be repaired: if it is damaged, copy it again from an intact original; while it can be read, " + a.mentionUnpack("") +
+		" makes a layout of it, lost volumes included that can be rebuilt, and pack makes an archive of that"
 }
 
 // hintNotThere suggests what a path to nothing probably meant.

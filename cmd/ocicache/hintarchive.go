@@ -90,7 +90,7 @@ func (a *app) hintNotArchive() string {
 			}
 		}
 	}
-	return "a file is taken for an archive: a tar with an OCI layout in it, as pack writes it"
+	return "a file is taken for an archive: a tar with an OCI layout in it, as pack writes it; if it is one, its beginning is damaged: copy it again"
 }
 
 // isReceipt reports whether a file is a receipt. A file that does not begin like one is not read.

@@ -83,6 +83,7 @@ var otherWords = []otherWord{
 	{aFlag, "filter until", "older-than", "use --older-than AGE"},
 	{aFlag, "include", "match", ""},
 	{aFlag, "n", "dry-run", ""},
+	{aFlag, "n dry-run", "write", "nothing is changed without --write"},
 	{aFlag, "dry-run", "state", "use 'ocicache migrate check PLAN' to see what would be done"},
 	{aFlag, "form", "to", ""},
 	{aFlag, "force", "force-compression", ""},

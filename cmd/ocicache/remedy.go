@@ -41,6 +41,19 @@ func (s subject) far() string {
 		" then restores it; or export the cache to a repository on another registry"
 }
 
+// ofFar says what helps with a problem in a registry that helps nowhere else, "" if that is the same as elsewhere.
+func (s subject) ofFar(kind buildcache.Kind) string {
+	switch kind { //nolint:exhaustive // the others are not that registry's
+	case buildcache.BlobDamaged:
+		return s.kept()
+	case buildcache.RootMissing: // the registry has no such tag then
+		return "copy the cache there again; or export it again"
+	case buildcache.ConfigDamaged, buildcache.RootDamaged:
+		return s.far()
+	}
+	return ""
+}
+
 // writes names the command that repairs the subject, and before it the one that gives it a tag, if it has none to move.
 func (s subject) writes(more ...string) string {
 	if s.ref.Digest == "" {
@@ -158,12 +171,8 @@ func (a *app) fitRemedies(from *places.Opened, problems []buildcache.Problem) {
 			p.Remedy = a.requiredRemedy(from.Reference.Path)
 		case inArchive:
 			p.Remedy = s.ofArchive(*p, others)
-		case from.Reference.IsFar() && p.Kind == buildcache.BlobDamaged:
-			p.Remedy = s.of(*p).kept()
-		case from.Reference.IsFar() && p.Kind == buildcache.RootMissing: // the registry has no such tag then
-			p.Remedy = "copy the cache there again; or export it again"
-		case from.Reference.IsFar() && (p.Kind == buildcache.ConfigDamaged || p.Kind == buildcache.RootDamaged):
-			p.Remedy = s.of(*p).far()
+		case from.Reference.IsFar() && s.of(*p).ofFar(p.Kind) != "":
+			p.Remedy = s.of(*p).ofFar(p.Kind)
 		case refuses && (p.Kind == buildcache.Unreachable || p.Kind == buildcache.Leftover):
 			p.Remedy = "repair what is missing first; it may be among these, so gc removes nothing until then"
 		default:

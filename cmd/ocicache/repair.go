@@ -84,7 +84,7 @@ func (r *repairResult) wouldBase(c *convert.RepairResult) bool {
 	if r.withBase == "" || c.Written || c.Lost.Results == 0 && len(c.Left) == 0 {
 		return false
 	}
-	return slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool { return r.isMissing(buildcache.Kind(done.Kind)) }) ||
+	return slices.ContainsFunc(c.Repairs, func(done convert.Repair) bool { return r.isMissing(done.Kind) }) ||
 		slices.ContainsFunc(c.Left, func(p buildcache.Problem) bool { return r.isMissing(p.Kind) })
 }
 
@@ -93,7 +93,7 @@ func (r *repairResult) isMissing(kind buildcache.Kind) bool {
 	switch kind { //nolint:exhaustive // no others are
 	case buildcache.BlobMissing, buildcache.ConfigMissing, buildcache.RootMissing:
 		return true
-	case buildcache.BlobDamaged, buildcache.ConfigDamaged, buildcache.RootDamaged:
+	case buildcache.BlobDamaged, buildcache.ConfigDamaged, buildcache.RootDamaged, buildcache.RootInvalid:
 		return !r.isFar
 	}
 	return false
@@ -352,7 +352,7 @@ func (r repairResult) wasUnnamed(c *convert.RepairResult) bool {
 	isMissing := func(kind buildcache.Kind) bool {
 		return kind == buildcache.BlobMissing || kind == buildcache.ConfigMissing
 	}
-	dropped := func(done convert.Repair) bool { return isMissing(buildcache.Kind(done.Kind)) }
+	dropped := func(done convert.Repair) bool { return isMissing(done.Kind) }
 	left := func(p buildcache.Problem) bool { return isMissing(p.Kind) }
 	gotTag := func(done convert.Repair) bool { return done.Kind == buildcache.RootMissing }
 	named := func(done convert.Repair) bool { return gotTag(done) && done.Digest == c.From }
@@ -371,6 +371,14 @@ func (r repairResult) nothing() string {
 	return found
 }
 
+// fateOfTag says what a repair did not do to the tag of a cache that it can't repair.
+func fateOfTag(c *convert.RepairResult) string {
+	if c.Tag == "" {
+		return "and it gets no tag"
+	}
+	return "its tag was not moved"
+}
+
 func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	name := r.Path
 	if c.Tag != "" {
@@ -381,10 +389,8 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 		say(w, "%s: repaired, root %s, but not finished: %s\n", name, c.To, strings.TrimPrefix(c.Error, name+": "))
 	case c.Err != nil:
 		say(w, "%s: NOT REPAIRED: %s\n", name, strings.TrimPrefix(c.Error, name+": "))
-	case len(c.Left) > 0 && c.Tag == "":
-		say(w, "%s: NOT REPAIRED, and it gets no tag; found:\n", name)
 	case len(c.Left) > 0:
-		say(w, "%s: NOT REPAIRED, its tag was not moved; found:\n", name)
+		say(w, "%s: NOT REPAIRED, %s; found:\n", name, fateOfTag(c))
 	case c.Foreign:
 		say(w, "%s: skipped: %s is missing or unreadable, and was not a cache\n", name, c.From)
 		return

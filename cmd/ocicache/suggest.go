@@ -55,10 +55,20 @@ func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
 		name := unknown.GetSpecifiedName()
-		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 { // one dash instead of two
-			name = word
+		path := ""
+		if short := unknown.GetSpecifiedShortnames(); len(short) > 1 { // one dash instead of two, or a path
+			name, _, _ = strings.Cut(short, "=")
+			path = "a path that starts with - is written ./-" + short
 		}
-		err = &wordError{err, flagsMeant(cmd, name)}
+		advice := flagsMeant(cmd, name)
+		switch {
+		case path == "" || cmd.Flags().Lookup(name) != nil:
+		case advice == "":
+			advice = path
+		default:
+			advice += " (" + path + ")"
+		}
+		err = &wordError{err, advice}
 	}
 	return &usageError{err}
 }
