@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -217,7 +218,8 @@ func FuzzParseIndex(f *testing.F) {
 		}
 		index, err := buildcache.ParseIndex(raw)
 		var before, after ocispec.Index
-		if readable := json.Unmarshal(raw, &before); (readable == nil) != (err == nil) {
+		several := err != nil && strings.Contains(err.Error(), "several lists")
+		if readable := json.Unmarshal(raw, &before); (readable == nil) != (err == nil || several) {
 			t.Fatalf("BuildKit: %v\nParseIndex: %v", readable, err)
 		}
 		if err != nil {

@@ -32,8 +32,13 @@ type Index struct {
 // NewIndex returns the index of an empty layout.
 func NewIndex() *Index { return &Index{schemaVersion: 2, mediaType: MediaTypeOCIIndex, lists: 1} }
 
+// errLists says that an index has several lists of entries. Readers take the entries of one of them, and whoever writes the index
+// again loses those of the others.
+var errLists = errors.New("it has several lists of manifests")
+
 // ParseIndex reads index.json. It does not add a mediaType, which old BuildKits don't write. It fails on bytes that BuildKit
-// could not read, with a *SizeError above MaxIndex, and with a *ValuesError if there are too many values.
+// could not read or that have several lists of entries, with a *SizeError above MaxIndex, and with a *ValuesError if there are too
+// many values.
 func ParseIndex(raw []byte) (*Index, error) {
 	if len(raw) > MaxIndex {
 		return nil, &SizeError{What: "index.json", Size: int64(len(raw)), Limit: MaxIndex}
@@ -50,7 +55,9 @@ func ParseIndex(raw []byte) (*Index, error) {
 	if err := decodeObject(raw, &index.extra, index.fields()...); err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
-	index.lists = countLists(raw)
+	if index.lists = countLists(raw); index.lists > 1 {
+		return nil, fmt.Errorf("index.json: %w", errLists)
+	}
 	return index, nil
 }
 
@@ -85,11 +92,10 @@ func countLists(raw []byte) (lists int) {
 	return lists
 }
 
-// ErrNoList says that an index does not have exactly one list of entries: it has none, several, or null. Readers take that for
-// no entries at all, or for the entries of one of the lists.
-var ErrNoList = errors.New("it has no list of manifests, or several")
+// ErrNoList says that an index has no list of entries, or null. Readers take that for no entries at all.
+var ErrNoList = errors.New("it has no list of manifests")
 
-// CheckList fails with ErrNoList unless there is exactly one list. It is for callers that act on what a list lacks.
+// CheckList fails with ErrNoList unless there is a list. It is for callers that act on what a list lacks.
 func (x *Index) CheckList() error {
 	if x.lists != 1 {
 		return ErrNoList

@@ -70,7 +70,7 @@ func TestSalvageIndex(t *testing.T) {
 		{"more behind it", list(b) + `,{"digest":"x"}]}`, list(b), nil, ""},
 		{"no object", `[` + b + `]`, list(""), nil, `[` + b + `]`},
 	} {
-		if _, err := buildcache.ParseIndex([]byte(tt.text)); err == nil && tt.name != "two lists" {
+		if _, err := buildcache.ParseIndex([]byte(tt.text)); err == nil {
 			t.Errorf("%s: nothing is wrong with it", tt.name)
 		}
 		index, torn, changed := buildcache.SalvageIndex([]byte(tt.text))

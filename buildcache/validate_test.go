@@ -69,7 +69,7 @@ func readDamaged(tb testing.TB) map[string]damaged {
 var outside = []buildcache.Kind{
 	buildcache.RootMissing, buildcache.RootDamaged, buildcache.RootInvalid, buildcache.ConfigMissing, buildcache.ConfigDamaged,
 	buildcache.ConfigInvalid, buildcache.LayerDiffID, buildcache.LayerMislabelled, buildcache.LayerUnreadable, buildcache.LayerTOC, buildcache.BlobMissing,
-	buildcache.BlobDamaged, buildcache.IndexInvalid, buildcache.TagShadowed, buildcache.Untagged, buildcache.Unreachable, buildcache.Leftover,
+	buildcache.BlobDamaged, buildcache.IndexInvalid, buildcache.TagShadowed, buildcache.CacheInIndex, buildcache.Untagged, buildcache.Unreachable, buildcache.Leftover,
 	buildcache.RegistryForm, buildcache.RegistryConfigType, buildcache.RegistryRootSize, buildcache.RegistryLayerSize,
 	buildcache.KeysOutdated, buildcache.VolumeLost,
 }
