@@ -161,6 +161,7 @@ type collector struct {
 	result *GCResult
 	stores []*store
 	noted  durable.Item             // index.json, before it was last read
+	tries  int                      // how often it was found out what is needed
 	coming map[digest.Digest][]byte // what a dry run assumes to be written before the garbage collection
 }
 
@@ -193,7 +194,7 @@ func (c *collector) collect(ctx context.Context) error {
 	}
 	strange := len(c.result.Strange)
 	defer c.forgetKept()
-	for range readTries {
+	for c.tries < readTries {
 		c.forgetKept()
 		c.result.Kept, c.result.Young, c.result.Strange = Amount{}, Amount{}, c.result.Strange[:strange]
 		reached, err := c.reachAll(ctx)
@@ -211,7 +212,7 @@ func (c *collector) collect(ctx context.Context) error {
 	return &LockedError{Path: filepath.Join(c.dir.path, indexName)}
 }
 
-// readTries is how often index.json is read again because it has changed.
+// readTries is how often a garbage collection finds out what is needed, because index.json has changed meanwhile.
 const readTries = 100
 
 // withRemoved adds to an *IncompleteError what was removed before it: then what is missing was named only after that.

@@ -16,7 +16,8 @@ import (
 
 // reachAll returns the reached blobs, once index.json stayed the same while they were found: tags change without our lock.
 func (c *collector) reachAll(ctx context.Context) (map[digest.Digest]bool, error) {
-	for range readTries {
+	for c.tries < readTries {
+		c.tries++
 		before, reached, err := c.reach(ctx)
 		if err != nil {
 			return nil, err

@@ -89,6 +89,8 @@ func (a *app) hintKept(err error, e *layout.KeptError) string {
 		return "nothing was deleted; run it again once the registry lets these tags be read, or have its administrator delete them"
 	case e.ByHand != "":
 		return "this host only deletes tags through its own API; see the commands in the result"
+	case len(e.Sharing) > 0 && a.running != nil && a.running.Name() == "sync": // which deletes a root if all of its tags are to go
+		return "nothing to do: they stay as long as SRC has one of the tags that share their root"
 	case len(e.Sharing) > 0 && len(together) <= maxTogether:
 		var words []string
 		for _, tag := range together { // tags of registries contain no characters that are special in patterns
