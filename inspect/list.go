@@ -33,6 +33,7 @@ type Listed struct {
 	Results int          `json:"results,omitempty"`
 	Newest  *time.Time   `json:"newest,omitempty"` // of the results, nil if none has a time
 	Problem string       `json:"problem,omitempty"`
+	Err     error        `json:"-"` // what Problem says, if root or config could not be read
 	Entry   layout.Entry `json:"-"`
 }
 
@@ -103,7 +104,7 @@ func list(ctx context.Context, src layout.Source, entry layout.Entry, o *owners)
 		case ctx.Err() != nil || errors.Is(err, fs.ErrPermission):
 			return l, err
 		}
-		l.Problem = err.Error()
+		l.Problem, l.Err = err.Error(), err
 		if cache := loadRoot(ctx, src, entry); cache != nil {
 			l.describe(cache)
 			if o != nil {

@@ -282,8 +282,12 @@ func hostileJSON() []hostileCase {
 			args: []string{"inspect", "cache"}, status: exitDone, says: "tag t999",
 		},
 		{
-			name: "members twice", make: all(copied, write("cache/index.json", []byte(`{"schemaVersion":2,"manifests":[],"manifests":[{"digest":"sha256:../../x","size":1,"mediaType":"m"}]}`))),
+			name: "members twice", make: all(copied, write("cache/index.json", []byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:x","digest":"sha256:../../x","size":1,"mediaType":"m"}]}`))),
 			args: []string{"inspect", "cache"}, status: exitFailed, says: "digest",
+		},
+		{
+			name: "lists twice", make: all(copied, write("cache/index.json", []byte(`{"schemaVersion":2,"manifests":[],"manifests":[{"digest":"sha256:../../x","size":1,"mediaType":"m"}]}`))),
+			args: []string{"inspect", "cache"}, status: exitFailed, says: "several lists",
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/ocicache/ocicache/inspect"
 	"github.com/ocicache/ocicache/layout"
 	"github.com/ocicache/ocicache/places"
+	"github.com/ocicache/ocicache/registry"
 )
 
 func (a *app) lsCommand() *cobra.Command {
@@ -72,11 +74,21 @@ func (a *app) runLs(ctx context.Context, access *registryFlags, text string) err
 // unread returns an error that says which tags could not be read, nil for none.
 func (r *lsResult) unread(ctx context.Context, src layout.Source) error {
 	return failedOf(r.Entries, func(l inspect.Listed) error {
-		if !l.Entry.IsUnread() {
-			return nil
+		switch {
+		case l.Entry.IsUnread():
+			return l.Entry.Check(ctx, src)
+		case isUnread(l.Err):
+			return fmt.Errorf("tag %q: %w", l.Tag, l.Err)
 		}
-		return l.Entry.Check(ctx, src)
+		return nil
 	})
+}
+
+// isUnread reports whether an error is the place's, and says nothing about what was to be read there.
+func isUnread(err error) bool {
+	var number syscall.Errno
+	_, failed := registry.FailureOf(err)
+	return (failed || errors.As(err, &number)) && !errors.Is(err, layout.ErrBlobMissing)
 }
 
 // list lists the chosen entries.

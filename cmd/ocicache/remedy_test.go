@@ -168,6 +168,7 @@ func TestFailedRequests(t *testing.T) {
 		"blob":          {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Status: 500}, "verify", []string{ours}, disk},
 		"manifest":      {registrytest.Fault{Method: http.MethodGet, Path: "/manifests/", Status: 500}, "verify", []string{ours}, disk},
 		"list of tags":  {registrytest.Fault{Path: "/tags/list", Status: 500}, "ls", []string{"the registry failed"}, ours},
+		"config":        {registrytest.Fault{Method: http.MethodGet, Path: "/blobs/", Status: 500}, "ls", []string{ours, `tag "main"`}, disk},
 		"upload":        {registrytest.Fault{Method: http.MethodPost, Path: "/uploads/", Status: 500}, "copy", []string{disk}, ours},
 		"end of upload": {registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", Status: 500}, "copy", []string{disk}, ours},
 		"push of root":  {registrytest.Fault{Method: http.MethodPut, Path: "/manifests/", Status: 500}, "copy", []string{disk}, ours},
