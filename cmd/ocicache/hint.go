@@ -256,6 +256,15 @@ func (a *app) hintSystem(err error) string {
 		return "can't write there: the file system is read-only" + a.hintElsewhere()
 	case errors.Is(err, fs.ErrPermission):
 		return "this user doesn't have permission there" + a.hintElsewhere()
+	case isUnreadableBlob(err):
+		return "the disk can't read this file; once it is removed, repair takes the blob from a place that has it (--base PLACE), or drops what needs it"
 	}
 	return ""
+}
+
+// isUnreadableBlob reports whether a disk can't read the file of a blob, as a failing one can't.
+func isUnreadableBlob(err error) bool {
+	var blob *layout.BlobError
+	var path *fs.PathError
+	return errors.Is(err, syscall.EIO) && errors.As(err, &blob) && blob.Digest != "" && errors.As(err, &path) && path.Op == "read"
 }

@@ -408,7 +408,7 @@ func (r repairResult) renderCache(w io.Writer, c *convert.RepairResult) {
 	}
 	r.renderLost(w, c)
 	for _, blob := range c.Kept {
-		say(w, "  kept because something else references it too: %s\n", blob)
+		say(w, "  kept because something else needs it, or may need it: %s\n", blob)
 	}
 	for _, alike := range groups(c.Left) {
 		renderLeft(w, alike)

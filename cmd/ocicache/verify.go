@@ -82,23 +82,13 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 	options.OnEvent = handler
 	report, stopped := verify(ctx, from, options)
 	stop()
-	if stopped != nil && (ctx.Err() != nil || len(report.Problems)+len(report.Unread) == 0) {
+	if stopped != nil && (ctx.Err() != nil || len(report.Problems) == 0 && report.Caches == 0) {
 		return stopped
 	}
 	a.fitRemedies(from, report.Problems)
 	a.offerRoots(ctx, from, report.Problems)
 	report.Problems = append(report.Problems, lostVolumes(from.Source)...)
-	result := verifyResult{Path: from.Source.String(), Report: report, stopped: stopped}
-	for _, p := range report.Problems {
-		if p.Severity == buildcache.SeverityError {
-			result.Errors++
-		} else {
-			result.Warnings++
-		}
-	}
-	if stopped != nil {
-		result.Error = stopped.Error()
-	}
+	result := newVerifyResult(from.Source, report, stopped)
 	failed := result.found(flags.strict)
 	if failed == nil && result.Caches == 0 { // nothing wrong was found, but nothing right either
 		if _, failed = from.Covered(ctx); failed != nil {
@@ -109,6 +99,22 @@ func (a *app) runVerify(ctx context.Context, flags *verifyFlags, text string) er
 		return err
 	}
 	return failed
+}
+
+// newVerifyResult counts what was found. stopped says why not everything was verified, if so.
+func newVerifyResult(src layout.Source, report inspect.Report, stopped error) verifyResult {
+	result := verifyResult{Path: src.String(), Report: report, stopped: stopped}
+	for _, p := range report.Problems {
+		if p.Severity == buildcache.SeverityError {
+			result.Errors++
+		} else {
+			result.Warnings++
+		}
+	}
+	if stopped != nil {
+		result.Error = stopped.Error()
+	}
+	return result
 }
 
 func (a *app) verifyOptions(flags *verifyFlags, ref layout.Reference) (inspect.Options, error) {
