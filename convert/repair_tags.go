@@ -38,8 +38,8 @@ func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock fun
 // RepairIndex repairs the list of a layout's entries if it can't be read, is missing, or names nothing although there are caches.
 // Intact entries stay, and so do others that can be made out and whose roots are there. If no cache is left in the list, the newest
 // unnamed one, or Root, gets the tag latest. If Tag is another one, only Root gets it, and without Root nothing is changed
-// unless the tag is found. If the cache can't be repaired, it gets no tag: that is a *HopelessError. All of that is one change, and the bytes of a list that can't be read are kept
-// beside it. Other places have no such list.
+// unless the tag is found. A cache that can't be repaired gets no tag: that is a *HopelessError. All of that is one change, and the
+// bytes of a list that can't be read are kept beside it. Other places have no such list.
 //
 // It returns the place to continue with: without Write, a view of what there would be.
 func RepairIndex(ctx context.Context, place layout.Place, o RepairOptions) (_ layout.Place, repairs []Repair, err error) {

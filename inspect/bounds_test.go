@@ -169,13 +169,21 @@ func TestVerifyUnreadable(t *testing.T) {
 	}
 	p := newPatient(t, "artifact-gzip")
 	layers := p.root().Layers
-	p.must(errors.Join(os.Remove(p.path(layers[0].Digest)), os.Symlink(unreadable, p.path(layers[0].Digest))))
+	spoil := func(blob digest.Digest) {
+		p.must(errors.Join(os.Remove(p.path(blob)), os.Symlink(unreadable, p.path(blob))))
+	}
+	spoil(layers[0].Digest)
 	p.overwrite(layers[1].Digest, []byte("x"))
 	p.overwrite(digest.FromString("stray"), []byte("other bytes"))
 	report, err := inspect.VerifyAll(t.Context(), p.open(), inspect.Options{})
 	want := []buildcache.Kind{buildcache.BlobDamaged, buildcache.BlobDamaged, buildcache.Unreachable}
 	if kinds := kindsOf(report.Problems); !errors.Is(err, syscall.EIO) || !slices.Equal(kinds, want) || report.Caches != 0 || len(report.Unread) != 1 {
 		t.Errorf("%v, %+v", err, report)
+	}
+	spoil(p.configOf().Digest)
+	report, err = inspect.VerifyAll(t.Context(), p.open(), inspect.Options{})
+	if kinds := kindsOf(report.Problems); !errors.Is(err, syscall.EIO) || !slices.Equal(kinds, want) || len(report.Unread) != 1 {
+		t.Errorf("config: %v, %+v", err, report)
 	}
 }
 

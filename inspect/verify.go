@@ -92,8 +92,9 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.readRoot(ctx, cache); err != nil || cache.Root == nil {
 		return err
 	}
-	if err := v.readConfig(ctx, cache); err != nil {
-		return err
+	unread := v.readConfig(ctx, cache)
+	if unread != nil && !isAboutBlob(ctx, unread) {
+		return unread
 	}
 	used := map[digest.Digest]bool{}
 	if cache.Config != nil {
@@ -103,7 +104,7 @@ func (v *verifier) run(ctx context.Context) error {
 		}
 		used = buildcache.UsedBlobs(cache.Root, cache.Config)
 	}
-	return v.checkBlobs(ctx, cache.Root, used)
+	return errors.Join(unread, v.checkBlobs(ctx, cache.Root, used))
 }
 
 func (v *verifier) readRoot(ctx context.Context, cache *layout.Cache) error {

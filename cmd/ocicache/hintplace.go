@@ -90,7 +90,7 @@ func (a *app) hintKept(err error, e *layout.KeptError) string {
 	case e.ByHand != "":
 		return "this host only deletes tags through its own API; see the commands in the result"
 	case len(e.Sharing) > 0 && a.running != nil && a.running.Name() == "sync": // which deletes a root if all of its tags are to go
-		return "nothing to do: they stay as long as SRC has one of the tags that share their root"
+		return "the registry deletes a root only with all of its tags, and not all of these are to go: they stay until then"
 	case len(e.Sharing) > 0 && len(together) <= maxTogether:
 		var words []string
 		for _, tag := range together { // tags of registries contain no characters that are special in patterns
