@@ -23,7 +23,7 @@ type Options struct {
 	Only Cause
 	// State is what is known of earlier runs; nil for nothing. Caches that are there and unchanged, or can't succeed, are left out.
 	State *State
-	// Record receives everything that happens, as lines of a state. An error ends the run.
+	// Record receives everything that happens, as lines of a state, one after the other. An error ends the run.
 	Record func(Record) error
 	// Args are the program's arguments for continuing the run. The state keeps them, for reports. nil if they can't be told.
 	Args []string

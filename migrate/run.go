@@ -37,6 +37,8 @@ type runner struct {
 	caches chan struct{} // one for each cache that is being worked on
 	fail   context.CancelCauseFunc
 
+	recording sync.Mutex // held while a line is recorded
+
 	mu      sync.Mutex
 	summary *Summary
 	causes  groups
@@ -165,6 +167,8 @@ func eventOf(err error) Event {
 
 // record writes a line of the state, or ends the run: what can't be recorded must not be done.
 func (r *runner) record(record Record) {
+	r.recording.Lock()
+	defer r.recording.Unlock()
 	record.Time = time.Now().UTC().Truncate(time.Second)
 	if err := r.o.Record(record); err != nil {
 		r.fail(err)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,10 +76,7 @@ func (b *bench) plan(t *testing.T, text string) *migrate.Plan {
 func (b *bench) run(t *testing.T, text string, change ...func(*migrate.Options)) *migrate.Summary {
 	t.Helper()
 	b.lines = nil
-	var mu sync.Mutex
 	o := migrate.Options{Registry: insecure(), GiveUp: time.Second, State: b.state, Record: func(r migrate.Record) error {
-		mu.Lock()
-		defer mu.Unlock()
 		b.lines = append(b.lines, r)
 		return nil
 	}}

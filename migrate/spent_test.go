@@ -84,10 +84,7 @@ func TestRunAndReportAgree(t *testing.T) {
 	ctx, stop := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	b.to.Inject(registrytest.Fault{Method: http.MethodPut, Path: "/uploads/", Skip: 2, Times: -1, Hang: true, Before: func() { stop(enough) }})
-	var mu sync.Mutex
 	s, err := migrate.Run(ctx, b.plan(t, "FROM/app TO/app"), migrate.Options{Registry: insecure(), Jobs: 1, Parallel: 1, Record: func(r migrate.Record) error {
-		mu.Lock()
-		defer mu.Unlock()
 		b.state.Add(r)
 		return nil
 	}})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/ocicache/ocicache/internal/durable"
@@ -144,16 +143,13 @@ func (f *StateFile) Record(r Record) error {
 // Close lets other processes open the file.
 func (f *StateFile) Close() error { return f.log.Close() }
 
-// RecordTo returns a function that writes lines to w, with one Write each, and never two at once.
+// RecordTo returns a function for Options.Record that writes lines to w, with one Write each.
 func RecordTo(w io.Writer) func(Record) error {
-	var mu sync.Mutex
 	return func(r Record) error {
 		line, err := r.line()
 		if err != nil {
 			return err
 		}
-		mu.Lock()
-		defer mu.Unlock()
 		_, err = w.Write(line)
 		return err
 	}
