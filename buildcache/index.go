@@ -71,9 +71,10 @@ func IsIndex(raw []byte) bool {
 	return !slices.ContainsFunc(index.Entries, func(d Descriptor) bool { return CheckDigest(d.Digest) != nil })
 }
 
-// countLists counts the members of an index that readers take for its list of entries. It returns -1 if one is not a list.
+// countLists counts the members of an index that readers take for its list of entries. It returns -1 if there is one that is not a list.
 func countLists(raw []byte) (lists int) {
 	rest, ok := after(raw, '{')
+	odd := false
 	for ok {
 		name, value, next, err := nextMember(rest)
 		if err != nil || name == nil {
@@ -85,9 +86,11 @@ func countLists(raw []byte) (lists int) {
 			continue
 		}
 		lists++
-		if _, list := after(value, '['); !list {
-			return -1
-		}
+		_, list := after(value, '[')
+		odd = odd || !list
+	}
+	if odd && lists == 1 {
+		return -1
 	}
 	return lists
 }
@@ -294,10 +297,12 @@ func (x *Index) Check(caches map[digest.Digest]bool) []Problem {
 		}
 		where := fmt.Sprintf("index.json manifests[%d]", i)
 		tags := slices.DeleteFunc([]string{d.Tag(), d.Annotations[annotationImageName]}, func(tag string) bool { return tag == "" })
+		isSame := func(tag string) bool { return x.Entries[first[tag]].Digest == d.Digest }
 		switch {
 		case slices.ContainsFunc(tags, func(tag string) bool { return first[tag] == i }):
-		case slices.ContainsFunc(tags, func(tag string) bool { return x.Entries[first[tag]].Digest == d.Digest }):
-			p := NewProblem(TagShadowed, where, fmt.Sprintf("manifests[%d] has the tag %q already, and the same root", first[tags[0]], tags[0]))
+		case slices.ContainsFunc(tags, isSame):
+			tag := tags[slices.IndexFunc(tags, isSame)]
+			p := NewProblem(TagShadowed, where, fmt.Sprintf("manifests[%d] has the tag %q already, and the same root", first[tag], tag))
 			p.Cache = d.Tag()
 			problems = append(problems, p.On(d.Digest).WithEffect(Waste))
 		case len(tags) > 0:

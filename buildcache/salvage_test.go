@@ -64,6 +64,7 @@ func TestSalvageIndex(t *testing.T) {
 			"",
 		},
 		{"two lists", `{"manifests":[` + b + `],"manifests":[]}`, list(b), nil, ""},
+		{"a list and null", `{"manifests":[` + b + `],"manifests":null}`, list(b), nil, ""},
 		{"no list", `{"manifests":{"x":1}}`, list(""), []string{`"manifests" is no list, and is left out: {"x":1}`}, ""},
 		{"torn in an entry", `{"annotations":{"k":"v"},"manifests":[` + b + `,{"digest":`, `{"schemaVersion":2,"manifests":[` + b + `],"annotations":{"k":"v"}}`, nil, `{"digest":`},
 		{"torn behind the list", `{"manifests":[` + b + `],"annotations":{"k`, list(b), []string{`"annotations" is torn, and is left out`}, ""},

@@ -38,7 +38,7 @@ func (o RepairOptions) lock(ctx context.Context, place layout.Place) (unlock fun
 // RepairIndex repairs the list of a layout's entries if it can't be read, is missing, or names nothing although there are caches.
 // Intact entries stay, and so do others that can be made out and whose roots are there. If no cache is left in the list, the newest
 // unnamed one, or Root, gets the tag latest. If Tag is another one, only Root gets it, and without Root nothing is changed
-// unless the tag is found. A cache that can't be repaired gets no tag: that is a *HopelessError. All of that is one change, and the
+// unless the tag is found. If the list can be read, a cache that can't be repaired gets no tag: that is a *HopelessError. All of that is one change, and the
 // bytes of a list that can't be read are kept beside it. Other places have no such list.
 //
 // It returns the place to continue with: without Write, a view of what there would be.
@@ -109,15 +109,12 @@ func nameInView(ctx context.Context, dir restorer, salvaged *layout.Salvaged, o 
 	if done, err = nameWanted(ctx, view, o); err != nil || done == nil {
 		return view, nil, err
 	}
-	unreadable := salvaged.Fault == layout.IndexUnreadable
-	if !unreadable {
-		err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
+	if salvaged.Fault == layout.IndexUnreadable { // then it is written anew in any case
+		return view, done, nil
 	}
+	err = o.checkFinished(ctx, dir.Assume(salvaged.Index), done.Digest)
 	if err == nil && o.Write {
 		err = o.checkHope(ctx, view, done.Digest)
-	}
-	if unreadable && errors.As(err, new(*HopelessError)) { // what can be read of it is restored all the same
-		return dir.Assume(salvaged.Index), nil, nil
 	}
 	return view, done, err
 }

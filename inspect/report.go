@@ -60,8 +60,16 @@ const remedyInTheWay = "move it away; after that, repair writes a new index.json
 
 // VerifyAll verifies every cache of a place, its index.json, and what the images beside them name. In a layout directory it also
 // verifies the rest: blobs that no tag reaches, damage to blobs that no cache needs, and leftovers. With an error, the report has
-// what was found all the same.
+// what was found all the same. It is an error if no cache could be read to its end, and nothing was found.
 func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
+	report, err := verifyAll(ctx, src, o)
+	if err == nil && report.Caches == 0 && len(report.Unread) > 0 && len(report.Problems) == 0 {
+		err = report.Unread[0].Err
+	}
+	return report, err
+}
+
+func verifyAll(ctx context.Context, src layout.Source, o Options) (Report, error) {
 	report := Report{Problems: []buildcache.Problem{}}
 	entries, err := layout.LenientSurvey(ctx, src)
 	var broken *layout.IndexError
@@ -108,8 +116,7 @@ func VerifyAll(ctx context.Context, src layout.Source, o Options) (Report, error
 	return report, report.addUnnamed(ctx, dir, blobs, len(entries) == 0)
 }
 
-// verifyEach verifies the caches among entries. It goes on after a cache that can't be read to its end, and fails if nothing was
-// found out.
+// verifyEach verifies the caches among entries. It goes on after a cache that can't be read to its end.
 func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []layout.Entry, done map[digest.Digest]bool, o Options) error {
 	src, shadowed := blobs.src, shadowedIn(entries)
 	byRoot := map[digest.Digest][]buildcache.Problem{}
@@ -145,9 +152,6 @@ func (r *Report) verifyEach(ctx context.Context, blobs *blobReader, entries []la
 			soften(problems)
 		}
 		r.Problems = append(r.Problems, problems...)
-	}
-	if r.Caches == 0 && len(r.Unread) > 0 && len(r.Problems) == 0 {
-		return r.Unread[0].Err
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func TestGCRefusesWithoutOneList(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{
 		`{"schemaVersion":2}`, `{"manifests":null}`, `{"manifest":[%s]}`, `{"manifests":[%s],"manifests":[]}`,
-		`{"manifests":[%s],"Manifests":[]}`, `null`,
+		`{"manifests":[%s],"Manifests":[]}`, `{"manifests":[%s],"manifests":null}`, `null`,
 	} {
 		h := byHand(t)
 		root := toJSON(t, tagged(h.cache("a"), "a"))

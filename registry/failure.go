@@ -36,7 +36,7 @@ func FailureOf(err error) (Failure, bool) {
 	broken := status >= http.StatusInternalServerError && status != http.StatusNotImplemented
 	failure := Failure{
 		Host:     request.host,
-		Stored:   errors.As(err, new(*storedError)),
+		Stored:   isStored(err, request),
 		Down:     broken || status == 0 && isBroken(request.err),
 		Answered: broken && status != http.StatusServiceUnavailable,
 		Busy:     status == http.StatusTooManyRequests,
@@ -56,6 +56,13 @@ func FailureOf(err error) (Failure, bool) {
 type storedError struct{ error }
 
 func (e *storedError) Unwrap() error { return e.error }
+
+// isStored reports whether a request was for a manifest or a blob.
+func isStored(err error, request *requestError) bool {
+	var stored *storedError
+	var of *requestError
+	return errors.As(err, &stored) && errors.As(stored.error, &of) && of == request
+}
 
 // ofStored marks the error of a request for a manifest or a blob. The error itself stays as it is: what was stopped by it wraps it too.
 func ofStored(err error) error {

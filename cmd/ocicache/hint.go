@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -67,7 +68,7 @@ func (a *app) hintUsage(err error) string {
 		return fmt.Sprintf("--match takes shell patterns, not regular expressions, and matches the whole tag: * stands for anything, such as --match %s; "+
 			"for several patterns, repeat the flag", quoted(shellPattern(expression.pattern, expression.tags)))
 	case errors.As(err, &tag):
-		return a.hintTag(tag)
+		return a.hintTag(tag, errors.As(err, new(*convert.SyncError)))
 	case errors.As(err, &either):
 		return a.hintEither(either)
 	case errors.As(err, &age) && age.Meant != "":
@@ -88,11 +89,13 @@ func (a *app) hintUsage(err error) string {
 	return ""
 }
 
-// hintTag is about a tag that registries don't take.
-func (a *app) hintTag(e *layout.TagError) string {
+// hintTag is about a tag that registries don't take: the one of a cache that is to go there, or one that was typed.
+func (a *app) hintTag(e *layout.TagError, inSource bool) string {
 	switch {
-	case a.running != nil && a.running.Flags().Lookup("exclude") != nil:
-		return "registries take no such tag: leave it out with --exclude " + quoted(e.Tag) + ", or give the cache another tag"
+	case inSource && strings.ContainsAny(e.Tag, `*?[\`): // which mean something else in a pattern
+		return "registries take no such tag: give the cache another one"
+	case inSource:
+		return "registries take no such tag: leave it out with --exclude " + quoted(e.Tag) + ", or give the cache another one"
 	case e.Meant != "":
 		return "registries take no tags with a / in them; did you mean " + quoted(e.Meant) + "?"
 	}
@@ -257,14 +260,15 @@ func (a *app) hintSystem(err error) string {
 	case errors.Is(err, fs.ErrPermission):
 		return "this user doesn't have permission there" + a.hintElsewhere()
 	case isUnreadableBlob(err):
-		return "the disk can't read this file; once it is removed, repair takes the blob from a place that has it (--base PLACE), or drops what needs it"
+		return "the disk can't read this file; once it is removed, verify says what helps"
 	}
 	return ""
 }
 
-// isUnreadableBlob reports whether a disk can't read the file of a blob, as a failing one can't.
+// isUnreadableBlob reports whether a failing disk can't read the file of a blob in a directory.
 func isUnreadableBlob(err error) bool {
 	var blob *layout.BlobError
 	var path *fs.PathError
-	return errors.Is(err, syscall.EIO) && errors.As(err, &blob) && blob.Digest != "" && errors.As(err, &path) && path.Op == "read"
+	return errors.Is(err, syscall.EIO) && errors.As(err, &blob) && blob.Digest.Validate() == nil &&
+		errors.As(err, &path) && path.Op == "read" && filepath.Base(path.Path) == blob.Digest.Encoded()
 }

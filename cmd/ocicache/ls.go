@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,8 +78,8 @@ func (r *lsResult) unread(ctx context.Context, src layout.Source) error {
 		switch {
 		case l.Entry.IsUnread():
 			return l.Entry.Check(ctx, src)
-		case isUnread(l.Err):
-			return fmt.Errorf("tag %q: %w", l.Tag, l.Err)
+		case isUnread(cmp.Or(l.Err, l.Entry.Err)):
+			return fmt.Errorf("tag %q: %w", l.Tag, cmp.Or(l.Err, l.Entry.Err))
 		}
 		return nil
 	})
